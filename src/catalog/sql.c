@@ -1,0 +1,299 @@
+/*-------------------------------------------------------------------------
+ *
+ * sql.c
+ *    Running SQL on etl's own tables.
+ *
+ * The tables belong to the extension's owner and nobody else has grants on
+ * them: whoever calls, the switch of user lives only in here, around
+ * statements that etl itself wrote.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/pg_extension.h"
+#include "catalog/pg_type.h"
+#include "commands/extension.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/guc.h"
+
+#include "catalog/sql.h"
+#include "common/errors.h"
+
+/*
+ * param adds one value.
+ */
+static void
+param(EtlParams *params, Oid type, Datum value, bool isnull)
+{
+	Assert(params->n < ETL_MAX_PARAMS);
+	params->types[params->n] = type;
+	params->values[params->n] = value;
+	params->nulls[params->n] = isnull ? 'n' : ' ';
+	params->n++;
+}
+
+void
+etl_param_text(EtlParams *params, const char *value)
+{
+	param(params, TEXTOID, value ? CStringGetTextDatum(value) : (Datum) 0, value == NULL);
+}
+
+void
+etl_param_int8(EtlParams *params, int64 value)
+{
+	param(params, INT8OID, Int64GetDatum(value), false);
+}
+
+void
+etl_param_int4(EtlParams *params, int32 value)
+{
+	param(params, INT4OID, Int32GetDatum(value), false);
+}
+
+void
+etl_param_bool(EtlParams *params, bool value)
+{
+	param(params, BOOLOID, BoolGetDatum(value), false);
+}
+
+void
+etl_param_float8(EtlParams *params, double value)
+{
+	param(params, FLOAT8OID, Float8GetDatum(value), false);
+}
+
+void
+etl_param_jsonb(EtlParams *params, const Jsonb *value)
+{
+	param(params, JSONBOID, PointerGetDatum(value), value == NULL);
+}
+
+void
+etl_param_bytea(EtlParams *params, const char *bytes, int length)
+{
+	bytea	   *value = NULL;
+
+	if (bytes != NULL)
+	{
+		value = palloc(VARHDRSZ + length);
+		SET_VARSIZE(value, VARHDRSZ + length);
+		memcpy(VARDATA(value), bytes, length);
+	}
+	param(params, BYTEAOID, PointerGetDatum(value), value == NULL);
+}
+
+void
+etl_param_texts(EtlParams *params, List *values)
+{
+	Datum	   *items = palloc(sizeof(Datum) * Max(list_length(values), 1));
+	int			n = 0;
+	ListCell   *cell;
+
+	foreach(cell, values)
+		items[n++] = CStringGetTextDatum((char *) lfirst(cell));
+	param(params, TEXTARRAYOID,
+		  PointerGetDatum(construct_array(items, n, TEXTOID, -1, false, TYPALIGN_INT)), false);
+}
+
+void
+etl_param_timestamp(EtlParams *params, TimestampTz value)
+{
+	param(params, TIMESTAMPTZOID, TimestampTzGetDatum(value), value == DT_NOBEGIN);
+}
+
+void
+etl_param_datum(EtlParams *params, Oid type, Datum value, bool isnull)
+{
+	param(params, type, value, isnull);
+}
+
+/*
+ * extension_owner looks up who owns the extension, hence its tables.
+ */
+static Oid
+extension_owner(void)
+{
+	Relation	rel = table_open(ExtensionRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	Oid			owner = InvalidOid;
+
+	ScanKeyInit(&key, Anum_pg_extension_extname, BTEqualStrategyNumber, F_NAMEEQ,
+				CStringGetDatum("etl"));
+	scan = systable_beginscan(rel, ExtensionNameIndexId, true, NULL, 1, &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+		owner = ((Form_pg_extension) GETSTRUCT(tuple))->extowner;
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+
+	if (!OidIsValid(owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("extension \"etl\" is not installed in this database"),
+				 errhint("Run CREATE EXTENSION etl.")));
+	return owner;
+}
+
+/*
+ * copy_rows copies SPI's result into 'context'.
+ */
+static EtlRows *
+copy_rows(MemoryContext context)
+{
+	MemoryContext old = MemoryContextSwitchTo(context);
+	EtlRows    *rows = palloc0(sizeof(EtlRows));
+
+	rows->n = (int) SPI_processed;
+	if (SPI_tuptable != NULL)
+	{
+		rows->desc = CreateTupleDescCopy(SPI_tuptable->tupdesc);
+		rows->rows = palloc(sizeof(HeapTuple) * Max(rows->n, 1));
+		for (int i = 0; i < rows->n; i++)
+			rows->rows[i] = heap_copytuple(SPI_tuptable->vals[i]);
+	}
+	MemoryContextSwitchTo(old);
+	return rows;
+}
+
+EtlRows *
+etl_sql_query(const char *sql, EtlParams *params)
+{
+	MemoryContext context = CurrentMemoryContext;
+	Oid			owner = extension_owner();
+	Oid			saved_user;
+	int			saved_context;
+	int			guc_level;
+	int			code;
+	EtlRows    *rows;
+
+	GetUserIdAndSecContext(&saved_user, &saved_context);
+	SetUserIdAndSecContext(owner, saved_context | SECURITY_LOCAL_USERID_CHANGE);
+	guc_level = NewGUCNestLevel();
+	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET,
+							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+
+	SPI_connect();
+	code = SPI_execute_with_args(sql, params ? params->n : 0, params ? params->types : NULL,
+								 params ? params->values : NULL, params ? params->nulls : NULL,
+								 false, 0);
+	if (code < 0)
+		elog(ERROR, "%s while running: %s", SPI_result_code_string(code), sql);
+	rows = copy_rows(context);
+	SPI_finish();
+
+	AtEOXact_GUC(false, guc_level);
+	SetUserIdAndSecContext(saved_user, saved_context);
+	return rows;
+}
+
+uint64
+etl_sql_exec(const char *sql, EtlParams *params)
+{
+	return (uint64) etl_sql_query(sql, params)->n;
+}
+
+int64
+etl_sql_int8(const char *sql, EtlParams *params)
+{
+	EtlRows    *rows = etl_sql_query(sql, params);
+	bool		isnull;
+	Datum		value;
+
+	if (rows->n == 0)
+		return 0;
+	value = heap_getattr(rows->rows[0], 1, rows->desc, &isnull);
+	return isnull ? 0 : DatumGetInt64(value);
+}
+
+Datum
+etl_row_datum(EtlRows *rows, int i, const char *column, bool *isnull)
+{
+	int			number = SPI_fnumber(rows->desc, column);
+
+	if (number <= 0)
+		elog(ERROR, "no column \"%s\" in a catalogue query", column);
+	return heap_getattr(rows->rows[i], number, rows->desc, isnull);
+}
+
+char *
+etl_row_text(EtlRows *rows, int i, const char *column)
+{
+	bool		isnull;
+	Datum		value = etl_row_datum(rows, i, column, &isnull);
+
+	return isnull ? NULL : TextDatumGetCString(value);
+}
+
+int64
+etl_row_int8(EtlRows *rows, int i, const char *column)
+{
+	bool		isnull;
+	Datum		value = etl_row_datum(rows, i, column, &isnull);
+
+	return isnull ? 0 : DatumGetInt64(value);
+}
+
+int32
+etl_row_int4(EtlRows *rows, int i, const char *column)
+{
+	bool		isnull;
+	Datum		value = etl_row_datum(rows, i, column, &isnull);
+
+	return isnull ? 0 : DatumGetInt32(value);
+}
+
+bool
+etl_row_bool(EtlRows *rows, int i, const char *column)
+{
+	bool		isnull;
+	Datum		value = etl_row_datum(rows, i, column, &isnull);
+
+	return isnull ? false : DatumGetBool(value);
+}
+
+TimestampTz
+etl_row_timestamp(EtlRows *rows, int i, const char *column)
+{
+	bool		isnull;
+	Datum		value = etl_row_datum(rows, i, column, &isnull);
+
+	return isnull ? DT_NOBEGIN : DatumGetTimestampTz(value);
+}
+
+Jsonb *
+etl_row_jsonb(EtlRows *rows, int i, const char *column)
+{
+	bool		isnull;
+	Datum		value = etl_row_datum(rows, i, column, &isnull);
+
+	return isnull ? NULL : DatumGetJsonbPCopy(value);
+}
+
+List *
+etl_row_texts(EtlRows *rows, int i, const char *column)
+{
+	bool		isnull;
+	Datum		value = etl_row_datum(rows, i, column, &isnull);
+	Datum	   *items;
+	bool	   *nulls;
+	int			n;
+	List	   *result = NIL;
+
+	if (isnull)
+		return NIL;
+	deconstruct_array(DatumGetArrayTypeP(value), TEXTOID, -1, false, TYPALIGN_INT, &items, &nulls, &n);
+	for (int k = 0; k < n; k++)
+		if (!nulls[k])
+			result = lappend(result, TextDatumGetCString(items[k]));
+	return result;
+}

@@ -1,0 +1,33 @@
+/*-------------------------------------------------------------------------
+ *
+ * compat.h
+ *    The only place that looks at PG_VERSION_NUM.
+ *
+ * Included by files that call an API which changed between PostgreSQL 15
+ * and 18.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef ETL_COMPAT_H
+#define ETL_COMPAT_H
+
+#if PG_VERSION_NUM < 150000
+#error "etl needs PostgreSQL 15 or later"
+#endif
+
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#define EtlRelFileNumber(rel) ((rel)->rd_locator.relNumber)
+#define etl_object_aclcheck_schema(oid, role, mode) \
+	object_aclcheck(NamespaceRelationId, (oid), (role), (mode))
+#define etl_object_aclcheck_database(oid, role, mode) \
+	object_aclcheck(DatabaseRelationId, (oid), (role), (mode))
+#else
+#define EtlRelFileNumber(rel) ((rel)->rd_node.relNode)
+#define etl_object_aclcheck_schema(oid, role, mode) \
+	pg_namespace_aclcheck((oid), (role), (mode))
+#define etl_object_aclcheck_database(oid, role, mode) \
+	pg_database_aclcheck((oid), (role), (mode))
+#endif
+
+#endif							/* ETL_COMPAT_H */

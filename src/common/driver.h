@@ -1,0 +1,32 @@
+/*-------------------------------------------------------------------------
+ *
+ * driver.h
+ *    How a node's work ends its transactions, whoever drives it.
+ *
+ * run/ makes one driver for CALL (and later one for workers); load/ and
+ * model/ only use it.  'commit' makes everything so far durable and begins
+ * the next transaction; in a caller's transaction block (atomic) it commits
+ * nothing.  After commit no snapshot is active and none is registered.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef ETL_DRIVER_H
+#define ETL_DRIVER_H
+
+typedef struct EtlDriver
+{
+	bool		atomic;			/* inside a caller's transaction: never commits */
+	void		(*commit) (struct EtlDriver *driver);
+	int64		run_id;
+	const char *node;			/* the node at work, for messages and the log */
+} EtlDriver;
+
+/*
+ * etl_subxact runs work(arg) in an internal subtransaction.  Returns NULL
+ * when it succeeded; otherwise everything it did is rolled back (user id,
+ * security context and settings included) and the error is returned, copied
+ * into the caller's context.  Cancel and shutdown are re-thrown.
+ */
+extern ErrorData *etl_subxact(void (*work) (void *arg), void *arg);
+
+#endif							/* ETL_DRIVER_H */

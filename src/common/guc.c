@@ -1,0 +1,68 @@
+/*-------------------------------------------------------------------------
+ *
+ * guc.c
+ *    The settings of etl.
+ *
+ * Whatever names a file, a host or a directory is for superusers only:
+ * they say what the server may reach, not what a pipeline wants.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <limits.h>
+
+#include "utils/guc.h"
+
+#include "common/guc.h"
+
+char	   *etl_allowed_directories = NULL;
+char	   *etl_allowed_hosts = NULL;
+char	   *etl_secret_key_file = NULL;
+char	   *etl_environment = NULL;
+char	   *etl_params = NULL;
+char	   *etl_test_now = NULL;
+int			etl_max_record_size_kb = 16384;
+int			etl_publish_lock_timeout_ms = 60000;
+bool		etl_adopt_roles = false;
+
+/*
+ * etl_guc_define registers every setting; called once, from _PG_init.
+ */
+void
+etl_guc_define(void)
+{
+	DefineCustomBoolVariable("etl.adopt_roles",
+							 "Lets CREATE EXTENSION use roles named etl_* that can log in or have members already.",
+							 NULL, &etl_adopt_roles, false, PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable("etl.allowed_directories",
+							   "Comma-separated directories that file sources may read.",
+							   "Empty means none.",
+							   &etl_allowed_directories, "", PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable("etl.allowed_hosts",
+							   "Comma-separated hosts that sources may reach.",
+							   "A private or loopback address is reached only when its host is listed here. * allows every public host.",
+							   &etl_allowed_hosts, "", PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable("etl.environment",
+							   "Name of this environment, for example prod or dev.",
+							   NULL, &etl_environment, "", PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("etl.max_record_size",
+							"The largest record that is landed; larger ones are rejects.",
+							NULL, &etl_max_record_size_kb, 16384, 1, 262144, PGC_SUSET, GUC_UNIT_KB,
+							NULL, NULL, NULL);
+	DefineCustomStringVariable("etl.params",
+							   "Parameters of the run as JSON text, read by etl.param().",
+							   NULL, &etl_params, "{}", PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("etl.publish_lock_timeout",
+							"How long a publication tries to get its short exclusive lock.",
+							NULL, &etl_publish_lock_timeout_ms, 60000, 1, INT_MAX, PGC_USERSET, GUC_UNIT_MS,
+							NULL, NULL, NULL);
+	DefineCustomStringVariable("etl.secret_key_file",
+							   "File with the key (32 bytes, or 64 hexadecimal digits) that seals secrets.",
+							   "It must lie outside the data directory.",
+							   &etl_secret_key_file, "", PGC_SUSET, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+	DefineCustomStringVariable("etl.test_now",
+							   "The clock that schedules, SLAs and retries read; empty means the real one.",
+							   NULL, &etl_test_now, "", PGC_SUSET, 0, NULL, NULL, NULL);
+	MarkGUCPrefixReserved("etl");
+}

@@ -1,0 +1,23 @@
+/*-------------------------------------------------------------------------
+ *
+ * guc.h
+ *    The settings of etl, read by every module.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef ETL_GUC_H
+#define ETL_GUC_H
+
+extern char *etl_allowed_directories;	/* comma-separated; empty: none */
+extern char *etl_allowed_hosts;			/* comma-separated; private addresses only when listed */
+extern char *etl_secret_key_file;
+extern char *etl_environment;
+extern char *etl_params;				/* jsonb text: the run's parameters */
+extern char *etl_test_now;				/* the clock that schedules and retries read */
+extern int	etl_max_record_size_kb;
+extern int	etl_publish_lock_timeout_ms;
+extern bool etl_adopt_roles;
+
+extern void etl_guc_define(void);
+
+#endif							/* ETL_GUC_H */

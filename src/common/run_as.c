@@ -1,0 +1,91 @@
+/*-------------------------------------------------------------------------
+ *
+ * run_as.c
+ *    Acting as the owner of a definition, and never as more.
+ *
+ * SECURITY_RESTRICTED_OPERATION keeps user SQL from leaving anything behind
+ * in the session; the GUC nest level undoes what it SETs.  Both come back by
+ * themselves when the surrounding (sub)transaction aborts.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+
+#include "common/errors.h"
+#include "common/json.h"
+#include "common/run_as.h"
+
+/* Settings that can change the result of a query; stored with a definition. */
+static const char *const stored_settings[] = {
+	"search_path", "TimeZone", "DateStyle", "IntervalStyle", "lc_monetary",
+	"lc_numeric", "lc_time", "extra_float_digits", NULL
+};
+
+void
+etl_run_as_begin(EtlRunAs *as, const char *owner, const Jsonb *settings)
+{
+	Oid			role = get_role_oid(owner, true);
+	const char *const *name;
+
+	if (!OidIsValid(role))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("role \"%s\", the owner of this definition, does not exist", owner),
+				 errhint("Run its define_* call again as the role that shall own it.")));
+
+	GetUserIdAndSecContext(&as->saved_user, &as->saved_context);
+	SetUserIdAndSecContext(role, as->saved_context | SECURITY_RESTRICTED_OPERATION |
+						   SECURITY_LOCAL_USERID_CHANGE);
+	as->guc_level = NewGUCNestLevel();
+
+	if (settings == NULL)
+	{
+		(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET,
+								 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+		return;
+	}
+	for (name = stored_settings; *name; name++)
+	{
+		char	   *value = etl_json_get_text(settings, *name);
+
+		if (value != NULL)
+			(void) set_config_option(*name, value, PGC_SUSET, PGC_S_SESSION,
+									 GUC_ACTION_SAVE, true, 0, false);
+	}
+}
+
+void
+etl_run_as_end(EtlRunAs *as)
+{
+	AtEOXact_GUC(false, as->guc_level);
+	SetUserIdAndSecContext(as->saved_user, as->saved_context);
+}
+
+Jsonb *
+etl_settings_capture(void)
+{
+	EtlJsonBuilder *builder = etl_json_object_begin();
+	const char *const *name;
+
+	for (name = stored_settings; *name; name++)
+		etl_json_add_text(builder, *name, GetConfigOption(*name, false, false));
+	return etl_json_object_end(builder);
+}
+
+void
+etl_check_owner(const char *owner, const char *kind, const char *name)
+{
+	Oid			role = get_role_oid(owner, true);
+
+	/* a role that is gone leaves its definitions to superusers */
+	if (OidIsValid(role) ? has_privs_of_role(GetUserId(), role) : superuser())
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("must be a member of role \"%s\" to change %s \"%s\"", owner, kind, name)));
+}

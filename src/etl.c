@@ -1,0 +1,22 @@
+/*-------------------------------------------------------------------------
+ *
+ * etl.c
+ *    What happens when PostgreSQL loads the library.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+
+#include "common/guc.h"
+
+PG_MODULE_MAGIC;
+
+void		_PG_init(void);
+
+void
+_PG_init(void)
+{
+	etl_guc_define();
+}
