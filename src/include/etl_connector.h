@@ -98,6 +98,8 @@ typedef struct EtlRead
 	void	   *arg;
 } EtlRead;
 
+typedef struct EtlConnectorContext EtlConnectorContext;
+
 /* Services of the core, so that a connector needs no private door. */
 typedef struct EtlServices
 {
@@ -106,7 +108,7 @@ typedef struct EtlServices
 	 * raises ET015, also when 'host' is not among the secret's allowed hosts
 	 * (NULL: not asked).  The core wipes it.
 	 */
-	char	   *(*secret) (struct EtlConnectorContext *context, const char *name, const char *host);
+	char	   *(*secret) (EtlConnectorContext *context, const char *name, const char *host);
 	/* raises ET004 unless etl.allowed_hosts lets sources reach this host name */
 	void		(*check_host) (const char *host);
 	/* true when this resolved address may be connected to for 'host' */
@@ -120,7 +122,7 @@ typedef struct EtlServices
 	TimestampTz (*now) (void);
 } EtlServices;
 
-typedef struct EtlConnectorContext
+struct EtlConnectorContext
 {
 	MemoryContext context;		/* lives as long as the state; allocate here */
 	const char *source;			/* name of the source */
@@ -131,7 +133,7 @@ typedef struct EtlConnectorContext
 	const Jsonb *stream_options;
 	const Jsonb *position;		/* committed position; NULL at the first pull */
 	const EtlServices *services;
-} EtlConnectorContext;
+};
 
 typedef struct EtlConnector
 {

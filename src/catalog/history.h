@@ -1,0 +1,157 @@
+/*-------------------------------------------------------------------------
+ *
+ * history.h
+ *    What happened: runs, tasks, loads, rejects, cursors, files, results.
+ *
+ * Called by load/, model/, quality/ and run/.  Rows are written in the
+ * transaction of the facts they tell.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef ETL_HISTORY_H
+#define ETL_HISTORY_H
+
+#include "nodes/pg_list.h"
+#include "utils/jsonb.h"
+#include "utils/timestamp.h"
+
+/* ---- loads ---- */
+
+typedef struct EtlLoad
+{
+	int64		load_id;
+	int64		run_id;			/* 0: none */
+	char	   *target;
+	char	   *origin;
+	int64		rows_read;
+	int64		rows_loaded;
+	int64		rows_updated;
+	int64		rows_unchanged;
+	int64		rows_deduplicated;
+	int64		rows_discarded;
+	int64		rows_rejected;
+	int64		rows_deleted;
+	int64		bytes_read;
+	Jsonb	   *cursor;
+	int64		relfilenode;	/* with first/last block: where an append load lies; 0: unknown */
+	int64		first_block;
+	int64		last_block;
+	TimestampTz started_at;
+} EtlLoad;
+
+extern int64 etl_load_next_id(void);
+/* raises ET017 unless the accounting closes */
+extern void etl_load_store(const EtlLoad *load);
+extern void etl_load_set_status(int64 load_id, const char *status);
+
+extern Jsonb *etl_cursor_get(const char *target);
+extern void etl_cursor_set(const char *target, const Jsonb *cursor, int64 load_id);	/* NULL deletes */
+
+typedef struct EtlFile
+{
+	char	   *uri;
+	int64		size;
+	TimestampTz mtime;
+	char	   *hash;			/* hexadecimal SHA-256 of the stored bytes */
+	int64		load_id;
+} EtlFile;
+
+extern EtlFile *etl_file_find(const char *target, const char *uri);
+extern void etl_file_store(const char *target, const EtlFile *file);
+extern void etl_file_forget(const char *target, const char *uri);	/* uri NULL: all */
+
+/* ---- rejects ---- */
+
+typedef struct EtlReject
+{
+	char	   *target;
+	int64		load_id;		/* 0: NULL */
+	int64		run_id;
+	char	   *origin;
+	int64		position;
+	char	   *raw;			/* bytes of the record (the first 64 kB when too large) */
+	int			raw_length;
+	int64		record_size;
+	Jsonb	   *reasons;		/* [{"check","column","value","message"}] */
+} EtlReject;
+
+/* inserts many at once: one statement per call, with arrays */
+extern void etl_rejects_store(List *rejects);	/* EtlReject * */
+
+/* ---- what models consumed ---- */
+
+/* pending = succeeded loads of 'stream' visible to the active snapshot, minus the consumed set */
+extern List *etl_loads_pending(const char *model, const char *stream);	/* EtlLoad * (ids, blocks) */
+extern void etl_consumed_add_pending(const char *model, const char *stream);	/* in the publishing transaction */
+extern void etl_consumed_forget(const char *model);
+
+typedef struct EtlNodeState
+{
+	bool		created;
+	int			built_version;	/* 0: never built */
+	char	   *built_fingerprint;
+	int64		publication;
+	Jsonb	   *inputs;			/* {"clean.users": 4}: publications of inputs when built */
+	int64		rows_changed;
+	TimestampTz last_success_at;
+	int64		last_run_id;
+} EtlNodeState;
+
+extern EtlNodeState *etl_node_state_get(const char *target);	/* never NULL: zeroes when unknown */
+extern void etl_node_state_set(const char *target, const EtlNodeState *state);
+
+/* ---- runs and tasks ---- */
+
+typedef struct EtlTask
+{
+	int64		task_id;
+	int64		run_id;
+	char	   *node;
+	const char *kind;			/* stream | model */
+	char	   *action;
+	char	   *reason;
+	const char *status;
+	int			attempt;
+	TimestampTz started_at;
+	TimestampTz finished_at;	/* DT_NOBEGIN: still running */
+	int64		rows_inserted;
+	int64		rows_updated;
+	int64		rows_deleted;
+	int64		rows_rejected;
+	char	   *sqlstate;
+	char	   *error;
+	char	   *detail;
+	char	   *hint;
+	char	   *skipped_because;
+} EtlTask;
+
+extern void etl_task_store(EtlTask *task);	/* inserts (task_id 0) or updates */
+
+/* ---- check results ---- */
+
+typedef struct EtlCheckResult
+{
+	int64		run_id;			/* 0: etl.check, NULL in the view */
+	char	   *target;
+	char	   *check_name;
+	char	   *kind;
+	char	   *dimension;
+	char	   *on_fail;
+	const char *status;			/* pass | warn | fail | error | skipped */
+	int64		evaluated;
+	int64		failed;
+	char	   *value;			/* numeric text, or NULL */
+	char	   *threshold;
+	char	   *detail;
+	double		weight;
+} EtlCheckResult;
+
+extern void etl_check_results_store(List *results);	/* EtlCheckResult * */
+
+/* ---- journal ---- */
+extern void etl_schema_change_store(const char *target, int64 load_id, const char *change,
+									const char *column, const char *old_type, const char *new_type);
+extern void etl_log_store(const char *level, int64 run_id, const char *node, const char *message,
+						  const char *detail);
+
+#endif							/* ETL_HISTORY_H */

@@ -1,0 +1,89 @@
+/*-------------------------------------------------------------------------
+ *
+ * decode.h
+ *    Bytes to records.
+ *
+ * Called by load/ (records to land), connector/ (facts about JSON pages) and
+ * load/infer.c.  A decoder pulls bytes through EtlRead and hands out one
+ * record at a time; all pointers of a record are valid until the next call.
+ * Memory is bounded by max_record_size; bad bytes become rejects, never
+ * errors.  An error (ET007) means the envelope is broken: a corrupt archive,
+ * a missing header, a JSON document that ends early.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef ETL_DECODE_H
+#define ETL_DECODE_H
+
+#include "etl_connector.h"
+
+/* decompress.c: wraps a reader; gzip and zstd by magic bytes, else the bytes as they are */
+extern EtlRead *etl_decompress(EtlRead *input, const char *compression /* auto|none|gzip|zstd */ ,
+							   const char *origin);
+
+typedef enum EtlValueKind
+{
+	ETL_VALUE_NULL,				/* unquoted empty or null text in CSV; null or absent in JSON */
+	ETL_VALUE_TEXT,				/* CSV field; JSON string, unescaped */
+	ETL_VALUE_NUMBER,			/* JSON number, its text */
+	ETL_VALUE_BOOL,				/* JSON true/false, its text */
+	ETL_VALUE_JSON				/* JSON object or array, its text */
+} EtlValueKind;
+
+typedef struct EtlValue
+{
+	EtlValueKind kind;
+	char	   *text;			/* NUL-terminated, in server encoding, verified */
+	int			length;
+} EtlValue;
+
+typedef enum EtlRecordState
+{
+	ETL_RECORD_OK,
+	ETL_RECORD_BAD,				/* a reject: 'problem' says why */
+	ETL_RECORD_END
+} EtlRecordState;
+
+typedef struct EtlRecord
+{
+	int64		position;		/* 1-based: line where it starts (csv, ndjson), or record number (json) */
+	int			nvalues;		/* = number of fields known so far */
+	EtlValue   *values;			/* by field number */
+	const char *raw;			/* the record as it came, without its line end */
+	int			raw_length;		/* at most 64 kB when too large */
+	int64		raw_size;		/* its whole length */
+	const char *problem;		/* ETL_RECORD_BAD: lower-case sentence */
+	const char *problem_code;	/* "malformed", "too_few_fields", "too_many_fields", "encoding", "too_large", … */
+	const char *problem_field;	/* name of the field, or NULL */
+} EtlRecord;
+
+/*
+ * A decoder numbers its fields as it meets them: the CSV header in order,
+ * JSON keys at first sight.  Fields only grow; 'fields' are foreign names.
+ */
+typedef struct EtlDecoder EtlDecoder;
+
+typedef struct EtlDecodeOptions
+{
+	const char *format;			/* csv | json | ndjson */
+	const Jsonb *options;		/* stream options: delimiter, quote, … */
+	const char *records_path;	/* json */
+	const char *origin;			/* for messages */
+	int64		max_record_size;	/* bytes */
+} EtlDecodeOptions;
+
+extern const EtlOptionDef etl_csv_options[];
+extern const EtlOptionDef etl_json_options[];
+
+extern EtlDecoder *etl_decoder_open(EtlRead *input, const EtlDecodeOptions *options);
+/* fields known so far: *n and their names; grows with etl_decoder_next */
+extern const char **etl_decoder_fields(EtlDecoder *decoder, int *n);
+extern EtlRecordState etl_decoder_next(EtlDecoder *decoder, EtlRecord *record);
+extern int64 etl_decoder_bytes(EtlDecoder *decoder);	/* decompressed bytes consumed, for progress */
+extern void etl_decoder_close(EtlDecoder *decoder);		/* frees foreign handles; also on context reset */
+
+/* json.c: see EtlServices.json_facts */
+extern EtlJsonFacts *etl_json_facts(EtlRead *body, const char *records_path, int npaths,
+									const char *const *paths, const char *max_path);
+
+#endif							/* ETL_DECODE_H */

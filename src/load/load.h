@@ -1,0 +1,43 @@
+/*-------------------------------------------------------------------------
+ *
+ * load.h
+ *    Landing: what run/ asks of streams.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef ETL_LOAD_H
+#define ETL_LOAD_H
+
+#include "catalog/definition.h"
+#include "catalog/history.h"
+#include "common/driver.h"
+
+typedef struct EtlPullResult
+{
+	int64		loads;
+	int64		read;
+	int64		inserted;
+	int64		updated;
+	int64		deleted;
+	int64		rejected;
+	char	   *reason;			/* when loads = 0: "no new files match …" */
+} EtlPullResult;
+
+/*
+ * etl_pull fetches what is new and commits it load by load.  Raises the
+ * error of the load that failed; earlier loads of it stay.  'result' counts
+ * what was committed, also when it raises.
+ */
+extern void etl_pull(EtlDriver *driver, const EtlStream *stream, EtlPullResult *result);
+
+/* true when the stream's connector must wait for a network */
+extern bool etl_pull_needs_network(const EtlStream *stream);
+
+/*
+ * etl_stream_relation returns the landing relation of a stream, creating or
+ * adopting it when its columns are all declared; InvalidOid when it can only
+ * be made from the first load.
+ */
+extern Oid	etl_stream_relation(const EtlStream *stream);
+
+#endif							/* ETL_LOAD_H */

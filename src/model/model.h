@@ -1,0 +1,61 @@
+/*-------------------------------------------------------------------------
+ *
+ * model.h
+ *    Models: analysis, lineage, planning, building, publication.
+ *
+ * Called by run/.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef ETL_MODEL_H
+#define ETL_MODEL_H
+
+#include "catalog/definition.h"
+#include "catalog/history.h"
+#include "common/driver.h"
+
+/*
+ * etl_model_names returns the canonical names of relations that the raw
+ * parse tree reads (tables, views, NULL::raw.t row types; CTE names are
+ * not relations), plus option depends_on.
+ */
+extern List *etl_model_names(const EtlModel *model);
+
+/*
+ * etl_model_resolve analyzes the query as its owner, stores dependencies and
+ * column lineage and marks the model resolved; false (and nothing stored)
+ * when an input does not exist yet.  *missing names it.
+ */
+extern bool etl_model_resolve(EtlModel *model, char **missing);
+
+typedef struct EtlModelPlan
+{
+	const char *action;			/* create | incremental | full | view | unchanged | unresolved */
+	char	   *reason;
+} EtlModelPlan;
+
+/* etl_model_plan says what the next build would do, from state alone. */
+extern EtlModelPlan *etl_model_plan(const EtlModel *model, bool full_refresh);
+
+typedef struct EtlBuildResult
+{
+	EtlModelPlan plan;
+	int64		inserted;
+	int64		updated;
+	int64		deleted;
+	int64		rejected;
+	List	   *check_results;	/* EtlCheckResult *; also set when the build raises ET011 */
+} EtlBuildResult;
+
+/*
+ * etl_model_build does what the plan says in the current (sub)transaction:
+ * build, checks, publication, bookkeeping.  Raises ET011 when a check
+ * blocks; the caller rolls back and stores result->check_results.
+ */
+extern void etl_model_build(EtlDriver *driver, EtlModel *model, bool full_refresh,
+							EtlBuildResult *result);
+
+/* etl_model_compile returns the SQL that the next run would execute. */
+extern char *etl_model_compile(const EtlModel *model);
+
+#endif							/* ETL_MODEL_H */

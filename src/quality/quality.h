@@ -1,0 +1,69 @@
+/*-------------------------------------------------------------------------
+ *
+ * quality.h
+ *    Checks: row predicates for writers, set checks, results, verdict.
+ *
+ * Called by load/ and model/ before anything is published, and by the SQL
+ * functions check, validate, quality_score.  All checks of a relation share
+ * one pass over its rows.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef ETL_QUALITY_H
+#define ETL_QUALITY_H
+
+#include "executor/tuptable.h"
+#include "utils/relcache.h"
+
+#include "catalog/definition.h"
+#include "catalog/history.h"
+
+/* ---- the checks of one relation, prepared for rows of 'desc' ---- */
+
+typedef struct EtlCheckSet EtlCheckSet;
+
+/*
+ * etl_checks_prepare compiles the checks of 'target' for rows of shape
+ * 'desc', as their owner's SQL; to be called inside etl_run_as.  A check
+ * that does not compile gets status error and blocks.
+ */
+extern EtlCheckSet *etl_checks_prepare(const char *target, TupleDesc desc);
+
+typedef enum EtlRowVerdict
+{
+	ETL_ROW_KEEP,
+	ETL_ROW_QUARANTINE			/* *reasons: jsonb array to put into the reject */
+} EtlRowVerdict;
+
+/*
+ * etl_checks_row evaluates every row check on one row and counts.  'reasons'
+ * may be NULL when the caller does not quarantine (then nothing is diverted).
+ */
+extern EtlRowVerdict etl_checks_row(EtlCheckSet *set, TupleTableSlot *slot, Jsonb **reasons);
+extern bool etl_checks_has_rows(EtlCheckSet *set);	/* any row check at all */
+
+/*
+ * etl_checks_set evaluates the set kinds (unique, relationship, row_count,
+ * freshness) on a relation that holds the whole new state.  'relid' may be a
+ * transient copy of the target.  When 'quarantine_from' is a load id > 0 or
+ * the copy is new, unique checks with on_fail quarantine delete their
+ * duplicates there and append EtlReject * to *rejects.
+ */
+extern void etl_checks_set(EtlCheckSet *set, Oid relid, List **rejects);
+
+/*
+ * etl_checks_results gives the EtlCheckResult list; etl_checks_verdict
+ * raises ET011 with the report in its detail when one blocks.
+ */
+extern List *etl_checks_results(EtlCheckSet *set, int64 run_id);
+extern bool etl_checks_blocked(EtlCheckSet *set);
+extern void etl_checks_verdict(EtlCheckSet *set);
+extern char *etl_checks_report(EtlCheckSet *set);	/* one line a check that did not pass */
+
+/*
+ * etl_checks_run evaluates all checks of a relation as it stands, in one
+ * scan, as the owner of the node; used by etl.check and for views.
+ */
+extern EtlCheckSet *etl_checks_run(const char *target, Oid relid);
+
+#endif							/* ETL_QUALITY_H */
