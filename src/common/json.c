@@ -173,6 +173,17 @@ etl_json_text(const Jsonb *value)
 	return JsonbToCString(NULL, unconstify(JsonbContainer *, &value->root), VARSIZE(value));
 }
 
+char *
+etl_json_bare_text(const Jsonb *value)
+{
+	JsonbValue	scalar;
+
+	if (!JB_ROOT_IS_SCALAR(value))
+		return etl_json_text(value);
+	(void) JsonbExtractScalar(unconstify(JsonbContainer *, &value->root), &scalar);
+	return value_text(&scalar);
+}
+
 EtlJsonBuilder *
 etl_json_object_begin(void)
 {

@@ -24,7 +24,8 @@ extern bool etl_json_has(const Jsonb *object, const char *key);
 extern char etl_json_kind(const Jsonb *value);
 
 extern Jsonb *etl_json_parse(const char *text);		/* raises 22P02 */
-extern char *etl_json_text(const Jsonb *value);
+extern char *etl_json_text(const Jsonb *value);		/* as JSON */
+extern char *etl_json_bare_text(const Jsonb *value);	/* a string without its quotes, others as JSON */
 
 /* Building an object, keys in any order. */
 typedef struct EtlJsonBuilder EtlJsonBuilder;

@@ -1,0 +1,159 @@
+/*-------------------------------------------------------------------------
+ *
+ * names.c
+ *    Names of nodes: SQL identifiers of relations that may not exist yet.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <ctype.h>
+
+#include "access/relation.h"
+#include "catalog/namespace.h"
+#include "common/hashfn.h"
+#include "lib/stringinfo.h"
+#include "mb/pg_wchar.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/syscache.h"
+#include "utils/varlena.h"
+
+#include "common/errors.h"
+#include "common/names.h"
+
+/*
+ * first_schema returns the schema in which CREATE TABLE would make an
+ * unqualified relation.
+ */
+static char *
+first_schema(const char *text)
+{
+	List	   *path = fetch_search_path(false);
+	char	   *schema = path == NIL ? NULL : get_namespace_name(linitial_oid(path));
+
+	if (schema == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_SCHEMA),
+				 errmsg("no schema has been selected for \"%s\"", text),
+				 errhint("Write it with its schema, such as raw.%s.", text)));
+	return schema;
+}
+
+EtlName *
+etl_name_parse(const char *text)
+{
+	EtlName    *name = palloc0(sizeof(EtlName));
+	List	   *parts;
+
+	if (text == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("the name of a relation must not be null")));
+	if (!SplitIdentifierString(pstrdup(text), '.', &parts) || parts == NIL || list_length(parts) > 2)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_NAME),
+				 errmsg("invalid name of a relation: \"%s\"", text),
+				 errhint("Write schema.relation, each part quoted where SQL needs it.")));
+
+	name->relation = pstrdup(llast(parts));
+	name->schema = list_length(parts) == 2 ? pstrdup(linitial(parts)) : first_schema(text);
+	name->canonical = quote_qualified_identifier(name->schema, name->relation);
+	return name;
+}
+
+char *
+etl_name_canonical(const char *text)
+{
+	return etl_name_parse(text)->canonical;
+}
+
+char *
+etl_name_of_relation(Oid relid)
+{
+	char	   *relation = get_rel_name(relid);
+	char	   *schema = relation ? get_namespace_name(get_rel_namespace(relid)) : NULL;
+
+	return schema ? quote_qualified_identifier(schema, relation) : NULL;
+}
+
+Oid
+etl_name_relation(const char *canonical)
+{
+	EtlName    *name = etl_name_parse(canonical);
+	Oid			schema = get_namespace_oid(name->schema, true);
+
+	return OidIsValid(schema) ? get_relname_relid(name->relation, schema) : InvalidOid;
+}
+
+/*
+ * shorten cuts an identifier to NAMEDATALEN - 1 bytes, a hash of the whole
+ * in its middle so that two long names stay different.
+ */
+static char *
+shorten(const char *name)
+{
+	int			length = strlen(name);
+	uint32		hash = hash_bytes((const unsigned char *) name, length);
+	int			keep = NAMEDATALEN - 1 - 10;	/* "_" hash "_" */
+	int			head = pg_mbcliplen(name, length, keep / 2 + 1);
+	int			tail = keep - head;
+	const char *end = name + length - tail;
+
+	/* do not begin the tail inside a character */
+	while (*end && (pg_mblen(end) == 1) && IS_HIGHBIT_SET(*end))
+		end++;
+	if (GetDatabaseEncoding() == PG_UTF8)
+		while ((*end & 0xC0) == 0x80)
+			end++;
+	return psprintf("%.*s_%08x_%s", head, name, hash, end);
+}
+
+char *
+etl_snake_case(const char *name)
+{
+	StringInfoData out;
+	const char *p;
+	bool		was_lower = false;
+
+	initStringInfo(&out);
+	for (p = name; *p; p++)
+	{
+		unsigned char c = (unsigned char) *p;
+		bool		next_lower = p[1] && islower((unsigned char) p[1]);
+
+		if (IS_HIGHBIT_SET(c))
+		{
+			appendStringInfoChar(&out, c);
+			was_lower = true;
+		}
+		else if (isupper(c))
+		{
+			/* userId → user_id, HTTPStatus → http_status */
+			if (was_lower || (next_lower && out.len > 0 && p > name && isalpha((unsigned char) p[-1])))
+				if (out.len > 0 && out.data[out.len - 1] != '_')
+					appendStringInfoChar(&out, '_');
+			appendStringInfoChar(&out, tolower(c));
+			was_lower = false;
+		}
+		else if (islower(c) || isdigit(c))
+		{
+			appendStringInfoChar(&out, c);
+			was_lower = true;
+		}
+		else
+		{
+			if (out.len > 0 && out.data[out.len - 1] != '_')
+				appendStringInfoChar(&out, '_');
+			was_lower = false;
+		}
+	}
+	/* trailing separators say nothing */
+	while (out.len > 0 && out.data[out.len - 1] == '_')
+		out.data[--out.len] = '\0';
+	if (out.len == 0)
+		appendStringInfoString(&out, "column");
+	if (isdigit((unsigned char) out.data[0]))
+		return etl_snake_case(psprintf("c_%s", out.data));
+	return out.len < NAMEDATALEN ? out.data : shorten(out.data);
+}
