@@ -1,4 +1,12 @@
 # etl: the ELT stack inside PostgreSQL.  `make demo` and `make test` need nothing else first.
+#
+#   make demo           the reference pipeline, in a private throwaway cluster
+#   make test           every test, in private throwaway clusters
+#   make lint           format, warnings, cppcheck, is the reference complete
+#   make bench          the figures of docs/performance.md (BENCH_SCALE=0.1 for a quick look)
+#   make reference      writes docs/reference.md anew
+#   make, make install, make installcheck      as every extension; PG_CONFIG selects the server
+#   make deps           installs the Debian packages that all this needs
 
 EXTENSION = etl
 MODULE_big = etl
@@ -9,10 +17,70 @@ OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c src/*/*.c src/*/*/*.c)))
 PG_CPPFLAGS = -Isrc -Isrc/include -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers -Wno-cast-function-type
 SHLIB_LINK = -lcurl -ljson-c -lzstd -lz -lcrypto
 REGRESS = $(sort $(patsubst sql/%.sql,%,$(wildcard sql/*.sql)))
+EXTRA_CLEAN = build log tmp_check
 
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
+
+# JIT inlines expressions, not table access or network code: no bitcode, half the compile time.
+override with_llvm = no
+
+ifneq ($(and $(PGXS),$(wildcard $(PGXS))),)
+
 include $(PGXS)
 
 # Headers are few: when one changes, everything is compiled again.
-$(OBJS): $(wildcard src/*/*.h src/*/*/*.h)
+$(OBJS): $(wildcard src/*/*.h src/*/*/*.h) | build/libraries.ok
+
+build/libraries.ok:
+	@CC="$(CC)" scripts/check-libraries
+	@mkdir -p build && touch $@
+
+# The install directories may belong to root while the caller does not.
+AS_ROOT = $(shell test -w "$(pkglibdir)" || echo sudo)
+
+.PHONY: ready
+ready:
+	@$(MAKE) -s --no-print-directory -j$$(nproc) all
+	@$(AS_ROOT) $(MAKE) -s --no-print-directory PG_CONFIG="$(PG_CONFIG)" install
+
+else
+
+# Without the server's headers only `deps` can work; `demo` and `test` run it and start again.
+.DEFAULT_GOAL = all
+.PHONY: all install installcheck uninstall clean ready
+all install installcheck uninstall clean:
+	@echo "etl: '$(PG_CONFIG) --pgxs' finds no PostgreSQL server headers: run 'make deps', or set PG_CONFIG" >&2
+	@exit 1
+ready:
+	@$(MAKE) -s --no-print-directory ready PGXS_SOUGHT=$(if $(PGXS_SOUGHT),$(error etl: '$(PG_CONFIG) --pgxs' finds no PostgreSQL server headers, not even after 'make deps': set PG_CONFIG),1)
+
+endif
+
+export PG_CONFIG
+
+.PHONY: deps demo test bench lint reference
+deps:
+	@scripts/deps
+
+demo: deps
+	@$(MAKE) -s --no-print-directory ready
+	@scripts/with-cluster examples/retail/demo
+
+test: deps
+	@$(MAKE) -s --no-print-directory ready
+	@scripts/with-cluster scripts/run-tests
+
+bench: deps
+	@$(MAKE) -s --no-print-directory ready
+	@ETL_FSYNC=on scripts/with-cluster bench/run
+
+lint: deps
+	@$(MAKE) -s --no-print-directory ready
+	@scripts/lint
+
+reference: deps
+	@$(MAKE) -s --no-print-directory ready
+	@mkdir -p build
+	@scripts/with-cluster scripts/make-reference > build/reference.md
+	@mv build/reference.md docs/reference.md
