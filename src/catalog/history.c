@@ -1,0 +1,491 @@
+/*-------------------------------------------------------------------------
+ *
+ * history.c
+ *    What happened: loads, rejects, cursors, files, tasks, results.
+ *
+ * Rows are written in the transaction of the facts they tell; whoever sees
+ * the rows of a load sees its row in etl.load, and nobody else does.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "lib/stringinfo.h"
+#include "mb/pg_wchar.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+
+#include "catalog/history.h"
+#include "catalog/sql.h"
+#include "common/errors.h"
+#include "common/json.h"
+
+/* ---- loads ---- */
+
+int64
+etl_load_next_id(void)
+{
+	return etl_sql_int8("SELECT nextval('etl.load_id_seq')", NULL);
+}
+
+void
+etl_load_store(const EtlLoad *load)
+{
+	EtlParams	params = {0};
+	int64		counted = load->rows_loaded + load->rows_updated + load->rows_unchanged +
+		load->rows_deduplicated + load->rows_discarded + load->rows_rejected;
+
+	if (load->rows_read != counted)
+		ereport(ERROR,
+				(errcode(ETL_ERR_ACCOUNTING),
+				 errmsg("accounting of the load of \"%s\" does not close", load->target),
+				 errdetail(INT64_FORMAT " records were read, " INT64_FORMAT " are accounted for.",
+						   load->rows_read, counted),
+				 errhint("This is a bug in etl; nothing of this load was kept.")));
+
+	etl_param_int8(&params, load->load_id);
+	etl_param_datum(&params, INT8OID, Int64GetDatum(load->run_id), load->run_id == 0);
+	etl_param_text(&params, load->target);
+	etl_param_text(&params, load->origin);
+	etl_param_int8(&params, load->rows_read);
+	etl_param_int8(&params, load->rows_loaded);
+	etl_param_int8(&params, load->rows_updated);
+	etl_param_int8(&params, load->rows_unchanged);
+	etl_param_int8(&params, load->rows_deduplicated);
+	etl_param_int8(&params, load->rows_discarded);
+	etl_param_int8(&params, load->rows_rejected);
+	etl_param_int8(&params, load->rows_deleted);
+	etl_param_int8(&params, load->bytes_read);
+	etl_param_jsonb(&params, load->cursor);
+	etl_param_datum(&params, INT8OID, Int64GetDatum(load->relfilenode), load->relfilenode == 0);
+	etl_param_datum(&params, INT8OID, Int64GetDatum(load->first_block), load->relfilenode == 0);
+	etl_param_datum(&params, INT8OID, Int64GetDatum(load->last_block), load->relfilenode == 0);
+	etl_param_timestamp(&params, load->started_at);
+	etl_sql_exec("INSERT INTO etl.load (load_id, run_id, target, origin, status, rows_read, rows_loaded,"
+				 " rows_updated, rows_unchanged, rows_deduplicated, rows_discarded, rows_rejected,"
+				 " rows_deleted, bytes_read, cursor, relfilenode, first_block, last_block, started_at)"
+				 " VALUES ($1, $2, $3, $4, 'succeeded', $5, $6, $7, $8, $9, $10, $11, $12, $13, $14,"
+				 " $15, $16, $17, $18)", &params);
+}
+
+void
+etl_load_set_status(int64 load_id, const char *status)
+{
+	EtlParams	params = {0};
+
+	etl_param_int8(&params, load_id);
+	etl_param_text(&params, status);
+	etl_sql_exec("UPDATE etl.load SET status = $2 WHERE load_id = $1", &params);
+}
+
+Jsonb *
+etl_cursor_get(const char *target)
+{
+	EtlParams	params = {0};
+	EtlRows    *rows;
+
+	etl_param_text(&params, target);
+	rows = etl_sql_query("SELECT cursor FROM etl.cursor WHERE target = $1", &params);
+	return rows->n == 0 ? NULL : etl_row_jsonb(rows, 0, "cursor");
+}
+
+void
+etl_cursor_set(const char *target, const Jsonb *cursor, int64 load_id)
+{
+	EtlParams	params = {0};
+
+	etl_param_text(&params, target);
+	if (cursor == NULL)
+	{
+		etl_sql_exec("DELETE FROM etl.cursor WHERE target = $1", &params);
+		return;
+	}
+	etl_param_jsonb(&params, cursor);
+	etl_param_datum(&params, INT8OID, Int64GetDatum(load_id), load_id == 0);
+	etl_sql_exec("INSERT INTO etl.cursor (target, cursor, load_id) VALUES ($1, $2, $3)"
+				 " ON CONFLICT (target) DO UPDATE SET cursor = excluded.cursor,"
+				 " load_id = coalesce(excluded.load_id, etl.cursor.load_id),"
+				 " moved_at = clock_timestamp()", &params);
+}
+
+EtlFile *
+etl_file_find(const char *target, const char *uri)
+{
+	EtlParams	params = {0};
+	EtlRows    *rows;
+	EtlFile    *file;
+
+	etl_param_text(&params, target);
+	etl_param_text(&params, uri);
+	rows = etl_sql_query("SELECT * FROM etl.file WHERE target = $1 AND uri = $2", &params);
+	if (rows->n == 0)
+		return NULL;
+	file = palloc0(sizeof(EtlFile));
+	file->uri = etl_row_text(rows, 0, "uri");
+	file->size = etl_row_int8(rows, 0, "size");
+	file->mtime = etl_row_timestamp(rows, 0, "mtime");
+	file->hash = etl_row_text(rows, 0, "hash");
+	file->load_id = etl_row_int8(rows, 0, "load_id");
+	return file;
+}
+
+void
+etl_file_store(const char *target, const EtlFile *file)
+{
+	EtlParams	params = {0};
+
+	etl_param_text(&params, target);
+	etl_param_text(&params, file->uri);
+	etl_param_int8(&params, file->size);
+	etl_param_timestamp(&params, file->mtime);
+	etl_param_text(&params, file->hash);
+	etl_param_int8(&params, file->load_id);
+	etl_sql_exec("INSERT INTO etl.file VALUES ($1, $2, $3, $4, $5, $6)"
+				 " ON CONFLICT (target, uri) DO UPDATE SET size = excluded.size,"
+				 " mtime = excluded.mtime, hash = excluded.hash, load_id = excluded.load_id", &params);
+}
+
+void
+etl_file_forget(const char *target, const char *uri)
+{
+	EtlParams	params = {0};
+
+	etl_param_text(&params, target);
+	etl_param_text(&params, uri);
+	etl_sql_exec("DELETE FROM etl.file WHERE target = $1 AND ($2 IS NULL OR uri = $2)", &params);
+}
+
+/* ---- rejects ---- */
+
+/*
+ * Columns of a batch of rejects, one array each, so that a batch is one
+ * statement however many rejects it has.
+ */
+typedef struct RejectColumns
+{
+	int			n;
+	Datum	   *values[9];
+	bool	   *nulls[9];
+} RejectColumns;
+
+static const Oid reject_types[9] = {
+	TEXTOID, INT8OID, INT8OID, TEXTOID, INT8OID, TEXTOID, BYTEAOID, INT8OID, JSONBOID
+};
+
+/*
+ * shown_record renders the bytes of a record as text: what is not valid in
+ * the server's encoding, and NUL, as \xHH.
+ */
+static text *
+shown_record(const char *raw, int length)
+{
+	StringInfoData out;
+	const char *p = raw;
+	const char *end = raw + length;
+
+	initStringInfo(&out);
+	while (p < end)
+	{
+		int			width = pg_encoding_mblen(GetDatabaseEncoding(), p);
+
+		if (*p != '\0' && width <= end - p &&
+			pg_encoding_verifymbchar(GetDatabaseEncoding(), p, end - p) == width)
+		{
+			appendBinaryStringInfo(&out, p, width);
+			p += width;
+		}
+		else
+			appendStringInfo(&out, "\\x%02X", (unsigned char) *p++);
+	}
+	return cstring_to_text_with_len(out.data, out.len);
+}
+
+/*
+ * add_reject fills row 'i' of the columns.
+ */
+static void
+add_reject(RejectColumns *columns, int i, const EtlReject *reject)
+{
+	bytea	   *raw = palloc(VARHDRSZ + reject->raw_length);
+
+	SET_VARSIZE(raw, VARHDRSZ + reject->raw_length);
+	memcpy(VARDATA(raw), reject->raw ? reject->raw : "", reject->raw_length);
+
+	for (int c = 0; c < 9; c++)
+		columns->nulls[c][i] = false;
+	columns->values[0][i] = CStringGetTextDatum(reject->target);
+	columns->values[1][i] = Int64GetDatum(reject->load_id);
+	columns->nulls[1][i] = reject->load_id == 0;
+	columns->values[2][i] = Int64GetDatum(reject->run_id);
+	columns->nulls[2][i] = reject->run_id == 0;
+	columns->values[3][i] = reject->origin ? CStringGetTextDatum(reject->origin) : (Datum) 0;
+	columns->nulls[3][i] = reject->origin == NULL;
+	columns->values[4][i] = Int64GetDatum(reject->position);
+	columns->nulls[4][i] = reject->position == 0;
+	columns->values[5][i] = PointerGetDatum(shown_record(reject->raw, reject->raw_length));
+	columns->values[6][i] = PointerGetDatum(raw);
+	columns->values[7][i] = Int64GetDatum(reject->record_size);
+	columns->values[8][i] = PointerGetDatum(reject->reasons);
+}
+
+/*
+ * column_array makes the array Datum of one column of the batch.
+ */
+static Datum
+column_array(RejectColumns *columns, int c)
+{
+	Oid			type = reject_types[c];
+	bool		fixed = type == INT8OID;
+	int			dims[1] = {columns->n};
+	int			lower[1] = {1};
+
+	return PointerGetDatum(construct_md_array(columns->values[c], columns->nulls[c], 1, dims, lower,
+											  type, fixed ? 8 : -1, fixed ? FLOAT8PASSBYVAL : false,
+											  fixed ? TYPALIGN_DOUBLE : TYPALIGN_INT));
+}
+
+void
+etl_rejects_store(List *rejects)
+{
+	static const Oid array_types[9] = {
+		TEXTARRAYOID, INT8ARRAYOID, INT8ARRAYOID, TEXTARRAYOID, INT8ARRAYOID, TEXTARRAYOID,
+		BYTEAARRAYOID, INT8ARRAYOID, JSONBARRAYOID
+	};
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "etl rejects",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	EtlParams	params = {0};
+	RejectColumns columns = {.n = list_length(rejects)};
+	ListCell   *cell;
+	int			i = 0;
+
+	if (rejects == NIL)
+	{
+		MemoryContextSwitchTo(old);
+		MemoryContextDelete(context);
+		return;
+	}
+	for (int c = 0; c < 9; c++)
+	{
+		columns.values[c] = palloc(sizeof(Datum) * columns.n);
+		columns.nulls[c] = palloc(sizeof(bool) * columns.n);
+	}
+	foreach(cell, rejects)
+		add_reject(&columns, i++, lfirst(cell));
+	for (int c = 0; c < 9; c++)
+		etl_param_datum(&params, array_types[c], column_array(&columns, c), false);
+
+	etl_sql_exec("INSERT INTO etl.reject (target, load_id, run_id, origin, position, record, raw,"
+				 " record_size, reasons)"
+				 " SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9)", &params);
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(context);
+}
+
+/* ---- what models consumed ---- */
+
+List *
+etl_loads_pending(const char *model, const char *stream)
+{
+	EtlParams	params = {0};
+	EtlRows    *rows;
+	List	   *loads = NIL;
+
+	etl_param_text(&params, model);
+	etl_param_text(&params, stream);
+	rows = etl_sql_query("SELECT l.load_id, l.relfilenode, l.first_block, l.last_block, l.rows_loaded"
+						 " FROM etl.load l WHERE l.target = $2 AND l.status = 'succeeded'"
+						 " AND NOT EXISTS (SELECT FROM etl.consumed c WHERE c.model = $1"
+						 " AND c.stream = $2 AND c.loads @> l.load_id)"
+						 " ORDER BY l.load_id", &params);
+	for (int i = 0; i < rows->n; i++)
+	{
+		EtlLoad    *load = palloc0(sizeof(EtlLoad));
+
+		load->load_id = etl_row_int8(rows, i, "load_id");
+		load->relfilenode = etl_row_int8(rows, i, "relfilenode");
+		load->first_block = etl_row_int8(rows, i, "first_block");
+		load->last_block = etl_row_int8(rows, i, "last_block");
+		load->rows_loaded = etl_row_int8(rows, i, "rows_loaded");
+		loads = lappend(loads, load);
+	}
+	return loads;
+}
+
+void
+etl_consumed_add_pending(const char *model, const char *stream)
+{
+	EtlParams	params = {0};
+
+	etl_param_text(&params, model);
+	etl_param_text(&params, stream);
+	etl_sql_exec("INSERT INTO etl.consumed AS c (model, stream, loads)"
+				 " SELECT $1, $2, coalesce(range_agg(int8range(load_id, load_id, '[]')), '{}')"
+				 " FROM etl.load WHERE target = $2"
+				 " ON CONFLICT (model, stream) DO UPDATE SET loads = c.loads + excluded.loads", &params);
+}
+
+void
+etl_consumed_forget(const char *model)
+{
+	EtlParams	params = {0};
+
+	etl_param_text(&params, model);
+	etl_sql_exec("DELETE FROM etl.consumed WHERE model = $1", &params);
+}
+
+EtlNodeState *
+etl_node_state_get(const char *target)
+{
+	EtlParams	params = {0};
+	EtlNodeState *state = palloc0(sizeof(EtlNodeState));
+	EtlRows    *rows;
+
+	etl_param_text(&params, target);
+	rows = etl_sql_query("SELECT * FROM etl.node_state WHERE target = $1", &params);
+	if (rows->n == 0)
+	{
+		state->inputs = etl_json_parse("{}");
+		state->last_success_at = DT_NOBEGIN;
+		return state;
+	}
+	state->created = etl_row_bool(rows, 0, "created");
+	state->built_version = etl_row_int4(rows, 0, "built_version");
+	state->built_fingerprint = etl_row_text(rows, 0, "built_fingerprint");
+	state->publication = etl_row_int8(rows, 0, "publication");
+	state->inputs = etl_row_jsonb(rows, 0, "inputs");
+	state->rows_changed = etl_row_int8(rows, 0, "rows_changed");
+	state->last_success_at = etl_row_timestamp(rows, 0, "last_success_at");
+	state->last_run_id = etl_row_int8(rows, 0, "last_run_id");
+	return state;
+}
+
+void
+etl_node_state_set(const char *target, const EtlNodeState *state)
+{
+	EtlParams	params = {0};
+
+	etl_param_text(&params, target);
+	etl_param_bool(&params, state->created);
+	etl_param_datum(&params, INT4OID, Int32GetDatum(state->built_version), state->built_version == 0);
+	etl_param_text(&params, state->built_fingerprint);
+	etl_param_int8(&params, state->publication);
+	etl_param_jsonb(&params, state->inputs ? state->inputs : etl_json_parse("{}"));
+	etl_param_int8(&params, state->rows_changed);
+	etl_param_timestamp(&params, state->last_success_at);
+	etl_param_datum(&params, INT8OID, Int64GetDatum(state->last_run_id), state->last_run_id == 0);
+	etl_sql_exec("INSERT INTO etl.node_state VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+				 " ON CONFLICT (target) DO UPDATE SET created = excluded.created,"
+				 " built_version = excluded.built_version,"
+				 " built_fingerprint = excluded.built_fingerprint,"
+				 " publication = excluded.publication, inputs = excluded.inputs,"
+				 " rows_changed = excluded.rows_changed, last_success_at = excluded.last_success_at,"
+				 " last_run_id = excluded.last_run_id", &params);
+}
+
+/* ---- tasks ---- */
+
+void
+etl_task_store(EtlTask *task)
+{
+	EtlParams	params = {0};
+	EtlRows    *rows;
+
+	etl_param_datum(&params, INT8OID, Int64GetDatum(task->task_id), task->task_id == 0);
+	etl_param_int8(&params, task->run_id);
+	etl_param_text(&params, task->node);
+	etl_param_text(&params, task->kind);
+	etl_param_text(&params, task->action);
+	etl_param_text(&params, task->reason);
+	etl_param_text(&params, task->status);
+	etl_param_int4(&params, task->attempt == 0 ? 1 : task->attempt);
+	etl_param_timestamp(&params, task->started_at == 0 ? DT_NOBEGIN : task->started_at);
+	etl_param_timestamp(&params, task->finished_at == 0 ? DT_NOBEGIN : task->finished_at);
+	etl_param_int8(&params, task->rows_inserted);
+	etl_param_int8(&params, task->rows_updated);
+	etl_param_int8(&params, task->rows_deleted);
+	etl_param_int8(&params, task->rows_rejected);
+	etl_param_text(&params, task->sqlstate);
+	etl_param_text(&params, task->error);
+	etl_param_text(&params, task->detail);
+	etl_param_text(&params, task->hint);
+	etl_param_text(&params, task->skipped_because);
+	rows = etl_sql_query("INSERT INTO etl.task VALUES (coalesce($1, nextval('etl.task_id_seq')), $2, $3,"
+						 " $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)"
+						 " ON CONFLICT (task_id) DO UPDATE SET action = excluded.action,"
+						 " reason = excluded.reason, status = excluded.status,"
+						 " started_at = excluded.started_at, finished_at = excluded.finished_at,"
+						 " rows_inserted = excluded.rows_inserted, rows_updated = excluded.rows_updated,"
+						 " rows_deleted = excluded.rows_deleted, rows_rejected = excluded.rows_rejected,"
+						 " sqlstate = excluded.sqlstate, error = excluded.error,"
+						 " detail = excluded.detail, hint = excluded.hint,"
+						 " skipped_because = excluded.skipped_because RETURNING task_id", &params);
+	task->task_id = etl_row_int8(rows, 0, "task_id");
+}
+
+/* ---- check results ---- */
+
+void
+etl_check_results_store(List *results)
+{
+	ListCell   *cell;
+
+	foreach(cell, results)
+	{
+		const EtlCheckResult *result = lfirst(cell);
+		EtlParams	params = {0};
+
+		etl_param_datum(&params, INT8OID, Int64GetDatum(result->run_id), result->run_id == 0);
+		etl_param_text(&params, result->target);
+		etl_param_text(&params, result->check_name);
+		etl_param_text(&params, result->kind);
+		etl_param_text(&params, result->dimension);
+		etl_param_text(&params, result->on_fail);
+		etl_param_text(&params, result->status);
+		etl_param_int8(&params, result->evaluated);
+		etl_param_int8(&params, result->failed);
+		etl_param_text(&params, result->value);
+		etl_param_text(&params, result->threshold);
+		etl_param_text(&params, result->detail);
+		etl_param_float8(&params, result->weight);
+		etl_sql_exec("INSERT INTO etl.check_result (run_id, target, check_name, kind, dimension, on_fail,"
+					 " status, evaluated, failed, value, threshold, detail, weight)"
+					 " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10::numeric, $11, $12, $13)",
+					 &params);
+	}
+}
+
+/* ---- journal ---- */
+
+void
+etl_schema_change_store(const char *target, int64 load_id, const char *change,
+						const char *column, const char *old_type, const char *new_type)
+{
+	EtlParams	params = {0};
+
+	etl_param_text(&params, target);
+	etl_param_datum(&params, INT8OID, Int64GetDatum(load_id), load_id == 0);
+	etl_param_text(&params, change);
+	etl_param_text(&params, column);
+	etl_param_text(&params, old_type);
+	etl_param_text(&params, new_type);
+	etl_sql_exec("INSERT INTO etl.schema_change (target, load_id, change, column_name, old_type, new_type)"
+				 " VALUES ($1, $2, $3, $4, $5, $6)", &params);
+}
+
+void
+etl_log_store(const char *level, int64 run_id, const char *node, const char *message,
+			  const char *detail)
+{
+	EtlParams	params = {0};
+
+	etl_param_text(&params, level);
+	etl_param_datum(&params, INT8OID, Int64GetDatum(run_id), run_id == 0);
+	etl_param_text(&params, node);
+	etl_param_text(&params, message);
+	etl_param_text(&params, detail);
+	etl_sql_exec("INSERT INTO etl.log (level, run_id, node, message, detail)"
+				 " VALUES ($1, $2, $3, $4, $5)", &params);
+}
