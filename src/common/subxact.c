@@ -35,11 +35,9 @@ etl_subxact(void (*work) (void *arg), void *arg)
 		error = CopyErrorData();
 
 		/* whoever asked us to stop must be obeyed, not reported */
-		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED && QueryCancelHoldoffCount == 0 &&
-			strstr(error->message, "statement timeout") == NULL)
-			PG_RE_THROW();
-		if (error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN || error->sqlerrcode == ERRCODE_CRASH_SHUTDOWN ||
-			error->elevel > ERROR)
+		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED ||
+			error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN ||
+			error->sqlerrcode == ERRCODE_CRASH_SHUTDOWN || error->elevel > ERROR)
 			PG_RE_THROW();
 
 		FlushErrorState();
