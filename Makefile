@@ -46,14 +46,12 @@ ready:
 
 else
 
-# Without the server's headers only `deps` can work; `demo` and `test` run it and start again.
+# Without the server's headers only `deps` can work; the other targets run it and start make again.
 .DEFAULT_GOAL = all
 .PHONY: all install installcheck uninstall clean ready
-all install installcheck uninstall clean:
+all install installcheck uninstall clean ready:
 	@echo "etl: '$(PG_CONFIG) --pgxs' finds no PostgreSQL server headers: run 'make deps', or set PG_CONFIG" >&2
 	@exit 1
-ready:
-	@$(MAKE) -s --no-print-directory ready PGXS_SOUGHT=$(if $(PGXS_SOUGHT),$(error etl: '$(PG_CONFIG) --pgxs' finds no PostgreSQL server headers, not even after 'make deps': set PG_CONFIG),1)
 
 endif
 
