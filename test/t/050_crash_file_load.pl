@@ -1,0 +1,110 @@
+# A backend killed at any instant of a file load loses nothing and doubles nothing.
+use strict;
+use warnings;
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(usleep);
+
+my $kills = $ENV{ETL_KILLS} // 50;
+my $rows_per_file = 3000;
+my $seed = $ENV{ETL_SEED} // time;
+srand($seed);
+note("seed $seed");
+
+my $files = PostgreSQL::Test::Utils::tempdir();
+my $node = PostgreSQL::Test::Cluster->new('crash');
+$node->init;
+$node->append_conf('postgresql.conf', "restart_after_crash = on\nfsync = off\n"
+	  . "log_min_messages = error\netl.allowed_directories = '$files'\n");
+$node->start;
+$node->safe_psql('postgres', q(
+	CREATE EXTENSION etl;
+	CREATE SCHEMA raw;
+));
+$node->safe_psql('postgres', qq(
+	SELECT etl.define_source('files', 'file', '{"root": "$files"}');
+	SELECT etl.define_stream('raw.items', 'files', '{"path": "items_*.csv"}', format => 'csv',
+		columns => 'id bigint, label text');
+	SELECT etl.define_stream('raw.state', 'files', '{"path": "items_*.csv"}', format => 'csv',
+		columns => 'id bigint, label text', key => '{id}', mode => 'merge');
+));
+
+my $next_id = 1;
+my $nfiles = 0;
+
+# add_files writes some files, every hundredth line of them malformed.
+sub add_files
+{
+	my ($count) = @_;
+
+	for (1 .. $count)
+	{
+		my $name = sprintf('%s/items_%05d.csv', $files, ++$nfiles);
+		my $text = "id,label\n";
+
+		for my $line (1 .. $rows_per_file)
+		{
+			$text .= $line % 100 == 0 ? "bad,one,too,many\n" : "$next_id,label $next_id\n";
+			$next_id++ if $line % 100 != 0;
+		}
+		open(my $fh, '>', "$name.tmp") or die "$name: $!";
+		print $fh $text;
+		close($fh);
+		rename("$name.tmp", $name);
+	}
+	return;
+}
+
+# wait_until_up polls until the server has recovered from the crash.
+sub wait_until_up
+{
+	for (1 .. 600)
+	{
+		my ($code, $out) = $node->psql('postgres', 'SELECT 1', timeout => 10);
+		return if defined $code && $code == 0;
+		usleep(50_000);
+	}
+	die "the server did not come back";
+}
+
+my $killed = 0;
+for my $round (1 .. $kills)
+{
+	add_files(4);
+
+	my ($stdin, $stdout, $stderr) = ("SELECT pg_backend_pid();\n", '', '');
+	my $session = IPC::Run::start(
+		[ 'psql', '-XqAt', '-d', $node->connstr('postgres') ],
+		'<', \$stdin, '>', \$stdout, '2>', \$stderr,
+		IPC::Run::timeout(120));
+	$session->pump until $stdout =~ /(\d+)\n/;
+	my ($pid) = $stdout =~ /(\d+)\n/;
+
+	$stdin .= "CALL etl.run();\n";
+	$session->pump_nb;
+	usleep(int(rand(400_000)));
+	$killed += kill('KILL', $pid);
+	eval { $session->kill_kill; };
+	wait_until_up();
+}
+is($killed, $kills, "$kills backends were killed");
+
+$node->safe_psql('postgres', 'CALL etl.run()');
+my $rows = $next_id - 1;
+is($node->safe_psql('postgres', 'SELECT count(*), count(DISTINCT id), min(id), max(id) FROM raw.items'),
+	"$rows|$rows|1|$rows", 'the append stream has every row once');
+is($node->safe_psql('postgres', 'SELECT count(*), min(id), max(id) FROM raw.state'),
+	"$rows|1|$rows", 'the merge stream has every row once');
+is($node->safe_psql('postgres', q(SELECT target, count(*) FROM etl.rejects WHERE status = 'open' GROUP BY 1 ORDER BY 1)),
+	join("\n", map { "$_|" . $nfiles * $rows_per_file / 100 } qw(raw.items raw.state)),
+	'every bad record is a reject once');
+is($node->safe_psql('postgres', q(SELECT target, count(*), sum(rows_read) FROM etl.loads GROUP BY 1 ORDER BY 1)),
+	join("\n", map { "$_|$nfiles|" . $nfiles * $rows_per_file } qw(raw.items raw.state)),
+	'every file is one load');
+is($node->safe_psql('postgres', q(SELECT count(*) FROM etl.runs WHERE status = 'running')), '0',
+	'no dead run is left as running');
+
+$node->stop;
+done_testing();
