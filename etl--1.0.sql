@@ -298,9 +298,67 @@ CREATE TABLE etl.log (
 -- secret
 -- ====================================================================
 
+CREATE FUNCTION etl.define_secret(name text, value text DEFAULT NULL, file text DEFAULT NULL, env text DEFAULT NULL,
+	allowed_hosts text[] DEFAULT NULL, description text DEFAULT NULL)
+RETURNS text LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'etl_sql_define_secret';
+COMMENT ON FUNCTION etl.define_secret(text, text, text, text, text[], text) IS
+'Defines a secret that options name as {"secret": "name"}.
+name: the name. Exactly one of: value, the secret itself, stored sealed (AES-256-GCM, key in etl.secret_key_file); file, an absolute path that holds it, read at each use; env, a variable of the server''s environment.
+allowed_hosts: hosts (host, host:port, *.suffix) that it may be sent to, default every allowed host. description: free text.
+Returns created, updated or unchanged. Errors: ET001 for wrong arguments, ET015 when it cannot be sealed or would be logged, 42501 unless the caller is a member of etl_admin.
+Example: SELECT etl.define_secret(''shop_token'', file => ''/run/secrets/shop_token'', allowed_hosts => ''{api.shop.example}'');';
+
+CREATE FUNCTION etl.drop_secret(name text, "cascade" boolean DEFAULT false, drop_relation boolean DEFAULT false)
+RETURNS boolean LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'etl_sql_drop_secret';
+COMMENT ON FUNCTION etl.drop_secret(text, boolean, boolean) IS
+'Forgets a secret.
+name: the secret. cascade: also when definitions use it (they fail until it is defined again), default false. drop_relation: has no effect here.
+Returns whether it was there. Errors: 2BP01 when definitions use it, 42501 unless the caller is a member of etl_admin.
+Example: SELECT etl.drop_secret(''shop_token'');';
+
 -- ====================================================================
 -- connector
 -- ====================================================================
+
+CREATE FUNCTION etl.file_connector(internal) RETURNS internal
+LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'etl_sql_file_connector';
+COMMENT ON FUNCTION etl.file_connector(internal) IS
+'Hands out the connector for files of the server; called by etl itself. Returns internal.';
+
+INSERT INTO etl.connectors (name, handler, description) VALUES
+	('file', 'etl.file_connector', 'files of the server, found by a pattern');
+
+CREATE FUNCTION etl.define_source(name text, connector text, options jsonb DEFAULT '{}', description text DEFAULT NULL)
+RETURNS text LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'etl_sql_define_source';
+COMMENT ON FUNCTION etl.define_source(text, text, jsonb, text) IS
+'Defines a source: where and how to connect.
+name: the name that streams give. connector: one of etl.connectors. options: see etl.options(connector), default {}. description: free text.
+Returns created, updated or unchanged. Errors: ET001 for a wrong option, ET002 for an unknown connector, 42501 when the source belongs to another role.
+Example: SELECT etl.define_source(''shop_files'', ''file'', ''{"root": "/srv/shop"}'');';
+
+CREATE FUNCTION etl.drop_source(name text, "cascade" boolean DEFAULT false, drop_relation boolean DEFAULT false)
+RETURNS boolean LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'etl_sql_drop_source';
+COMMENT ON FUNCTION etl.drop_source(text, boolean, boolean) IS
+'Forgets a source.
+name: the source. cascade: its streams too, default false. drop_relation: with cascade, the tables of the streams too, default false.
+Returns whether it was there. Errors: 2BP01 when streams are fed from it, 42501 when it belongs to another role.
+Example: SELECT etl.drop_source(''shop_files'', cascade => true);';
+
+CREATE FUNCTION etl.options("of" text)
+RETURNS TABLE (option text, type text, default_value text, description text)
+LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'etl_sql_options';
+COMMENT ON FUNCTION etl.options(text) IS
+'Lists option keys with their types and defaults.
+of: a connector (file, http), a format (csv, json), stream, model, or a kind of check (check:range).
+Returns a row for each option. Errors: ET002 for a set that does not exist.
+Example: SELECT * FROM etl.options(''file'');';
+
+CREATE FUNCTION etl.redact(options jsonb) RETURNS jsonb
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'etl_sql_redact';
+COMMENT ON FUNCTION etl.redact(jsonb) IS
+'Hides passwords and tokens that stand in options in clear text; the views of definitions use it.
+options: any options. Returns them with *** in place of what is sensitive by the name of its key.
+Example: SELECT etl.redact(''{"auth": {"type": "bearer", "token": "abc"}}'');';
 
 -- ====================================================================
 -- decode
@@ -325,6 +383,21 @@ CREATE TABLE etl.log (
 -- ====================================================================
 -- views
 -- ====================================================================
+
+CREATE VIEW etl.sources AS
+SELECT name, connector, etl.redact(options) AS options, description, version, owner, defined_at
+FROM etl.source;
+COMMENT ON VIEW etl.sources IS
+'Sources as defined; passwords and tokens written in clear text in options are shown as ***.
+Example: SELECT name, connector, options FROM etl.sources;';
+
+CREATE VIEW etl.secrets AS
+SELECT name, CASE WHEN sealed IS NOT NULL THEN 'value' WHEN file IS NOT NULL THEN 'file' ELSE 'env' END AS kind,
+	file, env, allowed_hosts, description, version, owner, defined_at
+FROM etl.secret;
+COMMENT ON VIEW etl.secrets IS
+'Secrets by name and kind (value, file, env), never their values.
+Example: SELECT name, kind, allowed_hosts FROM etl.secrets;';
 
 -- ====================================================================
 -- roles and privileges

@@ -30,4 +30,11 @@
 	pg_database_aclcheck((oid), (role), (mode))
 #endif
 
+#if PG_VERSION_NUM >= 170000
+#include "utils/resowner.h"
+#define etl_create_wait_event_set(n) CreateWaitEventSet(CurrentResourceOwner, (n))
+#else
+#define etl_create_wait_event_set(n) CreateWaitEventSet(CurrentMemoryContext, (n))
+#endif
+
 #endif							/* ETL_COMPAT_H */

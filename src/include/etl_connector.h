@@ -5,8 +5,8 @@
  *
  * A connector knows one kind of outside system.  It is a C function that
  * returns a const EtlConnector *, registered by a row in etl.connectors that
- * names an SQL function "f() RETURNS internal".  The built-in connectors use
- * nothing else.
+ * names an SQL function "f(internal) RETURNS internal".  The built-in
+ * connectors use nothing else.
  *
  * What a connector never does: touch SPI or the executor, commit, sleep,
  * poll, or keep a handle that its state's memory context does not free.  To
@@ -114,7 +114,7 @@ typedef struct EtlServices
 	/* true when this resolved address may be connected to for 'host' */
 	bool		(*address_allowed) (const char *host, const void *sockaddr, int length);
 	/* raises ET004/42501 unless the owner may read server files under this real path */
-	void		(*check_path) (const char *real_path);
+	void		(*check_path) (EtlConnectorContext *context, const char *real_path);
 	/* scans one JSON document; 'paths' are dotted JSON paths, 'max_path' is relative to a record */
 	EtlJsonFacts *(*json_facts) (EtlRead *body, const char *records_path, int npaths,
 								 const char *const *paths, const char *max_path);

@@ -1,0 +1,318 @@
+/*-------------------------------------------------------------------------
+ *
+ * file.c
+ *    The connector for files of the server.
+ *
+ * A pull hands out every regular file that matches the pattern, each as a
+ * load of its own; which of them are new is the ledger's decision, in load/.
+ * A file is read up to the size it had when it was handed out: what is
+ * appended meanwhile belongs to the next pull.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "storage/fd.h"
+
+#include "common/errors.h"
+#include "common/json.h"
+#include "connector/connector.h"
+#include "connector/paths.h"
+
+PG_FUNCTION_INFO_V1(etl_sql_file_connector);
+
+typedef struct FileState
+{
+	EtlConnectorContext *context;
+	char	   *root;			/* real path, NULL when the source has none */
+	List	   *matches;		/* EtlFileMatch * */
+	int			next;
+	int			fd;				/* of the item being read, -1 none */
+	struct FileHandle *open;
+} FileState;
+
+typedef struct FileHandle
+{
+	int64		offset;
+} FileHandle;
+
+static const EtlOptionDef file_source_options[] = {
+	{"root", "text", NULL, "directory that the paths of streams are relative to"},
+	{NULL}
+};
+
+static const EtlOptionDef file_stream_options[] = {
+	{"path", "text", NULL, "file or pattern: * ? [a-z] within a name, ** over directories"},
+	{"order", "name|mtime", "name", "order in which files are loaded"},
+	{"on_change", "replace|append|error", "replace",
+	"what happens when a file that was loaded has changed"},
+	{"max_rejects", "threshold", NULL, "rejects, as a count or a share, above which a load fails whole"},
+	{"compression", "auto|none|gzip|zstd", "auto", "auto recognises gzip and zstd by their first bytes"},
+	{NULL}
+};
+
+/*
+ * file_validate judges what the option tables cannot: absolute paths.
+ */
+static void
+file_validate(const Jsonb *source_options, const Jsonb *stream_options, const char *format)
+{
+	char	   *root = etl_json_get_text(source_options, "root");
+	char	   *path;
+
+	if (root != NULL && !is_absolute_path(root))
+		ereport(ERROR,
+				(errcode(ETL_ERR_DEFINITION),
+				 errmsg("option \"root\" of a file source must be an absolute path"),
+				 errdetail("It is \"%s\".", root)));
+	if (stream_options == NULL)
+		return;
+
+	path = etl_json_get_text(stream_options, "path");
+	if (path == NULL || path[0] == '\0')
+		ereport(ERROR,
+				(errcode(ETL_ERR_DEFINITION),
+				 errmsg("a stream of a file source needs the option \"path\""),
+				 errhint("Give a file or a pattern, for example {\"path\": \"orders/*.csv\"}.")));
+	if (root == NULL && !is_absolute_path(path))
+		ereport(ERROR,
+				(errcode(ETL_ERR_DEFINITION),
+				 errmsg("option \"path\" must be absolute because the source has no \"root\""),
+				 errdetail("It is \"%s\".", path),
+				 errhint("Give the source a \"root\", or write the whole path.")));
+}
+
+/*
+ * check_match raises an error for a real path that this stream may not read.
+ */
+static void
+check_match(void *arg, const char *real_path)
+{
+	FileState  *state = arg;
+
+	state->context->services->check_path(state->context, real_path);
+	if (state->root != NULL && !etl_path_is_below(real_path, state->root))
+		ereport(ERROR,
+				(errcode(ETL_ERR_NOT_ALLOWED),
+				 errmsg("path \"%s\" is outside the root of source \"%s\"",
+						real_path, state->context->source),
+				 errdetail("The root is \"%s\"; symlinks and \"..\" are resolved before comparing.",
+						   state->root)));
+}
+
+/*
+ * compare_mtime orders matches by modification time, then by name.
+ */
+static int
+compare_mtime(const ListCell *a, const ListCell *b)
+{
+	const EtlFileMatch *left = lfirst(a);
+	const EtlFileMatch *right = lfirst(b);
+
+	if (left->mtime != right->mtime)
+		return left->mtime < right->mtime ? -1 : 1;
+	return strcmp(left->path, right->path);
+}
+
+/*
+ * close_file closes the kernel descriptor, if any; also when the context of
+ * the state goes away.
+ */
+static void
+close_file(void *arg)
+{
+	FileState  *state = arg;
+
+	if (state->fd < 0)
+		return;
+	close(state->fd);
+	ReleaseExternalFD();
+	state->fd = -1;
+	state->open = NULL;
+}
+
+static void *
+file_open(EtlConnectorContext *context)
+{
+	MemoryContext old = MemoryContextSwitchTo(context->context);
+	FileState  *state = palloc0(sizeof(FileState));
+	MemoryContextCallback *callback = palloc0(sizeof(MemoryContextCallback));
+	char	   *root = etl_json_get_text(context->source_options, "root");
+	char	   *path = etl_json_get_text(context->stream_options, "path");
+	char	   *order = etl_json_get_text(context->stream_options, "order");
+	char		real_root[PATH_MAX];
+
+	state->context = context;
+	state->fd = -1;
+	callback->func = close_file;
+	callback->arg = state;
+	MemoryContextRegisterResetCallback(context->context, callback);
+
+	file_validate(context->source_options, context->stream_options, context->format);
+	if (root != NULL && realpath(root, real_root) == NULL)
+		context->services->check_path(context, etl_path_existing(root));
+	else
+	{
+		if (root != NULL)
+			state->root = pstrdup(real_root);
+		if (!is_absolute_path(path))
+			path = psprintf("%s/%s", root, path);
+		state->matches = etl_glob(path, check_match, state);
+	}
+	if (order != NULL && strcmp(order, "mtime") == 0)
+		list_sort(state->matches, compare_mtime);
+	MemoryContextSwitchTo(old);
+	return state;
+}
+
+static EtlPoll
+file_next(void *arg, EtlItem **item, EtlWait *wait)
+{
+	FileState  *state = arg;
+
+	while (state->next < list_length(state->matches))
+	{
+		EtlFileMatch *match = list_nth(state->matches, state->next++);
+		struct stat status;
+
+		/* as it is now: it may have grown, or gone, since the listing */
+		if (lstat(match->path, &status) < 0 || !S_ISREG(status.st_mode))
+			continue;
+		*item = MemoryContextAllocZero(state->context->context, sizeof(EtlItem));
+		(*item)->origin = match->path;
+		(*item)->size = status.st_size;
+		(*item)->mtime = time_t_to_timestamptz(status.st_mtime);
+#ifdef __linux__
+		(*item)->mtime += status.st_mtim.tv_nsec / 1000;
+#endif
+		(*item)->own_load = true;
+		(*item)->handle = MemoryContextAllocZero(state->context->context, sizeof(FileHandle));
+		return ETL_READY;
+	}
+	return ETL_END;
+}
+
+/*
+ * open_item opens the file of an item, closing that of another.
+ */
+static void
+open_item(FileState *state, EtlItem *item)
+{
+	struct stat status;
+
+	close_file(state);
+	check_match(state, item->origin);
+	if (!AcquireExternalFD())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+				 errmsg("too many open files to read \"%s\"", item->origin),
+				 errhint("Raise max_files_per_process.")));
+	state->fd = etl_path_open(item->origin);
+	if (state->fd < 0)
+	{
+		int			saved_errno = errno;
+
+		ReleaseExternalFD();
+		errno = saved_errno;
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not open file \"%s\": %m", item->origin),
+				 errhint("The operating system user of the server must be able to read it.")));
+	}
+	state->open = item->handle;
+	if (fstat(state->fd, &status) < 0 || !S_ISREG(status.st_mode))
+		ereport(ERROR,
+				(errcode(ETL_ERR_NOT_ALLOWED),
+				 errmsg("\"%s\" is not a regular file", item->origin),
+				 errhint("Only regular files are read.")));
+}
+
+static size_t
+file_read(void *arg, EtlItem *item, char *buffer, size_t size)
+{
+	FileState  *state = arg;
+	FileHandle *handle = item->handle;
+	ssize_t		n;
+
+	if (handle->offset >= item->size)
+		return 0;
+	if (state->open != handle)
+		open_item(state, item);
+
+	n = pread(state->fd, buffer, Min(size, item->size - handle->offset), handle->offset);
+	if (n < 0)
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not read file \"%s\": %m", item->origin)));
+	if (n == 0)
+		ereport(ERROR,
+				(errcode(ETL_ERR_PROTOCOL),
+				 errmsg("file \"%s\" became shorter while it was read", item->origin),
+				 errdetail("It had %lld bytes, now it ends after %lld.",
+						   (long long) item->size, (long long) handle->offset),
+				 errhint("Let producers write under another name and rename when complete.")));
+	handle->offset += n;
+	return n;
+}
+
+static void
+file_rewind(void *arg, EtlItem *item)
+{
+	((FileHandle *) item->handle)->offset = 0;
+}
+
+static void
+file_release(void *arg, EtlItem *item)
+{
+	FileState  *state = arg;
+
+	if (state->open == item->handle)
+		close_file(state);
+	pfree(item->handle);
+	item->handle = NULL;
+}
+
+static Jsonb *
+file_final_position(void *arg)
+{
+	return NULL;				/* the ledger is the position */
+}
+
+static void
+file_close(void *arg)
+{
+	close_file(arg);
+}
+
+static const EtlConnector file_connector = {
+	.abi_version = ETL_CONNECTOR_ABI,
+	.name = "file",
+	.shape = ETL_BYTES,
+	.needs_network = false,
+	.source_options = file_source_options,
+	.stream_options = file_stream_options,
+	.validate = file_validate,
+	.open = file_open,
+	.next = file_next,
+	.read = file_read,
+	.rewind = file_rewind,
+	.release = file_release,
+	.final_position = file_final_position,
+	.close = file_close,
+};
+
+/*
+ * etl_sql_file_connector hands out the file connector.
+ */
+Datum
+etl_sql_file_connector(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_POINTER(&file_connector);
+}
