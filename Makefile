@@ -4,7 +4,7 @@
 #   make test           every test, in private throwaway clusters
 #   make lint           format, warnings, cppcheck, is the reference complete
 #   make bench          the figures of docs/performance.md (BENCH_SCALE=0.1 for a quick look)
-#   make reference      writes docs/reference.md anew
+#   make reference      writes docs/reference.md and the list of files in docs/architecture.md
 #   make, make install, make installcheck      as every extension; PG_CONFIG selects the server
 #   make deps           installs the Debian packages that all this needs
 
@@ -82,3 +82,4 @@ reference: deps
 	@mkdir -p build
 	@scripts/with-cluster scripts/make-reference > build/reference.md
 	@mv build/reference.md docs/reference.md
+	@scripts/list-files
