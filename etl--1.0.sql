@@ -380,9 +380,91 @@ Example: SELECT etl.redact(''{"auth": {"type": "bearer", "token": "abc"}}'');';
 -- run
 -- ====================================================================
 
+CREATE FUNCTION etl._may_read(target text) RETURNS boolean
+	AS 'MODULE_PATHNAME', 'etl_sql_may_read' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION etl._may_read(text) IS
+'True when the current user may SELECT the relation or owns its definition: the filter of the views.';
+
+CREATE FUNCTION etl._owns(target text) RETURNS boolean
+	AS 'MODULE_PATHNAME', 'etl_sql_owns' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION etl._owns(text) IS
+'True when the current user has the rights of the owner of the node: the filter of views that show records.';
+
+CREATE FUNCTION etl._run_alive(run_id bigint) RETURNS boolean
+	AS 'MODULE_PATHNAME', 'etl_sql_run_alive' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
+COMMENT ON FUNCTION etl._run_alive(bigint) IS
+'True while a session works on the run; a run that says running and is not alive was interrupted.';
+
+CREATE FUNCTION etl.last_run_id() RETURNS bigint
+	AS 'MODULE_PATHNAME', 'etl_sql_last_run_id' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION etl.last_run_id() IS
+'Returns the number of the last run of this session, NULL when there was none.
+Example: SELECT * FROM etl.tasks WHERE run_id = etl.last_run_id();';
+
+CREATE FUNCTION etl.param(name text, default_value text DEFAULT NULL) RETURNS text
+	AS 'MODULE_PATHNAME', 'etl_sql_param' LANGUAGE C STABLE PARALLEL SAFE;
+COMMENT ON FUNCTION etl.param(text, text) IS
+'Returns a parameter of the run (CALL etl.run(params => …), or the setting etl.params), default_value when it is not given.
+Errors: ET001 for a null name or when etl.params is not a JSON object.
+Example: SELECT etl.param(''region'', ''EU'');';
+
 -- ====================================================================
 -- views
 -- ====================================================================
+
+CREATE VIEW etl.runs AS
+	SELECT r.run_id, r.selector, r.trigger, r.trigger_name,
+		CASE WHEN r.status = 'running' AND NOT etl._run_alive(r.run_id) THEN 'interrupted' ELSE r.status END AS status,
+		r.queued_at, r.started_at, r.finished_at, r.nodes_total, r.nodes_succeeded, r.nodes_failed,
+		r.nodes_skipped, r.rows_written, r.rows_rejected, r.error, r.requested_by
+	FROM etl.run AS r
+	WHERE r.requested_by = current_user
+		OR pg_catalog.pg_has_role('etl_operator', 'USAGE')
+		OR EXISTS (SELECT FROM etl.task AS t WHERE t.run_id = r.run_id AND etl._may_read(t.node));
+COMMENT ON VIEW etl.runs IS
+'One row per run. A run whose process is gone shows as interrupted. Visible: one''s own, those with a readable node, and to etl_operator all.';
+
+CREATE VIEW etl.tasks AS
+	SELECT t.task_id, t.run_id, t.node, t.kind, t.action, t.reason,
+		CASE WHEN t.status IN ('queued', 'running') AND NOT etl._run_alive(t.run_id) THEN 'interrupted' ELSE t.status END AS status,
+		t.attempt, t.started_at, t.finished_at, t.rows_inserted, t.rows_updated, t.rows_deleted,
+		t.rows_rejected, t.sqlstate, t.error, t.detail, t.hint, t.skipped_because
+	FROM etl.task AS t
+	WHERE pg_catalog.pg_has_role('etl_operator', 'USAGE') OR etl._may_read(t.node);
+COMMENT ON VIEW etl.tasks IS
+'One row per node and attempt of a run: what was done, how many rows, and the error with its original SQLSTATE.';
+
+CREATE VIEW etl.logs AS
+	SELECT l.logged_at, l.level, l.run_id, l.node, l.message, l.detail
+	FROM etl.log AS l
+	WHERE pg_catalog.pg_has_role('etl_operator', 'USAGE') OR etl._may_read(l.node);
+COMMENT ON VIEW etl.logs IS
+'What runs reported, oldest first by logged_at.';
+
+CREATE VIEW etl.freshness AS
+	SELECT n.target, n.last_loaded_at, NULL::timestamptz AS last_event_time,
+		pg_catalog.clock_timestamp() - n.last_loaded_at AS age, NULL::interval AS sla,
+		CASE
+			WHEN n.last_loaded_at IS NULL AND n.last_status IS DISTINCT FROM 'failed' THEN 'never_loaded'
+			WHEN n.last_status = 'failed' THEN 'failed'
+			ELSE 'up_to_date'
+		END AS state
+	FROM (
+		SELECT s.target,
+			(SELECT pg_catalog.max(l.finished_at) FROM etl.load AS l WHERE l.target = s.target AND l.status = 'succeeded') AS last_loaded_at,
+			(SELECT t.status FROM etl.task AS t WHERE t.node = s.target AND t.status IN ('succeeded', 'failed')
+				ORDER BY t.task_id DESC LIMIT 1) AS last_status
+		FROM etl.stream AS s
+		UNION ALL
+		SELECT m.target,
+			(SELECT x.last_success_at FROM etl.node_state AS x WHERE x.target = m.target),
+			(SELECT t.status FROM etl.task AS t WHERE t.node = m.target AND t.status IN ('succeeded', 'failed')
+				ORDER BY t.task_id DESC LIMIT 1)
+		FROM etl.model AS m
+	) AS n
+	WHERE etl._may_read(n.target);
+COMMENT ON VIEW etl.freshness IS
+'How old what one sees is: per stream its last load, per model its last publication; state up_to_date, failed (the last try failed) or never_loaded.';
 
 CREATE VIEW etl.sources AS
 SELECT name, connector, etl.redact(options) AS options, description, version, owner, defined_at
@@ -402,6 +484,92 @@ Example: SELECT name, kind, allowed_hosts FROM etl.secrets;';
 -- ====================================================================
 -- roles and privileges
 -- ====================================================================
+
+-- Cluster-wide roles, without login.  A role that happens to have such a name
+-- already, and through which somebody could act, is not given rights unasked.
+DO $$
+DECLARE
+	wanted text;
+	obstacle text;
+	ours CONSTANT text[] := ARRAY['etl_viewer', 'etl_operator', 'etl_developer', 'etl_admin', 'etl_steward', 'etl_auditor'];
+BEGIN
+	FOREACH wanted IN ARRAY ours
+	LOOP
+		IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = wanted) THEN
+			EXECUTE pg_catalog.format('CREATE ROLE %I NOLOGIN', wanted);
+			CONTINUE;
+		END IF;
+		CONTINUE WHEN coalesce(nullif(pg_catalog.current_setting('etl.adopt_roles', true), ''), 'off')::boolean;
+
+		SELECT CASE
+				WHEN r.rolcanlogin THEN 'It can log in.'
+				ELSE (SELECT 'It has the member ' || pg_catalog.quote_ident(m.rolname) || '.'
+					FROM pg_catalog.pg_auth_members AS a JOIN pg_catalog.pg_roles AS m ON m.oid = a.member
+					WHERE a.roleid = r.oid AND m.rolname <> ALL (ours)
+						ORDER BY m.rolname LIMIT 1)
+			END INTO obstacle
+		FROM pg_catalog.pg_roles AS r WHERE r.rolname = wanted;
+		IF obstacle IS NOT NULL THEN
+			RAISE EXCEPTION USING
+				ERRCODE = 'ET013',
+				MESSAGE = pg_catalog.format('role "%s" exists already and is in use', wanted),
+				DETAIL = obstacle || ' The extension would give it rights.',
+				HINT = 'Rename that role, or SET etl.adopt_roles = on if its members shall have these rights.';
+		END IF;
+	END LOOP;
+END
+$$;
+
+GRANT etl_viewer TO etl_operator, etl_developer;
+GRANT etl_operator, etl_developer TO etl_admin;
+
+REVOKE ALL ON SCHEMA etl FROM PUBLIC;
+REVOKE ALL ON ALL ROUTINES IN SCHEMA etl FROM PUBLIC;
+GRANT USAGE ON SCHEMA etl TO etl_viewer, etl_steward, etl_auditor;
+
+DO $$
+DECLARE
+	routine record;
+	grantees text;
+	-- who besides etl_admin, who is a member of all of these
+	viewers CONSTANT text[] := ARRAY['options', 'plan', 'compile', 'explain_run', 'last_run_id', 'param', 'lineage',
+		'quality_score', 'profile', 'dedupe', 'duplicates', 'show', 'status', 'next_runs'];
+	-- what the views call
+	for_views CONSTANT text[] := ARRAY['_may_read', '_owns', '_run_alive', 'redact'];
+	operators CONSTANT text[] := ARRAY['run', 'check', 'replay', 'discard', 'reload', 'reset', 'reset_intervals', 'unload', 'ingest'];
+	stewards CONSTANT text[] := ARRAY['replay', 'discard', 'validate', 'options'];
+	admins CONSTANT text[] := ARRAY['define_secret', 'drop_secret'];
+BEGIN
+	FOR routine IN
+		SELECT p.oid::pg_catalog.regprocedure::text AS signature, p.proname::text AS name,
+			p.prokind = 'p' AS is_procedure, p.prorettype = 'pg_catalog.internal'::pg_catalog.regtype AS is_handler
+		FROM pg_catalog.pg_proc AS p
+		WHERE p.pronamespace = 'etl'::pg_catalog.regnamespace AND p.prokind IN ('f', 'p', 'a')
+	LOOP
+		CONTINUE WHEN routine.is_handler;
+		grantees := CASE
+			WHEN routine.name = ANY (admins) THEN 'etl_admin'
+			WHEN routine.name = ANY (for_views) THEN 'etl_viewer, etl_steward, etl_auditor'
+			WHEN routine.name = ANY (viewers) THEN 'etl_viewer'
+			WHEN routine.name = ANY (operators) THEN 'etl_operator, etl_developer'
+			ELSE 'etl_developer'
+		END;
+		IF routine.name = ANY (stewards) THEN
+			grantees := grantees || ', etl_steward';
+		END IF;
+		EXECUTE pg_catalog.format('GRANT EXECUTE ON ROUTINE %s TO %s', routine.signature, grantees);
+	END LOOP;
+
+	FOR routine IN
+		SELECT c.oid::pg_catalog.regclass::text AS name, c.relname
+		FROM pg_catalog.pg_class AS c
+		WHERE c.relnamespace = 'etl'::pg_catalog.regnamespace AND c.relkind = 'v'
+	LOOP
+		EXECUTE pg_catalog.format('GRANT SELECT ON %s TO etl_viewer, etl_auditor%s', routine.name,
+			CASE WHEN routine.relname IN ('rejects', 'streams', 'models', 'checks', 'check_results') THEN ', etl_steward' END);
+	END LOOP;
+END
+$$;
 
 -- ====================================================================
 -- pg_dump: all state travels with the data

@@ -37,4 +37,11 @@
 #define etl_create_wait_event_set(n) CreateWaitEventSet(CurrentMemoryContext, (n))
 #endif
 
+/* needs storage/proc.h and storage/sinvaladt.h or procarray.h */
+#if PG_VERSION_NUM >= 170000
+#define etl_vxid_pid(vxid) (ProcNumberGetProc((vxid).procNumber) ? ProcNumberGetProc((vxid).procNumber)->pid : 0)
+#else
+#define etl_vxid_pid(vxid) (BackendIdGetProc((vxid).backendId) ? BackendIdGetProc((vxid).backendId)->pid : 0)
+#endif
+
 #endif							/* ETL_COMPAT_H */

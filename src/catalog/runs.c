@@ -1,0 +1,411 @@
+/*-------------------------------------------------------------------------
+ *
+ * runs.c
+ *    Runs and their tasks, and what a run must know of the graph at once.
+ *
+ * A run of a thousand nodes that has nothing to do must not cost a thousand
+ * statements: tasks are inserted and updated many at once, from arrays.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+
+#include "catalog/runs.h"
+#include "catalog/sql.h"
+
+#define RUN_COLUMNS \
+	"run_id, selector, exclude, full_refresh, params, publish, retry_of, status, started_at, " \
+	"finished_at, nodes_total, nodes_succeeded, nodes_failed, nodes_skipped, rows_written, " \
+	"rows_rejected, error, requested_by"
+
+#define TASK_COLUMNS \
+	"task_id, run_id, node, kind, action, reason, status, attempt, started_at, finished_at, " \
+	"rows_inserted, rows_updated, rows_deleted, rows_rejected, sqlstate, error, detail, hint, " \
+	"skipped_because"
+
+/*
+ * etl_run_next_id draws the number of the next run.
+ */
+int64
+etl_run_next_id(void)
+{
+	return etl_sql_int8("SELECT pg_catalog.nextval('etl.run_id_seq')", NULL);
+}
+
+/*
+ * etl_run_insert writes the row of a run that begins.
+ */
+void
+etl_run_insert(const EtlRun *run)
+{
+	EtlParams	params = {0};
+
+	etl_param_int8(&params, run->run_id);
+	etl_param_text(&params, run->selector);
+	etl_param_text(&params, run->exclude);
+	etl_param_bool(&params, run->full_refresh);
+	etl_param_jsonb(&params, run->params);
+	etl_param_text(&params, run->publish);
+	etl_param_int8(&params, run->retry_of);
+	etl_param_text(&params, run->status);
+	etl_param_timestamp(&params, run->started_at);
+	etl_param_int4(&params, run->nodes_total);
+	etl_param_text(&params, run->requested_by);
+	etl_sql_exec("INSERT INTO etl.run (run_id, selector, exclude, full_refresh, params, publish,"
+				 " retry_of, status, started_at, nodes_total, requested_by)"
+				 " VALUES ($1, $2, $3, $4, $5, $6, NULLIF($7, 0), $8, $9, $10, $11)", &params);
+}
+
+/*
+ * etl_run_update writes how far a run has come.
+ */
+void
+etl_run_update(const EtlRun *run)
+{
+	EtlParams	params = {0};
+
+	etl_param_int8(&params, run->run_id);
+	etl_param_text(&params, run->status);
+	etl_param_timestamp(&params, run->finished_at);
+	etl_param_int4(&params, run->nodes_succeeded);
+	etl_param_int4(&params, run->nodes_failed);
+	etl_param_int4(&params, run->nodes_skipped);
+	etl_param_int8(&params, run->rows_written);
+	etl_param_int8(&params, run->rows_rejected);
+	etl_param_text(&params, run->error);
+	etl_sql_exec("UPDATE etl.run SET status = $2, finished_at = $3, nodes_succeeded = $4,"
+				 " nodes_failed = $5, nodes_skipped = $6, rows_written = $7, rows_rejected = $8,"
+				 " error = $9 WHERE run_id = $1", &params);
+}
+
+/*
+ * etl_run_find reads a run; NULL when there is none of that number.
+ */
+EtlRun *
+etl_run_find(int64 run_id)
+{
+	EtlParams	params = {0};
+	EtlRows    *rows;
+	EtlRun	   *run;
+
+	etl_param_int8(&params, run_id);
+	rows = etl_sql_query("SELECT " RUN_COLUMNS " FROM etl.run WHERE run_id = $1", &params);
+	if (rows->n == 0)
+		return NULL;
+
+	run = palloc0(sizeof(EtlRun));
+	run->run_id = run_id;
+	run->selector = etl_row_text(rows, 0, "selector");
+	run->exclude = etl_row_text(rows, 0, "exclude");
+	run->full_refresh = etl_row_bool(rows, 0, "full_refresh");
+	run->params = etl_row_jsonb(rows, 0, "params");
+	run->publish = etl_row_text(rows, 0, "publish");
+	run->retry_of = etl_row_int8(rows, 0, "retry_of");
+	run->status = etl_row_text(rows, 0, "status");
+	run->started_at = etl_row_timestamp(rows, 0, "started_at");
+	run->finished_at = etl_row_timestamp(rows, 0, "finished_at");
+	run->nodes_total = etl_row_int4(rows, 0, "nodes_total");
+	run->nodes_succeeded = etl_row_int4(rows, 0, "nodes_succeeded");
+	run->nodes_failed = etl_row_int4(rows, 0, "nodes_failed");
+	run->nodes_skipped = etl_row_int4(rows, 0, "nodes_skipped");
+	run->rows_written = etl_row_int8(rows, 0, "rows_written");
+	run->rows_rejected = etl_row_int8(rows, 0, "rows_rejected");
+	run->error = etl_row_text(rows, 0, "error");
+	run->requested_by = etl_row_text(rows, 0, "requested_by");
+	return run;
+}
+
+/*
+ * etl_run_newest returns the greatest number a run has, 0 when there is none.
+ */
+int64
+etl_run_newest(void)
+{
+	return etl_sql_int8("SELECT pg_catalog.max(run_id) FROM etl.run", NULL);
+}
+
+/*
+ * etl_runs_running lists the runs whose row says that they are running.
+ */
+List *
+etl_runs_running(void)
+{
+	EtlRows    *rows = etl_sql_query("SELECT run_id FROM etl.run WHERE status = 'running'"
+									 " ORDER BY run_id", NULL);
+	List	   *result = NIL;
+
+	for (int i = 0; i < rows->n; i++)
+	{
+		int64	   *run_id = palloc(sizeof(int64));
+
+		*run_id = etl_row_int8(rows, i, "run_id");
+		result = lappend(result, run_id);
+	}
+	return result;
+}
+
+/*
+ * etl_run_close ends a run from outside: its tasks that were waiting or at
+ * work get the same status.
+ */
+void
+etl_run_close(int64 run_id, const char *status, const char *error)
+{
+	EtlParams	params = {0};
+
+	etl_param_int8(&params, run_id);
+	etl_param_text(&params, status);
+	etl_param_text(&params, error);
+	etl_sql_exec("UPDATE etl.run SET status = $2, error = $3, finished_at = pg_catalog.clock_timestamp()"
+				 " WHERE run_id = $1 AND status = 'running'", &params);
+	etl_sql_exec("UPDATE etl.task SET status = $2, finished_at = pg_catalog.clock_timestamp(),"
+				 " error = CASE WHEN status = 'running' THEN $3 END"
+				 " WHERE run_id = $1 AND status IN ('queued', 'running')", &params);
+}
+
+/*
+ * array_param adds an array made of one field of every task.
+ */
+static void
+array_param(EtlParams *params, Oid type, Datum *values, bool *nulls, int n)
+{
+	Oid			array_type = type == TEXTOID ? TEXTARRAYOID :
+		type == INT8OID ? INT8ARRAYOID : TIMESTAMPTZARRAYOID;
+	bool		byval = type != TEXTOID;
+	int			length = type == TEXTOID ? -1 : 8;
+	char		align = type == TEXTOID ? TYPALIGN_INT : TYPALIGN_DOUBLE;
+	int			dims[1] = {n};
+	int			bounds[1] = {1};
+
+	etl_param_datum(params, array_type,
+					PointerGetDatum(construct_md_array(values, nulls, 1, dims, bounds, type,
+													   length, byval, align)), false);
+}
+
+/*
+ * texts, int8s and times gather the field at 'offset' of every task.
+ */
+static void
+texts(EtlParams *params, List *tasks, size_t offset)
+{
+	int			n = list_length(tasks);
+	Datum	   *values = palloc(sizeof(Datum) * n);
+	bool	   *nulls = palloc(sizeof(bool) * n);
+
+	for (int i = 0; i < n; i++)
+	{
+		const char *text = *(char **) ((char *) list_nth(tasks, i) + offset);
+
+		nulls[i] = text == NULL;
+		values[i] = text ? CStringGetTextDatum(text) : (Datum) 0;
+	}
+	array_param(params, TEXTOID, values, nulls, n);
+}
+
+static void
+int8s(EtlParams *params, List *tasks, size_t offset)
+{
+	int			n = list_length(tasks);
+	Datum	   *values = palloc(sizeof(Datum) * n);
+
+	for (int i = 0; i < n; i++)
+		values[i] = Int64GetDatum(*(int64 *) ((char *) list_nth(tasks, i) + offset));
+	array_param(params, INT8OID, values, NULL, n);
+}
+
+static void
+times(EtlParams *params, List *tasks, size_t offset)
+{
+	int			n = list_length(tasks);
+	Datum	   *values = palloc(sizeof(Datum) * n);
+	bool	   *nulls = palloc(sizeof(bool) * n);
+
+	for (int i = 0; i < n; i++)
+	{
+		TimestampTz at = *(TimestampTz *) ((char *) list_nth(tasks, i) + offset);
+
+		nulls[i] = at == DT_NOBEGIN;
+		values[i] = TimestampTzGetDatum(at);
+	}
+	array_param(params, TIMESTAMPTZOID, values, nulls, n);
+}
+
+/*
+ * etl_tasks_insert writes the tasks of a run as planned and numbers them.
+ */
+void
+etl_tasks_insert(List *tasks)
+{
+	EtlParams	params = {0};
+	EtlRows    *rows;
+	int			n = list_length(tasks);
+
+	if (n == 0)
+		return;
+	int8s(&params, tasks, offsetof(EtlTask, run_id));
+	texts(&params, tasks, offsetof(EtlTask, node));
+	texts(&params, tasks, offsetof(EtlTask, kind));
+	texts(&params, tasks, offsetof(EtlTask, action));
+	texts(&params, tasks, offsetof(EtlTask, reason));
+	texts(&params, tasks, offsetof(EtlTask, status));
+	etl_param_int4(&params, ((EtlTask *) linitial(tasks))->attempt);
+	rows = etl_sql_query("INSERT INTO etl.task (run_id, node, kind, action, reason, status, attempt)"
+						 " SELECT run_id, node, kind, action, reason, status, $7"
+						 " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2),"
+						 " pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5),"
+						 " pg_catalog.unnest($6)) WITH ORDINALITY"
+						 " AS t (run_id, node, kind, action, reason, status, n) ORDER BY n"
+						 " RETURNING task_id", &params);
+	Assert(rows->n == n);
+	for (int i = 0; i < n; i++)
+		((EtlTask *) list_nth(tasks, i))->task_id = etl_row_int8(rows, i, "task_id");
+}
+
+/*
+ * etl_tasks_update writes what became of tasks.
+ */
+void
+etl_tasks_update(List *tasks)
+{
+	EtlParams	params = {0};
+
+	if (tasks == NIL)
+		return;
+	int8s(&params, tasks, offsetof(EtlTask, task_id));
+	texts(&params, tasks, offsetof(EtlTask, action));
+	texts(&params, tasks, offsetof(EtlTask, reason));
+	texts(&params, tasks, offsetof(EtlTask, status));
+	times(&params, tasks, offsetof(EtlTask, started_at));
+	times(&params, tasks, offsetof(EtlTask, finished_at));
+	int8s(&params, tasks, offsetof(EtlTask, rows_inserted));
+	int8s(&params, tasks, offsetof(EtlTask, rows_updated));
+	int8s(&params, tasks, offsetof(EtlTask, rows_deleted));
+	int8s(&params, tasks, offsetof(EtlTask, rows_rejected));
+	texts(&params, tasks, offsetof(EtlTask, sqlstate));
+	texts(&params, tasks, offsetof(EtlTask, error));
+	texts(&params, tasks, offsetof(EtlTask, detail));
+	texts(&params, tasks, offsetof(EtlTask, hint));
+	texts(&params, tasks, offsetof(EtlTask, skipped_because));
+	etl_sql_exec("UPDATE etl.task AS t SET action = n.action, reason = n.reason, status = n.status,"
+				 " started_at = n.started_at, finished_at = n.finished_at,"
+				 " rows_inserted = n.rows_inserted, rows_updated = n.rows_updated,"
+				 " rows_deleted = n.rows_deleted, rows_rejected = n.rows_rejected,"
+				 " sqlstate = n.sqlstate, error = n.error, detail = n.detail, hint = n.hint,"
+				 " skipped_because = n.skipped_because"
+				 " FROM pg_catalog.unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"
+				 " AS n (task_id, action, reason, status, started_at, finished_at, rows_inserted,"
+				 " rows_updated, rows_deleted, rows_rejected, sqlstate, error, detail, hint,"
+				 " skipped_because)"
+				 " WHERE t.task_id = n.task_id", &params);
+}
+
+/*
+ * etl_tasks_of reads the tasks of a run.
+ */
+List *
+etl_tasks_of(int64 run_id)
+{
+	EtlParams	params = {0};
+	EtlRows    *rows;
+	List	   *result = NIL;
+
+	etl_param_int8(&params, run_id);
+	rows = etl_sql_query("SELECT " TASK_COLUMNS " FROM etl.task WHERE run_id = $1 ORDER BY task_id",
+						 &params);
+	for (int i = 0; i < rows->n; i++)
+	{
+		EtlTask    *task = palloc0(sizeof(EtlTask));
+
+		task->task_id = etl_row_int8(rows, i, "task_id");
+		task->run_id = run_id;
+		task->node = etl_row_text(rows, i, "node");
+		task->kind = etl_row_text(rows, i, "kind");
+		task->action = etl_row_text(rows, i, "action");
+		task->reason = etl_row_text(rows, i, "reason");
+		task->status = etl_row_text(rows, i, "status");
+		task->attempt = etl_row_int4(rows, i, "attempt");
+		task->started_at = etl_row_timestamp(rows, i, "started_at");
+		task->finished_at = etl_row_timestamp(rows, i, "finished_at");
+		task->rows_inserted = etl_row_int8(rows, i, "rows_inserted");
+		task->rows_updated = etl_row_int8(rows, i, "rows_updated");
+		task->rows_deleted = etl_row_int8(rows, i, "rows_deleted");
+		task->rows_rejected = etl_row_int8(rows, i, "rows_rejected");
+		task->sqlstate = etl_row_text(rows, i, "sqlstate");
+		task->error = etl_row_text(rows, i, "error");
+		task->detail = etl_row_text(rows, i, "detail");
+		task->hint = etl_row_text(rows, i, "hint");
+		task->skipped_because = etl_row_text(rows, i, "skipped_because");
+		result = lappend(result, task);
+	}
+	return result;
+}
+
+/*
+ * read_pairs runs a query whose columns are "node" and "other".
+ */
+static List *
+read_pairs(const char *sql)
+{
+	EtlRows    *rows = etl_sql_query(sql, NULL);
+	List	   *result = NIL;
+
+	for (int i = 0; i < rows->n; i++)
+	{
+		EtlNamePair *pair = palloc(sizeof(EtlNamePair));
+
+		pair->node = etl_row_text(rows, i, "node");
+		pair->other = etl_row_text(rows, i, "other");
+		result = lappend(result, pair);
+	}
+	return result;
+}
+
+/*
+ * etl_dependencies_all reads every edge of the graph, in a stable order.
+ */
+List *
+etl_dependencies_all(void)
+{
+	return read_pairs("SELECT node, depends_on AS other FROM etl.dependency"
+					  " ORDER BY node COLLATE \"C\", depends_on COLLATE \"C\"");
+}
+
+/*
+ * etl_foreign_keys_all finds the pairs of models whose tables a foreign key
+ * links: 'node' references 'other'.
+ */
+List *
+etl_foreign_keys_all(void)
+{
+	return read_pairs("SELECT DISTINCT c.target AS node, p.target AS other"
+					  " FROM pg_catalog.pg_constraint f"
+					  " JOIN etl.model c ON pg_catalog.to_regclass(c.target) = f.conrelid"
+					  " JOIN etl.model p ON pg_catalog.to_regclass(p.target) = f.confrelid"
+					  " WHERE f.contype = 'f' AND f.conrelid <> f.confrelid");
+}
+
+/*
+ * etl_built_versions reads which version of its definition each node was
+ * last published with.
+ */
+List *
+etl_built_versions(void)
+{
+	EtlRows    *rows = etl_sql_query("SELECT target, built_version FROM etl.node_state"
+									 " WHERE built_version IS NOT NULL", NULL);
+	List	   *result = NIL;
+
+	for (int i = 0; i < rows->n; i++)
+	{
+		EtlBuiltVersion *built = palloc(sizeof(EtlBuiltVersion));
+
+		built->target = etl_row_text(rows, i, "target");
+		built->version = etl_row_int4(rows, i, "built_version");
+		result = lappend(result, built);
+	}
+	return result;
+}

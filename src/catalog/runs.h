@@ -1,0 +1,69 @@
+/*-------------------------------------------------------------------------
+ *
+ * runs.h
+ *    Runs and their tasks, and what a run must know of the graph at once.
+ *
+ * Called by run/.  Rows are written in the transaction of the facts they
+ * tell; a run's own row is touched only by the session that runs it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef ETL_RUNS_H
+#define ETL_RUNS_H
+
+#include "catalog/history.h"
+
+typedef struct EtlRun
+{
+	int64		run_id;
+	char	   *selector;
+	char	   *exclude;
+	bool		full_refresh;
+	Jsonb	   *params;
+	char	   *publish;		/* each | together */
+	int64		retry_of;		/* 0: none */
+	const char *status;
+	TimestampTz started_at;
+	TimestampTz finished_at;	/* DT_NOBEGIN: still running */
+	int			nodes_total;
+	int			nodes_succeeded;
+	int			nodes_failed;
+	int			nodes_skipped;
+	int64		rows_written;
+	int64		rows_rejected;
+	char	   *error;
+	char	   *requested_by;
+} EtlRun;
+
+extern int64 etl_run_next_id(void);
+extern void etl_run_insert(const EtlRun *run);
+extern void etl_run_update(const EtlRun *run);
+extern EtlRun *etl_run_find(int64 run_id);	/* NULL when there is none */
+extern int64 etl_run_newest(void);			/* 0 when there is none */
+extern List *etl_runs_running(void);		/* int64 * */
+
+/* a run whose process is gone: it and its open tasks get 'status' */
+extern void etl_run_close(int64 run_id, const char *status, const char *error);
+
+extern void etl_tasks_insert(List *tasks);	/* EtlTask *, one statement; sets task_id */
+extern void etl_tasks_update(List *tasks);	/* EtlTask *, one statement */
+extern List *etl_tasks_of(int64 run_id);	/* EtlTask *, in the order they were planned */
+
+typedef struct EtlNamePair
+{
+	char	   *node;
+	char	   *other;
+} EtlNamePair;
+
+extern List *etl_dependencies_all(void);	/* EtlNamePair *: node depends on other */
+extern List *etl_foreign_keys_all(void);	/* EtlNamePair *: node references other, both models */
+
+typedef struct EtlBuiltVersion
+{
+	char	   *target;
+	int			version;
+} EtlBuiltVersion;
+
+extern List *etl_built_versions(void);		/* EtlBuiltVersion *: what was published, and of which definition */
+
+#endif							/* ETL_RUNS_H */

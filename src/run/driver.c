@@ -1,0 +1,157 @@
+/*-------------------------------------------------------------------------
+ *
+ * driver.c
+ *    The transactions of a CALL.
+ *
+ * Outside a transaction block the driver commits through SPI, as PL/pgSQL's
+ * COMMIT does, and an error that reaches it is caught at top level: what the
+ * failed work left behind (subtransactions, SPI levels, snapshots) is taken
+ * down to where the CALL stood, then the transaction is rolled back.  Inside
+ * a transaction block it commits nothing and works in subtransactions.
+ *
+ * Whatever must survive a commit lives in SPI's procedure context, which is
+ * the current context after etl_driver_begin.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "tcop/pquery.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/portal.h"
+#include "utils/snapmgr.h"
+
+#include "run/run.h"
+
+/*
+ * set_local sets a setting until the end of the transaction.
+ */
+static void
+set_local(const char *name, const char *value)
+{
+	(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+}
+
+/*
+ * begin_transaction prepares the transaction that SPI has just begun.
+ */
+static void
+begin_transaction(EtlRunDriver *driver)
+{
+	set_local("etl.params", driver->params);
+	InvalidateCatalogSnapshot();
+}
+
+/*
+ * commit_call commits and begins the next transaction.
+ */
+static void
+commit_call(EtlDriver *base)
+{
+	SPI_commit();
+	begin_transaction((EtlRunDriver *) base);
+}
+
+/*
+ * commit_nothing stands for a commit inside a caller's transaction: what was
+ * done becomes visible to what follows.
+ */
+static void
+commit_nothing(EtlDriver *base)
+{
+	CommandCounterIncrement();
+}
+
+/*
+ * etl_driver_begin connects to SPI and makes its procedure context current.
+ */
+void
+etl_driver_begin(EtlRunDriver *driver, bool atomic, char *params)
+{
+	if (SPI_connect_ext(atomic ? 0 : SPI_OPT_NONATOMIC) != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	driver->base.atomic = atomic;
+	driver->base.commit = atomic ? commit_nothing : commit_call;
+	driver->base.node = NULL;
+	driver->params = params ? pstrdup(params) : "{}";
+	driver->context = CurrentMemoryContext;
+	set_local("etl.params", driver->params);
+}
+
+/*
+ * etl_driver_end disconnects.
+ */
+void
+etl_driver_end(EtlRunDriver *driver)
+{
+	SPI_finish();
+}
+
+/*
+ * etl_driver_commit_lazily commits without waiting for the disk.
+ */
+void
+etl_driver_commit_lazily(EtlRunDriver *driver)
+{
+	if (!driver->base.atomic)
+		set_local("synchronous_commit", "off");
+	driver->base.commit(&driver->base);
+}
+
+/*
+ * roll_back takes the session down to where the CALL stood and begins a new
+ * transaction.
+ */
+static void
+roll_back(EtlRunDriver *driver)
+{
+	while (GetCurrentTransactionNestLevel() > 1)
+		RollbackAndReleaseCurrentSubTransaction();
+	while (!SPI_inside_nonatomic_context())
+		if (SPI_finish() != SPI_OK_FINISH)
+			break;
+
+	/* SPI_rollback accounts for the portal's own snapshot and for no other */
+	while (ActiveSnapshotSet() &&
+		   (ActivePortal == NULL || GetActiveSnapshot() != ActivePortal->portalSnapshot))
+		PopActiveSnapshot();
+	SPI_rollback();
+	MemoryContextSwitchTo(driver->context);
+	begin_transaction(driver);
+}
+
+/*
+ * etl_driver_try: see run.h.
+ */
+ErrorData *
+etl_driver_try(EtlRunDriver *driver, void (*work) (void *arg), void *arg)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ErrorData  *volatile error = NULL;
+
+	if (driver->base.atomic)
+		return etl_subxact(work, arg);
+
+	PG_TRY();
+	{
+		work(arg);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		if (error->elevel > ERROR || error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN ||
+			error->sqlerrcode == ERRCODE_CRASH_SHUTDOWN)
+			PG_RE_THROW();
+		FlushErrorState();
+		roll_back(driver);
+	}
+	PG_END_TRY();
+
+	MemoryContextSwitchTo(context);
+	return error;
+}

@@ -1,0 +1,324 @@
+/*-------------------------------------------------------------------------
+ *
+ * graph.c
+ *    The nodes and their order.
+ *
+ * The graph is read whole at the beginning of a run or plan: two lists of
+ * definitions and one of edges, whatever the number of nodes.  An edge to a
+ * relation that is no node stays a name.  Order is by longest path from a
+ * root, then by name, so that it is the same every time.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+
+#include "common/errors.h"
+#include "run/run.h"
+
+typedef struct NameEntry
+{
+	char		name[2 * (2 * NAMEDATALEN + 3)];
+	EtlNode    *node;
+} NameEntry;
+
+/*
+ * compare_names orders nodes by canonical name.
+ */
+static int
+compare_names(const void *a, const void *b)
+{
+	return strcmp((*(EtlNode *const *) a)->name->canonical, (*(EtlNode *const *) b)->name->canonical);
+}
+
+/*
+ * compare_levels orders nodes parents first, then by name.
+ */
+static int
+compare_levels(const void *a, const void *b)
+{
+	int			level_a = (*(EtlNode *const *) a)->level;
+	int			level_b = (*(EtlNode *const *) b)->level;
+
+	return level_a != level_b ? level_a - level_b : compare_names(a, b);
+}
+
+/*
+ * make_node begins a node of a definition.
+ */
+static EtlNode *
+make_node(const char *target, const char *kind, char *owner, int version, List *tags)
+{
+	EtlNode    *node = palloc0(sizeof(EtlNode));
+
+	node->name = etl_name_parse(target);
+	node->kind = kind;
+	node->owner = owner;
+	node->version = version;
+	node->tags = tags;
+	return node;
+}
+
+/*
+ * etl_graph_find returns the node of a canonical name, or NULL.
+ */
+EtlNode *
+etl_graph_find(EtlGraph *graph, const char *canonical)
+{
+	NameEntry  *entry = hash_search(graph->by_name, canonical, HASH_FIND, NULL);
+
+	return entry ? entry->node : NULL;
+}
+
+/*
+ * etl_graph_names lists the names of all nodes.
+ */
+List *
+etl_graph_names(EtlGraph *graph)
+{
+	List	   *names = NIL;
+
+	for (int i = 0; i < graph->n; i++)
+		names = lappend(names, graph->nodes[i]->name->canonical);
+	return names;
+}
+
+/*
+ * add_edge makes 'node' depend on the relation 'other'.
+ */
+static void
+add_edge(EtlGraph *graph, EtlNode *node, char *other)
+{
+	EtlNode    *parent = etl_graph_find(graph, other);
+
+	node->depends_on = lappend(node->depends_on, other);
+	if (parent == NULL || parent == node)
+		return;
+	node->parents = lappend(node->parents, parent);
+	parent->children = lappend(parent->children, node);
+}
+
+/*
+ * raise_cycle reports the circle that ends where 'path' meets 'again'.
+ */
+static void
+raise_cycle(List *path, EtlNode *again)
+{
+	StringInfoData text;
+	bool		inside = false;
+	ListCell   *cell;
+
+	initStringInfo(&text);
+	foreach(cell, path)
+	{
+		EtlNode    *node = lfirst(cell);
+
+		inside = inside || node == again;
+		if (inside)
+			appendStringInfo(&text, "%s -> ", node->name->canonical);
+	}
+	ereport(ERROR,
+			(errcode(ETL_ERR_CYCLE),
+			 errmsg("models depend on each other in a circle: %s%s", text.data,
+					again->name->canonical),
+			 errhint("Take one of these references out of its model.")));
+}
+
+/*
+ * find_level computes the level of a node and of what is above it.  A level
+ * of -2 means that the node is on the path that is being walked.
+ */
+static int
+find_level(EtlNode *node, List *path)
+{
+	int			level = 0;
+	ListCell   *cell;
+
+	check_stack_depth();
+	if (node->level == -2)
+		raise_cycle(path, node);
+	if (node->level >= 0)
+		return node->level;
+
+	node->level = -2;
+	path = lappend(list_copy(path), node);
+	foreach(cell, node->parents)
+		level = Max(level, 1 + find_level(lfirst(cell), path));
+	list_free(path);
+	return node->level = level;
+}
+
+/*
+ * sort_graph puts parents before children.
+ */
+static void
+sort_graph(EtlGraph *graph)
+{
+	for (int i = 0; i < graph->n; i++)
+		graph->nodes[i]->level = -1;
+	for (int i = 0; i < graph->n; i++)
+	{
+		(void) find_level(graph->nodes[i], NIL);
+		graph->order[i] = graph->nodes[i];
+	}
+	if (graph->n > 0)
+		qsort(graph->order, graph->n, sizeof(EtlNode *), compare_levels);
+}
+
+/*
+ * load_nodes reads the definitions.
+ */
+static void
+load_nodes(EtlGraph *graph)
+{
+	List	   *streams = etl_stream_all();
+	List	   *models = etl_model_all();
+	ListCell   *cell;
+
+	graph->nodes = palloc(sizeof(EtlNode *) * (list_length(streams) + list_length(models) + 1));
+	graph->order = palloc(sizeof(EtlNode *) * (list_length(streams) + list_length(models) + 1));
+	foreach(cell, streams)
+	{
+		EtlStream  *stream = lfirst(cell);
+		EtlNode    *node = make_node(stream->target, "stream", stream->owner, stream->version,
+									 stream->tags);
+
+		node->stream = stream;
+		graph->nodes[graph->n++] = node;
+	}
+	foreach(cell, models)
+	{
+		EtlModel   *model = lfirst(cell);
+		EtlNode    *node = make_node(model->target, "model", model->owner, model->version,
+									 model->tags);
+
+		node->model = model;
+		graph->nodes[graph->n++] = node;
+	}
+	if (graph->n > 0)
+		qsort(graph->nodes, graph->n, sizeof(EtlNode *), compare_names);
+}
+
+/*
+ * etl_graph_load reads all nodes and edges, in the current memory context.
+ */
+EtlGraph *
+etl_graph_load(void)
+{
+	EtlGraph   *graph = palloc0(sizeof(EtlGraph));
+	HASHCTL		control = {0};
+	ListCell   *cell;
+
+	load_nodes(graph);
+	control.keysize = sizeof(((NameEntry *) 0)->name);
+	control.entrysize = sizeof(NameEntry);
+	control.hcxt = CurrentMemoryContext;
+	graph->by_name = hash_create("etl nodes", Max(graph->n, 16), &control,
+								 HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
+	for (int i = 0; i < graph->n; i++)
+	{
+		NameEntry  *entry = hash_search(graph->by_name, graph->nodes[i]->name->canonical,
+										HASH_ENTER, NULL);
+
+		graph->nodes[i]->index = i;
+		entry->node = graph->nodes[i];
+	}
+
+	foreach(cell, etl_dependencies_all())
+	{
+		EtlNamePair *pair = lfirst(cell);
+		EtlNode    *node = etl_graph_find(graph, pair->node);
+
+		if (node != NULL)
+			add_edge(graph, node, pair->other);
+	}
+	foreach(cell, etl_built_versions())
+	{
+		EtlBuiltVersion *built = lfirst(cell);
+		EtlNode    *node = etl_graph_find(graph, built->target);
+
+		if (node != NULL)
+			node->built_version = built->version;
+	}
+	sort_graph(graph);
+	return graph;
+}
+
+/*
+ * etl_graph_refresh reads one node's dependencies again, after its query was
+ * analyzed, and sorts again.  Raises ET003 when it closes a circle.
+ */
+void
+etl_graph_refresh(EtlGraph *graph, EtlNode *node)
+{
+	ListCell   *cell;
+
+	foreach(cell, node->parents)
+	{
+		EtlNode    *parent = lfirst(cell);
+
+		parent->children = list_delete_ptr(parent->children, node);
+	}
+	node->parents = NIL;
+	node->depends_on = NIL;
+	foreach(cell, etl_dependencies_of(node->name->canonical))
+		add_edge(graph, node, lfirst(cell));
+	sort_graph(graph);
+}
+
+/*
+ * etl_graph_walk collects the ancestors (up) or descendants of a node.
+ */
+Bitmapset *
+etl_graph_walk(EtlGraph *graph, EtlNode *from, bool up, int depth)
+{
+	Bitmapset  *found = NULL;
+	List	   *frontier = list_make1(from);
+
+	while (frontier != NIL && depth-- != 0)
+	{
+		List	   *next = NIL;
+		ListCell   *cell;
+
+		foreach(cell, frontier)
+		{
+			EtlNode    *node = lfirst(cell);
+			ListCell   *neighbour;
+
+			foreach(neighbour, up ? node->parents : node->children)
+			{
+				EtlNode    *other = lfirst(neighbour);
+
+				if (bms_is_member(other->index, found))
+					continue;
+				found = bms_add_member(found, other->index);
+				next = lappend(next, other);
+			}
+		}
+		frontier = next;
+	}
+	return found;
+}
+
+/*
+ * etl_graph_number_steps gives every selected node its step: one more than
+ * the greatest step among the selected nodes above it.
+ */
+void
+etl_graph_number_steps(EtlGraph *graph)
+{
+	for (int i = 0; i < graph->n; i++)
+	{
+		EtlNode    *node = graph->order[i];
+		ListCell   *cell;
+
+		node->step = 0;
+		foreach(cell, node->parents)
+			node->step = Max(node->step, ((EtlNode *) lfirst(cell))->step);
+		if (node->selected)
+			node->step++;
+	}
+}

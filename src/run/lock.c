@@ -1,0 +1,142 @@
+/*-------------------------------------------------------------------------
+ *
+ * lock.c
+ *    One session at a time works on a node.
+ *
+ * The locks are advisory locks in a class of their own, which no SQL
+ * function can reach.  Outside a transaction block they belong to the
+ * session: they survive the commits of a run, die with the process, and are
+ * taken one at a time, so that runs cannot wait for each other in a circle.
+ * Inside one they belong to the transaction.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xlog.h"
+#include "common/hashfn.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "storage/lock.h"
+#include "storage/proc.h"
+#include "storage/sinvaladt.h"
+#include "utils/snapmgr.h"
+
+#include "common/compat.h"
+#include "run/run.h"
+
+/* field 4 of the tag: pg_advisory_lock uses 1 and 2 */
+#define LOCK_CLASS_NODE	69
+#define LOCK_CLASS_RUN	70
+
+/*
+ * node_tag makes the tag of a node.
+ */
+static void
+node_tag(LOCKTAG *tag, const char *node)
+{
+	uint64		hash = hash_bytes_extended((const unsigned char *) node, strlen(node), 0);
+
+	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, (uint32) (hash >> 32), (uint32) hash, LOCK_CLASS_NODE);
+}
+
+/*
+ * run_tag makes the tag of a run.
+ */
+static void
+run_tag(LOCKTAG *tag, int64 run_id)
+{
+	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, (uint32) ((uint64) run_id >> 32), (uint32) run_id,
+						 LOCK_CLASS_RUN);
+}
+
+/*
+ * say_who_holds tells the user what is being waited for.
+ */
+static void
+say_who_holds(const LOCKTAG *tag, const char *node)
+{
+	int			n = 0;
+	VirtualTransactionId *holders = GetLockConflicts(tag, ExclusiveLock, &n);
+	int			pid = n > 0 ? etl_vxid_pid(holders[0]) : 0;
+
+	if (pid != 0)
+		ereport(NOTICE,
+				(errmsg("waiting for %s, at work in another session (pid %d)", node, pid)));
+	else
+		ereport(NOTICE, (errmsg("waiting for %s, at work in another session", node)));
+}
+
+/*
+ * etl_lock_node waits until no other session works on the node.  While it
+ * waits outside a transaction block no snapshot is held.
+ */
+void
+etl_lock_node(const char *node, bool session)
+{
+	LOCKTAG		tag;
+
+	node_tag(&tag, node);
+	if (LockAcquire(&tag, ExclusiveLock, session, true) != LOCKACQUIRE_NOT_AVAIL)
+		return;
+	say_who_holds(&tag, node);
+	InvalidateCatalogSnapshotConditionally();
+	(void) LockAcquire(&tag, ExclusiveLock, session, false);
+}
+
+/*
+ * etl_unlock_node gives back a session-level lock.
+ */
+void
+etl_unlock_node(const char *node)
+{
+	LOCKTAG		tag;
+
+	node_tag(&tag, node);
+	(void) LockRelease(&tag, ExclusiveLock, true);
+}
+
+/*
+ * etl_lock_run marks a run as alive as long as this session works on it.
+ */
+bool
+etl_lock_run(int64 run_id)
+{
+	LOCKTAG		tag;
+
+	run_tag(&tag, run_id);
+	return LockAcquire(&tag, ExclusiveLock, true, true) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+/*
+ * etl_unlock_run takes the mark away.
+ */
+void
+etl_unlock_run(int64 run_id)
+{
+	LOCKTAG		tag;
+
+	run_tag(&tag, run_id);
+	(void) LockRelease(&tag, ExclusiveLock, true);
+}
+
+/*
+ * etl_run_is_alive tells whether some session holds a run's mark.  On a
+ * standby, where the locks of the primary are not seen, it says yes.
+ */
+bool
+etl_run_is_alive(int64 run_id)
+{
+	LOCKTAG		tag;
+
+	if (RecoveryInProgress())
+		return true;
+	run_tag(&tag, run_id);
+	if (LockHeldByMe(&tag, ExclusiveLock))
+		return true;
+	/* share locks of several who ask do not disturb each other */
+	if (LockAcquire(&tag, ShareLock, false, true) == LOCKACQUIRE_NOT_AVAIL)
+		return true;
+	(void) LockRelease(&tag, ShareLock, false);
+	return false;
+}

@@ -1,0 +1,145 @@
+/*-------------------------------------------------------------------------
+ *
+ * run.h
+ *    Running: what is shared between the files of run/.
+ *
+ * graph.c knows the nodes, selector.c picks some of them, plan.c says what
+ * would happen, execute.c makes it happen node by node through driver.c and
+ * lock.c, report.c tells it, explain.c explains it afterwards.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef ETL_RUN_H
+#define ETL_RUN_H
+
+#include "nodes/bitmapset.h"
+#include "utils/hsearch.h"
+
+#include "catalog/definition.h"
+#include "catalog/runs.h"
+#include "common/driver.h"
+#include "common/names.h"
+
+/* ---- graph.c ---- */
+
+typedef struct EtlNode
+{
+	int			index;			/* position in the graph's array */
+	EtlName    *name;
+	const char *kind;			/* stream | model */
+	EtlStream  *stream;			/* one of the two */
+	EtlModel   *model;
+	char	   *owner;
+	int			version;
+	int			built_version;	/* 0: never published */
+	List	   *tags;
+	List	   *depends_on;		/* char *: relations it reads, nodes or not */
+	List	   *parents;		/* EtlNode *: those of them that are nodes */
+	List	   *children;
+	int			level;			/* longest path from a root, over the whole graph */
+	int			step;			/* the same, counting only selected nodes; from 1 */
+	bool		selected;
+
+	/* while it runs */
+	const char *action;
+	char	   *reason;
+	bool		planned_unchanged;
+	int			group;			/* nodes of one group publish together; 0: alone */
+	bool		done;
+	bool		changed;		/* wrote something in this run */
+	struct EtlNode *blocked_by; /* itself or its nearest failed ancestor */
+	EtlTask    *task;
+	List	   *check_results;
+} EtlNode;
+
+typedef struct EtlGraph
+{
+	int			n;
+	EtlNode   **nodes;			/* by name */
+	EtlNode   **order;			/* parents first, then by name */
+	HTAB	   *by_name;
+} EtlGraph;
+
+extern EtlGraph *etl_graph_load(void);
+extern EtlNode *etl_graph_find(EtlGraph *graph, const char *canonical);
+extern List *etl_graph_names(EtlGraph *graph);	/* char * */
+/* nodes reachable from 'from' within 'depth' edges (-1: any), without 'from' */
+extern Bitmapset *etl_graph_walk(EtlGraph *graph, EtlNode *from, bool up, int depth);
+/* reads a node's dependencies again after it was analyzed, and sorts again */
+extern void etl_graph_refresh(EtlGraph *graph, EtlNode *node);
+extern void etl_graph_number_steps(EtlGraph *graph);
+
+/* ---- selector.c ---- */
+
+/* etl_select marks what the selectors pick; raises ET001, ET002 */
+extern void etl_select(EtlGraph *graph, const char *selector, const char *exclude);
+
+/* ---- plan.c ---- */
+
+/*
+ * etl_plan_nodes sets action and reason of every selected node from state
+ * alone.  What stops a run before any work (ET013) is raised; another error
+ * leaves the action NULL and is met again when the node's turn comes.
+ */
+extern void etl_plan_nodes(EtlGraph *graph, bool full_refresh);
+
+/* ---- driver.c ---- */
+
+typedef struct EtlRunDriver
+{
+	EtlDriver	base;
+	char	   *params;			/* JSON text for etl.params */
+	MemoryContext context;
+} EtlRunDriver;
+
+extern void etl_driver_begin(EtlRunDriver *driver, bool atomic, char *params);
+extern void etl_driver_end(EtlRunDriver *driver);
+/* commits what only records progress: a crash may lose it, so no flush is waited for */
+extern void etl_driver_commit_lazily(EtlRunDriver *driver);
+/*
+ * etl_driver_try runs work(arg), which may commit through the driver.
+ * Returns NULL, or the error after everything uncommitted was rolled back;
+ * unlike etl_subxact also a cancel, for the caller to record and re-throw.
+ * In a caller's transaction it is etl_subxact.
+ */
+extern ErrorData *etl_driver_try(EtlRunDriver *driver, void (*work) (void *arg), void *arg);
+
+/* ---- lock.c ---- */
+
+extern void etl_lock_node(const char *node, bool session);
+extern void etl_unlock_node(const char *node);	/* session-level ones */
+extern bool etl_lock_run(int64 run_id);			/* false: another session has it */
+extern void etl_unlock_run(int64 run_id);
+extern bool etl_run_is_alive(int64 run_id);
+
+/* ---- access.c ---- */
+
+/* raises 42501 unless the current user may run every selected node */
+extern void etl_check_may_run(EtlGraph *graph);
+/* the current user may SELECT from the relation, owns its definition, or operates */
+extern bool etl_may_read(const char *target);
+
+/* ---- execute.c ---- */
+
+typedef struct EtlRunState
+{
+	EtlRun		run;
+	EtlRunDriver driver;
+	EtlGraph   *graph;
+	List	   *finished;		/* EtlTask * whose rows are still to be written */
+	int			unchanged;		/* nodes with nothing to do */
+} EtlRunState;
+
+extern void etl_run_execute(EtlRunState *state);
+
+/* ---- report.c ---- */
+
+extern char *etl_format_count(int64 count);		/* 1,234,567 */
+extern char *etl_format_seconds(TimestampTz from, TimestampTz to);
+extern void etl_report_task(const EtlTask *task);
+extern void etl_report_run(EtlRunState *state);	/* closing NOTICE, or the ERROR ET012 */
+extern char *etl_report_failures(EtlRunState *state);
+
+extern int64 etl_last_run_id;
+
+#endif							/* ETL_RUN_H */
