@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
 """server.py serves the retail example's products over HTTP, and is no easy host.
 
-    server.py DIRECTORY --token TOKEN [--port N] [--seed N]
+    server.py DIRECTORY --token-file FILE [--port N] [--seed N]
 
 DIRECTORY is what generate.py made.  The file DIRECTORY/today holds the number
 of the day that the server lives in (1 when it is absent).  The port chosen is
 written to DIRECTORY/server.port when the server accepts connections.
 
     GET /products?page=1&per_page=100&updated_since=2024-03-02T00:00:00Z
-    Authorization: Bearer TOKEN
+    Authorization: Bearer (what FILE says)
     -> {"page": 1, "pages": 100, "products": [...]}
 
  - without the token: 401
@@ -157,13 +157,14 @@ class Handler(BaseHTTPRequestHandler):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('directory')
-    parser.add_argument('--token', required=True)
+    parser.add_argument('--token-file', required=True)
     parser.add_argument('--port', type=int, default=0)
     parser.add_argument('--seed', default=os.environ.get('SEED', '1'))
     arguments = parser.parse_args()
 
     Handler.catalogue = Catalogue(arguments.directory, arguments.seed)
-    Handler.token = arguments.token
+    with open(arguments.token_file, encoding='ascii') as file:
+        Handler.token = file.read().strip()
     server = ThreadingHTTPServer(('127.0.0.1', arguments.port), Handler)
     server.daemon_threads = True
     with open(f'{arguments.directory}/server.port.new', 'w', encoding='ascii') as file:
