@@ -13,6 +13,9 @@ CREATE TABLE etl.connectors (
 	handler text NOT NULL,          -- qualified name of a function returning internal
 	description text
 );
+COMMENT ON TABLE etl.connectors IS
+'Connectors: what an extension that brings one adds a row to. handler: qualified name of a function that returns internal.
+Example: SELECT name, description FROM etl.connectors;';
 
 CREATE TABLE etl.source (
 	name text PRIMARY KEY,
