@@ -379,6 +379,24 @@ Example: SELECT etl.redact(''{"auth": {"type": "bearer", "token": "abc"}}'');';
 -- model
 -- ====================================================================
 
+CREATE FUNCTION etl.define_model(target text, query text, materialized text DEFAULT 'view', key text[] DEFAULT NULL,
+	strategy text DEFAULT NULL, event_time text DEFAULT NULL, batch_size interval DEFAULT NULL,
+	lookback interval DEFAULT NULL, options jsonb DEFAULT '{}', tags text[] DEFAULT '{}', description text DEFAULT NULL)
+RETURNS text LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'etl_sql_define_model';
+COMMENT ON FUNCTION etl.define_model(text, text, text, text[], text, text, interval, interval, jsonb, text[], text) IS
+'Defines a relation by one SELECT; etl.run builds it after what it reads, which may be defined or loaded later.
+target: its name. query: the SELECT, in full; etl derives dependencies, lineage and increments from it. materialized: view (default), table or incremental. key: columns that identify a row (a unique index in which NULLs are equal is kept on them). strategy: append or merge, default: etl chooses. event_time: its time column, default none. batch_size, lookback: not built in this version. options: SELECT * FROM etl.options(''model''). tags: words for selectors. description: also the comment of the relation.
+Returns created, updated or unchanged. Errors: ET001 for what is no single SELECT, for unknown or unfit options; ET003 for a circle, naming it; 42501 for another owner''s model; the analyzer''s own errors once every input exists.
+Example: SELECT etl.define_model(''mart.daily'', ''SELECT day, sum(amount) AS amount FROM clean.sales GROUP BY day'', materialized => ''table'');';
+
+CREATE FUNCTION etl.drop_model(name text, "cascade" boolean DEFAULT false, drop_relation boolean DEFAULT false)
+RETURNS boolean LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'etl_sql_drop_model';
+COMMENT ON FUNCTION etl.drop_model(text, boolean, boolean) IS
+'Drops the definition of a model, with its checks.
+name: the model. cascade: also the models that read it, default false. drop_relation: also the relation, when etl made it, default false.
+Returns true when it was there. Errors: 2BP01 when other models read it; 42501 for another owner''s model.
+Example: SELECT etl.drop_model(''mart.daily'', drop_relation => true);';
+
 -- ====================================================================
 -- run
 -- ====================================================================

@@ -165,8 +165,12 @@ copy_rows(MemoryContext context)
 	return rows;
 }
 
-EtlRows *
-etl_sql_query(const char *sql, EtlParams *params)
+/*
+ * run_statement runs one statement as the extension's owner; 'read_only'
+ * keeps to the active snapshot.
+ */
+static EtlRows *
+run_statement(const char *sql, EtlParams *params, bool read_only)
 {
 	MemoryContext context = CurrentMemoryContext;
 	Oid			owner = extension_owner();
@@ -185,7 +189,7 @@ etl_sql_query(const char *sql, EtlParams *params)
 	SPI_connect();
 	code = SPI_execute_with_args(sql, params ? params->n : 0, params ? params->types : NULL,
 								 params ? params->values : NULL, params ? params->nulls : NULL,
-								 false, 0);
+								 read_only, 0);
 	if (code < 0)
 		elog(ERROR, "%s while running: %s", SPI_result_code_string(code), sql);
 	rows = copy_rows(context);
@@ -194,6 +198,18 @@ etl_sql_query(const char *sql, EtlParams *params)
 	AtEOXact_GUC(false, guc_level);
 	SetUserIdAndSecContext(saved_user, saved_context);
 	return rows;
+}
+
+EtlRows *
+etl_sql_query(const char *sql, EtlParams *params)
+{
+	return run_statement(sql, params, false);
+}
+
+EtlRows *
+etl_sql_query_seen(const char *sql, EtlParams *params)
+{
+	return run_statement(sql, params, true);
 }
 
 uint64

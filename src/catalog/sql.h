@@ -49,6 +49,8 @@ typedef struct EtlRows
 /* etl_sql_exec returns the number of rows; etl_sql_query the rows, in the caller's context. */
 extern uint64 etl_sql_exec(const char *sql, EtlParams *params);
 extern EtlRows *etl_sql_query(const char *sql, EtlParams *params);
+/* etl_sql_query_seen only reads, and sees exactly what the active snapshot sees. */
+extern EtlRows *etl_sql_query_seen(const char *sql, EtlParams *params);
 extern int64 etl_sql_int8(const char *sql, EtlParams *params);	/* first column of the first row; 0 when none */
 
 /* Columns by name; NULL or the zero value where SQL is null. */

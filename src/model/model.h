@@ -55,6 +55,22 @@ typedef struct EtlBuildResult
 extern void etl_model_build(EtlDriver *driver, EtlModel *model, bool full_refresh,
 							EtlBuildResult *result);
 
+/*
+ * The same in steps, for nodes that publish together because foreign keys
+ * link them: stage each node (by_dml: never by a swap), apply the upserts
+ * from parents to children, then the deletes from children to parents, then
+ * finish each (checks of the whole, bookkeeping, hooks).  All of it in one
+ * subtransaction, since staged rows end with it.  etl_model_build is
+ * stage, deletes, upserts, finish of one node.
+ */
+typedef struct EtlStaged EtlStaged;
+
+extern EtlStaged *etl_model_stage(EtlDriver *driver, EtlModel *model, bool full_refresh, bool by_dml,
+								  EtlBuildResult *result);
+extern void etl_model_apply_upserts(EtlStaged *staged);
+extern void etl_model_apply_deletes(EtlStaged *staged);
+extern void etl_model_finish(EtlStaged *staged);
+
 /* etl_model_compile returns the SQL that the next run would execute. */
 extern char *etl_model_compile(const EtlModel *model);
 

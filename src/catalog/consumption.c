@@ -1,0 +1,116 @@
+/*-------------------------------------------------------------------------
+ *
+ * consumption.c
+ *    What a stored model has consumed of its inputs, exactly.
+ *
+ * A stream's consumed part is a set of load ids, not a watermark: a load
+ * that took its number early and commits late is simply not in the set.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "utils/array.h"
+
+#include "catalog/consumption.h"
+#include "catalog/sql.h"
+
+EtlConsumption *
+etl_consumption_read(const char *model, const char *stream)
+{
+	EtlConsumption *consumption = palloc0(sizeof(EtlConsumption));
+	EtlParams	params = {0};
+	EtlRows    *rows;
+
+	etl_param_text(&params, model);
+	etl_param_text(&params, stream);
+	rows = etl_sql_query_seen("SELECT l.load_id, l.relfilenode, l.first_block, l.last_block,"
+							  " l.rows_loaded, l.status = 'succeeded' AS alive"
+							  " FROM etl.load l LEFT JOIN etl.consumed c"
+							  " ON c.model = $1 AND c.stream = l.target"
+							  " WHERE l.target = $2"
+							  " AND (l.status = 'succeeded') <> coalesce(c.loads @> l.load_id, false)"
+							  " ORDER BY l.load_id", &params);
+	for (int i = 0; i < rows->n; i++)
+	{
+		EtlLoad    *load = palloc0(sizeof(EtlLoad));
+
+		load->load_id = etl_row_int8(rows, i, "load_id");
+		load->relfilenode = etl_row_int8(rows, i, "relfilenode");
+		load->first_block = etl_row_int8(rows, i, "first_block");
+		load->last_block = etl_row_int8(rows, i, "last_block");
+		load->rows_loaded = etl_row_int8(rows, i, "rows_loaded");
+		if (etl_row_bool(rows, i, "alive"))
+			consumption->pending = lappend(consumption->pending, load);
+		else
+			consumption->lost = lappend(consumption->lost, load);
+	}
+	return consumption;
+}
+
+/*
+ * param_ids adds the ids of a list of loads as one bigint[].
+ */
+static void
+param_ids(EtlParams *params, List *loads)
+{
+	Datum	   *ids = palloc(sizeof(Datum) * Max(list_length(loads), 1));
+	int			n = 0;
+	ListCell   *cell;
+
+	foreach(cell, loads)
+		ids[n++] = Int64GetDatum(((EtlLoad *) lfirst(cell))->load_id);
+	etl_param_datum(params, INT8ARRAYOID,
+					PointerGetDatum(construct_array(ids, n, INT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE)),
+					false);
+}
+
+void
+etl_consumption_store(const char *model, const char *stream, const EtlConsumption *consumption)
+{
+	EtlParams	params = {0};
+
+	etl_param_text(&params, model);
+	etl_param_text(&params, stream);
+	param_ids(&params, consumption->pending);
+	param_ids(&params, consumption->lost);
+	etl_sql_exec("INSERT INTO etl.consumed AS c (model, stream, loads)"
+				 " SELECT $1, $2, coalesce(range_agg(int8range(id, id, '[]')), '{}') FROM unnest($3) id"
+				 " ON CONFLICT (model, stream) DO UPDATE SET loads = c.loads + excluded.loads"
+				 " - (SELECT coalesce(range_agg(int8range(id, id, '[]')), '{}') FROM unnest($4) id)",
+				 &params);
+}
+
+int64
+etl_publication_seen(const char *target)
+{
+	EtlParams	params = {0};
+	EtlRows    *rows;
+
+	etl_param_text(&params, target);
+	rows = etl_sql_query_seen("SELECT publication FROM etl.node_state WHERE target = $1", &params);
+	return rows->n == 0 ? 0 : etl_row_int8(rows, 0, "publication");
+}
+
+void
+etl_rejects_supersede(const char *target)
+{
+	EtlParams	params = {0};
+
+	etl_param_text(&params, target);
+	etl_sql_exec("UPDATE etl.reject SET status = 'superseded', closed_at = clock_timestamp()"
+				 " WHERE target = $1 AND status = 'open'", &params);
+}
+
+void
+etl_node_forget(const char *target)
+{
+	EtlParams	params = {0};
+
+	etl_param_text(&params, target);
+	etl_sql_exec("DELETE FROM etl.consumed WHERE model = $1", &params);
+	etl_sql_exec("DELETE FROM etl.node_state WHERE target = $1", &params);
+	etl_sql_exec("DELETE FROM etl.dependency WHERE node = $1", &params);
+	etl_sql_exec("DELETE FROM etl.column_edge WHERE target = $1", &params);
+}

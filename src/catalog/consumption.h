@@ -1,0 +1,37 @@
+/*-------------------------------------------------------------------------
+ *
+ * consumption.h
+ *    What a stored model has consumed of its inputs, exactly.
+ *
+ * Called by model/.  The functions that read see what the active snapshot
+ * sees, so that pending loads, inputs and result agree.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef ETL_CONSUMPTION_H
+#define ETL_CONSUMPTION_H
+
+#include "catalog/history.h"
+
+/* How a stream differs from what the model consumed of it. */
+typedef struct EtlConsumption
+{
+	List	   *pending;		/* EtlLoad *: succeeded, not consumed */
+	List	   *lost;			/* EtlLoad *: consumed, but replaced or unloaded since */
+} EtlConsumption;
+
+extern EtlConsumption *etl_consumption_read(const char *model, const char *stream);
+/* consumes the pending loads and forgets the lost ones, in the publishing transaction */
+extern void etl_consumption_store(const char *model, const char *stream,
+								  const EtlConsumption *consumption);
+
+/* publication number of a node as the active snapshot sees it; 0 when it has none */
+extern int64 etl_publication_seen(const char *target);
+
+/* closes a model's open rejects as superseded, when a full refresh replaces them */
+extern void etl_rejects_supersede(const char *target);
+
+/* forgets everything that was built and consumed, and the dependencies of a node that is dropped */
+extern void etl_node_forget(const char *target);
+
+#endif							/* ETL_CONSUMPTION_H */

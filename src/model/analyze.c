@@ -1,0 +1,355 @@
+/*-------------------------------------------------------------------------
+ *
+ * analyze.c
+ *    What an analyzed query reads: dependencies, inputs, traits.
+ *
+ * PostgreSQL's own analyzer resolved every name; nothing here guesses.
+ * Views that etl manages are nodes and end the search; other views are
+ * looked through to the relations behind them.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "catalog/pg_proc.h"
+#include "nodes/nodeFuncs.h"
+#include "optimizer/optimizer.h"
+#include "parser/analyze.h"
+#include "parser/parser.h"
+#include "rewrite/rewriteHandler.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/typcache.h"
+
+#include "common/errors.h"
+#include "common/json.h"
+#include "common/names.h"
+#include "common/run_as.h"
+#include "model/internal.h"
+
+typedef struct DependencyContext
+{
+	List	   *names;
+	List	   *functions;		/* oids seen */
+} DependencyContext;
+
+/*
+ * etl_query_analyze parses and analyzes one statement under the settings
+ * in force; relations it reads stay locked to the end of the transaction.
+ */
+Query *
+etl_query_analyze(const char *query, QueryEnvironment *environment)
+{
+	RawStmt    *statement = linitial_node(RawStmt, raw_parser(query, RAW_PARSE_DEFAULT));
+
+	return parse_analyze_fixedparams(statement, query, NULL, 0, environment);
+}
+
+/*
+ * add_relation records a relation, and what is behind it when it is a view
+ * that etl does not manage.
+ */
+static void
+add_relation(DependencyContext *context, Oid relid)
+{
+	char	   *name = etl_name_of_relation(relid);
+	ListCell   *cell;
+
+	if (name == NULL)
+		return;
+	context->names = etl_names_add(context->names, name);
+	if (get_rel_relkind(relid) == RELKIND_VIEW && etl_node_owner(name) == NULL)
+		foreach(cell, etl_relation_behind(relid))
+			context->names = etl_names_add(context->names, lfirst(cell));
+}
+
+/*
+ * add_row_type records the relation whose row type a constant has, as in
+ * NULL::raw.t.
+ */
+static void
+add_row_type(DependencyContext *context, Oid type)
+{
+	Oid			relid = get_typ_typrelid(type);
+
+	if (OidIsValid(relid) && get_rel_relkind(relid) != RELKIND_COMPOSITE_TYPE)
+		add_relation(context, relid);
+}
+
+/*
+ * add_function follows the body of an SQL function.
+ */
+static void
+add_function(DependencyContext *context, Oid function)
+{
+	ListCell   *cell;
+
+	if (function < FirstNormalObjectId || list_member_oid(context->functions, function))
+		return;
+	context->functions = lappend_oid(context->functions, function);
+	foreach(cell, etl_names_of_function(function))
+		context->names = etl_names_add(context->names, lfirst(cell));
+}
+
+/*
+ * check_function is the callback that sees every function of a node.
+ */
+static bool
+check_function(Oid function, void *context)
+{
+	add_function(context, function);
+	return false;
+}
+
+/*
+ * dependency_walker collects the relations below one node of a Query.
+ */
+static bool
+dependency_walker(Node *node, DependencyContext *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Query))
+		return query_tree_walker((Query *) node, dependency_walker, context, QTW_EXAMINE_RTES_BEFORE);
+	if (IsA(node, RangeTblEntry))
+	{
+		RangeTblEntry *rte = (RangeTblEntry *) node;
+
+		if (rte->rtekind == RTE_RELATION && rte->inFromCl)
+			add_relation(context, rte->relid);
+		return false;
+	}
+	if (IsA(node, Const))
+		add_row_type(context, ((Const *) node)->consttype);
+	if (IsA(node, RowExpr))
+		add_row_type(context, ((RowExpr *) node)->row_typeid);
+	(void) check_functions_in_node(node, check_function, context);
+	return expression_tree_walker(node, dependency_walker, context);
+}
+
+/*
+ * etl_query_dependencies returns the names of what an analyzed query reads.
+ */
+List *
+etl_query_dependencies(Query *query)
+{
+	DependencyContext context = {0};
+
+	dependency_walker((Node *) query, &context);
+	return context.names;
+}
+
+/*
+ * etl_relation_behind returns the names that an unmanaged view reads.
+ */
+List *
+etl_relation_behind(Oid view)
+{
+	Relation	rel = table_open(view, AccessShareLock);
+	List	   *names = etl_query_dependencies(copyObject(get_view_query(rel)));
+
+	table_close(rel, NoLock);
+	return names;
+}
+
+/*
+ * etl_model_missing returns the name of an input that does not exist, or
+ * NULL.
+ */
+char *
+etl_model_missing(const EtlModel *model)
+{
+	ListCell   *cell;
+
+	foreach(cell, etl_model_names(model))
+		if (!OidIsValid(etl_name_relation(lfirst(cell))))
+			return lfirst(cell);
+	return NULL;
+}
+
+bool
+etl_model_resolve(EtlModel *model, char **missing)
+{
+	char	   *absent = etl_model_missing(model);
+	EtlRunAs	as;
+	Query	   *query;
+	List	   *names;
+	List	   *edges;
+	ListCell   *cell;
+
+	if (missing != NULL)
+		*missing = absent;
+	if (absent != NULL)
+		return false;
+
+	etl_run_as_begin(&as, model->owner, model->settings);
+	query = etl_query_analyze(model->query, NULL);
+	names = etl_query_dependencies(query);
+	edges = etl_query_lineage(query, model);
+	foreach(cell, etl_json_get_list(model->options, "depends_on"))
+		names = etl_names_add(names, etl_name_canonical(lfirst(cell)));
+	etl_run_as_end(&as);
+
+	etl_names_check_cycle(model->target, names);
+	etl_dependencies_store(model->target, names);
+	etl_lineage_store(model->target, edges);
+	etl_model_set_resolved(model->target, true);
+	model->resolved = true;
+	return true;
+}
+
+/* ---- traits ---- */
+
+typedef struct TraitContext
+{
+	EtlQueryTraits *traits;
+	Node	   *node;			/* at hand, for its arguments */
+} TraitContext;
+
+/*
+ * trait_of_function judges one function.
+ */
+static bool
+trait_of_function(Oid function, void *arg)
+{
+	TraitContext *context = arg;
+
+	switch (function)
+	{
+		case F_NOW:
+		case F_TRANSACTION_TIMESTAMP:
+		case F_STATEMENT_TIMESTAMP:
+		case F_CLOCK_TIMESTAMP:
+		case F_TIMEOFDAY:
+		case F_AGE_TIMESTAMPTZ:
+		case F_AGE_TIMESTAMP:
+			context->traits->uses_clock = true;
+			return false;
+		default:
+			break;
+	}
+	if (func_volatile(function) == PROVOLATILE_VOLATILE)
+		context->traits->uses_volatile = true;
+	if (IsA(context->node, FuncExpr) && function >= FirstNormalObjectId &&
+		strcmp(get_func_name(function), "param") == 0 &&
+		strcmp(get_namespace_name(get_func_namespace(function)), "etl") == 0)
+	{
+		List	   *args = ((FuncExpr *) context->node)->args;
+		Node	   *name = args ? eval_const_expressions(NULL, linitial(args)) : NULL;
+
+		if (name != NULL && IsA(name, Const) && !((Const *) name)->constisnull)
+			context->traits->params = etl_names_add(context->traits->params,
+													TextDatumGetCString(((Const *) name)->constvalue));
+		else
+			context->traits->all_params = true;
+	}
+	return false;
+}
+
+/*
+ * trait_walker looks at one node of a Query, and into unmanaged views.
+ */
+static bool
+trait_walker(Node *node, EtlQueryTraits *traits)
+{
+	TraitContext context = {traits, node};
+
+	if (node == NULL)
+		return false;
+	if (IsA(node, Query))
+		return query_tree_walker((Query *) node, trait_walker, traits, QTW_EXAMINE_RTES_BEFORE);
+	if (IsA(node, RangeTblEntry))
+	{
+		RangeTblEntry *rte = (RangeTblEntry *) node;
+
+		if (rte->rtekind == RTE_RELATION && rte->inFromCl && get_rel_relkind(rte->relid) == RELKIND_VIEW)
+		{
+			Relation	view = table_open(rte->relid, AccessShareLock);
+
+			trait_walker((Node *) copyObject(get_view_query(view)), traits);
+			table_close(view, NoLock);
+		}
+		return false;
+	}
+	if (IsA(node, SQLValueFunction))
+	{
+		SQLValueFunctionOp op = ((SQLValueFunction *) node)->op;
+
+		if (op <= SVFOP_LOCALTIMESTAMP_N)
+			traits->uses_clock = true;
+	}
+	(void) check_functions_in_node(node, trait_of_function, &context);
+	return expression_tree_walker(node, trait_walker, traits);
+}
+
+/*
+ * etl_query_traits finds what besides its inputs decides a query's result.
+ */
+void
+etl_query_traits(Query *query, EtlQueryTraits *traits)
+{
+	memset(traits, 0, sizeof(*traits));
+	trait_walker((Node *) query, traits);
+}
+
+/* ---- inputs ---- */
+
+/*
+ * add_inputs adds what 'names' mean as data, looking through views.
+ */
+static List *
+add_inputs(List *inputs, const EtlModel *model, List *names)
+{
+	ListCell   *cell;
+
+	foreach(cell, names)
+	{
+		char	   *name = lfirst(cell);
+		EtlInput   *input;
+		EtlModel   *feeding;
+		ListCell   *other;
+		bool		known = false;
+
+		foreach(other, inputs)
+			known |= strcmp(((EtlInput *) lfirst(other))->name, name) == 0;
+		if (known)
+			continue;
+
+		input = palloc0(sizeof(EtlInput));
+		input->name = name;
+		if ((input->stream = etl_stream_find(name)) != NULL)
+		{
+			input->kind = 's';
+			input->consumption = etl_consumption_read(model->target, name);
+		}
+		else if ((feeding = etl_model_find(name)) != NULL)
+		{
+			input->kind = strcmp(feeding->materialized, "view") == 0 ? 'v' : 'm';
+			input->publication = etl_publication_seen(name);
+		}
+		else
+		{
+			Oid			relid = etl_name_relation(name);
+
+			if (OidIsValid(relid) && get_rel_relkind(relid) == RELKIND_VIEW)
+				continue;		/* what is behind it is in the list */
+			input->kind = 'r';
+		}
+		inputs = lappend(inputs, input);
+		if (input->kind == 'v')
+			inputs = add_inputs(inputs, model, etl_dependencies_of(name));
+	}
+	return inputs;
+}
+
+/*
+ * etl_model_inputs returns everything whose change makes the model due.
+ */
+List *
+etl_model_inputs(const EtlModel *model)
+{
+	return add_inputs(NIL, model, etl_dependencies_of(model->target));
+}

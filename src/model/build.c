@@ -1,0 +1,377 @@
+/*-------------------------------------------------------------------------
+ *
+ * build.c
+ *    One build of a model: decide, stage, check, publish, remember.
+ *
+ * Everything happens in the caller's (sub)transaction and under one
+ * snapshot, so that pending loads, inputs and result agree; what was
+ * consumed is stored beside the rows that came of it.  The swap, which
+ * makes readers wait, is the last step.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/pg_class.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "common/errors.h"
+#include "common/json.h"
+#include "common/names.h"
+#include "common/run_as.h"
+#include "model/internal.h"
+
+struct EtlStaged
+{
+	EtlDriver  *driver;
+	EtlModel   *model;
+	EtlDue	   *due;
+	EtlBuildResult *result;
+	EtlCheckSet *checks;
+	List	   *dependents;		/* managed views dropped on the way */
+	bool		created;
+	EtlSwap    *swap;			/* one of the two, or neither for a new table */
+	EtlDiff    *diff;
+};
+
+/*
+ * fill runs the model's whole query into a heap or a tuplestore.
+ */
+static int64
+fill(EtlStaged *staged, EtlWriter *writer)
+{
+	int64		rows;
+
+	etl_execute_query(staged->due->query, staged->model->query, NULL, etl_writer_receiver(writer));
+	rows = etl_writer_rows(writer);
+	staged->result->rejected += etl_writer_rejected(writer);
+	etl_writer_end(writer);
+	return rows;
+}
+
+/*
+ * stage_heap fills a heap that nobody else reads yet: a new table, or the
+ * transient one of a swap.
+ */
+static void
+stage_heap(EtlStaged *staged, TupleDesc desc)
+{
+	EtlWriter  *writer = etl_writer_begin(staged->model, desc, staged->checks, staged->driver->run_id);
+	Oid			heap = staged->swap ? staged->swap->transient : staged->due->relid;
+
+	etl_writer_to_heap(writer, heap, staged->due->relid, true);
+	staged->result->inserted = fill(staged, writer);
+	CommandCounterIncrement();
+}
+
+/*
+ * stage_diff compares the query's whole result with what the table holds.
+ */
+static void
+stage_diff(EtlStaged *staged, TupleDesc desc)
+{
+	EtlWriter  *writer = etl_writer_begin(staged->model, desc, staged->checks, staged->driver->run_id);
+	Tuplestorestate *rows = etl_writer_to_tuplestore(writer);
+	int64		count = fill(staged, writer);
+
+	staged->diff = etl_diff_compute(staged->model, staged->due->relid, desc, rows, count,
+									create_queryEnv(), NULL);
+	tuplestore_end(rows);
+}
+
+/*
+ * prepare_relation makes the target ready for the query's columns; inside
+ * etl_run_as.  Sets due->relid.
+ */
+static void
+prepare_relation(EtlStaged *staged, TupleDesc desc)
+{
+	EtlDue	   *due = staged->due;
+
+	if (OidIsValid(due->relid) && get_rel_relkind(due->relid) == RELKIND_VIEW)
+	{
+		staged->dependents = etl_dependents_drop(due->relid);
+		etl_execute_utility(psprintf("DROP VIEW %s", etl_quoted_relation(due->relid)));
+		due->relid = InvalidOid;
+	}
+	if (!OidIsValid(due->relid))
+	{
+		due->relid = etl_table_create(staged->model, desc);
+		staged->created = true;
+	}
+	else if (!etl_table_fits(staged->model, due->relid, desc))
+	{
+		if (etl_table_loses_columns(due->relid, desc))
+			staged->dependents = etl_dependents_drop(due->relid);
+		etl_table_reshape(staged->model, due->relid, desc);
+	}
+}
+
+/*
+ * stage_stored computes what the publication of a stored model will write.
+ */
+static void
+stage_stored(EtlStaged *staged, bool by_dml)
+{
+	EtlModel   *model = staged->model;
+	EtlDue	   *due = staged->due;
+	TupleDesc	desc = etl_query_desc(due->query);
+	EtlRunAs	as;
+
+	etl_table_must_be_managed(model, due->relid, due->state);
+	etl_run_as_begin(&as, model->owner, model->settings);
+	etl_table_hooks(model, "pre_hook");
+	prepare_relation(staged, desc);
+	if (etl_checks_of(model->target) != NIL)
+		staged->checks = etl_checks_prepare(model->target, desc);
+
+	if (strcmp(due->plan.action, "incremental") == 0)
+		staged->diff = etl_incremental_stage(staged->driver, model, due, staged->checks, staged->result);
+	else
+	{
+		etl_rejects_supersede(model->target);
+		if (staged->created)
+			stage_heap(staged, desc);
+		else if (!by_dml && etl_swap_hindrance(due->relid) == NULL)
+		{
+			staged->swap = etl_swap_begin(due->relid);
+			stage_heap(staged, desc);
+		}
+		else
+			stage_diff(staged, desc);
+	}
+	if (staged->diff != NULL)
+	{
+		staged->result->inserted = staged->diff->inserted;
+		staged->result->updated = staged->diff->updated;
+		staged->result->deleted = staged->diff->deleted;
+	}
+	etl_run_as_end(&as);
+}
+
+EtlStaged *
+etl_model_stage(EtlDriver *driver, EtlModel *model, bool full_refresh, bool by_dml,
+				EtlBuildResult *result)
+{
+	EtlStaged  *staged = palloc0(sizeof(EtlStaged));
+	char	   *missing = NULL;
+
+	memset(result, 0, sizeof(*result));
+	staged->driver = driver;
+	staged->model = model;
+	staged->result = result;
+
+	CommandCounterIncrement();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	if (!model->resolved && !etl_model_resolve(model, &missing))
+		ereport(ERROR,
+				(errcode(ETL_ERR_UNRESOLVED),
+				 errmsg("model %s cannot be built yet: %s does not exist", model->target, missing),
+				 errhint("Load or build %s first, for example with CALL etl.run('+%s').",
+						 missing, model->target)));
+	staged->due = etl_due(model, full_refresh);
+	result->plan = staged->due->plan;
+	if (strcmp(result->plan.action, "unresolved") == 0)
+		ereport(ERROR,
+				(errcode(ETL_ERR_UNRESOLVED),
+				 errmsg("model %s cannot be built: %s", model->target, result->plan.reason),
+				 errhint("Make it, or define the model without it.")));
+
+	if (strcmp(result->plan.action, "unchanged") != 0)
+	{
+		if (strcmp(model->materialized, "view") == 0)
+		{
+			etl_table_must_be_managed(model, staged->due->relid, staged->due->state);
+			etl_view_build(driver, model, staged->due, result);
+		}
+		else
+			stage_stored(staged, by_dml || driver->atomic);
+	}
+	PopActiveSnapshot();
+	return staged;
+}
+
+/*
+ * apply runs one half of a diff as the model's owner.
+ */
+static void
+apply(EtlStaged *staged, void (*half) (EtlDiff *diff))
+{
+	EtlRunAs	as;
+
+	if (staged->diff == NULL)
+		return;
+	PushActiveSnapshot(GetTransactionSnapshot());
+	etl_run_as_begin(&as, staged->model->owner, staged->model->settings);
+	half(staged->diff);
+	etl_run_as_end(&as);
+	PopActiveSnapshot();
+}
+
+void
+etl_model_apply_upserts(EtlStaged *staged)
+{
+	apply(staged, etl_diff_apply_upserts);
+}
+
+void
+etl_model_apply_deletes(EtlStaged *staged)
+{
+	apply(staged, etl_diff_apply_deletes);
+}
+
+/*
+ * check_new_state evaluates the checks that need the whole new state and
+ * raises ET011 when one blocks; result->check_results is set before.
+ */
+static void
+check_new_state(EtlStaged *staged)
+{
+	Oid			heap = staged->swap ? staged->swap->transient : staged->due->relid;
+	List	   *rejects = NIL;
+	ListCell   *cell;
+
+	if (staged->checks == NULL)
+		return;
+	etl_checks_set(staged->checks, heap, &rejects);
+	foreach(cell, rejects)
+	{
+		EtlReject  *reject = lfirst(cell);
+
+		reject->target = staged->model->target;
+		reject->run_id = staged->driver->run_id;
+		reject->load_id = 0;
+	}
+	if (rejects != NIL)
+	{
+		etl_rejects_store(rejects);
+		staged->result->rejected += list_length(rejects);
+		staged->result->inserted = Max(staged->result->inserted - list_length(rejects), 0);
+	}
+	staged->result->check_results = etl_checks_results(staged->checks, staged->driver->run_id);
+	etl_checks_verdict(staged->checks);
+	CommandCounterIncrement();
+}
+
+/*
+ * gather_statistics analyzes what is new, rebuilt, or changed by more than
+ * a tenth since the last time.
+ */
+static void
+gather_statistics(EtlStaged *staged)
+{
+	EtlNodeState *state = staged->due->state;
+
+	if (staged->diff != NULL)
+	{
+		Relation	rel = table_open(staged->due->relid, AccessShareLock);
+		double		tuples = rel->rd_rel->reltuples;
+
+		table_close(rel, NoLock);
+		state->rows_changed += staged->diff->inserted + staged->diff->updated + staged->diff->deleted;
+		if (state->rows_changed == 0 || (tuples >= 0 && state->rows_changed <= tuples / 10))
+			return;
+	}
+	state->rows_changed = 0;
+	etl_table_analyze(staged->swap ? staged->swap->transient : staged->due->relid);
+}
+
+/*
+ * remember stores what this build used and made.
+ */
+static void
+remember(EtlStaged *staged)
+{
+	EtlNodeState *state = staged->due->state;
+	EtlJsonBuilder *inputs = etl_json_object_begin();
+	bool		stored = strcmp(staged->model->materialized, "view") != 0;
+	ListCell   *cell;
+
+	foreach(cell, staged->due->inputs)
+	{
+		EtlInput   *input = lfirst(cell);
+
+		if (input->kind == 's')
+			etl_consumption_store(staged->model->target, input->name, input->consumption);
+		else if (input->kind != 'r')
+			etl_json_add_int64(inputs, input->name, input->publication);
+	}
+	/* what reads this model is due when its rows changed, or when it is another query */
+	if (staged->diff != NULL ? staged->diff->inserted + staged->diff->updated + staged->diff->deleted > 0 :
+		stored || state->built_version != staged->model->version)
+		state->publication++;
+	state->created = true;
+	state->built_version = staged->model->version;
+	state->built_fingerprint = staged->due->fingerprint;
+	state->inputs = etl_json_object_end(inputs);
+	state->last_success_at = GetCurrentTimestamp();
+	state->last_run_id = staged->driver->run_id;
+	etl_node_state_set(staged->model->target, state);
+}
+
+/*
+ * finish_table indexes and analyzes the new rows; inside etl_run_as.
+ */
+static void
+finish_table(EtlStaged *staged)
+{
+	if (staged->swap != NULL)
+		etl_swap_index(staged->swap);
+	else
+		etl_table_indexes(staged->model, staged->due->relid);
+	gather_statistics(staged);
+}
+
+void
+etl_model_finish(EtlStaged *staged)
+{
+	EtlModel   *model = staged->model;
+	EtlRunAs	as;
+
+	if (strcmp(staged->due->plan.action, "unchanged") == 0)
+		return;
+	PushActiveSnapshot(GetTransactionSnapshot());
+	if (strcmp(model->materialized, "view") != 0)
+	{
+		etl_run_as_begin(&as, model->owner, model->settings);
+		check_new_state(staged);
+		finish_table(staged);
+		etl_run_as_end(&as);
+	}
+	/* columns may have come or gone since the definition was resolved */
+	if (staged->due->columns_changed)
+		etl_model_resolve(model, NULL);
+	remember(staged);
+
+	if (strcmp(model->materialized, "view") != 0)
+	{
+		etl_run_as_begin(&as, model->owner, model->settings);
+		if (staged->swap != NULL)
+		{
+			etl_swap_publish(staged->swap);
+			etl_table_indexes(model, staged->due->relid);
+		}
+		etl_run_as_end(&as);
+		etl_dependents_restore(staged->dependents);
+		etl_run_as_begin(&as, model->owner, model->settings);
+		etl_table_hooks(model, "post_hook");
+		etl_run_as_end(&as);
+	}
+	PopActiveSnapshot();
+}
+
+void
+etl_model_build(EtlDriver *driver, EtlModel *model, bool full_refresh, EtlBuildResult *result)
+{
+	EtlStaged  *staged = etl_model_stage(driver, model, full_refresh, false, result);
+
+	/* deletes first: a row that goes may hold a unique value of one that comes */
+	etl_model_apply_deletes(staged);
+	etl_model_apply_upserts(staged);
+	etl_model_finish(staged);
+}

@@ -1,0 +1,333 @@
+/*-------------------------------------------------------------------------
+ *
+ * define.c
+ *    SQL functions that define and drop models.
+ *
+ * A definition is judged as far as it can be at once: its text is one
+ * SELECT, its options exist, no circle arises; and when every input exists
+ * it is analyzed, so that a wrong column is an error here and not tonight.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/snapmgr.h"
+
+#include "catalog/pg_type.h"
+#include "common/errors.h"
+#include "common/json.h"
+#include "common/names.h"
+#include "common/options.h"
+#include "common/run_as.h"
+#include "model/internal.h"
+
+PG_FUNCTION_INFO_V1(etl_sql_define_model);
+PG_FUNCTION_INFO_V1(etl_sql_drop_model);
+
+const EtlOptionDef etl_model_options[] = {
+	{"adopt", "boolean", "false", "Take over a relation that etl did not create."},
+	{"depends_on", "text[]", NULL, "Relations that functions of the query read without etl seeing it."},
+	{"indexes", "any", NULL, "List of indexes: each a list of column names, or a text of columns and expressions."},
+	{"on_schema_change", "sync|append|ignore|fail", "sync", "What happens to the table when the query's columns change."},
+	{"post_hook", "text[]", NULL, "Statements run as the owner after the publication, in its transaction."},
+	{"pre_hook", "text[]", NULL, "Statements run as the owner before the build, in its transaction."},
+	{"unique", "any", NULL, "List of unique indexes, written as in indexes."},
+	{"with", "object", NULL, "Storage parameters of the table, such as {\"fillfactor\": \"90\"}."},
+	{NULL}
+};
+
+/*
+ * text_argument returns a text argument, or NULL.
+ */
+static char *
+text_argument(FunctionCallInfo fcinfo, int n)
+{
+	return PG_ARGISNULL(n) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(n));
+}
+
+/*
+ * texts_argument returns the elements of a text[] argument.
+ */
+static List *
+texts_argument(FunctionCallInfo fcinfo, int n, const char *name)
+{
+	Datum	   *items;
+	bool	   *nulls;
+	int			count;
+	List	   *result = NIL;
+
+	if (PG_ARGISNULL(n))
+		return NIL;
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(n), TEXTOID, -1, false, TYPALIGN_INT, &items, &nulls, &count);
+	for (int i = 0; i < count; i++)
+	{
+		if (nulls[i])
+			ereport(ERROR,
+					(errcode(ETL_ERR_DEFINITION),
+					 errmsg("argument \"%s\" must not contain null", name)));
+		result = lappend(result, TextDatumGetCString(items[i]));
+	}
+	return result;
+}
+
+/*
+ * check_materialization raises ET001 for a combination that makes no sense.
+ */
+static void
+check_materialization(const EtlModel *model)
+{
+	const char *kind = model->materialized;
+	bool		stored = strcmp(kind, "table") == 0 || strcmp(kind, "incremental") == 0;
+
+	if (strcmp(kind, "snapshot") == 0 || strcmp(kind, "materialized_view") == 0)
+		ereport(ERROR,
+				(errcode(ETL_ERR_DEFINITION),
+				 errmsg("materialized \"%s\" is not built in this version", kind),
+				 errhint("Use view, table or incremental.")));
+	if (!stored && strcmp(kind, "view") != 0)
+		ereport(ERROR,
+				(errcode(ETL_ERR_DEFINITION),
+				 errmsg("invalid value for argument \"materialized\": \"%s\"", kind),
+				 errhint("Use view, table or incremental.")));
+	if (model->strategy != NULL && strcmp(kind, "incremental") != 0)
+		ereport(ERROR,
+				(errcode(ETL_ERR_DEFINITION),
+				 errmsg("a strategy is for incremental models only"),
+				 errhint("Leave it out, or define the model as incremental.")));
+	if (model->strategy != NULL && strcmp(model->strategy, "append") != 0 &&
+		strcmp(model->strategy, "merge") != 0)
+		ereport(ERROR,
+				(errcode(ETL_ERR_DEFINITION),
+				 errmsg("strategy \"%s\" is not built in this version", model->strategy),
+				 errhint("Use append or merge, or leave it to etl.")));
+	if (model->strategy != NULL && strcmp(model->strategy, "merge") == 0 && model->key == NIL)
+		ereport(ERROR,
+				(errcode(ETL_ERR_DEFINITION),
+				 errmsg("strategy \"merge\" needs a key"),
+				 errhint("Give the columns that identify a row, such as key => '{id}'.")));
+	if (model->batch_size != NULL || model->lookback != NULL)
+		ereport(ERROR,
+				(errcode(ETL_ERR_DEFINITION),
+				 errmsg("batch_size and lookback are not built in this version"),
+				 errhint("Without them an incremental model works by what arrived in its inputs.")));
+	if (!stored && model->key != NIL)
+		ereport(ERROR,
+				(errcode(ETL_ERR_DEFINITION),
+				 errmsg("a view has no key"),
+				 errhint("Leave the key out, or define a unique check on its columns.")));
+}
+
+/*
+ * check_stored_options raises ET001 for options that a view cannot have.
+ */
+static void
+check_stored_options(const EtlModel *model)
+{
+	static const char *const stored_only[] = {"indexes", "unique", "with", "on_schema_change", NULL};
+
+	if (strcmp(model->materialized, "view") != 0)
+		return;
+	for (int i = 0; stored_only[i]; i++)
+		if (etl_json_has(model->options, stored_only[i]))
+			ereport(ERROR,
+					(errcode(ETL_ERR_DEFINITION),
+					 errmsg("option \"%s\" is for stored models, not for views", stored_only[i]),
+					 errhint("Define the model as table or incremental, or leave the option out.")));
+}
+
+/*
+ * check_key raises ET001 unless every key column is a column of the query.
+ */
+static void
+check_key(const EtlModel *model, Query *query)
+{
+	ListCell   *cell;
+	ListCell   *target;
+
+	foreach(cell, model->key)
+	{
+		List	   *columns = NIL;
+		bool		found = false;
+		const char *nearest;
+
+		foreach(target, query->targetList)
+		{
+			TargetEntry *entry = lfirst_node(TargetEntry, target);
+
+			if (entry->resjunk)
+				continue;
+			found |= strcmp(entry->resname, lfirst(cell)) == 0;
+			columns = lappend(columns, entry->resname);
+		}
+		nearest = found ? NULL : etl_nearest(lfirst(cell), columns);
+		if (!found)
+			ereport(ERROR,
+					(errcode(ETL_ERR_DEFINITION),
+					 errmsg("key column \"%s\" is not a column of the query", (char *) lfirst(cell)),
+					 nearest ? errhint("Did you mean \"%s\"?", nearest) : 0));
+	}
+}
+
+/*
+ * judge_query analyzes the query when all it reads exists; returns whether
+ * it did.
+ */
+static bool
+judge_query(const EtlModel *model)
+{
+	EtlRunAs	as;
+	Query	   *query;
+
+	if (etl_model_missing(model) != NULL)
+		return false;
+	etl_run_as_begin(&as, model->owner, model->settings);
+	query = etl_query_analyze(model->query, NULL);
+	check_key(model, query);
+	etl_run_as_end(&as);
+	return true;
+}
+
+/*
+ * etl_sql_define_model stores a model's definition; see the comment of
+ * etl.define_model.
+ */
+Datum
+etl_sql_define_model(PG_FUNCTION_ARGS)
+{
+	EtlModel   *model = palloc0(sizeof(EtlModel));
+	EtlModel   *old;
+	List	   *names;
+	const char *outcome;
+	bool		resolvable;
+
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2))
+		ereport(ERROR,
+				(errcode(ETL_ERR_DEFINITION),
+				 errmsg("target, query and materialized must not be null")));
+	model->target = etl_name_canonical(text_argument(fcinfo, 0));
+	model->query = text_argument(fcinfo, 1);
+	model->materialized = text_argument(fcinfo, 2);
+	model->key = texts_argument(fcinfo, 3, "key");
+	model->strategy = text_argument(fcinfo, 4);
+	model->event_time = text_argument(fcinfo, 5);
+	model->batch_size = PG_ARGISNULL(6) ? NULL : PG_GETARG_INTERVAL_P(6);
+	model->lookback = PG_ARGISNULL(7) ? NULL : PG_GETARG_INTERVAL_P(7);
+	model->options = PG_ARGISNULL(8) ? etl_json_parse("{}") : PG_GETARG_JSONB_P(8);
+	model->tags = texts_argument(fcinfo, 9, "tags");
+	model->description = text_argument(fcinfo, 10);
+	model->settings = etl_settings_capture();
+
+	old = etl_model_find(model->target);
+	if (old != NULL)
+		etl_check_owner(old->owner, "model", model->target);
+	if (etl_stream_find(model->target) != NULL)
+		ereport(ERROR,
+				(errcode(ETL_ERR_DEFINITION),
+				 errmsg("%s is a stream already", model->target),
+				 errhint("A relation has one definition: give the model another target.")));
+	model->owner = old ? old->owner : GetUserNameFromId(GetUserId(), false);
+
+	check_materialization(model);
+	etl_options_check(model->options, "model", etl_model_options, NULL);
+	check_stored_options(model);
+	(void) etl_query_parse(model->query);
+	names = etl_model_names(model);
+	etl_names_check_cycle(model->target, names);
+	resolvable = judge_query(model);
+
+	outcome = etl_model_store(model);
+	if (strcmp(outcome, "unchanged") != 0)
+	{
+		etl_dependencies_store(model->target, names);
+		etl_lineage_store(model->target, NIL);
+		if (resolvable)
+			(void) etl_model_resolve(model, NULL);
+	}
+	else if (resolvable && !old->resolved)
+		(void) etl_model_resolve(model, NULL);
+	PG_RETURN_TEXT_P(cstring_to_text(outcome));
+}
+
+/*
+ * readers_of lists the models that read a node.
+ */
+static List *
+readers_of(const char *target)
+{
+	List	   *readers = NIL;
+	ListCell   *cell;
+	ListCell   *name;
+
+	foreach(cell, etl_model_all())
+	{
+		EtlModel   *model = lfirst(cell);
+
+		foreach(name, etl_dependencies_of(model->target))
+			if (strcmp(lfirst(name), target) == 0)
+				readers = lappend(readers, model->target);
+	}
+	return readers;
+}
+
+/*
+ * drop_model forgets one model, and those that read it when 'cascade';
+ * false when there is none.
+ */
+static bool
+drop_model(const char *target, bool cascade, bool drop_relation)
+{
+	EtlModel   *model = etl_model_find(target);
+	List	   *readers = readers_of(target);
+	EtlNodeState *state = etl_node_state_get(target);
+	Oid			relid;
+	ListCell   *cell;
+
+	if (model == NULL)
+		return false;
+	etl_check_owner(model->owner, "model", target);
+	if (readers != NIL && !cascade)
+		ereport(ERROR,
+				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+				 errmsg("cannot drop model %s because other models read it", target),
+				 errdetail("Model %s reads it.", (char *) linitial(readers)),
+				 errhint("Drop them first, or say cascade => true.")));
+	foreach(cell, readers)
+		(void) drop_model(lfirst(cell), cascade, drop_relation);
+
+	relid = etl_name_relation(target);
+	if (drop_relation && state->created && OidIsValid(relid))
+	{
+		EtlRunAs	as;
+
+		etl_run_as_begin(&as, model->owner, NULL);
+		etl_execute_utility(psprintf("DROP %s %s",
+									 get_rel_relkind(relid) == RELKIND_VIEW ? "VIEW" : "TABLE", target));
+		etl_run_as_end(&as);
+	}
+	foreach(cell, etl_checks_of(target))
+		(void) etl_definition_delete("quality_check", target, ((EtlCheck *) lfirst(cell))->name);
+	etl_node_forget(target);
+	return etl_definition_delete("model", target, NULL);
+}
+
+/*
+ * etl_sql_drop_model drops a model's definition; see the comment of
+ * etl.drop_model.
+ */
+Datum
+etl_sql_drop_model(PG_FUNCTION_ARGS)
+{
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ETL_ERR_DEFINITION),
+				 errmsg("name must not be null")));
+	PG_RETURN_BOOL(drop_model(etl_name_canonical(text_argument(fcinfo, 0)),
+							  !PG_ARGISNULL(1) && PG_GETARG_BOOL(1),
+							  !PG_ARGISNULL(2) && PG_GETARG_BOOL(2)));
+}

@@ -1,0 +1,391 @@
+/*-------------------------------------------------------------------------
+ *
+ * diff.c
+ *    Publication by DML: only what differs is written.
+ *
+ * Staged rows are compared with what the table holds, by key or, without
+ * one, as whole rows; the difference is a tuplestore of (op, ctid, columns)
+ * that DELETE, UPDATE and INSERT then read.  A row that did not change
+ * keeps its ctid and xmin, and subscribers see only real changes.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "catalog/pg_type.h"
+#include "executor/executor.h"
+#include "executor/tstoreReceiver.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/typcache.h"
+
+#include "common/errors.h"
+#include "model/internal.h"
+
+/*
+ * find_attribute returns the staged column of that name.
+ */
+static Form_pg_attribute
+find_attribute(TupleDesc desc, const char *name)
+{
+	for (int i = 0; i < desc->natts; i++)
+		if (strcmp(NameStr(TupleDescAttr(desc, i)->attname), name) == 0)
+			return TupleDescAttr(desc, i);
+	elog(ERROR, "the query has no column \"%s\"", name);
+	return NULL;
+}
+
+/*
+ * common_columns lists the columns of the query that the table has.
+ */
+static List *
+common_columns(Oid relid, TupleDesc desc)
+{
+	List	   *columns = NIL;
+
+	for (int i = 0; i < desc->natts; i++)
+		if (get_attnum(relid, NameStr(TupleDescAttr(desc, i)->attname)) > 0)
+			columns = lappend(columns, pstrdup(NameStr(TupleDescAttr(desc, i)->attname)));
+	return columns;
+}
+
+/*
+ * column_list joins columns, each with a prefix such as "s.".
+ */
+static char *
+column_list(List *columns, const char *prefix)
+{
+	StringInfoData text;
+	ListCell   *cell;
+
+	initStringInfo(&text);
+	foreach(cell, columns)
+		appendStringInfo(&text, "%s%s%s", text.len ? ", " : "", prefix, quote_identifier(lfirst(cell)));
+	return text.data;
+}
+
+/*
+ * equals renders "a = b" with the type's own equality, whatever the search
+ * path; NULL for a type that has none.
+ */
+char *
+etl_sql_equals(Oid type, const char *a, const char *b)
+{
+	Oid			operator = lookup_type_cache(type, TYPECACHE_EQ_OPR)->eq_opr;
+	char	   *name;
+
+	if (!OidIsValid(operator))
+		return NULL;
+	name = get_opname(operator);
+	return psprintf("%s OPERATOR(%s.%s) %s", a,
+					quote_identifier(get_namespace_name(get_func_namespace(get_opcode(operator)))),
+					name, b);
+}
+
+/*
+ * comparable tells whether rows of the columns can be sorted as records, so
+ * that they can be matched without a key.
+ */
+static bool
+comparable(TupleDesc desc)
+{
+	for (int i = 0; i < desc->natts; i++)
+		if (!OidIsValid(lookup_type_cache(TupleDescAttr(desc, i)->atttypid, TYPECACHE_LT_OPR)->lt_opr))
+			return false;
+	return true;
+}
+
+/*
+ * Rows of a small query, kept as text of the first one.
+ */
+static char *
+first_row(const char *sql, QueryEnvironment *environment, TupleDesc desc)
+{
+	Tuplestorestate *rows = tuplestore_begin_heap(false, false, work_mem);
+	DestReceiver *receiver = CreateDestReceiver(DestTuplestore);
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(desc, &TTSOpsMinimalTuple);
+	char	   *value_text = NULL;
+	bool		isnull;
+
+	SetTuplestoreDestReceiverParams(receiver, rows, CurrentMemoryContext, false, NULL, NULL);
+	etl_execute(sql, environment, receiver);
+	if (tuplestore_gettupleslot(rows, true, false, slot))
+	{
+		Datum		value = slot_getattr(slot, 1, &isnull);
+
+		value_text = isnull ? pstrdup("") : TextDatumGetCString(value);
+	}
+	ExecDropSingleTupleTableSlot(slot);
+	tuplestore_end(rows);
+	return value_text;
+}
+
+/*
+ * one_text describes a result of one text column.
+ */
+static TupleDesc
+one_text(void)
+{
+	TupleDesc	desc = CreateTemplateTupleDesc(1);
+
+	TupleDescInitEntry(desc, 1, "value", TEXTOID, -1, 0);
+	return desc;
+}
+
+/*
+ * require_unique_key raises 23505 when two staged rows have one key.
+ */
+static void
+require_unique_key(const EtlModel *model, QueryEnvironment *environment)
+{
+	char	   *columns = column_list(model->key, "s.");
+	char	   *twice = first_row(psprintf("SELECT pg_catalog.row_to_json(ROW(%s))::pg_catalog.text FROM etl_staged s"
+										   " GROUP BY %s HAVING pg_catalog.count(*) OPERATOR(pg_catalog.>) 1 LIMIT 1",
+										   columns, columns), environment, one_text());
+
+	if (twice != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNIQUE_VIOLATION),
+				 errmsg("the query of %s yields more than one row for a key", model->target),
+				 errdetail("Key (%s): %s.", column_list(model->key, ""), twice),
+				 errhint("Make the query yield one row a key, for example with SELECT DISTINCT ON (%s) … ORDER BY.",
+						 column_list(model->key, ""))));
+}
+
+/*
+ * has_null_keys tells whether a staged row has a NULL in its key.
+ */
+static bool
+has_null_keys(const EtlModel *model, QueryEnvironment *environment)
+{
+	StringInfoData condition;
+	ListCell   *cell;
+
+	initStringInfo(&condition);
+	foreach(cell, model->key)
+		appendStringInfo(&condition, "%ss.%s IS NULL", condition.len ? " OR " : "",
+						 quote_identifier(lfirst(cell)));
+	return first_row(psprintf("SELECT ''::pg_catalog.text FROM etl_staged s WHERE %s LIMIT 1",
+							  condition.data), environment, one_text()) != NULL;
+}
+
+/*
+ * match_condition renders how staged rows s and current rows c pair up.
+ * Without NULLs in the key its columns are compared one by one, which can
+ * be hashed; otherwise as records, in which NULLs are equal.
+ */
+static char *
+match_condition(const EtlModel *model, TupleDesc desc, bool as_records)
+{
+	StringInfoData condition;
+	ListCell   *cell;
+
+	if (as_records)
+		return pstrdup("s.etl_key OPERATOR(pg_catalog.=) c.etl_key AND"
+					   " s.etl_copy OPERATOR(pg_catalog.=) c.etl_copy");
+	initStringInfo(&condition);
+	foreach(cell, model->key)
+	{
+		const char *name = quote_identifier(lfirst(cell));
+		char	   *equals = etl_sql_equals(find_attribute(desc, lfirst(cell))->atttypid,
+											psprintf("s.%s", name), psprintf("c.%s", name));
+
+		if (equals == NULL)
+			ereport(ERROR,
+					(errcode(ETL_ERR_DEFINITION),
+					 errmsg("key column %s has a type without equality", name)));
+		appendStringInfo(&condition, "%s%s", condition.len ? " AND " : "", equals);
+	}
+	return condition.data;
+}
+
+/*
+ * diff_desc describes the rows of a diff.
+ */
+static TupleDesc
+diff_desc(List *columns, TupleDesc staged)
+{
+	TupleDesc	desc = CreateTemplateTupleDesc(2 + list_length(columns));
+	int			n = 2;
+	ListCell   *cell;
+
+	TupleDescInitEntry(desc, 1, "etl_op", CHAROID, -1, 0);
+	TupleDescInitEntry(desc, 2, "etl_ctid", TIDOID, -1, 0);
+	foreach(cell, columns)
+	{
+		Form_pg_attribute column = find_attribute(staged, lfirst(cell));
+
+		n++;
+		TupleDescInitEntry(desc, n, lfirst(cell), column->atttypid, column->atttypmod, 0);
+		TupleDescInitEntryCollation(desc, n, column->attcollation);
+	}
+	return desc;
+}
+
+/*
+ * A receiver that keeps the diff and counts its operations.
+ */
+typedef struct DiffReceiver
+{
+	DestReceiver pub;
+	EtlDiff    *diff;
+} DiffReceiver;
+
+static bool
+diff_receive(TupleTableSlot *slot, DestReceiver *self)
+{
+	EtlDiff    *diff = ((DiffReceiver *) self)->diff;
+	bool		isnull;
+
+	switch (DatumGetChar(slot_getattr(slot, 1, &isnull)))
+	{
+		case 'I':
+			diff->inserted++;
+			break;
+		case 'U':
+			diff->updated++;
+			break;
+		default:
+			diff->deleted++;
+			break;
+	}
+	tuplestore_puttupleslot(diff->rows, slot);
+	return true;
+}
+
+static void
+diff_startup(DestReceiver *self, int operation, TupleDesc desc)
+{
+}
+
+static void
+diff_nothing(DestReceiver *self)
+{
+}
+
+/*
+ * make_diff runs a query of diff rows and keeps what it yields.
+ */
+static EtlDiff *
+make_diff(Oid relid, List *columns, TupleDesc staged_desc, const char *sql,
+		  QueryEnvironment *environment)
+{
+	EtlDiff    *diff = palloc0(sizeof(EtlDiff));
+	DiffReceiver receiver = {{diff_receive, diff_startup, diff_nothing, diff_nothing, DestNone}, diff};
+
+	diff->relid = relid;
+	diff->columns = columns;
+	diff->desc = diff_desc(columns, staged_desc);
+	diff->rows = tuplestore_begin_heap(true, false, work_mem);
+	etl_execute(sql, environment, &receiver.pub);
+	return diff;
+}
+
+/*
+ * etl_diff_compute compares staged rows with the table's, or with those of
+ * them that 'scope' (a condition on the table's row c, using relations of
+ * 'environment') selects.
+ */
+EtlDiff *
+etl_diff_compute(const EtlModel *model, Oid relid, TupleDesc staged_desc, Tuplestorestate *staged,
+				 int64 staged_rows, QueryEnvironment *environment, const char *scope)
+{
+	List	   *columns = common_columns(relid, staged_desc);
+	char	   *names = column_list(columns, "");
+	char	   *table = etl_quoted_relation(relid);
+	const char *where = scope ? scope : "true";
+	bool		keyed = model->key != NIL;
+	bool		as_records;
+	char	   *key;
+	char	   *copy;
+
+	etl_environment_add(environment, "etl_staged", staged_desc, staged, staged_rows);
+	if (keyed)
+		require_unique_key(model, environment);
+	else if (!comparable(staged_desc))
+		return make_diff(relid, columns, staged_desc,
+						 psprintf("SELECT 'D'::\"char\", c.ctid, %s FROM %s c WHERE %s"
+								  " UNION ALL SELECT 'I'::\"char\", NULL::pg_catalog.tid, %s FROM etl_staged s",
+								  column_list(columns, "c."), table, where, column_list(columns, "s.")),
+						 environment);
+
+	as_records = !keyed || has_null_keys(model, environment);
+	key = psprintf("ROW(%s)", column_list(keyed ? model->key : columns, ""));
+	/* rows without a key may be there several times: the n-th pairs with the n-th */
+	copy = keyed ? pstrdup("1") :
+		psprintf("pg_catalog.row_number() OVER (PARTITION BY ROW(%s))", names);
+	return make_diff(relid, columns, staged_desc,
+					 psprintf("SELECT CASE WHEN c.etl_here IS NULL THEN 'I' WHEN s.etl_here IS NULL THEN 'D'"
+							  " ELSE 'U' END::\"char\", c.etl_ctid, %s"
+							  " FROM (SELECT %s AS etl_key, %s AS etl_copy, true AS etl_here, ROW(%s) AS etl_row, *"
+							  " FROM etl_staged) s"
+							  " FULL JOIN (SELECT %s AS etl_key, %s AS etl_copy, true AS etl_here, ROW(%s) AS etl_row,"
+							  " c.ctid AS etl_ctid, c.* FROM %s c WHERE %s) c ON %s"
+							  " WHERE s.etl_here IS NULL OR c.etl_here IS NULL"
+							  " OR s.etl_row OPERATOR(pg_catalog.*<>) c.etl_row",
+							  column_list(columns, "s."), key, copy, names, key, copy, names, table,
+							  where, match_condition(model, staged_desc, as_records)),
+					 environment);
+}
+
+/*
+ * etl_diff_inserts makes a diff of rows that are all new.
+ */
+EtlDiff *
+etl_diff_inserts(Oid relid, TupleDesc staged_desc, Tuplestorestate *staged, int64 staged_rows)
+{
+	QueryEnvironment *environment = create_queryEnv();
+	List	   *columns = common_columns(relid, staged_desc);
+
+	etl_environment_add(environment, "etl_staged", staged_desc, staged, staged_rows);
+	return make_diff(relid, columns, staged_desc,
+					 psprintf("SELECT 'I'::\"char\", NULL::pg_catalog.tid, %s FROM etl_staged s",
+							  column_list(columns, "s.")), environment);
+}
+
+/*
+ * apply runs one DML statement that reads the diff.
+ */
+static void
+apply(EtlDiff *diff, const char *sql)
+{
+	QueryEnvironment *environment = create_queryEnv();
+
+	tuplestore_rescan(diff->rows);
+	etl_environment_add(environment, "etl_diff", diff->desc, diff->rows,
+						diff->inserted + diff->updated + diff->deleted);
+	etl_execute(sql, environment, NULL);
+}
+
+/*
+ * etl_diff_apply_upserts updates and inserts.
+ */
+void
+etl_diff_apply_upserts(EtlDiff *diff)
+{
+	char	   *table = etl_quoted_relation(diff->relid);
+
+	if (diff->updated > 0)
+		apply(diff, psprintf("UPDATE %s c SET (%s) = ROW(%s) FROM etl_diff d"
+							 " WHERE d.etl_op OPERATOR(pg_catalog.=) 'U' AND c.ctid OPERATOR(pg_catalog.=) d.etl_ctid",
+							 table, column_list(diff->columns, ""), column_list(diff->columns, "d.")));
+	if (diff->inserted > 0)
+		apply(diff, psprintf("INSERT INTO %s (%s) SELECT %s FROM etl_diff d"
+							 " WHERE d.etl_op OPERATOR(pg_catalog.=) 'I'",
+							 table, column_list(diff->columns, ""), column_list(diff->columns, "d.")));
+}
+
+/*
+ * etl_diff_apply_deletes deletes.
+ */
+void
+etl_diff_apply_deletes(EtlDiff *diff)
+{
+	if (diff->deleted > 0)
+		apply(diff, psprintf("DELETE FROM %s c USING etl_diff d"
+							 " WHERE d.etl_op OPERATOR(pg_catalog.=) 'D' AND c.ctid OPERATOR(pg_catalog.=) d.etl_ctid",
+							 etl_quoted_relation(diff->relid)));
+}

@@ -1,0 +1,304 @@
+/*-------------------------------------------------------------------------
+ *
+ * due.c
+ *    What the next build of a model would do, and why.
+ *
+ * The decision rests on stored state alone: the definition's version, the
+ * loads of each stream that the model has not consumed, the publications of
+ * the models it reads, the parameters it asks for.  The same decision is
+ * shown by etl.plan and taken by a build, under the build's snapshot.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/pg_class.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+#include "common/driver.h"
+#include "common/errors.h"
+#include "common/guc.h"
+#include "common/json.h"
+#include "common/names.h"
+#include "common/run_as.h"
+#include "model/internal.h"
+
+/*
+ * decide sets the decision.
+ */
+static void
+decide(EtlDue *due, const char *action, char *reason)
+{
+	due->plan.action = action;
+	due->plan.reason = reason;
+}
+
+/*
+ * params_fingerprint renders the values of the parameters that the query
+ * asks for; NULL when it asks for none.
+ */
+static char *
+params_fingerprint(const EtlQueryTraits *traits)
+{
+	Jsonb	   *params;
+	EtlJsonBuilder *builder;
+	ListCell   *cell;
+
+	if (traits->all_params)
+		return pstrdup(etl_params);
+	if (traits->params == NIL)
+		return NULL;
+	params = etl_json_parse(etl_params && *etl_params ? etl_params : "{}");
+	builder = etl_json_object_begin();
+	foreach(cell, traits->params)
+		etl_json_add_text(builder, lfirst(cell), etl_json_get_text(params, lfirst(cell)));
+	return etl_json_text(etl_json_object_end(builder));
+}
+
+/*
+ * same_text compares two texts that may be NULL.
+ */
+static bool
+same_text(const char *a, const char *b)
+{
+	return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
+}
+
+/*
+ * loads_text tells how many loads and rows arrived.
+ */
+static char *
+loads_text(const EtlInput *input)
+{
+	int64		rows = 0;
+	int			n = list_length(input->consumption->pending);
+	ListCell   *cell;
+
+	foreach(cell, input->consumption->pending)
+		rows += ((EtlLoad *) lfirst(cell))->rows_loaded;
+	return psprintf("%d new load%s of %s (" INT64_FORMAT " rows)", n, n == 1 ? "" : "s", input->name, rows);
+}
+
+/*
+ * change_of tells how an input changed since the last publication; NULL
+ * when it did not.
+ */
+static char *
+change_of(const EtlDue *due, const EtlInput *input)
+{
+	switch (input->kind)
+	{
+		case 's':
+			if (input->consumption->lost != NIL)
+				return psprintf("loads of %s were replaced or taken back", input->name);
+			return input->consumption->pending ? loads_text(input) : NULL;
+		case 'r':
+			return psprintf("rebuilt, since etl does not see changes of %s", input->name);
+		default:
+			if (etl_json_get_int64(due->state->inputs, input->name, 0) == input->publication)
+				return NULL;
+			return psprintf("%s was published anew", input->name);
+	}
+}
+
+/*
+ * changes_text joins the changes of all inputs; NULL when there are none.
+ */
+static char *
+changes_text(const EtlDue *due)
+{
+	StringInfoData text;
+	ListCell   *cell;
+
+	initStringInfo(&text);
+	foreach(cell, due->inputs)
+	{
+		char	   *change = change_of(due, lfirst(cell));
+
+		if (change != NULL)
+			appendStringInfo(&text, "%s%s", text.len ? ", " : "", change);
+	}
+	return text.len ? text.data : NULL;
+}
+
+/*
+ * input_names joins the names of the inputs, for "nothing new in …".
+ */
+static char *
+input_names(List *inputs)
+{
+	StringInfoData text;
+	ListCell   *cell;
+
+	initStringInfo(&text);
+	foreach(cell, inputs)
+		appendStringInfo(&text, "%s%s", text.len ? ", " : "", ((EtlInput *) lfirst(cell))->name);
+	return text.len ? text.data : "its inputs (it has none)";
+}
+
+/*
+ * view_fits tells whether the view has the columns its query yields now.
+ */
+static bool
+view_fits(Oid relid, TupleDesc desc)
+{
+	Relation	rel;
+	TupleDesc	have;
+	bool		same;
+
+	if (get_rel_relkind(relid) != RELKIND_VIEW)
+		return false;
+	rel = table_open(relid, AccessShareLock);
+	have = RelationGetDescr(rel);
+	same = have->natts == desc->natts;
+	for (int i = 0; same && i < have->natts; i++)
+		same = strcmp(NameStr(TupleDescAttr(have, i)->attname), NameStr(TupleDescAttr(desc, i)->attname)) == 0 &&
+			TupleDescAttr(have, i)->atttypid == TupleDescAttr(desc, i)->atttypid;
+	table_close(rel, NoLock);
+	return same;
+}
+
+/*
+ * decide_view decides for a view: it is made again when it is missing,
+ * defined anew or its columns changed, and looked at again, for its checks,
+ * when what it shows changed.
+ */
+static void
+decide_view(EtlDue *due, const EtlModel *model)
+{
+	char	   *changes;
+
+	if (!OidIsValid(due->relid))
+		decide(due, "view", "the view does not exist yet");
+	else if (due->state->built_version == 0)
+		decide(due, "view", "first build");
+	else if (due->state->built_version != model->version)
+		decide(due, "view", "the definition changed");
+	else if (!view_fits(due->relid, etl_query_desc(due->query)))
+	{
+		due->columns_changed = true;
+		decide(due, "view", "the columns of its inputs changed");
+	}
+	else if ((changes = changes_text(due)) != NULL && etl_checks_of(model->target) != NIL)
+		decide(due, "view", psprintf("to be checked: %s", changes));
+	else
+		decide(due, "unchanged", "the view shows its inputs as they are");
+}
+
+/*
+ * decide_stored decides for a stored model.
+ */
+static void
+decide_stored(EtlDue *due, const EtlModel *model, const EtlQueryTraits *traits, bool full_refresh)
+{
+	bool		incremental = strcmp(model->materialized, "incremental") == 0;
+	char	   *changes;
+
+	if (!OidIsValid(due->relid))
+		decide(due, "create", due->state->built_version ? "the table is gone" : "first build");
+	else if (due->state->built_version == 0)
+		decide(due, "full", due->state->created ? "first build" : "first build of an adopted table");
+	else if (get_rel_relkind(due->relid) == RELKIND_VIEW)
+		decide(due, "full", "it was a view until now");
+	else if (full_refresh)
+		decide(due, "full", "full refresh asked for");
+	else if (due->state->built_version != model->version)
+		decide(due, "full", "the definition changed");
+	else if (!etl_table_fits(model, due->relid, etl_query_desc(due->query)))
+	{
+		due->columns_changed = true;
+		decide(due, "full", "the columns of its query changed");
+	}
+	else if (!same_text(due->fingerprint, due->state->built_fingerprint))
+		decide(due, "full", "a parameter that it reads changed");
+	else if (traits->uses_clock)
+		decide(due, "full", "its query reads the clock");
+	else if ((changes = changes_text(due)) == NULL)
+		decide(due, "unchanged", psprintf("nothing new in %s", input_names(due->inputs)));
+	else if (!incremental)
+		decide(due, "full", changes);
+	else
+	{
+		due->delta = etl_delta_plan(model, etl_delta_expand(due->query), due->inputs);
+		if (due->delta->hindrance == NULL)
+			decide(due, "incremental", changes);
+		else
+			decide(due, "full", psprintf("%s; rebuilt, since %s", changes, due->delta->hindrance));
+	}
+}
+
+/*
+ * etl_due decides what a build does; needs an active snapshot.
+ */
+EtlDue *
+etl_due(const EtlModel *model, bool full_refresh)
+{
+	EtlDue	   *due = palloc0(sizeof(EtlDue));
+	EtlQueryTraits traits;
+	EtlRunAs	as;
+	char	   *missing = etl_model_missing(model);
+
+	due->state = etl_node_state_get(model->target);
+	due->relid = etl_name_relation(model->target);
+	if (missing != NULL)
+	{
+		decide(due, "unresolved", psprintf("%s does not exist yet", missing));
+		return due;
+	}
+	due->inputs = etl_model_inputs(model);
+
+	etl_run_as_begin(&as, model->owner, model->settings);
+	due->query = etl_query_analyze(model->query, NULL);
+	etl_query_traits(due->query, &traits);
+	due->fingerprint = params_fingerprint(&traits);
+	if (strcmp(model->materialized, "view") == 0)
+		decide_view(due, model);
+	else
+		decide_stored(due, model, &traits, full_refresh);
+	etl_run_as_end(&as);
+	return due;
+}
+
+/* ---- etl_model_plan ---- */
+
+typedef struct PlanWork
+{
+	const EtlModel *model;
+	bool		full_refresh;
+	EtlModelPlan *plan;
+} PlanWork;
+
+/*
+ * plan_work decides inside a subtransaction.
+ */
+static void
+plan_work(void *arg)
+{
+	PlanWork   *work = arg;
+	EtlDue	   *due;
+
+	PushActiveSnapshot(GetTransactionSnapshot());
+	due = etl_due(work->model, work->full_refresh);
+	*work->plan = due->plan;
+	PopActiveSnapshot();
+}
+
+EtlModelPlan *
+etl_model_plan(const EtlModel *model, bool full_refresh)
+{
+	EtlModelPlan *plan = palloc0(sizeof(EtlModelPlan));
+	PlanWork	work = {model, full_refresh, plan};
+	ErrorData  *error = etl_subxact(plan_work, &work);
+
+	/* one broken model must not hide the plan of the others */
+	if (error != NULL)
+	{
+		plan->action = strcmp(model->materialized, "view") == 0 ? "view" : "full";
+		plan->reason = psprintf("will fail: %s", error->message);
+	}
+	return plan;
+}

@@ -1,0 +1,131 @@
+/*-------------------------------------------------------------------------
+ *
+ * execute.c
+ *    Running query trees and generated SQL, rows going to a DestReceiver.
+ *
+ * Everything of one build runs under the build's snapshot, brought forward
+ * only over the build's own changes.  Callers are inside etl_run_as.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "executor/executor.h"
+#include "executor/spi.h"
+#include "rewrite/rewriteHandler.h"
+#include "tcop/tcopprot.h"
+#include "utils/guc.h"
+#include "utils/ruleutils.h"
+#include "utils/snapmgr.h"
+
+#include "model/internal.h"
+
+/*
+ * run_plan executes one planned query and returns the rows it processed.
+ */
+static uint64
+run_plan(PlannedStmt *plan, const char *source, QueryEnvironment *environment, DestReceiver *receiver)
+{
+	QueryDesc  *desc;
+	uint64		processed;
+
+	PushCopiedSnapshot(GetActiveSnapshot());
+	UpdateActiveSnapshotCommandId();
+	desc = CreateQueryDesc(plan, source, GetActiveSnapshot(), InvalidSnapshot, receiver,
+						   NULL, environment, 0);
+	ExecutorStart(desc, 0);
+	ExecutorRun(desc, ForwardScanDirection, 0L, true);
+	processed = desc->estate->es_processed;
+	ExecutorFinish(desc);
+	ExecutorEnd(desc);
+	FreeQueryDesc(desc);
+	PopActiveSnapshot();
+	CommandCounterIncrement();
+	return processed;
+}
+
+/*
+ * etl_execute_query runs a query tree.  The tree itself is kept unchanged.
+ * Rows go to 'receiver' (NULL: nowhere).
+ */
+uint64
+etl_execute_query(Query *query, const char *source, QueryEnvironment *environment,
+				  DestReceiver *receiver)
+{
+	Query	   *copy = copyObject(query);
+	uint64		processed = 0;
+	ListCell   *cell;
+
+	AcquireRewriteLocks(copy, true, false);
+	foreach(cell, QueryRewrite(copy))
+	{
+		Query	   *rewritten = lfirst_node(Query, cell);
+		uint64		rows;
+
+		rows = run_plan(pg_plan_query(rewritten, source, CURSOR_OPT_PARALLEL_OK, NULL), source,
+						environment, receiver ? receiver : None_Receiver);
+		if (rewritten->canSetTag)
+			processed = rows;
+	}
+	return processed;
+}
+
+/*
+ * etl_execute analyzes and runs one generated SELECT or DML statement.
+ */
+uint64
+etl_execute(const char *sql, QueryEnvironment *environment, DestReceiver *receiver)
+{
+	return etl_execute_query(etl_query_analyze(sql, environment), sql, environment, receiver);
+}
+
+/*
+ * etl_execute_utility runs statements of any kind: DDL and hooks.
+ */
+void
+etl_execute_utility(const char *sql)
+{
+	int			code;
+
+	SPI_connect();
+	code = SPI_execute(sql, false, 0);
+	if (code < 0)
+		elog(ERROR, "%s while running: %s", SPI_result_code_string(code), sql);
+	SPI_finish();
+}
+
+/*
+ * etl_environment_add makes rows visible to generated SQL under a name.
+ */
+void
+etl_environment_add(QueryEnvironment *environment, const char *name, TupleDesc desc,
+					Tuplestorestate *rows, double count)
+{
+	EphemeralNamedRelation relation = palloc0(sizeof(EphemeralNamedRelationData));
+
+	relation->md.name = pstrdup(name);
+	relation->md.reliddesc = InvalidOid;
+	relation->md.tupdesc = desc;
+	relation->md.enrtype = ENR_NAMED_TUPLESTORE;
+	relation->md.enrtuples = count;
+	relation->reldata = rows;
+	register_ENR(environment, relation);
+}
+
+/*
+ * etl_query_deparse returns a query tree as SQL that means the same under
+ * any search path.
+ */
+char *
+etl_query_deparse(Query *query)
+{
+	int			level = NewGUCNestLevel();
+	char	   *sql;
+
+	(void) set_config_option("search_path", "pg_catalog", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+	sql = pg_get_querydef(copyObject(query), true);
+	AtEOXact_GUC(false, level);
+	return sql;
+}

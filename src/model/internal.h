@@ -1,0 +1,198 @@
+/*-------------------------------------------------------------------------
+ *
+ * internal.h
+ *    What the files of model/ share; nobody else includes it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef ETL_MODEL_INTERNAL_H
+#define ETL_MODEL_INTERNAL_H
+
+#include "nodes/parsenodes.h"
+#include "tcop/dest.h"
+#include "utils/queryenvironment.h"
+#include "utils/rel.h"
+#include "utils/tuplestore.h"
+
+#include "catalog/consumption.h"
+#include "model/model.h"
+#include "quality/quality.h"
+
+/* ---- names.c: what a text reads, before anything is analyzed ---- */
+
+extern RawStmt *etl_query_parse(const char *query);	/* one SELECT, else ET001 */
+extern char *etl_query_text(const char *query);	/* without a closing semicolon */
+extern List *etl_names_of_query(const char *query);	/* under the current search path */
+extern List *etl_names_of_function(Oid function);
+extern List *etl_names_add(List *names, const char *name);
+extern void etl_names_check_cycle(const char *target, List *names);
+
+/* ---- analyze.c: what an analyzed query reads ---- */
+
+extern Query *etl_query_analyze(const char *query, QueryEnvironment *environment);
+extern List *etl_query_dependencies(Query *query);	/* canonical names, through unmanaged views */
+extern List *etl_relation_behind(Oid view);	/* names an unmanaged view reads */
+extern char *etl_model_missing(const EtlModel *model);	/* an input that does not exist, or NULL */
+
+/* What makes a query's result change although its inputs do not, or unpredictable. */
+typedef struct EtlQueryTraits
+{
+	bool		uses_clock;		/* now(), current_date, … */
+	bool		uses_volatile;	/* random(), nextval(), … */
+	bool		all_params;		/* etl.param() with a computed name */
+	List	   *params;			/* char *: names given to etl.param() */
+} EtlQueryTraits;
+
+extern void etl_query_traits(Query *query, EtlQueryTraits *traits);
+
+/* An input of a stored model, views looked through. */
+typedef struct EtlInput
+{
+	char	   *name;
+	char		kind;			/* 's' stream, 'm' stored model, 'v' view model, 'r' relation etl does not feed */
+	EtlStream  *stream;
+	EtlConsumption *consumption;	/* streams */
+	int64		publication;	/* models */
+} EtlInput;
+
+extern List *etl_model_inputs(const EtlModel *model);	/* EtlInput *, as the active snapshot sees them */
+
+/* ---- lineage.c ---- */
+
+extern List *etl_query_lineage(Query *query, const EtlModel *model);	/* EtlColumnEdge * */
+
+/* ---- execute.c: running query trees ---- */
+
+extern uint64 etl_execute_query(Query *query, const char *source, QueryEnvironment *environment,
+								DestReceiver *receiver);
+extern uint64 etl_execute(const char *sql, QueryEnvironment *environment, DestReceiver *receiver);
+extern void etl_execute_utility(const char *sql);
+extern void etl_environment_add(QueryEnvironment *environment, const char *name,
+								TupleDesc desc, Tuplestorestate *rows, double count);
+extern char *etl_query_deparse(Query *query);
+
+/* ---- writer.c: rows of a query into a heap or a tuplestore, through the row checks ---- */
+
+typedef struct EtlWriter EtlWriter;
+
+extern EtlWriter *etl_writer_begin(const EtlModel *model, TupleDesc query_desc, EtlCheckSet *checks,
+								   int64 run_id);
+extern void etl_writer_to_heap(EtlWriter *writer, Oid relid, Oid constraints_of, bool frozen);
+extern Tuplestorestate *etl_writer_to_tuplestore(EtlWriter *writer);
+extern DestReceiver *etl_writer_receiver(EtlWriter *writer);
+extern void etl_writer_end(EtlWriter *writer);
+extern int64 etl_writer_rows(EtlWriter *writer);
+extern int64 etl_writer_rejected(EtlWriter *writer);
+
+/* ---- table.c: the relation of a stored model ---- */
+
+extern TupleDesc etl_query_desc(Query *query);
+extern Oid	etl_table_create(const EtlModel *model, TupleDesc desc);
+extern void etl_table_indexes(const EtlModel *model, Oid relid);
+extern bool etl_table_fits(const EtlModel *model, Oid relid, TupleDesc desc);
+extern bool etl_table_loses_columns(Oid relid, TupleDesc desc);
+extern void etl_table_reshape(const EtlModel *model, Oid relid, TupleDesc desc);
+extern void etl_table_analyze(Oid relid);
+extern void etl_table_hooks(const EtlModel *model, const char *which);
+extern void etl_table_comment(const EtlModel *model, const char *kind);
+extern void etl_table_must_be_managed(const EtlModel *model, Oid relid, const EtlNodeState *state);
+extern char *etl_quoted_relation(Oid relid);
+
+/* ---- swap.c: publication under the same OID ---- */
+
+extern const char *etl_swap_hindrance(Oid relid);	/* why not, or NULL */
+typedef struct EtlSwap
+{
+	Oid			relid;
+	Oid			transient;		/* heap that takes the new rows */
+	List	   *indexes;		/* of the target */
+	List	   *pairs;			/* of the transient heap, in the same order */
+} EtlSwap;
+
+extern EtlSwap *etl_swap_begin(Oid relid);
+extern void etl_swap_index(EtlSwap *swap);
+extern void etl_swap_publish(EtlSwap *swap);
+extern void etl_lock_briefly(Oid relid);
+
+/* ---- diff.c: publication by DML of what differs ---- */
+
+typedef struct EtlDiff
+{
+	Oid			relid;
+	List	   *columns;		/* char *: columns of the query */
+	TupleDesc	desc;
+	Tuplestorestate *rows;		/* (etl_op, etl_ctid, columns…) */
+	int64		inserted;
+	int64		updated;
+	int64		deleted;
+} EtlDiff;
+
+extern EtlDiff *etl_diff_compute(const EtlModel *model, Oid relid, TupleDesc staged_desc,
+								 Tuplestorestate *staged, int64 staged_rows,
+								 QueryEnvironment *environment, const char *scope);
+extern EtlDiff *etl_diff_inserts(Oid relid, TupleDesc staged_desc, Tuplestorestate *staged,
+								 int64 staged_rows);
+/* "a = b" with the type's own equality, under any search path */
+extern char *etl_sql_equals(Oid type, const char *a, const char *b);
+extern void etl_diff_apply_upserts(EtlDiff *diff);
+extern void etl_diff_apply_deletes(EtlDiff *diff);
+
+/* ---- rewrite.c: a query restricted to what changed ---- */
+
+typedef struct EtlDelta
+{
+	bool		append;			/* rows of the delta are the new rows */
+	const char *hindrance;		/* why there is no correct delta; NULL: there is */
+	List	   *key;			/* EtlDeltaKey * of the affected keys (not append) */
+	List	   *streams;		/* EtlInput * that changed */
+	bool		set_operation;	/* staged rows must be restricted to the affected keys too */
+} EtlDelta;
+
+typedef struct EtlDeltaKey
+{
+	char	   *column;			/* of the target */
+	Oid			type;
+	int32		typmod;
+	Oid			collation;
+	Oid			equality;
+} EtlDeltaKey;
+
+/* 'query' must be etl_delta_expand'ed; etl_delta_plan marks nothing in it */
+extern Query *etl_delta_expand(Query *query);	/* a copy with views replaced by their queries */
+extern EtlDelta *etl_delta_plan(const EtlModel *model, Query *query, List *inputs);
+extern char *etl_delta_keys_sql(EtlDelta *delta, Query *query);
+extern Query *etl_delta_query(EtlDelta *delta, Query *query, const char *affected, bool null_keys,
+							  QueryEnvironment *environment);
+extern char *etl_delta_scope(EtlDelta *delta, const char *row, const char *affected, bool null_keys);
+
+/* ---- due.c ---- */
+
+/* Everything the decision rests on; kept for the build that follows. */
+typedef struct EtlDue
+{
+	EtlModelPlan plan;
+	EtlNodeState *state;
+	Oid			relid;			/* of the target; InvalidOid when it does not exist */
+	Query	   *query;			/* analyzed; NULL for unresolved and unchanged views */
+	List	   *inputs;
+	EtlDelta   *delta;			/* action incremental */
+	char	   *fingerprint;
+	bool		columns_changed;	/* the query's columns are not the relation's */
+} EtlDue;
+
+extern EtlDue *etl_due(const EtlModel *model, bool full_refresh);
+
+/* ---- view.c ---- */
+
+extern void etl_view_build(EtlDriver *driver, const EtlModel *model, EtlDue *due,
+						   EtlBuildResult *result);
+/* dependents of a relation whose columns go: managed ones are dropped and returned, others raise ET013 */
+extern List *etl_dependents_drop(Oid relid);
+extern void etl_dependents_restore(List *dependents);
+
+/* ---- incremental.c ---- */
+
+extern EtlDiff *etl_incremental_stage(EtlDriver *driver, const EtlModel *model, EtlDue *due,
+									  EtlCheckSet *checks, EtlBuildResult *result);
+
+#endif							/* ETL_MODEL_INTERNAL_H */

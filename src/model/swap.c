@@ -1,0 +1,386 @@
+/*-------------------------------------------------------------------------
+ *
+ * swap.c
+ *    Publishing a rebuilt table by exchanging storage under its OID.
+ *
+ * The new rows are written frozen into a transient heap of the same shape,
+ * indexed and analyzed there, and flushed to WAL; only then is the
+ * exclusive lock taken, polled and never queued, and the pg_class rows of
+ * heap, TOAST and paired indexes exchange their storage.  Readers see old
+ * rows or new ones, those with an older snapshot too: frozen rows are
+ * visible to everybody.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "access/xloginsert.h"
+#include "catalog/catalog.h"
+#include "catalog/dependency.h"
+#include "catalog/heap.h"
+#include "catalog/indexing.h"
+#include "catalog/objectaccess.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
+#include "catalog/pg_publication.h"
+#include "commands/cluster.h"
+#include "commands/defrem.h"
+#include "commands/publicationcmds.h"
+#include "commands/tablecmds.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "parser/parse_utilcmd.h"
+#include "pgstat.h"
+#include "storage/latch.h"
+#include "storage/lmgr.h"
+#include "storage/predicate.h"
+#include "storage/smgr.h"
+#include "utils/fmgroids.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/relcache.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+
+#include "common/compat.h"
+#include "common/errors.h"
+#include "common/guc.h"
+#include "model/internal.h"
+
+/*
+ * index_hindrance tells why an index cannot be paired, or NULL.
+ */
+static const char *
+index_hindrance(Relation rel)
+{
+	const char *hindrance = NULL;
+	ListCell   *cell;
+
+	foreach(cell, RelationGetIndexList(rel))
+	{
+		Relation	index = index_open(lfirst_oid(cell), AccessShareLock);
+
+		if (index->rd_index->indisexclusion)
+			hindrance = "it has an exclusion constraint";
+		else if (!index->rd_index->indisvalid)
+			hindrance = "one of its indexes is invalid";
+		else if (!index->rd_index->indimmediate)
+			hindrance = "it has a deferrable constraint";
+		else if (index->rd_index->indisreplident)
+			hindrance = "one of its indexes is its replica identity";
+		index_close(index, AccessShareLock);
+	}
+	return hindrance;
+}
+
+/*
+ * etl_swap_hindrance tells why a table must be published by DML instead of
+ * by a swap; NULL when it may be swapped.
+ */
+const char *
+etl_swap_hindrance(Oid relid)
+{
+	Relation	rel = table_open(relid, AccessShareLock);
+	const char *hindrance = NULL;
+
+	if (rel->rd_rel->relkind != RELKIND_RELATION)
+		hindrance = "it is partitioned";
+	else if (rel->rd_rel->relispartition || rel->rd_rel->relhassubclass || has_superclass(relid))
+		hindrance = "it is part of an inheritance tree";
+	else if (rel->rd_rel->relhastriggers)
+		hindrance = "it has foreign keys or triggers";
+	else if (rel->rd_rel->relhasrules)
+		hindrance = "it has rules";
+	else if (rel->rd_rel->relpersistence == RELPERSISTENCE_TEMP)
+		hindrance = "it is temporary";
+	else if (XLogLogicalInfoActive() &&
+			 (GetRelationPublications(relid) != NIL || GetAllTablesPublications() != NIL ||
+			  GetSchemaPublications(RelationGetNamespace(rel)) != NIL))
+		hindrance = "it is in a publication";
+	else
+		hindrance = index_hindrance(rel);
+	table_close(rel, NoLock);
+	return hindrance;
+}
+
+/*
+ * etl_swap_begin makes the transient heap: same columns, dropped ones
+ * included, same storage parameters, own TOAST table.  The target is held
+ * against DDL and other writers of its storage, not against readers.
+ */
+EtlSwap *
+etl_swap_begin(Oid relid)
+{
+	EtlSwap    *swap = palloc0(sizeof(EtlSwap));
+	Relation	rel = table_open(relid, ShareUpdateExclusiveLock);
+
+	swap->relid = relid;
+	swap->transient = make_new_heap(relid, rel->rd_rel->reltablespace, rel->rd_rel->relam,
+									rel->rd_rel->relpersistence, ShareUpdateExclusiveLock);
+	table_close(rel, NoLock);
+	CommandCounterIncrement();
+	return swap;
+}
+
+/*
+ * clone_statement makes the statement that builds one index's pair.
+ */
+static IndexStmt *
+clone_statement(Relation rel, Relation transient, Relation index)
+{
+	int			natts = RelationGetDescr(rel)->natts;
+	AttrMap    *map = make_attrmap(natts);
+	IndexStmt  *statement;
+	Oid			constraint;
+
+	for (int i = 0; i < natts; i++)
+		map->attnums[i] = TupleDescAttr(RelationGetDescr(rel), i)->attisdropped ? 0 : i + 1;
+	statement = generateClonedIndexStmt(makeRangeVar(get_namespace_name(RelationGetNamespace(transient)),
+													 pstrdup(RelationGetRelationName(transient)), -1),
+										index, map, &constraint);
+	/* a constraint stays with the target: here only its index is needed */
+	statement->primary = false;
+	statement->isconstraint = false;
+	statement->deferrable = false;
+	statement->initdeferred = false;
+	statement->idxname = NULL;
+	free_attrmap(map);
+	return statement;
+}
+
+/*
+ * etl_swap_index builds, on the transient heap, a pair for every index of
+ * the target.
+ */
+void
+etl_swap_index(EtlSwap *swap)
+{
+	Relation	rel = table_open(swap->relid, AccessShareLock);
+	Relation	fresh = table_open(swap->transient, ShareLock);
+	ListCell   *cell;
+
+	swap->indexes = RelationGetIndexList(rel);
+	foreach(cell, swap->indexes)
+	{
+		Relation	index = index_open(lfirst_oid(cell), AccessShareLock);
+		IndexStmt  *statement = clone_statement(rel, fresh, index);
+		ObjectAddress address;
+
+		index_close(index, NoLock);
+		address = DefineIndex(swap->transient, statement, InvalidOid, InvalidOid, InvalidOid,
+							  false, false, false, false, true);
+		swap->pairs = lappend_oid(swap->pairs, address.objectId);
+		CommandCounterIncrement();
+	}
+	table_close(fresh, NoLock);
+	table_close(rel, NoLock);
+}
+
+/*
+ * etl_lock_briefly takes the exclusive lock of a publication by polling: a
+ * queued request would hold up every new reader.  Raises ET019 when readers
+ * leave no gap within etl.publish_lock_timeout.
+ */
+void
+etl_lock_briefly(Oid relid)
+{
+	TimestampTz start = GetCurrentTimestamp();
+	long		wait_ms = 1;
+
+	while (!ConditionalLockRelationOid(relid, AccessExclusiveLock))
+	{
+		if (TimestampDifferenceExceeds(start, GetCurrentTimestamp(), etl_publish_lock_timeout_ms))
+			ereport(ERROR,
+					(errcode(ETL_ERR_PUBLISH_LOCK),
+					 errmsg("could not get the lock to publish \"%s\" within %d ms",
+							get_rel_name(relid), etl_publish_lock_timeout_ms),
+					 errdetail("Sessions that read or lock the table left no gap."),
+					 errhint("Look for long transactions in pg_locks, or raise etl.publish_lock_timeout.")));
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, wait_ms,
+						 PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+		wait_ms = Min(wait_ms * 2, 50);
+	}
+}
+
+/*
+ * exchange swaps the storage of two relations in pg_class; with_toast for
+ * heaps, whose TOAST tables change owner by link.
+ */
+static void
+exchange(Oid first, Oid second)
+{
+	Relation	classes = table_open(RelationRelationId, RowExclusiveLock);
+	HeapTuple	one = SearchSysCacheCopy1(RELOID, ObjectIdGetDatum(first));
+	HeapTuple	two = SearchSysCacheCopy1(RELOID, ObjectIdGetDatum(second));
+	Form_pg_class a;
+	Form_pg_class b;
+	CatalogIndexState indexes;
+	Relation	rel1;
+	Relation	rel2;
+
+	if (!HeapTupleIsValid(one) || !HeapTupleIsValid(two))
+		elog(ERROR, "cache lookup failed for relation %u or %u", first, second);
+	a = (Form_pg_class) GETSTRUCT(one);
+	b = (Form_pg_class) GETSTRUCT(two);
+
+#define EXCHANGE(type, field) do { type was = a->field; a->field = b->field; b->field = was; } while (0)
+	EXCHANGE(Oid, relfilenode);
+	EXCHANGE(Oid, reltablespace);
+	EXCHANGE(char, relpersistence);
+	EXCHANGE(Oid, reltoastrelid);
+	EXCHANGE(TransactionId, relfrozenxid);
+	EXCHANGE(MultiXactId, relminmxid);
+	EXCHANGE(int32, relpages);
+	EXCHANGE(float4, reltuples);
+	EXCHANGE(int32, relallvisible);
+#undef EXCHANGE
+
+	indexes = CatalogOpenIndexes(classes);
+	CatalogTupleUpdateWithInfo(classes, &one->t_self, one, indexes);
+	CatalogTupleUpdateWithInfo(classes, &two->t_self, two, indexes);
+	CatalogCloseIndexes(indexes);
+	InvokeObjectPostAlterHookArg(RelationRelationId, first, 0, InvalidOid, true);
+
+	/* with wal_level=minimal the new file must be synced at commit */
+	rel1 = relation_open(first, NoLock);
+	rel2 = relation_open(second, NoLock);
+	rel2->rd_createSubid = rel1->rd_createSubid;
+	rel2->rd_newRelfilenodeSubid = rel1->rd_newRelfilenodeSubid;
+	rel2->rd_firstRelfilenodeSubid = rel1->rd_firstRelfilenodeSubid;
+	RelationAssumeNewRelfilenode(rel1);
+	relation_close(rel1, NoLock);
+	relation_close(rel2, NoLock);
+
+	CacheInvalidateRelcacheByTuple(one);
+	CacheInvalidateRelcacheByTuple(two);
+	heap_freetuple(one);
+	heap_freetuple(two);
+	table_close(classes, RowExclusiveLock);
+	RelationCloseSmgrByOid(first);
+	RelationCloseSmgrByOid(second);
+}
+
+/*
+ * relink_toast makes a TOAST table depend on the heap that now owns it.
+ */
+static void
+relink_toast(Oid relid, Oid toast)
+{
+	ObjectAddress base;
+	ObjectAddress dependent;
+
+	if (!OidIsValid(toast))
+		return;
+	deleteDependencyRecordsFor(RelationRelationId, toast, false);
+	ObjectAddressSet(base, RelationRelationId, relid);
+	ObjectAddressSet(dependent, RelationRelationId, toast);
+	recordDependencyOn(&dependent, &base, DEPENDENCY_INTERNAL);
+}
+
+/*
+ * toast_of returns the TOAST table of a relation as the catalogue has it.
+ */
+static Oid
+toast_of(Oid relid)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	Oid			toast = ((Form_pg_class) GETSTRUCT(tuple))->reltoastrelid;
+
+	ReleaseSysCache(tuple);
+	return toast;
+}
+
+/*
+ * move_statistics gives a relation the statistics that were gathered on
+ * its pair.
+ */
+static void
+move_statistics(Oid relid, Oid transient)
+{
+	RemoveStatistics(relid, 0);
+	CopyStatistics(transient, relid);
+}
+
+/*
+ * drop_transient drops the old storage and gives the TOAST table its name.
+ */
+static void
+drop_transient(Oid relid, Oid transient)
+{
+	ObjectAddress object;
+	Oid			toast;
+
+	ObjectAddressSet(object, RelationRelationId, transient);
+	performDeletion(&object, DROP_RESTRICT, PERFORM_DELETION_INTERNAL);
+	CommandCounterIncrement();
+
+	toast = toast_of(relid);
+	if (OidIsValid(toast))
+	{
+		char		name[NAMEDATALEN];
+		Relation	rel = relation_open(toast, AccessExclusiveLock);
+		Oid			index = linitial_oid(RelationGetIndexList(rel));
+
+		relation_close(rel, NoLock);
+		snprintf(name, NAMEDATALEN, "pg_toast_%u", relid);
+		RenameRelationInternal(toast, name, true, false);
+		snprintf(name, NAMEDATALEN, "pg_toast_%u_index", relid);
+		RenameRelationInternal(index, name, true, true);
+	}
+}
+
+/*
+ * etl_swap_publish exchanges the storage of the target and the transient
+ * heap and drops the latter, which then holds the old rows.  To be called
+ * last before the commit: from here on readers wait.
+ */
+void
+etl_swap_publish(EtlSwap *swap)
+{
+	Relation	rel;
+	Relation	fresh;
+	bool		same_indexes;
+	ListCell   *one;
+	ListCell   *two;
+
+	/* a commit that flushes the rebuilt table would do it under the lock */
+	XLogFlush(GetXLogInsertRecPtr());
+	etl_lock_briefly(swap->relid);
+
+	rel = table_open(swap->relid, NoLock);
+	fresh = table_open(swap->transient, AccessExclusiveLock);
+	CheckTableNotInUse(rel, "publish");
+	TransferPredicateLocksToHeapRelation(rel);
+	same_indexes = equal(RelationGetIndexList(rel), swap->indexes);
+	if (RelationGetDescr(rel)->constr && RelationGetDescr(rel)->constr->missing)
+		RelationClearMissing(rel);
+	table_close(fresh, NoLock);
+	table_close(rel, NoLock);
+	if (!same_indexes)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("the indexes of \"%s\" changed while it was rebuilt",
+						get_rel_name(swap->relid)),
+				 errhint("Run the model again.")));
+
+	exchange(swap->relid, swap->transient);
+	CommandCounterIncrement();
+	relink_toast(swap->relid, toast_of(swap->relid));
+	relink_toast(swap->transient, toast_of(swap->transient));
+	forboth(one, swap->indexes, two, swap->pairs)
+	{
+		LockRelationOid(lfirst_oid(one), AccessExclusiveLock);
+		exchange(lfirst_oid(one), lfirst_oid(two));
+		move_statistics(lfirst_oid(one), lfirst_oid(two));
+	}
+	move_statistics(swap->relid, swap->transient);
+	CommandCounterIncrement();
+	drop_transient(swap->relid, swap->transient);
+	CommandCounterIncrement();
+}

@@ -1,0 +1,434 @@
+/*-------------------------------------------------------------------------
+ *
+ * table.c
+ *    The relation of a stored model: its columns, indexes, hooks.
+ *
+ * A table holds exactly the query's columns.  It is created once and keeps
+ * its OID; columns that come or go are altered in place, without a rewrite,
+ * so that readers with an older snapshot keep their rows.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "common/hashfn.h"
+#include "executor/executor.h"
+#include "nodes/makefuncs.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+
+#include "common/errors.h"
+#include "common/json.h"
+#include "common/names.h"
+#include "model/internal.h"
+
+/*
+ * etl_quoted_relation returns the qualified, quoted name of a relation.
+ */
+char *
+etl_quoted_relation(Oid relid)
+{
+	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)),
+									  get_rel_name(relid));
+}
+
+/*
+ * etl_query_desc returns the columns that a query yields.
+ */
+TupleDesc
+etl_query_desc(Query *query)
+{
+	return ExecCleanTypeFromTL(query->targetList);
+}
+
+/*
+ * column_type returns the type of a column as CREATE TABLE takes it.
+ */
+static char *
+column_type(Form_pg_attribute column)
+{
+	StringInfoData text;
+
+	initStringInfo(&text);
+	appendStringInfoString(&text, format_type_extended(column->atttypid, column->atttypmod,
+													   FORMAT_TYPE_TYPEMOD_GIVEN |
+													   FORMAT_TYPE_FORCE_QUALIFY));
+	if (OidIsValid(column->attcollation) && column->attcollation != get_typcollation(column->atttypid))
+		appendStringInfo(&text, " COLLATE %s",
+						 quote_qualified_identifier(get_namespace_name(get_collation_namespace(column->attcollation)),
+													get_collation_name(column->attcollation)));
+	return text.data;
+}
+
+/*
+ * storage_parameters renders option "with".
+ */
+static char *
+storage_parameters(const EtlModel *model)
+{
+	Jsonb	   *with = etl_json_get(model->options, "with");
+	StringInfoData text;
+	ListCell   *cell;
+
+	initStringInfo(&text);
+	if (with == NULL)
+		return text.data;
+	foreach(cell, etl_json_keys(with))
+		appendStringInfo(&text, "%s%s = %s", text.len ? ", " : " WITH (",
+						 quote_identifier(lfirst(cell)),
+						 quote_literal_cstr(etl_json_get_text(with, lfirst(cell))));
+	if (text.len > 0)
+		appendStringInfoChar(&text, ')');
+	return text.data;
+}
+
+/*
+ * etl_table_create creates the table of a model; inside etl_run_as.
+ */
+Oid
+etl_table_create(const EtlModel *model, TupleDesc desc)
+{
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "CREATE TABLE %s (", model->target);
+	for (int i = 0; i < desc->natts; i++)
+		appendStringInfo(&sql, "%s%s %s", i ? ", " : "",
+						 quote_identifier(NameStr(TupleDescAttr(desc, i)->attname)),
+						 column_type(TupleDescAttr(desc, i)));
+	appendStringInfo(&sql, ")%s", storage_parameters(model));
+	etl_execute_utility(sql.data);
+	CommandCounterIncrement();
+	etl_table_comment(model, "TABLE");
+	return etl_name_relation(model->target);
+}
+
+/*
+ * etl_table_comment keeps the model's description as the relation's comment.
+ */
+void
+etl_table_comment(const EtlModel *model, const char *kind)
+{
+	if (model->description != NULL)
+		etl_execute_utility(psprintf("COMMENT ON %s %s IS %s", kind, model->target,
+									 quote_literal_cstr(model->description)));
+}
+
+/*
+ * etl_table_must_be_managed raises ET013 for a relation that etl neither
+ * created nor may adopt.
+ */
+void
+etl_table_must_be_managed(const EtlModel *model, Oid relid, const EtlNodeState *state)
+{
+	if (!OidIsValid(relid) || state->created || etl_json_get_bool(model->options, "adopt", false))
+		return;
+	ereport(ERROR,
+			(errcode(ETL_ERR_NOT_MANAGED),
+			 errmsg("relation %s exists and was not created by etl", model->target),
+			 errdetail("Building the model would replace its contents."),
+			 errhint("Define the model with option \"adopt\": true to take the relation over, or give it another name.")));
+}
+
+/* ---- columns ---- */
+
+/*
+ * find_column returns the live column of that name, or NULL.
+ */
+static Form_pg_attribute
+find_column(TupleDesc desc, const char *name)
+{
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute column = TupleDescAttr(desc, i);
+
+		if (!column->attisdropped && strcmp(NameStr(column->attname), name) == 0)
+			return column;
+	}
+	return NULL;
+}
+
+/*
+ * same_type tells whether a column can take the query's values as they are.
+ */
+static bool
+same_type(Form_pg_attribute column, Form_pg_attribute wanted)
+{
+	return column->atttypid == wanted->atttypid &&
+		(column->atttypmod == wanted->atttypmod || column->atttypmod == -1) &&
+		column->attcollation == wanted->attcollation;
+}
+
+/*
+ * column_changes lists the columns that the table lacks, and those that it
+ * must lose because the query has none of that name and type.
+ */
+static void
+column_changes(Oid relid, TupleDesc desc, List **missing, List **surplus)
+{
+	Relation	rel = table_open(relid, AccessShareLock);
+	TupleDesc	have = RelationGetDescr(rel);
+
+	*missing = *surplus = NIL;
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute wanted = TupleDescAttr(desc, i);
+		Form_pg_attribute column = find_column(have, NameStr(wanted->attname));
+
+		if (column == NULL || !same_type(column, wanted))
+			*missing = lappend(*missing, wanted);
+	}
+	for (int i = 0; i < have->natts; i++)
+	{
+		Form_pg_attribute column = TupleDescAttr(have, i);
+		Form_pg_attribute wanted;
+
+		if (column->attisdropped || column->attgenerated)
+			continue;
+		wanted = find_column(desc, NameStr(column->attname));
+		if (wanted == NULL || !same_type(column, wanted))
+			*surplus = lappend(*surplus, pstrdup(NameStr(column->attname)));
+	}
+	table_close(rel, NoLock);
+}
+
+/*
+ * etl_table_fits tells whether the table takes the query's rows without a
+ * change of its columns.
+ */
+bool
+etl_table_fits(const EtlModel *model, Oid relid, TupleDesc desc)
+{
+	List	   *missing;
+	List	   *surplus;
+
+	column_changes(relid, desc, &missing, &surplus);
+	return missing == NIL && surplus == NIL;
+}
+
+/*
+ * etl_table_loses_columns tells whether columns would be dropped.
+ */
+bool
+etl_table_loses_columns(Oid relid, TupleDesc desc)
+{
+	List	   *missing;
+	List	   *surplus;
+
+	column_changes(relid, desc, &missing, &surplus);
+	return surplus != NIL;
+}
+
+/*
+ * etl_table_reshape gives the table the query's columns, as far as option
+ * on_schema_change lets it.  Nothing is rewritten: a column of another type
+ * is dropped and added, since a full build follows.  Managed views that
+ * depend on lost columns must have been dropped.
+ */
+void
+etl_table_reshape(const EtlModel *model, Oid relid, TupleDesc desc)
+{
+	char	   *policy = etl_json_get_text(model->options, "on_schema_change");
+	List	   *missing;
+	List	   *surplus;
+	StringInfoData sql;
+	ListCell   *cell;
+
+	column_changes(relid, desc, &missing, &surplus);
+	if ((missing == NIL && surplus == NIL) || (policy && strcmp(policy, "ignore") == 0 && surplus == NIL))
+		return;
+	if (policy && (strcmp(policy, "fail") == 0 || (strcmp(policy, "sync") != 0 && surplus != NIL)))
+		ereport(ERROR,
+				(errcode(ETL_ERR_SCHEMA_FROZEN),
+				 errmsg("the columns of %s differ from its query's, and on_schema_change is %s",
+						model->target, policy),
+				 surplus ? errdetail("Column \"%s\" is gone or has another type.", (char *) linitial(surplus)) :
+				 errdetail("Column \"%s\" is new.",
+						   NameStr(((Form_pg_attribute) linitial(missing))->attname)),
+				 errhint("Define the model with on_schema_change sync, or alter the table.")));
+
+	initStringInfo(&sql);
+	foreach(cell, surplus)
+		appendStringInfo(&sql, "%s DROP COLUMN %s", sql.len ? "," : "", quote_identifier(lfirst(cell)));
+	foreach(cell, missing)
+	{
+		Form_pg_attribute wanted = lfirst(cell);
+
+		appendStringInfo(&sql, "%s ADD COLUMN %s %s", sql.len ? "," : "",
+						 quote_identifier(NameStr(wanted->attname)), column_type(wanted));
+	}
+	etl_lock_briefly(relid);
+	etl_execute_utility(psprintf("ALTER TABLE %s%s", etl_quoted_relation(relid), sql.data));
+	CommandCounterIncrement();
+}
+
+/* ---- indexes ---- */
+
+typedef struct WantedIndex
+{
+	char	   *name;
+	char	   *sql;			/* from UNIQUE or INDEX on */
+} WantedIndex;
+
+/*
+ * want_index adds an index whose name tells its definition, so that it is
+ * made once and found again.
+ */
+static List *
+want_index(List *wanted, Oid relid, bool unique, bool nulls_equal, const char *columns)
+{
+	WantedIndex *index = palloc(sizeof(WantedIndex));
+	char	   *definition = psprintf("(%s)%s", columns, nulls_equal ? " NULLS NOT DISTINCT" : "");
+	uint32		hash = DatumGetUInt32(hash_any((unsigned char *) definition, strlen(definition)));
+	char	   *base = pstrdup(get_rel_name(relid));
+
+	base[pg_mbcliplen(base, strlen(base), 45)] = '\0';
+	index->name = psprintf("%s_etl_%c%08x", base, unique ? 'u' : 'i', hash);
+	index->sql = psprintf("CREATE %sINDEX %s ON %s %s", unique ? "UNIQUE " : "",
+						  quote_identifier(index->name), etl_quoted_relation(relid), definition);
+	return lappend(wanted, index);
+}
+
+/*
+ * quoted_columns joins column names.
+ */
+static char *
+quoted_columns(List *columns)
+{
+	StringInfoData text;
+	ListCell   *cell;
+
+	initStringInfo(&text);
+	foreach(cell, columns)
+		appendStringInfo(&text, "%s%s", text.len ? ", " : "", quote_identifier(lfirst(cell)));
+	return text.data;
+}
+
+/*
+ * want_option adds the indexes of one option: a list whose entries are
+ * lists of column names, or texts as they stand between the parentheses of
+ * CREATE INDEX.
+ */
+static List *
+want_option(List *wanted, const EtlModel *model, Oid relid, const char *option)
+{
+	Jsonb	   *list = etl_json_get(model->options, option);
+	JsonbIterator *it;
+	JsonbValue	value;
+	JsonbIteratorToken token;
+	bool		unique = strcmp(option, "unique") == 0;
+
+	if (list == NULL || !JB_ROOT_IS_ARRAY(list))
+		return wanted;
+	it = JsonbIteratorInit(&list->root);
+	token = JsonbIteratorNext(&it, &value, true);
+	while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)
+	{
+		if (token != WJB_ELEM)
+			continue;
+		if (value.type == jbvString)
+			wanted = want_index(wanted, relid, unique, false,
+								pnstrdup(value.val.string.val, value.val.string.len));
+		else
+		{
+			Jsonb	   *columns = JsonbValueToJsonb(&value);
+			EtlJsonBuilder *builder = etl_json_object_begin();
+
+			etl_json_add(builder, "columns", columns);
+			wanted = want_index(wanted, relid, unique, false,
+								quoted_columns(etl_json_get_list(etl_json_object_end(builder), "columns")));
+		}
+	}
+	return wanted;
+}
+
+/*
+ * is_ours tells whether an index name is one that want_index makes.
+ */
+static bool
+is_ours(const char *name)
+{
+	size_t		length = strlen(name);
+	const char *tail = length > 14 ? name + length - 14 : "";
+
+	return strncmp(tail, "_etl_", 5) == 0 && (tail[5] == 'u' || tail[5] == 'i') &&
+		strspn(tail + 6, "0123456789abcdef") == 8;
+}
+
+/*
+ * etl_table_indexes makes the indexes that the definition wants (one on the
+ * key, where NULLs are equal) and drops those it no longer wants.  Indexes
+ * that others made are left alone.
+ */
+void
+etl_table_indexes(const EtlModel *model, Oid relid)
+{
+	Relation	rel = table_open(relid, AccessShareLock);
+	List	   *wanted = NIL;
+	List	   *drop = NIL;
+	ListCell   *cell;
+	ListCell   *have;
+
+	if (model->key != NIL)
+		wanted = want_index(wanted, relid, true, true, quoted_columns(model->key));
+	wanted = want_option(wanted, model, relid, "unique");
+	wanted = want_option(wanted, model, relid, "indexes");
+
+	foreach(have, RelationGetIndexList(rel))
+	{
+		char	   *name = get_rel_name(lfirst_oid(have));
+		bool		found = false;
+
+		foreach(cell, wanted)
+		{
+			WantedIndex *index = lfirst(cell);
+
+			if (strcmp(index->name, name) == 0)
+			{
+				wanted = foreach_delete_current(wanted, cell);
+				found = true;
+			}
+		}
+		if (!found && is_ours(name))
+			drop = lappend(drop, etl_quoted_relation(lfirst_oid(have)));
+	}
+	table_close(rel, NoLock);
+
+	foreach(cell, drop)
+		etl_execute_utility(psprintf("DROP INDEX %s", (char *) lfirst(cell)));
+	foreach(cell, wanted)
+		etl_execute_utility(((WantedIndex *) lfirst(cell))->sql);
+	if (drop != NIL || wanted != NIL)
+		CommandCounterIncrement();
+}
+
+/*
+ * etl_table_analyze gathers statistics inside the transaction.
+ */
+void
+etl_table_analyze(Oid relid)
+{
+	etl_execute_utility(psprintf("ANALYZE %s", etl_quoted_relation(relid)));
+	CommandCounterIncrement();
+}
+
+/*
+ * etl_table_hooks runs the statements of pre_hook or post_hook as the
+ * model's owner.
+ */
+void
+etl_table_hooks(const EtlModel *model, const char *which)
+{
+	ListCell   *cell;
+
+	foreach(cell, etl_json_get_list(model->options, which))
+	{
+		etl_execute_utility(lfirst(cell));
+		CommandCounterIncrement();
+	}
+}
