@@ -18,6 +18,15 @@
 #include "model/model.h"
 #include "quality/quality.h"
 
+/* Only models that have checks call these: the library also loads without quality/. */
+#pragma weak etl_checks_prepare
+#pragma weak etl_checks_row
+#pragma weak etl_checks_has_rows
+#pragma weak etl_checks_set
+#pragma weak etl_checks_results
+#pragma weak etl_checks_verdict
+#pragma weak etl_checks_run
+
 /* ---- names.c: what a text reads, before anything is analyzed ---- */
 
 extern RawStmt *etl_query_parse(const char *query);	/* one SELECT, else ET001 */
@@ -56,10 +65,6 @@ typedef struct EtlInput
 } EtlInput;
 
 extern List *etl_model_inputs(const EtlModel *model);	/* EtlInput *, as the active snapshot sees them */
-
-/* ---- lineage.c ---- */
-
-extern List *etl_query_lineage(Query *query, const EtlModel *model);	/* EtlColumnEdge * */
 
 /* ---- execute.c: running query trees ---- */
 
@@ -137,34 +142,6 @@ extern char *etl_sql_equals(Oid type, const char *a, const char *b);
 extern void etl_diff_apply_upserts(EtlDiff *diff);
 extern void etl_diff_apply_deletes(EtlDiff *diff);
 
-/* ---- rewrite.c: a query restricted to what changed ---- */
-
-typedef struct EtlDelta
-{
-	bool		append;			/* rows of the delta are the new rows */
-	const char *hindrance;		/* why there is no correct delta; NULL: there is */
-	List	   *key;			/* EtlDeltaKey * of the affected keys (not append) */
-	List	   *streams;		/* EtlInput * that changed */
-	bool		set_operation;	/* staged rows must be restricted to the affected keys too */
-} EtlDelta;
-
-typedef struct EtlDeltaKey
-{
-	char	   *column;			/* of the target */
-	Oid			type;
-	int32		typmod;
-	Oid			collation;
-	Oid			equality;
-} EtlDeltaKey;
-
-/* 'query' must be etl_delta_expand'ed; etl_delta_plan marks nothing in it */
-extern Query *etl_delta_expand(Query *query);	/* a copy with views replaced by their queries */
-extern EtlDelta *etl_delta_plan(const EtlModel *model, Query *query, List *inputs);
-extern char *etl_delta_keys_sql(EtlDelta *delta, Query *query);
-extern Query *etl_delta_query(EtlDelta *delta, Query *query, const char *affected, bool null_keys,
-							  QueryEnvironment *environment);
-extern char *etl_delta_scope(EtlDelta *delta, const char *row, const char *affected, bool null_keys);
-
 /* ---- due.c ---- */
 
 /* Everything the decision rests on; kept for the build that follows. */
@@ -175,7 +152,6 @@ typedef struct EtlDue
 	Oid			relid;			/* of the target; InvalidOid when it does not exist */
 	Query	   *query;			/* analyzed; NULL for unresolved and unchanged views */
 	List	   *inputs;
-	EtlDelta   *delta;			/* action incremental */
 	char	   *fingerprint;
 	bool		columns_changed;	/* the query's columns are not the relation's */
 } EtlDue;
@@ -189,10 +165,5 @@ extern void etl_view_build(EtlDriver *driver, const EtlModel *model, EtlDue *due
 /* dependents of a relation whose columns go: managed ones are dropped and returned, others raise ET013 */
 extern List *etl_dependents_drop(Oid relid);
 extern void etl_dependents_restore(List *dependents);
-
-/* ---- incremental.c ---- */
-
-extern EtlDiff *etl_incremental_stage(EtlDriver *driver, const EtlModel *model, EtlDue *due,
-									  EtlCheckSet *checks, EtlBuildResult *result);
 
 #endif							/* ETL_MODEL_INTERNAL_H */

@@ -17,10 +17,12 @@
 #include "catalog/pg_class.h"
 #include "common/hashfn.h"
 #include "executor/executor.h"
+#include "mb/pg_wchar.h"
 #include "nodes/makefuncs.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/ruleutils.h"
 
 #include "common/errors.h"
 #include "common/json.h"
@@ -59,9 +61,7 @@ column_type(Form_pg_attribute column)
 													   FORMAT_TYPE_TYPEMOD_GIVEN |
 													   FORMAT_TYPE_FORCE_QUALIFY));
 	if (OidIsValid(column->attcollation) && column->attcollation != get_typcollation(column->atttypid))
-		appendStringInfo(&text, " COLLATE %s",
-						 quote_qualified_identifier(get_namespace_name(get_collation_namespace(column->attcollation)),
-													get_collation_name(column->attcollation)));
+		appendStringInfo(&text, " COLLATE %s", generate_collation_name(column->attcollation));
 	return text.data;
 }
 
