@@ -35,6 +35,7 @@ typedef struct EtlValue
 	EtlValueKind kind;
 	char	   *text;			/* NUL-terminated, in server encoding, verified */
 	int			length;
+	bool		from_json;		/* a TEXT value is a JSON string, not a JSON document */
 } EtlValue;
 
 typedef enum EtlRecordState
@@ -52,6 +53,7 @@ typedef struct EtlRecord
 	const char *raw;			/* the record as it came, without its line end */
 	int			raw_length;		/* at most 64 kB when too large */
 	int64		raw_size;		/* its whole length */
+	const char *raw_sha256;		/* of the whole, in hex, when raw_length < raw_size; else NULL */
 	const char *problem;		/* ETL_RECORD_BAD: lower-case sentence */
 	const char *problem_code;	/* "malformed", "too_few_fields", "too_many_fields", "encoding", "too_large", … */
 	const char *problem_field;	/* name of the field, or NULL */

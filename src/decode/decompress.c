@@ -1,0 +1,259 @@
+/*-------------------------------------------------------------------------
+ *
+ * decompress.c
+ *    gzip and zstd, recognised by their first bytes, as a stream.
+ *
+ * Several members or frames behind each other are one stream, as gzip and
+ * zstd themselves read them.  The libraries' memory hangs on the context in
+ * which the reader was made.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <zlib.h>
+#include <zstd.h>
+
+#include "utils/memutils.h"
+
+#include "common/errors.h"
+#include "decode/decode.h"
+
+#define CHUNK	(64 * 1024)
+
+typedef enum Packing
+{
+	PLAIN,
+	GZIP,
+	ZSTD
+} Packing;
+
+typedef struct Decompressor
+{
+	EtlRead		output;			/* what callers read */
+	EtlRead    *input;
+	char	   *origin;
+	Packing		packing;
+	bool		eof;			/* the input has ended */
+	bool		within;			/* inside a member or frame */
+	bool		trailing;		/* behind the last member: only padding may follow */
+	int64		members;
+	char	   *buffer;
+	size_t		start;
+	size_t		end;
+	z_stream	gzip;
+	bool		gzip_open;
+	ZSTD_DStream *zstd;
+	MemoryContextCallback callback;
+} Decompressor;
+
+/*
+ * free_libraries returns what zlib and zstd took from malloc.
+ */
+static void
+free_libraries(void *arg)
+{
+	Decompressor *d = arg;
+
+	if (d->gzip_open)
+		inflateEnd(&d->gzip);
+	d->gzip_open = false;
+	if (d->zstd)
+		ZSTD_freeDStream(d->zstd);
+	d->zstd = NULL;
+}
+
+static void pg_attribute_noreturn()
+corrupt(Decompressor *d, const char *reason)
+{
+	ereport(ERROR,
+			(errcode(ETL_ERR_PROTOCOL),
+			 errmsg("\"%s\" is corrupt: %s", d->origin, reason),
+			 errdetail("It is compressed with %s.", d->packing == GZIP ? "gzip" : "zstd"),
+			 errhint("Get the file again, or test it with %s -t.", d->packing == GZIP ? "gzip" : "zstd")));
+}
+
+/*
+ * refill reads more input once the last is used up.
+ */
+static void
+refill(Decompressor *d)
+{
+	if (d->start < d->end || d->eof)
+		return;
+	d->start = 0;
+	d->end = d->input->read(d->input->arg, d->buffer, CHUNK);
+	if (d->end == 0)
+		d->eof = true;
+}
+
+/*
+ * begin_member resets zlib when another member follows; zero bytes behind
+ * the last are padding.
+ */
+static bool
+begin_member(Decompressor *d)
+{
+	refill(d);
+	while (d->members > 0 && !d->eof && d->buffer[d->start] == '\0')
+	{
+		d->trailing = true;
+		d->start++;
+		refill(d);
+	}
+	if (d->eof)
+		return false;
+	if (d->trailing || (unsigned char) d->buffer[d->start] != 0x1f)
+		corrupt(d, "there is something else behind its end");
+	if (inflateReset(&d->gzip) != Z_OK)
+		elog(ERROR, "could not reset zlib");
+	d->within = true;
+	return true;
+}
+
+static size_t
+read_gzip(void *arg, char *buffer, size_t size)
+{
+	Decompressor *d = arg;
+
+	d->gzip.next_out = (Bytef *) buffer;
+	d->gzip.avail_out = size;
+	while (d->gzip.avail_out == size)
+	{
+		int			result;
+
+		if (!d->within && !begin_member(d))
+			return 0;
+		refill(d);
+		if (d->eof)
+			corrupt(d, "it ends early");
+		d->gzip.next_in = (Bytef *) d->buffer + d->start;
+		d->gzip.avail_in = d->end - d->start;
+		result = inflate(&d->gzip, Z_NO_FLUSH);
+		d->start = d->end - d->gzip.avail_in;
+		if (result == Z_STREAM_END)
+		{
+			d->within = false;
+			d->members++;
+		}
+		else if (result == Z_MEM_ERROR)
+			ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
+		else if (result != Z_OK && result != Z_BUF_ERROR)
+			corrupt(d, d->gzip.msg ? d->gzip.msg : "its data makes no sense");
+	}
+	return size - d->gzip.avail_out;
+}
+
+static size_t
+read_zstd(void *arg, char *buffer, size_t size)
+{
+	Decompressor *d = arg;
+	ZSTD_outBuffer out = {buffer, size, 0};
+
+	while (out.pos == 0)
+	{
+		ZSTD_inBuffer in;
+		size_t		result;
+
+		/* what the library still holds comes first, then more input */
+		refill(d);
+		if (d->eof && !d->within)
+			return 0;
+		in.src = d->buffer;
+		in.size = d->eof ? 0 : d->end;
+		in.pos = d->eof ? 0 : d->start;
+		result = ZSTD_decompressStream(d->zstd, &out, &in);
+		if (ZSTD_isError(result))
+			corrupt(d, ZSTD_getErrorName(result));
+		if (!d->eof)
+			d->start = in.pos;
+		else if (out.pos == 0 && result != 0)
+			corrupt(d, "it ends early");
+		d->within = result != 0;
+	}
+	return out.pos;
+}
+
+/*
+ * read_plain hands out the bytes that were looked at, then the input itself.
+ */
+static size_t
+read_plain(void *arg, char *buffer, size_t size)
+{
+	Decompressor *d = arg;
+	size_t		length = Min(size, d->end - d->start);
+
+	if (length == 0)
+		return d->input->read(d->input->arg, buffer, size);
+	memcpy(buffer, d->buffer + d->start, length);
+	d->start += length;
+	return length;
+}
+
+/*
+ * recognise looks at the first bytes.
+ */
+static Packing
+recognise(Decompressor *d)
+{
+	while (d->end < 4)
+	{
+		size_t		got = d->input->read(d->input->arg, d->buffer + d->end, CHUNK - d->end);
+
+		if (got == 0)
+			break;
+		d->end += got;
+	}
+	if (d->end >= 2 && memcmp(d->buffer, "\x1f\x8b", 2) == 0)
+		return GZIP;
+	if (d->end >= 4 && memcmp(d->buffer, "\x28\xb5\x2f\xfd", 4) == 0)
+		return ZSTD;
+	return PLAIN;
+}
+
+/*
+ * etl_decompress wraps 'input'; the result lives in the current context.
+ */
+EtlRead *
+etl_decompress(EtlRead *input, const char *compression, const char *origin)
+{
+	Decompressor *d = palloc0(sizeof(Decompressor));
+	bool		is_auto = compression == NULL || strcmp(compression, "auto") == 0;
+
+	d->input = input;
+	d->origin = pstrdup(origin ? origin : "input");
+	d->buffer = palloc(CHUNK);
+	d->output.arg = d;
+	d->callback.func = free_libraries;
+	d->callback.arg = d;
+	MemoryContextRegisterResetCallback(CurrentMemoryContext, &d->callback);
+
+	d->packing = recognise(d);
+	if (!is_auto && strcmp(compression, "none") == 0)
+		d->packing = PLAIN;
+	else if (!is_auto && d->packing != (strcmp(compression, "gzip") == 0 ? GZIP : ZSTD))
+	{
+		if (d->end == 0)
+			d->packing = PLAIN;
+		else
+			ereport(ERROR,
+					(errcode(ETL_ERR_PROTOCOL),
+					 errmsg("\"%s\" is not compressed with %s", d->origin, compression),
+					 errhint("Set the option \"compression\" to auto.")));
+	}
+
+	d->output.read = d->packing == GZIP ? read_gzip : d->packing == ZSTD ? read_zstd : read_plain;
+	if (d->packing == GZIP)
+	{
+		d->gzip_open = inflateInit2(&d->gzip, 15 + 16) == Z_OK;
+		if (!d->gzip_open)
+			elog(ERROR, "could not initialize zlib");
+	}
+	else if (d->packing == ZSTD)
+	{
+		d->zstd = ZSTD_createDStream();
+		if (d->zstd == NULL)
+			elog(ERROR, "could not initialize zstd");
+	}
+	return &d->output;
+}

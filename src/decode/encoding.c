@@ -1,0 +1,136 @@
+/*-------------------------------------------------------------------------
+ *
+ * encoding.c
+ *    Bytes of a file to text of the server encoding, without an error.
+ *
+ * Most records are ASCII and cost one vector pass.  The others are verified
+ * in the encoding of the input and, where it is another than the server's,
+ * converted value by value; what cannot be converted makes a bad record.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
+#include "catalog/namespace.h"
+#include "mb/pg_wchar.h"
+
+#include "common/errors.h"
+#include "decode/decoder.h"
+
+/*
+ * etl_encoding_open prepares reading text in the encoding 'name'.
+ */
+void
+etl_encoding_open(EtlDecoder *decoder, const char *name)
+{
+	int			server = GetDatabaseEncoding();
+
+	decoder->encoding = pg_char_to_encoding(name);
+	if (decoder->encoding < 0)
+		ereport(ERROR,
+				(errcode(ETL_ERR_DEFINITION),
+				 errmsg("unknown encoding \"%s\"", name),
+				 errhint("Use a name that PostgreSQL knows, such as UTF8, LATIN1 or WIN1252.")));
+	decoder->conversion = InvalidOid;
+	if (decoder->encoding == server || decoder->encoding == PG_SQL_ASCII || server == PG_SQL_ASCII)
+		return;
+	decoder->conversion = FindDefaultConversionProc(decoder->encoding, server);
+	if (!OidIsValid(decoder->conversion))
+		ereport(ERROR,
+				(errcode(ETL_ERR_DEFINITION),
+				 errmsg("there is no conversion from encoding \"%s\" to \"%s\"",
+						pg_encoding_to_char(decoder->encoding), pg_encoding_to_char(server)),
+				 errhint("Convert the file, or use a database whose encoding is UTF8.")));
+}
+
+/*
+ * etl_encoding_is_ascii tells whether all bytes are ASCII other than NUL.
+ * Up to ETL_PADDING bytes behind 'bytes' are readable.
+ */
+bool
+etl_encoding_is_ascii(const char *bytes, size_t length)
+{
+	size_t		i = 0;
+
+#ifdef __SSE2__
+	__m128i		low = _mm_set1_epi8(0);
+
+	/* a signed byte > 0 is exactly what we want */
+	for (; i + 16 <= length; i += 16)
+	{
+		__m128i		chunk = _mm_loadu_si128((const __m128i *) (bytes + i));
+
+		if (_mm_movemask_epi8(_mm_cmpgt_epi8(chunk, low)) != 0xffff)
+			return false;
+	}
+#endif
+	for (; i < length; i++)
+		if ((signed char) bytes[i] <= 0)
+			return false;
+	return true;
+}
+
+/*
+ * etl_encoding_fault returns the first place that is not valid text in
+ * 'encoding' (a NUL is none), or NULL.
+ */
+const char *
+etl_encoding_fault(int encoding, const char *bytes, size_t length)
+{
+	int			valid;
+
+	if (encoding == PG_SQL_ASCII)
+		return memchr(bytes, '\0', length);
+	valid = pg_encoding_verifymbstr(encoding, bytes, (int) length);
+	return valid == (int) length ? NULL : bytes + valid;
+}
+
+/*
+ * etl_encoding_convert brings the values to the server encoding.  False when
+ * one cannot be; '*bad' is then its number.
+ */
+bool
+etl_encoding_convert(EtlDecoder *decoder, int nvalues, int *bad)
+{
+	int			server = GetDatabaseEncoding();
+	size_t		need = 1;
+	char	   *out;
+	int			i;
+
+	for (i = 0; i < nvalues; i++)
+		need += (size_t) decoder->values[i].length * MAX_CONVERSION_GROWTH + 1;
+	if (need > decoder->converted_size)
+	{
+		if (decoder->converted)
+			pfree(decoder->converted);
+		decoder->converted = NULL;
+		decoder->converted = MemoryContextAllocHuge(decoder->context, need);
+		decoder->converted_size = need;
+	}
+	out = decoder->converted;
+	for (i = 0; i < nvalues; i++)
+	{
+		EtlValue   *value = &decoder->values[i];
+		size_t		room = (size_t) value->length * MAX_CONVERSION_GROWTH + 1;
+		int			done;
+
+		if (value->kind == ETL_VALUE_NULL || etl_encoding_is_ascii(value->text, value->length))
+			continue;
+		done = pg_do_encoding_conversion_buf(decoder->conversion, decoder->encoding, server,
+											 (unsigned char *) value->text, value->length,
+											 (unsigned char *) out, room, true);
+		if (done != value->length)
+		{
+			*bad = i;
+			return false;
+		}
+		value->text = out;
+		value->length = strlen(out);
+		out += value->length + 1;
+	}
+	return true;
+}
