@@ -37,6 +37,7 @@ const EtlOptionDef etl_model_options[] = {
 	{"on_schema_change", "sync|append|ignore|fail", "sync", "What happens to the table when the query's columns change."},
 	{"post_hook", "text[]", NULL, "Statements run as the owner after the publication, in its transaction."},
 	{"pre_hook", "text[]", NULL, "Statements run as the owner before the build, in its transaction."},
+	{"publish", "each|together", "each", "Appear in one transaction with the other models that say together."},
 	{"unique", "any", NULL, "List of unique indexes, written as in indexes."},
 	{"with", "object", NULL, "Storage parameters of the table, such as {\"fillfactor\": \"90\"}."},
 	{NULL}

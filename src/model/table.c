@@ -11,6 +11,8 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
+#include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
@@ -361,6 +363,49 @@ is_ours(const char *name)
 }
 
 /*
+ * key_is_served tells whether an index that others made, such as a primary
+ * key, already keeps the key unique: on exactly its columns, none of which
+ * may be NULL.
+ */
+static bool
+key_is_served(Relation rel, List *key)
+{
+	bool		served = false;
+	ListCell   *cell;
+
+	foreach(cell, RelationGetIndexList(rel))
+	{
+		Relation	index = index_open(lfirst_oid(cell), AccessShareLock);
+		Form_pg_index form = index->rd_index;
+		bool		fits = form->indisunique && form->indisvalid && form->indimmediate &&
+			form->indnkeyatts == list_length(key) &&
+			heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL) &&
+			!is_ours(RelationGetRelationName(index));
+
+		for (int i = 0; fits && i < form->indnkeyatts; i++)
+		{
+			AttrNumber	number = form->indkey.values[i];
+			Form_pg_attribute column;
+			bool		in_key = false;
+			ListCell   *name;
+
+			if (number <= 0)
+			{
+				fits = false;
+				break;
+			}
+			column = TupleDescAttr(RelationGetDescr(rel), number - 1);
+			foreach(name, key)
+				in_key = in_key || strcmp(lfirst(name), NameStr(column->attname)) == 0;
+			fits = in_key && column->attnotnull;
+		}
+		index_close(index, AccessShareLock);
+		served = served || fits;
+	}
+	return served;
+}
+
+/*
  * etl_table_indexes makes the indexes that the definition wants (one on the
  * key, where NULLs are equal) and drops those it no longer wants.  Indexes
  * that others made are left alone.
@@ -374,7 +419,7 @@ etl_table_indexes(const EtlModel *model, Oid relid)
 	ListCell   *cell;
 	ListCell   *have;
 
-	if (model->key != NIL)
+	if (model->key != NIL && !key_is_served(rel, model->key))
 		wanted = want_index(wanted, relid, true, true, quoted_columns(model->key));
 	wanted = want_option(wanted, model, relid, "unique");
 	wanted = want_option(wanted, model, relid, "indexes");
