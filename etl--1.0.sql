@@ -187,6 +187,7 @@ CREATE TABLE etl.load (
 	relfilenode bigint,
 	first_block bigint,
 	last_block bigint,
+	fields text[],                  -- header of a CSV file, which a replay of its records needs
 	started_at timestamptz NOT NULL,
 	finished_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
 	CONSTRAINT accounting_closes CHECK (rows_read = rows_loaded + rows_updated + rows_unchanged
@@ -371,6 +372,61 @@ Example: SELECT etl.redact(''{"auth": {"type": "bearer", "token": "abc"}}'');';
 -- load
 -- ====================================================================
 
+CREATE FUNCTION etl.define_stream(target text, source text, options jsonb DEFAULT '{}', format text DEFAULT NULL,
+	columns text DEFAULT NULL, key text[] DEFAULT NULL, mode text DEFAULT 'append', event_time text DEFAULT NULL,
+	schema_policy text DEFAULT 'evolve', contract jsonb DEFAULT '{}', tags text[] DEFAULT '{}', description text DEFAULT NULL)
+RETURNS text LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'etl_sql_define_stream';
+COMMENT ON FUNCTION etl.define_stream(text, text, jsonb, text, text, text[], text, text, text, jsonb, text[], text) IS
+'Defines a stream: a landing relation and the source that feeds it.
+target: the relation, made by the first load when it is not there. source: a defined source. options: those of its connector, its format and etl.options(''stream''), default {}.
+format: csv, json or ndjson, default by the ending of the path, json for http. columns: a column definition list as in CREATE TABLE; other columns are inferred, never guessed.
+key: columns that identify a record, never null. mode: append (immutable history, default), merge (current state by key), replace (each load replaces all). event_time: column that tells which record of a key is newer.
+schema_policy: evolve (default), freeze, discard_row, discard_value or quarantine, or an object of them with the keys tables, columns and data_type. contract: schema_version, delivery, watermark, privacy_level. tags: for selectors. description: free text.
+Returns created, updated or unchanged. Errors: ET001 for a wrong option or combination, ET002 for an unknown source, 42501 when the stream belongs to another role.
+Example: SELECT etl.define_stream(''raw.orders'', ''shop_files'', ''{"path": "orders/*.csv"}'', columns => ''id bigint, amount numeric(12,2)'', key => ''{id}'', mode => ''merge'');';
+
+CREATE FUNCTION etl.drop_stream(name text, "cascade" boolean DEFAULT false, drop_relation boolean DEFAULT false)
+RETURNS boolean LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'etl_sql_drop_stream';
+COMMENT ON FUNCTION etl.drop_stream(text, boolean, boolean) IS
+'Forgets a stream and its checks.
+name: the stream. cascade: the models that read it too, default false. drop_relation: its table with ledger and cursor too, default false: a table that stays keeps them, so that the stream goes on when it is defined again.
+Returns whether it was there. Errors: 2BP01 when models read it, 42501 when it belongs to another role.
+Example: SELECT etl.drop_stream(''raw.orders'', drop_relation => true);';
+
+CREATE FUNCTION etl.replay(target text, filter text DEFAULT NULL, patch jsonb DEFAULT NULL,
+	OUT tried bigint, OUT landed bigint, OUT still_rejected bigint)
+RETURNS record LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'etl_sql_replay';
+COMMENT ON FUNCTION etl.replay(text, text, jsonb) IS
+'Lands open rejects of a stream again, from their bytes.
+target: the stream. filter: a condition over the columns of the view etl.rejects, evaluated as the caller; default all that are open. patch: fields or columns and the values to put in their place, default none.
+Returns how many were tried, landed and rejected again; a record older than the present one of its key is neither and becomes superseded. A record keeps the load and position it was first read with. Errors: ET002 for an unknown stream, 42501 unless the caller owns it or is a member of etl_operator or etl_steward.
+Example: SELECT * FROM etl.replay(''raw.orders'', $$reasons @> ''[{"column": "currency"}]''$$, ''{"currency": "EUR"}'');';
+
+CREATE FUNCTION etl.discard(target text, filter text DEFAULT NULL)
+RETURNS bigint LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'etl_sql_discard';
+COMMENT ON FUNCTION etl.discard(text, text) IS
+'Closes open rejects of a stream as not wanted.
+target: the stream. filter: a condition over the columns of the view etl.rejects, evaluated as the caller; default all that are open.
+Returns how many were closed. Errors: ET002 for an unknown stream, 42501 unless the caller owns it or is a member of etl_operator or etl_steward.
+Example: SELECT etl.discard(''raw.orders'', $$record LIKE ''#%''$$);';
+
+CREATE FUNCTION etl.reload(target text, origin text DEFAULT NULL)
+RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'etl_sql_reload';
+COMMENT ON FUNCTION etl.reload(text, text) IS
+'Makes the next run read a source again; the rows it brings replace those of the former loads, which stay until then.
+target: the stream. origin: a file as in etl.loads, default everything. Returns nothing.
+Errors: ET002 for an unknown stream or file, 42501 unless the caller owns the stream or is a member of etl_operator.
+Example: SELECT etl.reload(''raw.orders'', ''/srv/shop/orders/2024-01-02.csv'');';
+
+CREATE FUNCTION etl.reset(target text, "cursor" jsonb DEFAULT NULL)
+RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'etl_sql_reset';
+COMMENT ON FUNCTION etl.reset(text, jsonb) IS
+'Sets where a stream continues.
+target: the stream. cursor: a position as in etl.loads, default the beginning; rows that are there stay, except those of files, which are replaced when their file is read again. Returns nothing.
+Errors: ET002 for an unknown stream, 42501 unless the caller owns the stream or is a member of etl_operator.
+Example: SELECT etl.reset(''raw.products'');';
+
+
 -- ====================================================================
 -- quality
 -- ====================================================================
@@ -432,6 +488,42 @@ Example: SELECT etl.param(''region'', ''EU'');';
 -- ====================================================================
 -- views
 -- ====================================================================
+
+CREATE VIEW etl.streams AS
+	SELECT s.target, s.source, etl.redact(s.options) AS options, s.format, s.columns, s.key, s.mode, s.event_time,
+		s.schema_policy, s.contract, s.tags, s.description, s.version, s.owner, s.defined_at
+	FROM etl.stream AS s
+	WHERE etl._may_read(s.target);
+COMMENT ON VIEW etl.streams IS
+'Streams as defined; passwords and tokens written in clear text in options are shown as ***. Visible to whoever may read the relation.
+Example: SELECT target, source, mode, key FROM etl.streams;';
+
+CREATE VIEW etl.loads AS
+	SELECT l.load_id, l.run_id, l.target, l.origin, l.status, l.rows_read, l.rows_loaded, l.rows_updated,
+		l.rows_unchanged, l.rows_deduplicated, l.rows_discarded, l.rows_rejected, l.rows_deleted, l.bytes_read,
+		l.cursor, l.started_at, l.finished_at
+	FROM etl.load AS l
+	WHERE pg_catalog.pg_has_role('etl_operator', 'USAGE') OR etl._may_read(l.target);
+COMMENT ON VIEW etl.loads IS
+'One row per committed load: rows_read = rows_loaded + rows_updated + rows_unchanged + rows_deduplicated + rows_discarded + rows_rejected. Status succeeded, or superseded when its file was loaded again. cursor: where the stream continued after it.
+Example: SELECT origin, rows_read, rows_loaded, rows_rejected FROM etl.loads ORDER BY load_id DESC LIMIT 10;';
+
+CREATE VIEW etl.rejects AS
+	SELECT r.reject_id, r.target, r.load_id, r.run_id, r.origin, r.position, r.record, r.raw, r.record_size,
+		r.reasons, r.status, r.rejected_at, r.closed_at
+	FROM etl.reject AS r
+	WHERE pg_catalog.pg_has_role('etl_steward', 'USAGE') OR etl._owns(r.target);
+COMMENT ON VIEW etl.rejects IS
+'Records that could not land or failed a quarantining check. raw: byte for byte; record: the same as text, invalid bytes and NUL as \xHH; of one above etl.max_record_size the first 64 kB. reasons: all of them, as check, column, value and message. position: line or number of the record in its origin. Status open, replayed, discarded or superseded. Visible to the owner of the node and to etl_steward.
+Example: SELECT origin, position, reasons->0->>''message'' FROM etl.rejects WHERE status = ''open'';';
+
+CREATE VIEW etl.schema_changes AS
+	SELECT c.event_id, c.target, c.load_id, c.change, c.column_name, c.old_type, c.new_type, c.changed_at
+	FROM etl.schema_change AS c
+	WHERE etl._may_read(c.target);
+COMMENT ON VIEW etl.schema_changes IS
+'What loads changed of their relations: table_created, table_adopted, column_added, type_widened, and what the schema policy dropped: field_discarded, value_discarded.
+Example: SELECT changed_at, target, change, column_name, new_type FROM etl.schema_changes;';
 
 CREATE VIEW etl.runs AS
 	SELECT r.run_id, r.selector, r.trigger, r.trigger_name,

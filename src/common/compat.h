@@ -17,12 +17,16 @@
 
 #if PG_VERSION_NUM >= 160000
 #include "varatt.h"
+#define etl_insert_index_tuples(result, slot, estate) \
+	ExecInsertIndexTuples((result), (slot), (estate), false, false, NULL, NIL, false)
 #define EtlRelFileNumber(rel) ((rel)->rd_locator.relNumber)
 #define etl_object_aclcheck_schema(oid, role, mode) \
 	object_aclcheck(NamespaceRelationId, (oid), (role), (mode))
 #define etl_object_aclcheck_database(oid, role, mode) \
 	object_aclcheck(DatabaseRelationId, (oid), (role), (mode))
 #else
+#define etl_insert_index_tuples(result, slot, estate) \
+	ExecInsertIndexTuples((result), (slot), (estate), false, false, NULL, NIL)
 #define EtlRelFileNumber(rel) ((rel)->rd_node.relNode)
 #define etl_object_aclcheck_schema(oid, role, mode) \
 	pg_namespace_aclcheck((oid), (role), (mode))

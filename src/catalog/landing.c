@@ -1,0 +1,191 @@
+/*-------------------------------------------------------------------------
+ *
+ * landing.c
+ *    What landing alone asks of the history: locks, headers, rejects again.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/history.h"
+#include "catalog/landing.h"
+
+void
+etl_stream_lock(const char *target)
+{
+	EtlParams	params = {0};
+
+	etl_param_text(&params, target);
+	etl_sql_exec("SELECT FROM etl.stream WHERE target = $1 FOR NO KEY UPDATE", &params);
+}
+
+void
+etl_load_set_fields(int64 load_id, List *fields)
+{
+	EtlParams	params = {0};
+
+	etl_param_int8(&params, load_id);
+	etl_param_texts(&params, fields);
+	etl_sql_exec("UPDATE etl.load SET fields = $2 WHERE load_id = $1", &params);
+}
+
+List *
+etl_load_fields(int64 load_id)
+{
+	EtlParams	params = {0};
+	EtlRows    *rows;
+
+	etl_param_int8(&params, load_id);
+	rows = etl_sql_query("SELECT fields FROM etl.load WHERE load_id = $1", &params);
+	return rows->n == 0 ? NIL : etl_row_texts(rows, 0, "fields");
+}
+
+int64
+etl_rejects_close(const char *target, int64 load_id, const char *status)
+{
+	EtlParams	params = {0};
+
+	etl_param_text(&params, target);
+	etl_param_int8(&params, load_id);
+	etl_param_text(&params, status);
+	return (int64) etl_sql_exec("UPDATE etl.reject SET status = $3, closed_at = clock_timestamp()"
+								" WHERE target = $1 AND status = 'open' AND ($2 = 0 OR load_id = $2)",
+								&params);
+}
+
+void
+etl_reject_close(int64 reject_id, const char *status)
+{
+	EtlParams	params = {0};
+
+	etl_param_int8(&params, reject_id);
+	etl_param_text(&params, status);
+	etl_sql_exec("UPDATE etl.reject SET status = $2, closed_at = clock_timestamp()"
+				 " WHERE reject_id = $1", &params);
+}
+
+void
+etl_reject_set_reasons(int64 reject_id, const Jsonb *reasons)
+{
+	EtlParams	params = {0};
+
+	etl_param_int8(&params, reject_id);
+	etl_param_jsonb(&params, reasons);
+	etl_sql_exec("UPDATE etl.reject SET reasons = $2 WHERE reject_id = $1", &params);
+}
+
+EtlRows *
+etl_rejects_open(const char *target, int64 after, int limit)
+{
+	EtlParams	params = {0};
+
+	etl_param_text(&params, target);
+	etl_param_int8(&params, after);
+	etl_param_int4(&params, limit);
+	return etl_sql_query("SELECT reject_id, target, load_id, run_id, origin, \"position\", record, raw,"
+						 " record_size, reasons, status, rejected_at, closed_at FROM etl.reject"
+						 " WHERE target = $1 AND status = 'open' AND reject_id > $2"
+						 " ORDER BY reject_id LIMIT $3", &params);
+}
+
+void
+etl_stream_rewritten(const char *target)
+{
+	EtlParams	params = {0};
+
+	etl_param_text(&params, target);
+	etl_sql_exec("UPDATE etl.node_state SET built_fingerprint = NULL"
+				 " WHERE target IN (SELECT model FROM etl.consumed WHERE stream = $1)", &params);
+}
+
+int64
+etl_stream_forget(const char *target, const char *origin)
+{
+	EtlParams	params = {0};
+
+	/* the rows stay until the file is loaded again and replaces them: size -1 equals no file */
+	etl_param_text(&params, target);
+	etl_param_text(&params, origin);
+	return (int64) etl_sql_exec("UPDATE etl.file SET size = -1, hash = ''"
+								" WHERE target = $1 AND uri <> '' AND ($2 IS NULL OR uri = $2)", &params);
+}
+
+List *
+etl_stream_models(const char *target)
+{
+	EtlParams	params = {0};
+	EtlRows    *rows;
+	List	   *models = NIL;
+
+	etl_param_text(&params, target);
+	rows = etl_sql_query("SELECT d.node FROM etl.dependency d JOIN etl.model m ON m.target = d.node"
+						 " WHERE d.depends_on = $1 ORDER BY d.node", &params);
+	for (int i = 0; i < rows->n; i++)
+		models = lappend(models, etl_row_text(rows, i, "node"));
+	return models;
+}
+
+void
+etl_stream_state_delete(const char *target)
+{
+	static const char *const statements[] = {
+		"DELETE FROM etl.cursor WHERE target = $1",
+		"DELETE FROM etl.file WHERE target = $1",
+		"DELETE FROM etl.node_state WHERE target = $1",
+		"UPDATE etl.load SET status = 'superseded' WHERE target = $1 AND status = 'succeeded'",
+		"UPDATE etl.reject SET status = 'superseded', closed_at = clock_timestamp()"
+		" WHERE target = $1 AND status = 'open'"
+	};
+
+	etl_stream_rewritten(target);
+	for (int i = 0; i < lengthof(statements); i++)
+	{
+		EtlParams	params = {0};
+
+		etl_param_text(&params, target);
+		etl_sql_exec(statements[i], &params);
+	}
+}
+
+/* A ledger entry that no file can have remembers that a reload was asked for. */
+
+void
+etl_stream_replace_next(const char *target)
+{
+	EtlParams	params = {0};
+
+	etl_param_text(&params, target);
+	etl_sql_exec("INSERT INTO etl.file (target, uri, size, mtime, hash, load_id)"
+				 " SELECT $1, '', -1, '-infinity', '', coalesce(max(load_id), 0)"
+				 " FROM etl.load WHERE target = $1"
+				 " ON CONFLICT (target, uri) DO UPDATE SET load_id = excluded.load_id", &params);
+}
+
+int64
+etl_stream_take_replace(const char *target)
+{
+	EtlParams	params = {0};
+
+	etl_param_text(&params, target);
+	return etl_sql_int8("DELETE FROM etl.file WHERE target = $1 AND uri = '' RETURNING load_id", &params);
+}
+
+void
+etl_loads_supersede(const char *target, int64 load_id)
+{
+	static const char *const statements[] = {
+		"UPDATE etl.load SET status = 'superseded'"
+		" WHERE target = $1 AND load_id <= $2 AND status = 'succeeded'",
+		"UPDATE etl.reject SET status = 'superseded', closed_at = clock_timestamp()"
+		" WHERE target = $1 AND load_id <= $2 AND status = 'open'"
+	};
+
+	for (int i = 0; i < lengthof(statements); i++)
+	{
+		EtlParams	params = {0};
+
+		etl_param_text(&params, target);
+		etl_param_int8(&params, load_id);
+		etl_sql_exec(statements[i], &params);
+	}
+}

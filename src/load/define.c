@@ -1,0 +1,373 @@
+/*-------------------------------------------------------------------------
+ *
+ * define.c
+ *    Defining and dropping streams.
+ *
+ * Whatever can be judged without data is judged here, so that a run meets
+ * only what the data brings.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "parser/parse_func.h"
+#include "parser/parse_type.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+
+#include "catalog/definition.h"
+#include "catalog/landing.h"
+#include "common/errors.h"
+#include "common/json.h"
+#include "common/names.h"
+#include "common/options.h"
+#include "common/run_as.h"
+#include "connector/connector.h"
+#include "load/landing.h"
+
+PG_FUNCTION_INFO_V1(etl_sql_define_stream);
+PG_FUNCTION_INFO_V1(etl_sql_drop_stream);
+
+/*
+ * text_arg returns an argument as a string; NULL when it is null.
+ */
+static char *
+text_arg(FunctionCallInfo fcinfo, int n)
+{
+	return PG_ARGISNULL(n) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(n));
+}
+
+/*
+ * list_arg returns a text array as a list of strings.
+ */
+static List *
+list_arg(FunctionCallInfo fcinfo, int n, const char *name)
+{
+	Datum	   *items;
+	bool	   *nulls;
+	int			count;
+	List	   *list = NIL;
+
+	if (PG_ARGISNULL(n))
+		return NIL;
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(n), TEXTOID, -1, false, TYPALIGN_INT, &items, &nulls, &count);
+	for (int i = 0; i < count; i++)
+	{
+		if (nulls[i])
+			ereport(ERROR,
+					(errcode(ETL_ERR_DEFINITION),
+					 errmsg("%s must not hold a null", name)));
+		list = lappend(list, TextDatumGetCString(items[i]));
+	}
+	return list;
+}
+
+/*
+ * format_of_path guesses the format of a file stream from the ending of its
+ * path; NULL when that says nothing.
+ */
+static char *
+format_of_path(const char *path)
+{
+	static const struct
+	{
+		const char *ending;
+		const char *format;
+	}			endings[] = {
+		{".csv", "csv"}, {".tsv", "csv"}, {".txt", "csv"}, {".json", "json"},
+		{".ndjson", "ndjson"}, {".jsonl", "ndjson"}
+	};
+	char	   *name = path ? pstrdup(path) : pstrdup("");
+	static const char *const packed[] = {".gz", ".zst"};
+
+	for (int i = 0; i < lengthof(packed); i++)
+	{
+		int			rest = strlen(name) - strlen(packed[i]);
+
+		if (rest > 0 && strcmp(name + rest, packed[i]) == 0)
+			name[rest] = '\0';
+	}
+	for (int i = 0; i < lengthof(endings); i++)
+	{
+		int			rest = strlen(name) - strlen(endings[i].ending);
+
+		if (rest >= 0 && strcmp(name + rest, endings[i].ending) == 0)
+			return pstrdup(endings[i].format);
+	}
+	return NULL;
+}
+
+/*
+ * resolve_format gives the stream the format it was told, or that its path
+ * tells.
+ */
+static void
+resolve_format(EtlStream *stream, const EtlConnector *connector)
+{
+	if (stream->format == NULL)
+		stream->format = connector->needs_network ? pstrdup("json")
+			: format_of_path(etl_json_get_text(stream->options, "path"));
+	if (stream->format == NULL)
+		ereport(ERROR,
+				(errcode(ETL_ERR_DEFINITION),
+				 errmsg("the format of stream \"%s\" cannot be told from its path", stream->target),
+				 errhint("Pass format => 'csv', 'json' or 'ndjson'.")));
+	if (strcmp(stream->format, "csv") != 0 && strcmp(stream->format, "json") != 0 &&
+		strcmp(stream->format, "ndjson") != 0)
+		ereport(ERROR,
+				(errcode(ETL_ERR_DEFINITION),
+				 errmsg("invalid format \"%s\"", stream->format),
+				 errhint("Use csv, json or ndjson.")));
+}
+
+/*
+ * add_defs appends the options of one table, those known already apart.
+ */
+static void
+add_defs(EtlOptionDef *all, int *n, const EtlOptionDef *defs)
+{
+	for (; defs && defs->name; defs++)
+	{
+		bool		known = false;
+
+		for (int i = 0; i < *n; i++)
+			known = known || strcmp(all[i].name, defs->name) == 0;
+		if (!known)
+			all[(*n)++] = *defs;
+	}
+	all[*n].name = NULL;
+}
+
+/*
+ * count_defs counts the options of a table.
+ */
+static int
+count_defs(const EtlOptionDef *defs)
+{
+	int			n = 0;
+
+	while (defs && defs[n].name)
+		n++;
+	return n;
+}
+
+/*
+ * check_options raises ET001 for a key that neither the connector nor the
+ * format nor landing knows.
+ */
+static void
+check_options(const EtlStream *stream, const EtlSource *source, const EtlConnector *connector)
+{
+	const EtlOptionDef *tables[4] = {
+		connector->stream_options,
+		strcmp(stream->format, "csv") == 0 ? etl_csv_options : etl_json_options,
+		etl_stream_options,
+		connector->needs_network ? NULL : etl_stream_file_options
+	};
+	int			total = 1;
+	int			n = 0;
+	EtlOptionDef *all;
+
+	for (int i = 0; i < 4; i++)
+		total += count_defs(tables[i]);
+	all = palloc0(sizeof(EtlOptionDef) * total);
+	for (int i = 0; i < 4; i++)
+		add_defs(all, &n, tables[i]);
+	etl_options_check(stream->options, source->connector, all, NULL);
+	connector->validate(source->options, stream->options, stream->format);
+}
+
+/*
+ * check_contract raises ET001 for an unknown key or value of a contract.
+ */
+static void
+check_contract(const Jsonb *contract)
+{
+	static const EtlOptionDef defs[] = {
+		{"schema_version", "text", NULL, "version of the schema that the producer promises"},
+		{"delivery", "batch|stream", NULL, "how the producer delivers"},
+		{"watermark", "duration", NULL, "how late records may be"},
+		{"privacy_level", "public|internal|restricted", NULL, "who may see the records"},
+		{NULL}
+	};
+
+	etl_options_check(contract, "contract", defs, NULL);
+}
+
+/*
+ * check_mode raises ET001 for combinations that make no sense.
+ */
+static void
+check_mode(const EtlStream *stream)
+{
+	const char *on_change = etl_json_get_text(stream->options, "on_change");
+	bool		merge = strcmp(stream->mode, "merge") == 0;
+
+	if (!merge && strcmp(stream->mode, "append") != 0 && strcmp(stream->mode, "replace") != 0)
+		ereport(ERROR,
+				(errcode(ETL_ERR_DEFINITION),
+				 errmsg("invalid mode \"%s\"", stream->mode),
+				 errhint("Use append, merge or replace.")));
+	if (merge && stream->key == NIL)
+		ereport(ERROR,
+				(errcode(ETL_ERR_DEFINITION),
+				 errmsg("stream \"%s\" merges and needs a key", stream->target),
+				 errhint("Pass key => '{id}', or mode => 'append' to keep every record.")));
+	if (merge && on_change != NULL && strcmp(on_change, "replace") == 0)
+		ereport(ERROR,
+				(errcode(ETL_ERR_DEFINITION),
+				 errmsg("option \"on_change\" cannot be \"replace\" on a merge stream"),
+				 errdetail("A changed file is merged; which rows its former content brought is not kept.")));
+}
+
+/*
+ * check_columns raises an error for a column list that cannot make a table,
+ * and for a key that names a column twice.
+ */
+static void
+check_columns(const EtlStream *stream)
+{
+	ListCell   *cell;
+	ListCell   *other;
+
+	foreach(cell, stream->key)
+		for_each_cell(other, stream->key, lnext(stream->key, cell))
+			if (strcmp(lfirst(cell), lfirst(other)) == 0)
+				ereport(ERROR,
+						(errcode(ETL_ERR_DEFINITION),
+						 errmsg("key names column \"%s\" twice", (char *) lfirst(cell))));
+
+	foreach(cell, etl_columns_parse(stream->columns))
+	{
+		ColumnDef  *column = lfirst(cell);
+		Oid			type;
+		int32		typmod;
+
+		if (!IsA(column, ColumnDef))
+			continue;
+		typenameTypeIdAndMod(NULL, column->typeName, &type, &typmod);
+		if (get_typtype(type) == TYPTYPE_PSEUDO)
+			ereport(ERROR,
+					(errcode(ETL_ERR_DEFINITION),
+					 errmsg("column \"%s\" cannot have the pseudo-type %s", column->colname,
+							format_type_be(type))));
+	}
+}
+
+Datum
+etl_sql_define_stream(PG_FUNCTION_ARGS)
+{
+	EtlStream	stream = {0};
+	EtlSource  *source;
+	EtlStream  *old;
+	const EtlConnector *connector;
+	char	   *policy;
+
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		ereport(ERROR,
+				(errcode(ETL_ERR_DEFINITION),
+				 errmsg("a stream needs a target and a source")));
+	stream.target = etl_name_canonical(text_arg(fcinfo, 0));
+	stream.source = text_arg(fcinfo, 1);
+	stream.options = PG_ARGISNULL(2) ? etl_json_parse("{}") : PG_GETARG_JSONB_P(2);
+	stream.format = text_arg(fcinfo, 3);
+	stream.columns = text_arg(fcinfo, 4);
+	stream.key = list_arg(fcinfo, 5, "key");
+	stream.mode = PG_ARGISNULL(6) ? pstrdup("append") : text_arg(fcinfo, 6);
+	stream.event_time = text_arg(fcinfo, 7);
+	policy = text_arg(fcinfo, 8);
+	stream.schema_policy = policy ? policy : pstrdup("evolve");
+	stream.contract = PG_ARGISNULL(9) ? etl_json_parse("{}") : PG_GETARG_JSONB_P(9);
+	stream.tags = list_arg(fcinfo, 10, "tags");
+	stream.description = text_arg(fcinfo, 11);
+	stream.settings = etl_settings_capture();
+
+	/* members of the role that owns a stream may redefine it; it stays that role's */
+	old = etl_stream_find(stream.target);
+	if (old != NULL)
+		etl_check_owner(old->owner, "stream", stream.target);
+	stream.owner = old ? old->owner : GetUserNameFromId(GetUserId(), false);
+	if (etl_model_find(stream.target) != NULL)
+		ereport(ERROR,
+				(errcode(ETL_ERR_DEFINITION),
+				 errmsg("\"%s\" is a model", stream.target),
+				 errhint("A node is either a stream or a model: drop the model, or choose another name.")));
+
+	source = etl_source_get(stream.source);
+	connector = etl_connector_find(source->connector);
+	resolve_format(&stream, connector);
+	check_options(&stream, source, connector);
+	check_contract(stream.contract);
+	check_mode(&stream);
+	check_columns(&stream);
+	(void) etl_load_options_read(&stream);
+	PG_RETURN_TEXT_P(cstring_to_text(etl_stream_store(&stream)));
+}
+
+/* ---- drop ---- */
+
+/*
+ * drop_models drops the models that read a stream, or refuses.
+ */
+static void
+drop_models(const EtlStream *stream, bool cascade, bool drop_relation)
+{
+	List	   *models = etl_stream_models(stream->target);
+	Oid			types[3] = {TEXTOID, BOOLOID, BOOLOID};
+	ListCell   *cell;
+
+	if (models == NIL)
+		return;
+	if (!cascade)
+		ereport(ERROR,
+				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+				 errmsg("cannot drop stream \"%s\" because model %s reads it", stream->target,
+						(char *) linitial(models)),
+				 errdetail("%d models read it.", list_length(models)),
+				 errhint("Drop them first, or pass cascade => true.")));
+	foreach(cell, models)
+	{
+		/* one may have gone with another */
+		if (etl_model_find(lfirst(cell)) != NULL)
+			OidFunctionCall3(LookupFuncName(list_make2(makeString("etl"), makeString("drop_model")), 3,
+											types, false),
+							 CStringGetTextDatum(lfirst(cell)), BoolGetDatum(true),
+							 BoolGetDatum(drop_relation));
+	}
+}
+
+Datum
+etl_sql_drop_stream(PG_FUNCTION_ARGS)
+{
+	char	   *name = text_arg(fcinfo, 0);
+	bool		cascade = !PG_ARGISNULL(1) && PG_GETARG_BOOL(1);
+	bool		drop_relation = !PG_ARGISNULL(2) && PG_GETARG_BOOL(2);
+	EtlStream  *stream = name ? etl_stream_find(etl_name_canonical(name)) : NULL;
+	ListCell   *cell;
+
+	if (stream == NULL)
+		PG_RETURN_BOOL(false);
+	etl_check_owner(stream->owner, "stream", stream->target);
+	drop_models(stream, cascade, drop_relation);
+
+	/* a table that stays keeps its ledger: defined again, the stream goes on */
+	if (drop_relation)
+	{
+		EtlRunAs	as;
+
+		if (etl_node_state_get(stream->target)->created)
+		{
+			etl_run_as_begin(&as, stream->owner, NULL);
+			etl_relation_sql(psprintf("DROP TABLE IF EXISTS %s", stream->target));
+			etl_run_as_end(&as);
+		}
+		etl_stream_state_delete(stream->target);
+	}
+	foreach(cell, etl_checks_of(stream->target))
+		(void) etl_definition_delete("quality_check", stream->target, ((EtlCheck *) lfirst(cell))->name);
+	PG_RETURN_BOOL(etl_definition_delete("stream", stream->target, NULL));
+}

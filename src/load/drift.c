@@ -1,0 +1,236 @@
+/*-------------------------------------------------------------------------
+ *
+ * drift.c
+ *    What happens when records and relation disagree: the schema policy.
+ *
+ * A change of the relation (a new column, a wider type) cannot be made while
+ * rows of the load are on their way: it is noted, the load's subtransaction
+ * is left, and the load begins anew with the change made first.  Type of a
+ * new column is inferred from every value that the load has for it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+
+#include "common/errors.h"
+#include "common/names.h"
+#include "load/landing.h"
+
+/*
+ * etl_drift_restart leaves the load's subtransaction so that pull.c can begin
+ * it again with what 'landing' asks for.
+ */
+void
+etl_drift_restart(EtlLanding *landing)
+{
+	landing->restart = true;
+	ereport(ERROR,
+			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			 errmsg("the load of \"%s\" must begin again with a changed schema",
+					landing->stream->target)));
+}
+
+/*
+ * is_mapped tells whether a column already has a field.
+ */
+static bool
+is_mapped(EtlLanding *landing, int column)
+{
+	for (int i = 0; i < landing->nmapped; i++)
+		if (landing->map[i] == column)
+			return true;
+	return false;
+}
+
+/*
+ * etl_drift_column finds the column of a foreign name: by the original name
+ * kept in its comment, by its own name, by the name in snake_case.
+ */
+int
+etl_drift_column(EtlLanding *landing, const char *field)
+{
+	char	   *identifier;
+
+	for (int i = 0; i < landing->ncolumns; i++)
+		if (landing->columns[i].original && strcmp(landing->columns[i].original, field) == 0)
+			return i;
+	for (int i = 0; i < landing->ncolumns; i++)
+		if (strcmp(landing->columns[i].name, field) == 0 && !is_mapped(landing, i))
+			return i;
+	identifier = etl_snake_case(field);
+	for (int i = 0; i < landing->ncolumns; i++)
+		if (strcmp(landing->columns[i].name, identifier) == 0 && !is_mapped(landing, i) &&
+			landing->columns[i].original == NULL)
+			return i;
+	return -1;
+}
+
+/*
+ * map_field maps one field and keeps its foreign name with the column.
+ */
+static int
+map_field(EtlLanding *landing, const char *field, int number)
+{
+	EtlColumn  *column;
+	int			i;
+
+	if (!landing->options->header)
+		return number < landing->ncolumns ? number : -1;
+	i = etl_drift_column(landing, field);
+	if (i < 0)
+		return -1;
+	column = &landing->columns[i];
+	if (column->original == NULL && strcmp(column->name, field) != 0)
+	{
+		etl_relation_comment_column(landing->stream, column->name, field);
+		column->original = MemoryContextStrdup(landing->context, field);
+	}
+	return i;
+}
+
+/*
+ * etl_drift_map maps the decoder's fields that are new to it.
+ */
+void
+etl_drift_map(EtlLanding *landing, int nfields)
+{
+	MemoryContext old = MemoryContextSwitchTo(landing->context);
+	int			n;
+	const char **fields = etl_decoder_fields(landing->decoder, &n);
+
+	n = Min(n, nfields);
+	if (landing->map == NULL)
+		landing->map = palloc(sizeof(int) * n);
+	else
+		landing->map = repalloc(landing->map, sizeof(int) * n);
+	while (landing->nmapped < n)
+	{
+		int			column = map_field(landing, fields[landing->nmapped], landing->nmapped);
+
+		landing->map[landing->nmapped++] = column;
+		if (column >= 0)
+			landing->columns[column].mapped = true;
+	}
+	MemoryContextSwitchTo(old);
+}
+
+/*
+ * journal_once writes a schema change that would repeat itself row by row.
+ */
+static void
+journal_once(EtlLanding *landing, const char *change, const char *column, const char *type)
+{
+	char	   *entry = psprintf("%s %s", change, column);
+	MemoryContext old;
+	ListCell   *cell;
+
+	foreach(cell, landing->journaled)
+		if (strcmp(lfirst(cell), entry) == 0)
+			return;
+	old = MemoryContextSwitchTo(landing->context);
+	landing->journaled = lappend(landing->journaled, pstrdup(entry));
+	MemoryContextSwitchTo(old);
+	etl_schema_change_store(landing->stream->target, landing->load->load_id, change, column, type,
+							NULL);
+}
+
+EtlPolicy
+etl_drift_unknown_field(EtlLanding *landing, const char *field)
+{
+	switch (landing->options->columns)
+	{
+		case ETL_EVOLVE:
+			/* a replayed record cannot change the relation: its one value proves no type */
+			if (landing->replay != NULL)
+				return ETL_QUARANTINE;
+			landing->infer = true;
+			etl_drift_restart(landing);
+			break;
+		case ETL_FREEZE:
+			ereport(ERROR,
+					(errcode(ETL_ERR_SCHEMA_FROZEN),
+					 errmsg("field \"%s\" of %s has no column in \"%s\"", field, landing->origin,
+							landing->stream->target),
+					 errdetail("The stream's schema_policy freezes columns."),
+					 errhint("Add the column, or let columns evolve, discard_value, discard_row or quarantine.")));
+			break;
+		case ETL_DISCARD_VALUE:
+			journal_once(landing, "field_discarded", field, NULL);
+			break;
+		default:
+			break;
+	}
+	return landing->options->columns;
+}
+
+/*
+ * wider_type is the type that holds what 'type' holds and this value too;
+ * InvalidOid when etl widens nothing by itself.
+ */
+static Oid
+wider_type(EtlLanding *landing, const EtlColumn *column, const EtlValue *value)
+{
+	Oid			type = InvalidOid;
+	Datum		datum;
+	bool		isnull;
+
+	if (column->declared || !etl_relation_may_widen(RelationGetRelid(landing->rel), column->attnum))
+		return InvalidOid;
+	if (column->type == INT8OID && (value->kind == ETL_VALUE_NUMBER ||
+									value->text[strspn(value->text, "-0123456789.")] == '\0'))
+		type = NUMERICOID;
+	else if (column->type == DATEOID && value->kind == ETL_VALUE_TEXT)
+		type = TIMESTAMPTZOID;
+	if (!OidIsValid(type) ||
+		etl_coerce(etl_coercer_make(type, -1, &landing->options->coerce), value, &datum, &isnull) != NULL)
+		return InvalidOid;
+	return type;
+}
+
+EtlPolicy
+etl_drift_misfit(EtlLanding *landing, const EtlColumn *column, const EtlValue *value,
+				 const char **remedy)
+{
+	Oid			type;
+	MemoryContext old;
+	EtlWidening *widening;
+
+	*remedy = NULL;
+	switch (landing->options->data_type)
+	{
+		case ETL_EVOLVE:
+			type = landing->replay ? InvalidOid : wider_type(landing, column, value);
+			if (OidIsValid(type))
+			{
+				old = MemoryContextSwitchTo(landing->restart_context);
+				widening = palloc(sizeof(EtlWidening));
+				widening->column = pstrdup(column->name);
+				widening->type = type;
+				landing->widenings = lappend(landing->widenings, widening);
+				MemoryContextSwitchTo(old);
+				etl_drift_restart(landing);
+			}
+			*remedy = psprintf("ALTER TABLE %s ALTER COLUMN %s TYPE text", landing->stream->target,
+							   quote_identifier(column->name));
+			break;
+		case ETL_FREEZE:
+			ereport(ERROR,
+					(errcode(ETL_ERR_SCHEMA_FROZEN),
+					 errmsg("a value of column \"%s\" does not fit its type %s in %s", column->name,
+							format_type_be(column->type), landing->origin),
+					 errdetail("The stream's schema_policy freezes data types."),
+					 errhint("Correct the source, change the column's type, or let data_type quarantine.")));
+			break;
+		case ETL_DISCARD_VALUE:
+			journal_once(landing, "value_discarded", column->name, format_type_be(column->type));
+			break;
+		default:
+			break;
+	}
+	return landing->options->data_type;
+}

@@ -1,0 +1,846 @@
+/*-------------------------------------------------------------------------
+ *
+ * land.c
+ *    Decoded records into rows: the one path that every record takes.
+ *
+ * A record ends as a row handed to the writer, as a discarded row, or as a
+ * reject with all its reasons; each is counted, so that the accounting of
+ * the load closes by construction.  NOT NULL, CHECK and quality checks are
+ * evaluated here, before the row is written, so that a violation is a reject
+ * and not an error.
+ *
+ * Types whose input function may raise wait in a batch of held records that
+ * is coerced in one subtransaction (which writes nothing and so costs no
+ * xid), and by halves only when it failed.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_collation.h"
+#include "catalog/pg_type.h"
+#include "commands/comment.h"
+#include "executor/executor.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "optimizer/optimizer.h"
+#include "rewrite/rewriteHandler.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+
+#include "common/compat.h"
+#include "common/errors.h"
+#include "common/guc.h"
+#include "common/json.h"
+#include "load/landing.h"
+
+/* A CHECK constraint of the relation as a predicate. */
+typedef struct RowConstraint
+{
+	const char *name;
+	ExprState  *state;
+} RowConstraint;
+
+/* A record that waits for the coercion of its hard columns. */
+typedef struct Held
+{
+	EtlRecord	record;
+	bool		bad;
+	Datum	   *values;			/* by column index */
+	bool	   *nulls;
+	const char **reasons;
+} Held;
+
+/* What land.c keeps of a load besides EtlLanding. */
+struct EtlLandingState
+{
+	EState	   *estate;
+	RowConstraint *constraints;
+	int			nconstraints;
+	int		   *not_null;		/* column indexes */
+	int			nnot_null;
+	bool	   *failed;			/* column index: has a reason already */
+	bool		hard;			/* some column's coercion may raise */
+	bool		defaults;
+	int			seen;			/* records since the last flush */
+	Size		seen_bytes;
+	MemoryContext held_context;
+	Held	   *held;
+	int			nheld;
+};
+
+/*
+ * read_columns describes the relation's columns, etl's own apart.
+ */
+static void
+read_columns(EtlLanding *landing)
+{
+	TupleDesc	desc = RelationGetDescr(landing->rel);
+	struct EtlLandingState *state = landing->state;
+
+	landing->columns = palloc0(sizeof(EtlColumn) * desc->natts);
+	state->not_null = palloc(sizeof(int) * desc->natts);
+	state->failed = palloc0(sizeof(bool) * desc->natts);
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+		EtlColumn  *column = &landing->columns[landing->ncolumns];
+		Node	   *default_node;
+
+		if (att->attisdropped)
+			continue;
+		if (strcmp(NameStr(att->attname), ETL_LOAD_ID_COLUMN) == 0)
+			landing->load_id_attnum = att->attnum;
+		else if (strcmp(NameStr(att->attname), ETL_ROW_COLUMN) == 0)
+			landing->row_attnum = att->attnum;
+		else if (!att->attgenerated && att->attidentity != ATTRIBUTE_IDENTITY_ALWAYS)
+		{
+			column->attnum = att->attnum;
+			column->name = pstrdup(NameStr(att->attname));
+			column->original = GetComment(RelationGetRelid(landing->rel), RelationRelationId, att->attnum);
+			column->type = att->atttypid;
+			column->typmod = att->atttypmod;
+			column->not_null = att->attnotnull;
+			column->declared = etl_column_declared(landing->stream, column->name);
+			column->coercer = etl_coercer_make(att->atttypid, att->atttypmod, &landing->options->coerce);
+			column->soft = etl_coercer_is_soft(column->coercer);
+			state->hard = state->hard || !column->soft;
+			default_node = att->atthasdef ? build_column_default(landing->rel, att->attnum) : NULL;
+			if (default_node != NULL)
+			{
+				column->default_value = ExecPrepareExpr((Expr *) default_node, state->estate);
+				state->defaults = true;
+			}
+			if (att->attnotnull)
+				state->not_null[state->nnot_null++] = landing->ncolumns;
+			landing->ncolumns++;
+		}
+	}
+}
+
+/*
+ * read_constraints prepares the CHECK constraints of the relation.
+ */
+static void
+read_constraints(EtlLanding *landing)
+{
+	TupleConstr *constr = RelationGetDescr(landing->rel)->constr;
+	struct EtlLandingState *state = landing->state;
+
+	if (constr == NULL || constr->num_check == 0)
+		return;
+	state->constraints = palloc(sizeof(RowConstraint) * constr->num_check);
+	for (int i = 0; i < constr->num_check; i++)
+	{
+		RowConstraint *constraint = &state->constraints[state->nconstraints++];
+
+		constraint->name = constr->check[i].ccname;
+		constraint->state = ExecPrepareExpr(stringToNode(constr->check[i].ccbin), state->estate);
+	}
+}
+
+void
+etl_landing_begin(EtlLanding *landing, Oid relid)
+{
+	MemoryContext old = MemoryContextSwitchTo(landing->context);
+	struct EtlLandingState *state = palloc0(sizeof(struct EtlLandingState));
+
+	landing->state = state;
+	landing->batch = AllocSetContextCreate(landing->context, "etl batch", ALLOCSET_DEFAULT_SIZES);
+	state->held_context = AllocSetContextCreate(landing->context, "etl held records",
+												ALLOCSET_DEFAULT_SIZES);
+	landing->rel = table_open(relid, RowExclusiveLock);
+	state->estate = CreateExecutorState();
+	read_columns(landing);
+	read_constraints(landing);
+	landing->checks = etl_checks_prepare(landing->stream->target, RelationGetDescr(landing->rel));
+	landing->check_rows = etl_checks_has_rows(landing->checks);
+	landing->rejects = etl_rejects_begin(landing);
+	landing->writer = etl_writer_begin(landing);
+	MemoryContextSwitchTo(old);
+}
+
+/* ---- one record ---- */
+
+typedef enum Outcome
+{
+	KEEP,
+	DISCARD
+} Outcome;
+
+/*
+ * judge_misfit applies the schema policy to a value that does not fit and
+ * returns whether the row is still wanted; the column stays null.
+ */
+static Outcome
+judge_misfit(EtlLanding *landing, int c, const EtlValue *value, const char *reason,
+			 EtlReasons *reasons)
+{
+	EtlColumn  *column = &landing->columns[c];
+	const char *remedy;
+
+	switch (etl_drift_misfit(landing, column, value, &remedy))
+	{
+		case ETL_DISCARD_ROW:
+			return DISCARD;
+		case ETL_DISCARD_VALUE:
+			return KEEP;
+		default:
+			landing->state->failed[c] = true;
+			if (remedy != NULL && !column->declared)
+				reason = psprintf("%s; to keep such values: %s", reason, remedy);
+			etl_reasons_add(reasons, "type", column->name, value->text, reason);
+			return KEEP;
+	}
+}
+
+/*
+ * set_value coerces one value into the slot.
+ */
+static inline Outcome
+set_value(EtlLanding *landing, TupleTableSlot *slot, int c, const EtlValue *value, const Held *held,
+		  EtlReasons *reasons)
+{
+	EtlColumn  *column = &landing->columns[c];
+	int			i = column->attnum - 1;
+	const char *reason;
+
+	if (value->kind == ETL_VALUE_NULL)
+		return KEEP;
+	if (column->soft || held == NULL)
+		reason = etl_coerce(column->coercer, value, &slot->tts_values[i], &slot->tts_isnull[i]);
+	else
+	{
+		slot->tts_values[i] = held->values[c];
+		slot->tts_isnull[i] = held->nulls[c];
+		reason = held->reasons[c];
+	}
+	if (likely(reason == NULL))
+		return KEEP;
+	slot->tts_isnull[i] = true;
+	return judge_misfit(landing, c, value, reason, reasons);
+}
+
+/*
+ * unknown_field applies the schema policy to a value without a column.
+ */
+static Outcome
+unknown_field(EtlLanding *landing, int f, const EtlValue *value, EtlReasons *reasons)
+{
+	int			n;
+	const char *field = etl_decoder_fields(landing->decoder, &n)[f];
+
+	switch (etl_drift_unknown_field(landing, field))
+	{
+		case ETL_DISCARD_ROW:
+			return DISCARD;
+		case ETL_DISCARD_VALUE:
+			landing->map[f] = -2;
+			return KEEP;
+		default:
+			etl_reasons_add(reasons, "schema", field, value->text, "field has no column in the relation");
+			return KEEP;
+	}
+}
+
+/*
+ * patch_value returns the value that a replay's patch puts in the place of a
+ * field's, or the field's own.
+ */
+static const EtlValue *
+patch_value(EtlLanding *landing, const char *field, int c, const EtlValue *value, EtlValue *patched)
+{
+	const Jsonb *patch = landing->replay->patch;
+	const char *column = c >= 0 ? landing->columns[c].name : NULL;
+	JsonbValue *found = NULL;
+	const char *key = field;
+
+	for (int i = 0; i < 2 && found == NULL; i++, key = column)
+		if (key != NULL)
+			found = getKeyJsonValueFromContainer(unconstify(JsonbContainer *, &patch->root), key,
+												 strlen(key), NULL);
+	if (found == NULL)
+		return value;
+	if (found->type == jbvNull)
+		patched->kind = ETL_VALUE_NULL;
+	else
+	{
+		Jsonb	   *document = JsonbValueToJsonb(found);
+
+		patched->text = etl_json_bare_text(document);
+		patched->length = strlen(patched->text);
+		patched->kind = found->type == jbvString ? ETL_VALUE_TEXT
+			: found->type == jbvNumeric ? ETL_VALUE_NUMBER
+			: found->type == jbvBool ? ETL_VALUE_BOOL : ETL_VALUE_JSON;
+	}
+	return patched;
+}
+
+/*
+ * patch_missing sets the columns that a patch names and the record lacks.
+ */
+static void
+patch_missing(EtlLanding *landing, TupleTableSlot *slot, int nvalues, EtlReasons *reasons)
+{
+	ListCell   *cell;
+
+	foreach(cell, etl_json_keys(landing->replay->patch))
+	{
+		const char *key = lfirst(cell);
+		EtlValue	value = {ETL_VALUE_NULL, "", 0};
+		int			c;
+
+		for (c = 0; c < landing->ncolumns; c++)
+			if (strcmp(landing->columns[c].name, key) == 0)
+				break;
+		if (c == landing->ncolumns)
+			continue;
+		for (int f = 0; f < nvalues && c >= 0; f++)
+			if (landing->map[f] == c)
+				c = -1;
+		if (c >= 0)
+			(void) set_value(landing, slot, c, patch_value(landing, key, c, &value, &value), NULL, reasons);
+	}
+}
+
+/*
+ * set_values fills the slot from the record.
+ */
+static Outcome
+set_values(EtlLanding *landing, TupleTableSlot *slot, const EtlRecord *record, const Held *held,
+		   EtlReasons *reasons)
+{
+	if (unlikely(record->nvalues > landing->nmapped))
+		etl_drift_map(landing, record->nvalues);
+
+	for (int f = 0; f < record->nvalues; f++)
+	{
+		const EtlValue *value = &record->values[f];
+		int			c = landing->map[f];
+		Outcome		outcome;
+		EtlValue	patched;
+
+		if (unlikely(landing->replay != NULL && landing->replay->patch != NULL))
+		{
+			int			n;
+
+			value = patch_value(landing, etl_decoder_fields(landing->decoder, &n)[f], c, value, &patched);
+		}
+		if (likely(c >= 0))
+			outcome = set_value(landing, slot, c, value, held, reasons);
+		else if (c == -2 || value->kind == ETL_VALUE_NULL)
+			continue;
+		else
+			outcome = unknown_field(landing, f, value, reasons);
+		if (unlikely(outcome == DISCARD))
+			return DISCARD;
+	}
+	if (landing->replay != NULL && landing->replay->patch != NULL)
+		patch_missing(landing, slot, record->nvalues, reasons);
+	return KEEP;
+}
+
+/*
+ * set_path_values fills the columns that come from the item's path.
+ */
+static Outcome
+set_path_values(EtlLanding *landing, TupleTableSlot *slot, EtlReasons *reasons)
+{
+	for (int i = 0; i < list_length(landing->options->path_columns); i++)
+	{
+		EtlValue	value = {ETL_VALUE_TEXT, landing->path_values[i], 0};
+		int			c = landing->path_map[i];
+
+		if (value.text == NULL || c < 0)
+			continue;
+		value.length = strlen(value.text);
+		if (set_value(landing, slot, c, &value, NULL, reasons) == DISCARD)
+			return DISCARD;
+	}
+	return KEEP;
+}
+
+/*
+ * set_defaults evaluates the defaults of columns that the input has no field
+ * for.
+ */
+static void
+set_defaults(EtlLanding *landing, TupleTableSlot *slot)
+{
+	for (int c = 0; c < landing->ncolumns; c++)
+	{
+		EtlColumn  *column = &landing->columns[c];
+		int			i = column->attnum - 1;
+
+		if (column->default_value != NULL && !column->mapped && slot->tts_isnull[i])
+			slot->tts_values[i] = ExecEvalExpr(column->default_value,
+											   GetPerTupleExprContext(landing->state->estate),
+											   &slot->tts_isnull[i]);
+	}
+}
+
+/*
+ * judge_row evaluates NOT NULL, CHECK and quality checks on a filled slot.
+ */
+static void
+judge_row(EtlLanding *landing, TupleTableSlot *slot, EtlReasons *reasons)
+{
+	struct EtlLandingState *state = landing->state;
+
+	for (int i = 0; i < state->nnot_null; i++)
+	{
+		int			c = state->not_null[i];
+
+		if (unlikely(slot->tts_isnull[landing->columns[c].attnum - 1] && !state->failed[c]))
+			etl_reasons_add(reasons, "not_null", landing->columns[c].name, NULL,
+							"null value in a column that is not nullable");
+	}
+	if (state->nconstraints > 0)
+	{
+		ExprContext *econtext = GetPerTupleExprContext(state->estate);
+
+		econtext->ecxt_scantuple = slot;
+		for (int i = 0; i < state->nconstraints; i++)
+			if (!ExecCheck(state->constraints[i].state, econtext))
+				etl_reasons_add(reasons, state->constraints[i].name, NULL, NULL,
+								psprintf("violates check constraint \"%s\"", state->constraints[i].name));
+		ResetPerTupleExprContext(state->estate);
+	}
+	/* a row that is rejected anyway is not in the change that checks evaluate */
+	if (landing->check_rows && reasons->n == 0)
+	{
+		Jsonb	   *quarantine = NULL;
+
+		if (etl_checks_row(landing->checks, slot, &quarantine) == ETL_ROW_QUARANTINE)
+			etl_reasons_add_all(reasons, quarantine);
+	}
+}
+
+/*
+ * land_record takes one record to its end.
+ */
+static void
+land_record(EtlLanding *landing, const EtlRecord *record, bool bad, const Held *held)
+{
+	EtlLoad    *load = landing->load;
+	EtlReasons	reasons = {0};
+	Outcome		outcome = KEEP;
+
+	load->rows_read++;
+	if (unlikely(bad))
+		etl_reasons_add(&reasons, record->problem_code, record->problem_field, NULL, record->problem);
+	else
+	{
+		TupleTableSlot *slot = etl_writer_slot(landing->writer);
+
+		memset(slot->tts_isnull, true, slot->tts_tupleDescriptor->natts);
+		slot->tts_values[landing->load_id_attnum - 1] =
+			Int64GetDatum(landing->replay ? landing->replay->load_id : load->load_id);
+		slot->tts_isnull[landing->load_id_attnum - 1] = false;
+		slot->tts_values[landing->row_attnum - 1] = Int64GetDatum(record->position);
+		slot->tts_isnull[landing->row_attnum - 1] = false;
+
+		outcome = set_values(landing, slot, record, held, &reasons);
+		if (outcome == KEEP && landing->options->path_columns != NIL)
+			outcome = set_path_values(landing, slot, &reasons);
+		if (outcome == KEEP)
+		{
+			if (landing->state->defaults)
+				set_defaults(landing, slot);
+			ExecStoreVirtualTuple(slot);
+			judge_row(landing, slot, &reasons);
+			if (likely(reasons.n == 0))
+			{
+				etl_writer_put(landing->writer, record);
+				return;
+			}
+			memset(landing->state->failed, 0, landing->ncolumns);
+		}
+	}
+
+	if (outcome == DISCARD)
+		load->rows_discarded++;
+	else
+		etl_rejects_add(landing->rejects, record->position, record->raw, record->raw_length,
+						record->raw_size, etl_reasons_end(&reasons));
+}
+
+/* ---- records that wait for coercions which may raise ---- */
+
+typedef struct HeldRange
+{
+	EtlLanding *landing;
+	int			first;
+	int			last;
+	int			column;			/* only this column, -1: all */
+} HeldRange;
+
+/*
+ * coerce_range coerces the hard columns of held records.  'arg' is a
+ * HeldRange.
+ */
+static void
+coerce_range(void *arg)
+{
+	HeldRange  *range = arg;
+	EtlLanding *landing = range->landing;
+	MemoryContext old = MemoryContextSwitchTo(landing->state->held_context);
+
+	for (int h = range->first; h < range->last; h++)
+	{
+		Held	   *held = &landing->state->held[h];
+
+		for (int f = 0; f < held->record.nvalues && !held->bad; f++)
+		{
+			int			c = landing->map[f];
+
+			if (c < 0 || landing->columns[c].soft || held->record.values[f].kind == ETL_VALUE_NULL ||
+				(range->column >= 0 && c != range->column))
+				continue;
+			held->reasons[c] = etl_coerce(landing->columns[c].coercer, &held->record.values[f],
+										  &held->values[c], &held->nulls[c]);
+		}
+	}
+	MemoryContextSwitchTo(old);
+}
+
+/*
+ * blame_columns coerces the hard columns of one record one by one and keeps
+ * the message of each that raises as its reason.
+ */
+static void
+blame_columns(EtlLanding *landing, int h)
+{
+	for (int c = 0; c < landing->ncolumns; c++)
+	{
+		HeldRange	range = {landing, h, h + 1, c};
+		ErrorData  *error;
+
+		if (landing->columns[c].soft)
+			continue;
+		error = etl_subxact(coerce_range, &range);
+		if (error == NULL)
+			continue;
+		/* not the value's fault */
+		if (ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_INSUFFICIENT_RESOURCES ||
+			ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_OPERATOR_INTERVENTION ||
+			ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_INTERNAL_ERROR)
+			ReThrowError(error);
+		landing->state->held[h].reasons[c] = error->message;
+	}
+}
+
+/*
+ * coerce_held coerces a range, halving it where values raise.
+ */
+static void
+coerce_held(EtlLanding *landing, int first, int last)
+{
+	HeldRange	range = {landing, first, last, -1};
+
+	CHECK_FOR_INTERRUPTS();
+	if (etl_subxact(coerce_range, &range) == NULL)
+		return;
+	if (last - first == 1)
+	{
+		blame_columns(landing, first);
+		return;
+	}
+	coerce_held(landing, first, (first + last) / 2);
+	coerce_held(landing, (first + last) / 2, last);
+}
+
+/*
+ * land_held lands the held records and writes them, since their values live
+ * in the context that is reset here.
+ */
+static void
+land_held(EtlLanding *landing)
+{
+	struct EtlLandingState *state = landing->state;
+	MemoryContext old;
+
+	if (state->nheld == 0)
+		return;
+	old = MemoryContextSwitchTo(state->held_context);
+	coerce_held(landing, 0, state->nheld);
+	MemoryContextSwitchTo(landing->batch);
+	for (int h = 0; h < state->nheld; h++)
+		land_record(landing, &state->held[h].record, state->held[h].bad, &state->held[h]);
+	MemoryContextSwitchTo(old);
+	etl_writer_flush(landing->writer);
+	state->nheld = 0;
+	MemoryContextReset(state->held_context);
+}
+
+/*
+ * hold copies a record until its batch is coerced.
+ */
+static void
+hold(EtlLanding *landing, const EtlRecord *record, bool bad)
+{
+	struct EtlLandingState *state = landing->state;
+	MemoryContext old = MemoryContextSwitchTo(state->held_context);
+	Held	   *held;
+
+	if (record->nvalues > landing->nmapped && !bad)
+		etl_drift_map(landing, record->nvalues);
+	if (state->nheld == 0)
+		state->held = palloc(sizeof(Held) * ETL_BATCH_ROWS);
+	held = &state->held[state->nheld++];
+	held->record = *record;
+	held->bad = bad;
+	held->record.raw = memcpy(palloc(record->raw_length + 1), record->raw, record->raw_length);
+	if (bad)
+	{
+		held->record.problem = pstrdup(record->problem);
+		held->record.problem_code = pstrdup(record->problem_code);
+		held->record.problem_field = record->problem_field ? pstrdup(record->problem_field) : NULL;
+	}
+	else
+	{
+		held->record.values = palloc(sizeof(EtlValue) * Max(record->nvalues, 1));
+		for (int f = 0; f < record->nvalues; f++)
+		{
+			EtlValue   *value = &held->record.values[f];
+
+			*value = record->values[f];
+			if (value->kind != ETL_VALUE_NULL)
+			{
+				value->text = palloc(value->length + 1);
+				memcpy(value->text, record->values[f].text, value->length);
+				value->text[value->length] = '\0';
+			}
+		}
+		held->values = palloc0(sizeof(Datum) * landing->ncolumns);
+		held->nulls = palloc0(sizeof(bool) * landing->ncolumns);
+		held->reasons = palloc0(sizeof(char *) * landing->ncolumns);
+	}
+	MemoryContextSwitchTo(old);
+}
+
+/* ---- records of an item ---- */
+
+/*
+ * take_record sends a record on its way and writes the batch when it is full.
+ */
+static void
+take_record(EtlLanding *landing, const EtlRecord *record, bool bad)
+{
+	struct EtlLandingState *state = landing->state;
+	MemoryContext old;
+
+	if (state->hard)
+		hold(landing, record, bad);
+	else
+	{
+		old = MemoryContextSwitchTo(landing->batch);
+		land_record(landing, record, bad, NULL);
+		MemoryContextSwitchTo(old);
+	}
+	state->seen_bytes += record->raw_length;
+	if (++state->seen < ETL_BATCH_ROWS && state->seen_bytes < ETL_BATCH_BYTES)
+		return;
+	if (state->hard)
+		land_held(landing);
+	else
+		etl_writer_flush(landing->writer);
+	state->seen = 0;
+	state->seen_bytes = 0;
+}
+
+/*
+ * begin_item forgets the fields of the item before and reads the path.
+ */
+static void
+begin_item(EtlLanding *landing)
+{
+	MemoryContext old = MemoryContextSwitchTo(landing->context);
+	ListCell   *cell;
+	int			i = 0;
+
+	landing->nmapped = 0;
+	landing->map = NULL;
+	for (int c = 0; c < landing->ncolumns; c++)
+		landing->columns[c].mapped = false;
+
+	landing->path_values = palloc0(sizeof(char *) * Max(list_length(landing->options->path_columns), 1));
+	landing->path_map = palloc0(sizeof(int) * Max(list_length(landing->options->path_columns), 1));
+	foreach(cell, landing->options->path_columns)
+	{
+		landing->path_values[i] = etl_path_value(lfirst(cell), landing->origin);
+		landing->path_map[i] = etl_drift_column(landing, ((EtlPathColumn *) lfirst(cell))->name);
+		if (landing->path_map[i] >= 0)
+			landing->columns[landing->path_map[i]].mapped = true;
+		i++;
+	}
+	MemoryContextSwitchTo(old);
+}
+
+/*
+ * etl_path_value takes the value of a path column from an origin; NULL where
+ * its pattern does not match.
+ */
+char *
+etl_path_value(const EtlPathColumn *column, const char *origin)
+{
+	LOCAL_FCINFO(fcinfo, 2);
+	FmgrInfo	flinfo;
+	Datum		value;
+
+	fmgr_info(fmgr_internal_function("textregexsubstr"), &flinfo);
+	InitFunctionCallInfoData(*fcinfo, &flinfo, 2, DEFAULT_COLLATION_OID, NULL, NULL);
+	fcinfo->args[0].value = CStringGetTextDatum(origin);
+	fcinfo->args[0].isnull = false;
+	fcinfo->args[1].value = CStringGetTextDatum(column->pattern);
+	fcinfo->args[1].isnull = false;
+	value = FunctionCallInvoke(fcinfo);
+	return fcinfo->isnull ? NULL : TextDatumGetCString(value);
+}
+
+EtlDecoder *
+etl_landing_decoder(const EtlStream *stream, EtlRead *input, const char *records_path,
+					const char *origin)
+{
+	EtlDecodeOptions decode = {0};
+
+	decode.format = stream->format;
+	decode.options = stream->options;
+	decode.records_path = records_path;
+	decode.origin = origin;
+	decode.max_record_size = (int64) etl_max_record_size_kb * 1024;
+	return etl_decoder_open(input, &decode);
+}
+
+/*
+ * etl_landing_item lands every record of one item.  'input' hands out its
+ * bytes as stored.
+ */
+void
+etl_landing_item(EtlLanding *landing, EtlRead *input, const char *records_path)
+{
+	MemoryContext context = AllocSetContextCreate(landing->context, "etl item", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	EtlRecord	record = {0};
+	EtlRecordState state;
+	int64		last = landing->position_base;
+
+	begin_item(landing);
+	landing->decoder =
+		etl_landing_decoder(landing->stream,
+							etl_decompress(input, landing->options->compression, landing->origin),
+							records_path, landing->origin);
+	while ((state = etl_decoder_next(landing->decoder, &record)) != ETL_RECORD_END)
+	{
+		record.position += landing->position_base;
+		last = record.position;
+		take_record(landing, &record, state == ETL_RECORD_BAD);
+	}
+
+	/* the fields' names belong to this decoder */
+	if (landing->state->hard)
+		land_held(landing);
+	etl_landing_keep_fields(landing);
+	etl_decoder_close(landing->decoder);
+	landing->decoder = NULL;
+	landing->position_base = last;
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(context);
+}
+
+/*
+ * etl_landing_keep_fields keeps the names of a header, which a replay of its
+ * records needs.
+ */
+void
+etl_landing_keep_fields(EtlLanding *landing)
+{
+	MemoryContext old = MemoryContextSwitchTo(landing->context);
+	int			n;
+	const char **fields = etl_decoder_fields(landing->decoder, &n);
+
+	if (!landing->options->is_json && landing->options->header)
+	{
+		landing->fields = NIL;
+		for (int i = 0; i < n; i++)
+			landing->fields = lappend(landing->fields, pstrdup(fields[i]));
+	}
+	MemoryContextSwitchTo(old);
+}
+
+/*
+ * etl_landing_record lands one record that was decoded elsewhere: a replay.
+ */
+void
+etl_landing_record(EtlLanding *landing, const EtlRecord *record, bool bad)
+{
+	begin_item(landing);
+	take_record(landing, record, bad);
+	if (landing->state->hard)
+		land_held(landing);
+	etl_writer_flush(landing->writer);
+}
+
+/*
+ * set_checks evaluates the checks of the whole relation, stores the rows
+ * they quarantined, keeps the results and raises ET011 when one blocks.
+ */
+static void
+set_checks(EtlLanding *landing)
+{
+	EtlLoad    *load = landing->load;
+	List	   *quarantined = NIL;
+	MemoryContext old;
+	ListCell   *cell;
+
+	etl_checks_set(landing->checks, RelationGetRelid(landing->rel), &quarantined);
+	foreach(cell, quarantined)
+	{
+		EtlReject  *reject = lfirst(cell);
+
+		reject->target = landing->stream->target;
+		reject->run_id = load->run_id;
+		if (reject->load_id == 0)
+			reject->load_id = load->load_id;
+		if (reject->load_id == load->load_id && load->rows_loaded > 0)
+		{
+			load->rows_loaded--;
+			load->rows_rejected++;
+		}
+		else
+			load->rows_deleted++;
+	}
+	etl_rejects_store(quarantined);
+
+	old = MemoryContextSwitchTo(landing->context);
+	landing->check_results = etl_checks_results(landing->checks, load->run_id);
+	MemoryContextSwitchTo(old);
+	etl_checks_verdict(landing->checks);
+	etl_check_results_store(landing->check_results);
+}
+
+/*
+ * etl_landing_end writes what is left, applies a merge, evaluates the checks
+ * and the limit of rejects.
+ */
+void
+etl_landing_end(EtlLanding *landing)
+{
+	EtlLoad    *load = landing->load;
+	int64		relfilenode = EtlRelFileNumber(landing->rel);
+
+	etl_writer_end(landing->writer);
+	set_checks(landing);
+	etl_rejects_flush(landing->rejects);
+	etl_rejects_verdict(landing->rejects, true);
+
+	if (load->first_block >= 0)
+		load->relfilenode = relfilenode;
+	else
+		load->first_block = load->last_block = 0;
+	FreeExecutorState(landing->state->estate);
+	table_close(landing->rel, NoLock);
+}

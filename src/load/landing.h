@@ -1,0 +1,245 @@
+/*-------------------------------------------------------------------------
+ *
+ * landing.h
+ *    What the files of load/ share: one load on its way into one relation.
+ *
+ * pull.c decides what makes a load and drives land.c; land.c turns decoded
+ * records into rows (columns.c maps, drift.c judges), writer.c, merge.c and
+ * reject.c put them where they belong.  Nothing outside load/ includes this.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef ETL_LANDING_H
+#define ETL_LANDING_H
+
+#include "access/genam.h"
+#include "executor/tuptable.h"
+#include "nodes/execnodes.h"
+#include "utils/relcache.h"
+#include "utils/tuplestore.h"
+
+#include "catalog/definition.h"
+#include "catalog/history.h"
+#include "common/driver.h"
+#include "common/options.h"
+#include "decode/decode.h"
+#include "load/coerce.h"
+#include "quality/quality.h"
+
+#define ETL_LOAD_ID_COLUMN "_etl_load_id"
+#define ETL_ROW_COLUMN "_etl_row"
+#define ETL_BATCH_ROWS 1000
+#define ETL_BATCH_BYTES (1024 * 1024)
+
+/* ---- options.c: a stream's options as a struct ---- */
+
+typedef enum EtlPolicy
+{
+	ETL_EVOLVE,
+	ETL_FREEZE,
+	ETL_DISCARD_ROW,
+	ETL_DISCARD_VALUE,
+	ETL_QUARANTINE
+} EtlPolicy;
+
+typedef enum EtlOnChange
+{
+	ETL_ON_CHANGE_REPLACE,
+	ETL_ON_CHANGE_APPEND,
+	ETL_ON_CHANGE_ERROR
+} EtlOnChange;
+
+/* A column taken from the path of a file: the first group of 'pattern'. */
+typedef struct EtlPathColumn
+{
+	char	   *name;
+	char	   *pattern;
+} EtlPathColumn;
+
+typedef struct EtlLoadOptions
+{
+	EtlCoerceOptions coerce;
+	EtlPolicy	tables;
+	EtlPolicy	columns;
+	EtlPolicy	data_type;
+	EtlOnChange on_change;
+	EtlThreshold max_rejects;
+	const char *compression;
+	List	   *path_columns;	/* EtlPathColumn * */
+	bool		adopt;
+	bool		header;			/* csv: fields have names; else columns go by position */
+	bool		is_json;
+	bool		merge;
+	bool		replace;
+} EtlLoadOptions;
+
+extern const EtlOptionDef etl_stream_options[];
+extern const EtlOptionDef etl_stream_file_options[];
+
+/* raises ET001 for a value that makes no sense */
+extern EtlLoadOptions *etl_load_options_read(const EtlStream *stream);
+
+/* ---- relation.c: the landing relation ---- */
+
+typedef struct EtlColumn
+{
+	AttrNumber	attnum;
+	char	   *name;
+	char	   *original;		/* foreign name, from the column's comment; NULL: none */
+	Oid			type;
+	int32		typmod;
+	bool		not_null;
+	bool		declared;		/* in the stream's column list */
+	EtlCoercer *coercer;
+	bool		soft;			/* its coercion never raises */
+	bool		mapped;			/* the item at work has a field for it */
+	ExprState  *default_value;	/* for columns without a field; NULL: null */
+} EtlColumn;
+
+typedef struct EtlNewColumn
+{
+	char	   *field;			/* foreign name */
+	char	   *name;
+	Oid			type;
+} EtlNewColumn;
+
+/* the list of ColumnDef and Constraint nodes of a column definition list; raises ET001 */
+extern List *etl_columns_parse(const char *columns);
+extern bool etl_column_declared(const EtlStream *stream, const char *name);
+/* an identifier for a foreign name that no column of 'taken' (char *) has */
+extern char *etl_column_identifier(const char *field, List *taken);
+
+/* names of the columns of a relation, char * */
+extern List *etl_relation_columns(Oid relid);
+/* the field has a column: declared, or there under its own, its original or its snake_case name */
+extern bool etl_relation_has_field(const EtlStream *stream, Oid relid, const char *field);
+
+/* all to be called inside etl_run_as of the owner */
+extern Oid	etl_relation_create(const EtlStream *stream, const EtlLoadOptions *options,
+								List *columns /* EtlNewColumn * */ , int64 load_id);
+extern Oid	etl_relation_ensure(const EtlStream *stream, const EtlLoadOptions *options);
+extern void etl_relation_add_columns(const EtlStream *stream, Oid relid, List *columns, int64 load_id);
+extern void etl_relation_comment_column(const EtlStream *stream, const char *column, const char *field);
+extern bool etl_relation_may_widen(Oid relid, AttrNumber attnum);
+extern void etl_relation_widen(const EtlStream *stream, Oid relid, const char *column, Oid type,
+							   int64 load_id);
+/* runs one utility or DML command as whoever is current; its row count */
+extern uint64 etl_relation_sql(const char *sql);
+
+/* ---- one load ---- */
+
+typedef struct EtlWriter EtlWriter;
+typedef struct EtlRejects EtlRejects;
+struct EtlLandingState;
+
+/* What must be done to the relation before the load is tried again. */
+typedef struct EtlWidening
+{
+	char	   *column;
+	Oid			type;
+} EtlWidening;
+
+/* A reject on its second way: what it keeps, and what became of it. */
+typedef struct EtlReplay
+{
+	int64		load_id;		/* first read with */
+	int64		position;
+	const Jsonb *patch;			/* values to override, by field or column name */
+	Jsonb	   *reasons;		/* set when it was rejected again */
+	bool		superseded;		/* set when a newer record of its key is there */
+} EtlReplay;
+
+typedef struct EtlLanding
+{
+	const EtlStream *stream;
+	const EtlLoadOptions *options;
+	EtlLoad    *load;			/* accounting */
+	MemoryContext context;		/* lives as long as the load */
+	MemoryContext batch;		/* reset whenever the writer's batch was written */
+	Relation	rel;
+	EtlColumn  *columns;		/* without _etl_load_id and _etl_row */
+	int			ncolumns;
+	AttrNumber	load_id_attnum;
+	AttrNumber	row_attnum;
+	EtlCheckSet *checks;
+	bool		check_rows;
+	List	   *check_results;	/* EtlCheckResult *; also set when a check blocks the load */
+	List	   *fields;			/* char *: the header, for replays; NIL where records name their fields */
+	struct EtlLandingState *state;	/* land.c's own */
+	EtlWriter  *writer;
+	EtlRejects *rejects;
+
+	/* the item at work */
+	const char *origin;
+	int64		position_base;	/* records of the load's earlier items */
+	EtlDecoder *decoder;
+	int		   *map;			/* field number → column index, -1 unknown, -2 ignored */
+	int			nmapped;
+	char	  **path_values;	/* values of the path columns, by their order */
+	int		   *path_map;
+
+	/* set before an error that asks for another try */
+	bool		restart;
+	bool		infer;			/* unknown fields must be inferred first */
+	List	   *widenings;		/* EtlWidening *, in the restart context */
+	MemoryContext restart_context;
+
+	EtlReplay  *replay;			/* the reject being replayed; NULL: a load from the source */
+
+	List	   *journaled;		/* char *: schema changes already written */
+} EtlLanding;
+
+/* land.c */
+extern void etl_landing_begin(EtlLanding *landing, Oid relid);
+extern void etl_landing_item(EtlLanding *landing, EtlRead *input, const char *records_path);
+extern void etl_landing_end(EtlLanding *landing);
+/* one record decoded elsewhere, for replay */
+extern void etl_landing_record(EtlLanding *landing, const EtlRecord *record, bool bad);
+extern EtlDecoder *etl_landing_decoder(const EtlStream *stream, EtlRead *input,
+									   const char *records_path, const char *origin);
+extern void etl_landing_keep_fields(EtlLanding *landing);
+extern char *etl_path_value(const EtlPathColumn *column, const char *origin);
+
+/* drift.c */
+extern int	etl_drift_column(EtlLanding *landing, const char *field);	/* -1: none */
+extern void etl_drift_map(EtlLanding *landing, int nfields);
+/* what to do with a value of a field that has no column */
+extern EtlPolicy etl_drift_unknown_field(EtlLanding *landing, const char *field);
+/* what to do with a value that does not fit; may ask for a restart */
+extern EtlPolicy etl_drift_misfit(EtlLanding *landing, const EtlColumn *column, const EtlValue *value,
+								  const char **remedy);
+pg_attribute_noreturn() extern void etl_drift_restart(EtlLanding *landing);
+
+/* reject.c */
+extern EtlRejects *etl_rejects_begin(EtlLanding *landing);
+
+/* Reasons of one record, in the order found; memory of the caller. */
+typedef struct EtlReasons
+{
+	JsonbParseState *state;
+	int			n;
+} EtlReasons;
+
+extern void etl_reasons_add(EtlReasons *reasons, const char *check, const char *column,
+							const char *value, const char *message);
+extern void etl_reasons_add_all(EtlReasons *reasons, const Jsonb *array);
+extern Jsonb *etl_reasons_end(EtlReasons *reasons);
+extern void etl_rejects_add(EtlRejects *rejects, int64 position, const char *raw, int raw_length,
+							int64 raw_size, Jsonb *reasons);
+extern void etl_rejects_flush(EtlRejects *rejects);
+extern void etl_rejects_verdict(EtlRejects *rejects, bool at_end);	/* raises ET009 */
+
+/* writer.c: rows into the relation */
+
+extern EtlWriter *etl_writer_begin(EtlLanding *landing);
+/* the slot to fill for the next row, cleared */
+extern TupleTableSlot *etl_writer_slot(EtlWriter *writer);
+/* takes the row in that slot; it is written when its batch is full */
+extern void etl_writer_put(EtlWriter *writer, const EtlRecord *record);
+extern void etl_writer_flush(EtlWriter *writer);
+extern void etl_writer_end(EtlWriter *writer);
+
+/* merge.c: the staged rows of a load into the current state */
+extern void etl_merge_apply(EtlLanding *landing, Tuplestorestate *staged);
+
+#endif							/* ETL_LANDING_H */

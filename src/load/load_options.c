@@ -1,0 +1,162 @@
+/*-------------------------------------------------------------------------
+ *
+ * load_options.c
+ *    A stream's options as a struct: what landing itself understands.
+ *
+ * Connectors and decoders bring their own tables; a stream accepts the union
+ * of its connector's, its format's and these.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "common/errors.h"
+#include "common/json.h"
+#include "load/landing.h"
+
+/* Options that every stream takes; etl.options('stream') lists them. */
+const EtlOptionDef etl_stream_options[] = {
+	{"adopt", "boolean", "false",
+	"takes over a table that etl did not create and adds _etl_load_id and _etl_row to it"},
+	{"compression", "auto|none|gzip|zstd", "auto",
+	"how the input is compressed; auto looks at its first bytes"},
+	{"date_order", "YMD|DMY|MDY", "YMD", "order of the parts of a date that is not ISO 8601"},
+	{"decimal", "text", ".", "decimal separator of numbers in text"},
+	{"max_rejects", "threshold", NULL,
+	"count or share of rejects above which a load fails whole"},
+	{"thousands", "text", NULL, "thousands separator of numbers in text"},
+	{"timezone", "text", "UTC", "zone in which timestamps without one are read"},
+	{NULL}
+};
+
+/* Options of streams whose items are files. */
+const EtlOptionDef etl_stream_file_options[] = {
+	{"on_change", "replace|append|error", "replace",
+	"what happens when a file that was loaded has changed"},
+	{"path_columns", "any", NULL,
+	"columns from the path: a list of names found as /name=value/, or an object of names and regular expressions with one group"},
+	{NULL}
+};
+
+/*
+ * policy_word reads one word of schema_policy.
+ */
+static EtlPolicy
+policy_word(const char *word)
+{
+	static const char *const words[] = {
+		"evolve", "freeze", "discard_row", "discard_value", "quarantine"
+	};
+
+	for (int i = 0; i < lengthof(words); i++)
+		if (strcmp(word, words[i]) == 0)
+			return (EtlPolicy) i;
+	ereport(ERROR,
+			(errcode(ETL_ERR_DEFINITION),
+			 errmsg("invalid schema_policy \"%s\"", word),
+			 errhint("Use evolve, freeze, discard_row, discard_value or quarantine, or an object of"
+					 " them with the keys tables, columns and data_type.")));
+}
+
+/*
+ * read_policy fills the three policies from a word or JSON text.
+ */
+static void
+read_policy(EtlLoadOptions *options, const char *text)
+{
+	Jsonb	   *policy;
+	ListCell   *cell;
+
+	options->tables = ETL_EVOLVE;
+	if (text[strspn(text, " \t\n")] != '{')
+	{
+		options->columns = options->data_type = policy_word(text);
+		return;
+	}
+	options->columns = options->data_type = ETL_EVOLVE;
+	policy = etl_json_parse(text);
+	foreach(cell, etl_json_keys(policy))
+	{
+		const char *key = lfirst(cell);
+		const char *value = etl_json_get_text(policy, key);
+		EtlPolicy	word = policy_word(value ? value : "null");
+
+		if (strcmp(key, "columns") == 0)
+			options->columns = word;
+		else if (strcmp(key, "data_type") == 0)
+			options->data_type = word;
+		else if (strcmp(key, "tables") != 0)
+			ereport(ERROR,
+					(errcode(ETL_ERR_DEFINITION),
+					 errmsg("unknown key \"%s\" in schema_policy", key),
+					 errhint("Its keys are tables, columns and data_type.")));
+		else if (word != ETL_EVOLVE && word != ETL_FREEZE)
+			ereport(ERROR,
+					(errcode(ETL_ERR_DEFINITION),
+					 errmsg("schema_policy for tables must be evolve or freeze"),
+					 errdetail("A stream has one table: without it there is nothing to land in.")));
+		else
+			options->tables = word;
+	}
+}
+
+/*
+ * read_path_columns reads a list of names, or an object of names and patterns.
+ */
+static List *
+read_path_columns(const Jsonb *options)
+{
+	Jsonb	   *value = etl_json_get(options, "path_columns");
+	bool		patterns = value != NULL && etl_json_kind(value) == 'o';
+	List	   *columns = NIL;
+	ListCell   *cell;
+
+	if (value == NULL)
+		return NIL;
+	if (!patterns && etl_json_kind(value) != 'a')
+		ereport(ERROR,
+				(errcode(ETL_ERR_DEFINITION),
+				 errmsg("invalid value for option \"path_columns\""),
+				 errhint("Give a list of names, or an object of names and regular expressions.")));
+
+	foreach(cell, patterns ? etl_json_keys(value) : etl_json_get_list(options, "path_columns"))
+	{
+		EtlPathColumn *column = palloc(sizeof(EtlPathColumn));
+
+		column->name = lfirst(cell);
+		column->pattern = patterns ? etl_json_get_text(value, column->name)
+			: psprintf("(?:^|/)%s=([^/]*)(?:/|$)", column->name);
+		if (column->pattern == NULL)
+			ereport(ERROR,
+					(errcode(ETL_ERR_DEFINITION),
+					 errmsg("no pattern for path column \"%s\"", column->name)));
+		columns = lappend(columns, column);
+	}
+	return columns;
+}
+
+EtlLoadOptions *
+etl_load_options_read(const EtlStream *stream)
+{
+	EtlLoadOptions *options = palloc0(sizeof(EtlLoadOptions));
+	const char *on_change = etl_json_get_text(stream->options, "on_change");
+	const char *compression = etl_json_get_text(stream->options, "compression");
+	const char *header = etl_json_get_text(stream->options, "header");
+
+	etl_coerce_options_read(&options->coerce, stream->options);
+	read_policy(options, stream->schema_policy);
+	if (on_change != NULL && strcmp(on_change, "append") == 0)
+		options->on_change = ETL_ON_CHANGE_APPEND;
+	else if (on_change != NULL && strcmp(on_change, "error") == 0)
+		options->on_change = ETL_ON_CHANGE_ERROR;
+	options->max_rejects = etl_option_threshold("max_rejects",
+												etl_json_get_text(stream->options, "max_rejects"));
+	options->compression = compression ? compression : "auto";
+	options->path_columns = read_path_columns(stream->options);
+	options->adopt = etl_json_get_bool(stream->options, "adopt", false);
+	options->is_json = strcmp(stream->format, "csv") != 0;
+	options->header = options->is_json || header == NULL || strcmp(header, "false") != 0;
+	options->merge = strcmp(stream->mode, "merge") == 0;
+	options->replace = strcmp(stream->mode, "replace") == 0;
+	return options;
+}

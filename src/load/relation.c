@@ -1,0 +1,524 @@
+/*-------------------------------------------------------------------------
+ *
+ * relation.c
+ *    The landing relation of a stream: making, adopting and changing it.
+ *
+ * Everything here is DDL that runs as the owner of the stream.  A relation
+ * that etl neither made nor was told to adopt is never touched.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/relation.h"
+#include "access/sysattr.h"
+#include "access/table.h"
+#include "catalog/dependency.h"
+#include "catalog/heap.h"
+#include "catalog/indexing.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_depend.h"
+#include "catalog/pg_index.h"
+#include "catalog/pg_policy.h"
+#include "catalog/pg_rewrite.h"
+#include "catalog/pg_trigger.h"
+#include "commands/comment.h"
+#include "executor/spi.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "nodes/parsenodes.h"
+#include "parser/parse_type.h"
+#include "parser/parser.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+
+#include "common/errors.h"
+#include "common/names.h"
+#include "common/run_as.h"
+#include "load/landing.h"
+#include "load/load.h"
+
+uint64
+etl_relation_sql(const char *sql)
+{
+	uint64		rows;
+	int			code;
+
+	SPI_connect();
+	code = SPI_execute(sql, false, 0);
+	if (code < 0)
+		elog(ERROR, "%s while running: %s", SPI_result_code_string(code), sql);
+	rows = SPI_processed;
+	SPI_finish();
+	return rows;
+}
+
+/*
+ * check_column_def raises unless a declared column can be part of a landing
+ * relation.
+ */
+static void
+check_column_def(const ColumnDef *column)
+{
+	if (strcmp(column->colname, ETL_LOAD_ID_COLUMN) == 0 ||
+		strcmp(column->colname, ETL_ROW_COLUMN) == 0)
+		ereport(ERROR,
+				(errcode(ETL_ERR_DEFINITION),
+				 errmsg("column \"%s\" cannot be declared", column->colname),
+				 errdetail("Every landing relation has it already.")));
+	if (column->typeName->setof)
+		ereport(ERROR,
+				(errcode(ETL_ERR_DEFINITION),
+				 errmsg("column \"%s\" cannot be a set", column->colname)));
+}
+
+List *
+etl_columns_parse(const char *columns)
+{
+	List	   *statements;
+	CreateStmt *create;
+	ListCell   *cell;
+
+	if (columns == NULL)
+		return NIL;
+
+	/* the line break keeps a trailing comment from swallowing the parenthesis */
+	statements = raw_parser(psprintf("CREATE TABLE t (%s\n)", columns), RAW_PARSE_DEFAULT);
+	create = list_length(statements) == 1
+		? (CreateStmt *) linitial_node(RawStmt, statements)->stmt : NULL;
+	if (create == NULL || !IsA(create, CreateStmt) || create->inhRelations != NIL ||
+		create->partspec != NULL || create->options != NIL || create->tablespacename != NULL ||
+		create->accessMethod != NULL || create->ofTypename != NULL || create->tableElts == NIL)
+		ereport(ERROR,
+				(errcode(ETL_ERR_DEFINITION),
+				 errmsg("columns is not a column definition list"),
+				 errhint("Write it as between the parentheses of CREATE TABLE:"
+						 " 'id bigint, amount numeric(12,2), day date NOT NULL'.")));
+
+	foreach(cell, create->tableElts)
+	{
+		Node	   *element = lfirst(cell);
+
+		if (IsA(element, ColumnDef))
+			check_column_def((ColumnDef *) element);
+		else if (!IsA(element, Constraint))
+			ereport(ERROR,
+					(errcode(ETL_ERR_DEFINITION),
+					 errmsg("columns may hold only columns and constraints")));
+	}
+	return create->tableElts;
+}
+
+bool
+etl_column_declared(const EtlStream *stream, const char *name)
+{
+	ListCell   *cell;
+
+	foreach(cell, etl_columns_parse(stream->columns))
+		if (IsA(lfirst(cell), ColumnDef) && strcmp(((ColumnDef *) lfirst(cell))->colname, name) == 0)
+			return true;
+	return false;
+}
+
+List *
+etl_relation_columns(Oid relid)
+{
+	Relation	rel = table_open(relid, AccessShareLock);
+	TupleDesc	desc = RelationGetDescr(rel);
+	List	   *names = NIL;
+
+	for (int i = 0; i < desc->natts; i++)
+		if (!TupleDescAttr(desc, i)->attisdropped)
+			names = lappend(names, pstrdup(NameStr(TupleDescAttr(desc, i)->attname)));
+	table_close(rel, NoLock);
+	return names;
+}
+
+/*
+ * is_column tells whether a column of the relation answers to a field.
+ */
+static bool
+is_column(Oid relid, const char *name, const char *field, const char *identifier)
+{
+	char	   *original;
+
+	if (strcmp(name, ETL_LOAD_ID_COLUMN) == 0 || strcmp(name, ETL_ROW_COLUMN) == 0)
+		return false;
+	original = GetComment(relid, RelationRelationId, get_attnum(relid, name));
+	if (original != NULL && strcmp(original, field) == 0)
+		return true;
+	return strcmp(name, field) == 0 || (original == NULL && strcmp(name, identifier) == 0);
+}
+
+bool
+etl_relation_has_field(const EtlStream *stream, Oid relid, const char *field)
+{
+	char	   *identifier = etl_snake_case(field);
+	ListCell   *cell;
+
+	if (!OidIsValid(relid))
+		return etl_column_declared(stream, field) || etl_column_declared(stream, identifier);
+	foreach(cell, etl_relation_columns(relid))
+		if (is_column(relid, lfirst(cell), field, identifier))
+			return true;
+	return false;
+}
+
+/*
+ * is_taken tells whether a new column cannot have this name.
+ */
+static bool
+is_taken(const char *name, List *taken)
+{
+	ListCell   *cell;
+
+	if (SystemAttributeByName(name) != NULL || strcmp(name, ETL_LOAD_ID_COLUMN) == 0 ||
+		strcmp(name, ETL_ROW_COLUMN) == 0)
+		return true;
+	foreach(cell, taken)
+		if (strcmp(lfirst(cell), name) == 0)
+			return true;
+	return false;
+}
+
+char *
+etl_column_identifier(const char *field, List *taken)
+{
+	char	   *base = etl_snake_case(field);
+	char	   *name = base;
+
+	for (int i = 2; is_taken(name, taken); i++)
+	{
+		char	   *suffix = psprintf("_%d", i);
+		int			keep = pg_mbcliplen(base, strlen(base), NAMEDATALEN - 1 - (int) strlen(suffix));
+
+		name = psprintf("%.*s%s", keep, base, suffix);
+	}
+	return name;
+}
+
+/*
+ * key_list renders the key columns for SQL.
+ */
+static char *
+key_list(const EtlStream *stream)
+{
+	StringInfoData out;
+	ListCell   *cell;
+
+	initStringInfo(&out);
+	foreach(cell, stream->key)
+		appendStringInfo(&out, "%s%s", out.len ? ", " : "", quote_identifier(lfirst(cell)));
+	return out.data;
+}
+
+/*
+ * has_unique_key tells whether a valid unique index covers exactly the key.
+ */
+static bool
+has_unique_key(const EtlStream *stream, Oid relid)
+{
+	Relation	rel = table_open(relid, AccessShareLock);
+	bool		found = false;
+	ListCell   *cell;
+
+	foreach(cell, RelationGetIndexList(rel))
+	{
+		Relation	index = index_open(lfirst_oid(cell), AccessShareLock);
+		Form_pg_index form = index->rd_index;
+		bool		same = form->indisunique && form->indisvalid && form->indimmediate &&
+			form->indnkeyatts == list_length(stream->key) &&
+			RelationGetIndexPredicate(index) == NIL && RelationGetIndexExpressions(index) == NIL;
+
+		for (int i = 0; same && i < form->indnkeyatts; i++)
+		{
+			char	   *column = get_attname(relid, form->indkey.values[i], false);
+			ListCell   *key;
+
+			same = false;
+			foreach(key, stream->key)
+				if (strcmp(lfirst(key), column) == 0)
+					same = true;
+		}
+		index_close(index, AccessShareLock);
+		found = found || same;
+	}
+	table_close(rel, AccessShareLock);
+	return found;
+}
+
+/*
+ * ensure_key makes the key columns NOT NULL, and unique for merge.
+ */
+static void
+ensure_key(const EtlStream *stream, const EtlLoadOptions *options, Oid relid)
+{
+	ListCell   *cell;
+
+	foreach(cell, stream->key)
+	{
+		const char *column = lfirst(cell);
+		AttrNumber	attnum = get_attnum(relid, column);
+		HeapTuple	tuple;
+
+		if (attnum == InvalidAttrNumber)
+			ereport(ERROR,
+					(errcode(ETL_ERR_DEFINITION),
+					 errmsg("key column \"%s\" of stream \"%s\" is neither declared nor in the data",
+							column, stream->target),
+					 errhint("Name the key as the columns of the table are named, in snake_case.")));
+		tuple = SearchSysCache2(ATTNUM, ObjectIdGetDatum(relid), Int16GetDatum(attnum));
+		if (HeapTupleIsValid(tuple) && !((Form_pg_attribute) GETSTRUCT(tuple))->attnotnull)
+			etl_relation_sql(psprintf("ALTER TABLE %s ALTER COLUMN %s SET NOT NULL", stream->target,
+									  quote_identifier(column)));
+		ReleaseSysCache(tuple);
+	}
+	if (options->merge && !has_unique_key(stream, relid))
+	{
+		Relation	rel = table_open(relid, AccessShareLock);
+		bool		has_primary = OidIsValid(RelationGetPrimaryKeyIndex(rel));
+
+		table_close(rel, AccessShareLock);
+		etl_relation_sql(psprintf("ALTER TABLE %s ADD %s (%s)", stream->target,
+								  has_primary ? "UNIQUE" : "PRIMARY KEY", key_list(stream)));
+	}
+}
+
+void
+etl_relation_comment_column(const EtlStream *stream, const char *column, const char *field)
+{
+	etl_relation_sql(psprintf("COMMENT ON COLUMN %s.%s IS %s", stream->target,
+							  quote_identifier(column), quote_literal_cstr(field)));
+}
+
+/*
+ * comment_columns keeps the foreign names of columns that are called
+ * otherwise in the relation.
+ */
+static void
+comment_columns(const EtlStream *stream, List *columns)
+{
+	ListCell   *cell;
+
+	foreach(cell, columns)
+	{
+		EtlNewColumn *column = lfirst(cell);
+
+		if (strcmp(column->name, column->field) != 0)
+			etl_relation_comment_column(stream, column->name, column->field);
+	}
+}
+
+/*
+ * mark_created remembers that etl manages the relation.
+ */
+static void
+mark_created(const char *target)
+{
+	EtlNodeState *state = etl_node_state_get(target);
+
+	state->created = true;
+	etl_node_state_set(target, state);
+}
+
+Oid
+etl_relation_create(const EtlStream *stream, const EtlLoadOptions *options, List *columns,
+					int64 load_id)
+{
+	EtlName    *name = etl_name_parse(stream->target);
+	StringInfoData sql;
+	ListCell   *cell;
+	Oid			relid;
+
+	if (options->tables == ETL_FREEZE)
+		ereport(ERROR,
+				(errcode(ETL_ERR_SCHEMA_FROZEN),
+				 errmsg("relation \"%s\" does not exist, and the stream's schema_policy freezes tables",
+						stream->target),
+				 errhint("Create it and set the option adopt, or let tables evolve.")));
+
+	if (!OidIsValid(get_namespace_oid(name->schema, true)))
+		etl_relation_sql(psprintf("CREATE SCHEMA %s", quote_identifier(name->schema)));
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "CREATE TABLE %s (%s bigint NOT NULL, %s bigint NOT NULL", stream->target,
+					 ETL_LOAD_ID_COLUMN, ETL_ROW_COLUMN);
+	if (stream->columns != NULL)
+		appendStringInfo(&sql, ", %s\n", stream->columns);
+	foreach(cell, columns)
+	{
+		EtlNewColumn *column = lfirst(cell);
+
+		appendStringInfo(&sql, ", %s %s", quote_identifier(column->name),
+						 format_type_be_qualified(column->type));
+	}
+	appendStringInfoChar(&sql, ')');
+	etl_relation_sql(sql.data);
+
+	relid = etl_name_relation(stream->target);
+	ensure_key(stream, options, relid);
+	comment_columns(stream, columns);
+	etl_relation_sql(psprintf("COMMENT ON COLUMN %s.%s IS %s", stream->target, ETL_LOAD_ID_COLUMN,
+							  quote_literal_cstr("load that brought this row, see etl.loads")));
+	etl_relation_sql(psprintf("COMMENT ON COLUMN %s.%s IS %s", stream->target, ETL_ROW_COLUMN,
+							  quote_literal_cstr("line or number of the record in its load")));
+	mark_created(stream->target);
+	etl_schema_change_store(stream->target, load_id, "table_created", NULL, NULL, NULL);
+	return relid;
+}
+
+/*
+ * adopt takes over a relation that etl did not make.
+ */
+static void
+adopt(const EtlStream *stream, const EtlLoadOptions *options, Oid relid)
+{
+	if (!options->adopt)
+		ereport(ERROR,
+				(errcode(ETL_ERR_NOT_MANAGED),
+				 errmsg("relation \"%s\" was not created by etl", stream->target),
+				 errdetail("A stream lands only in a relation of its own."),
+				 errhint("Set the option adopt to true to take it over, or choose another target.")));
+	if (get_rel_relkind(relid) != RELKIND_RELATION && get_rel_relkind(relid) != RELKIND_PARTITIONED_TABLE)
+		ereport(ERROR,
+				(errcode(ETL_ERR_NOT_MANAGED),
+				 errmsg("\"%s\" is not a table", stream->target),
+				 errhint("A stream can adopt only a table.")));
+	etl_relation_sql(psprintf("ALTER TABLE %s ADD COLUMN IF NOT EXISTS %s bigint,"
+							  " ADD COLUMN IF NOT EXISTS %s bigint", stream->target,
+							  ETL_LOAD_ID_COLUMN, ETL_ROW_COLUMN));
+	mark_created(stream->target);
+	etl_schema_change_store(stream->target, 0, "table_adopted", NULL, NULL, NULL);
+}
+
+/*
+ * add_declared adds columns that were declared after the relation was made.
+ */
+static void
+add_declared(const EtlStream *stream, Oid relid)
+{
+	ListCell   *cell;
+
+	foreach(cell, etl_columns_parse(stream->columns))
+	{
+		ColumnDef  *column = lfirst(cell);
+		Oid			type;
+		int32		typmod;
+
+		if (!IsA(column, ColumnDef) || get_attnum(relid, column->colname) != InvalidAttrNumber)
+			continue;
+		typenameTypeIdAndMod(NULL, column->typeName, &type, &typmod);
+		etl_relation_sql(psprintf("ALTER TABLE %s ADD COLUMN %s %s", stream->target,
+								  quote_identifier(column->colname),
+								  format_type_extended(type, typmod, FORMAT_TYPE_TYPEMOD_GIVEN |
+													   FORMAT_TYPE_FORCE_QUALIFY)));
+		etl_schema_change_store(stream->target, 0, "column_added", column->colname, NULL,
+								format_type_with_typemod(type, typmod));
+	}
+}
+
+Oid
+etl_relation_ensure(const EtlStream *stream, const EtlLoadOptions *options)
+{
+	Oid			relid = etl_name_relation(stream->target);
+
+	if (!OidIsValid(relid))
+		return stream->columns == NULL ? InvalidOid : etl_relation_create(stream, options, NIL, 0);
+
+	if (!etl_node_state_get(stream->target)->created ||
+		get_attnum(relid, ETL_LOAD_ID_COLUMN) == InvalidAttrNumber ||
+		get_attnum(relid, ETL_ROW_COLUMN) == InvalidAttrNumber)
+		adopt(stream, options, relid);
+	add_declared(stream, relid);
+	ensure_key(stream, options, relid);
+	return relid;
+}
+
+Oid
+etl_stream_relation(const EtlStream *stream)
+{
+	EtlRunAs	as;
+	Oid			relid;
+
+	etl_run_as_begin(&as, stream->owner, stream->settings);
+	relid = etl_relation_ensure(stream, etl_load_options_read(stream));
+	etl_run_as_end(&as);
+	return relid;
+}
+
+void
+etl_relation_add_columns(const EtlStream *stream, Oid relid, List *columns, int64 load_id)
+{
+	ListCell   *cell;
+
+	foreach(cell, columns)
+	{
+		EtlNewColumn *column = lfirst(cell);
+
+		etl_relation_sql(psprintf("ALTER TABLE %s ADD COLUMN %s %s", stream->target,
+								  quote_identifier(column->name),
+								  format_type_be_qualified(column->type)));
+		etl_schema_change_store(stream->target, load_id, "column_added", column->name, NULL,
+								format_type_be(column->type));
+	}
+	comment_columns(stream, columns);
+}
+
+/*
+ * etl_relation_may_widen tells whether nothing but indexes and constraints
+ * depends on the column: a view would refuse, and its definition may be
+ * anybody's.
+ */
+bool
+etl_relation_may_widen(Oid relid, AttrNumber attnum)
+{
+	Relation	depend = table_open(DependRelationId, AccessShareLock);
+	ScanKeyData keys[3];
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	bool		free = true;
+
+	ScanKeyInit(&keys[0], Anum_pg_depend_refclassid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(RelationRelationId));
+	ScanKeyInit(&keys[1], Anum_pg_depend_refobjid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(relid));
+	ScanKeyInit(&keys[2], Anum_pg_depend_refobjsubid, BTEqualStrategyNumber, F_INT4EQ,
+				Int32GetDatum(attnum));
+	scan = systable_beginscan(depend, DependReferenceIndexId, true, NULL, 3, keys);
+	while ((tuple = systable_getnext(scan)) != NULL)
+	{
+		Oid			class = ((Form_pg_depend) GETSTRUCT(tuple))->classid;
+
+		if (class == RewriteRelationId || class == TriggerRelationId || class == PolicyRelationId)
+			free = false;
+	}
+	systable_endscan(scan);
+	table_close(depend, AccessShareLock);
+	return free;
+}
+
+void
+etl_relation_widen(const EtlStream *stream, Oid relid, const char *column, Oid type, int64 load_id)
+{
+	Oid			old = get_atttype(relid, get_attnum(relid, column));
+
+	if (old == type)
+		return;
+
+	/* a date becomes the midnight of the zone that the stream reads its timestamps in */
+	etl_relation_sql(psprintf("ALTER TABLE %s ALTER COLUMN %s TYPE %s USING %s", stream->target,
+							  quote_identifier(column), format_type_be_qualified(type),
+							  type == TIMESTAMPTZOID
+							  ? psprintf("pg_catalog.timezone(%s, %s::pg_catalog.timestamp)",
+										 quote_literal_cstr(etl_load_options_read(stream)->coerce.timezone),
+										 quote_identifier(column))
+							  : quote_identifier(column)));
+	etl_schema_change_store(stream->target, load_id, "type_widened", column, format_type_be(old),
+							format_type_be(type));
+}

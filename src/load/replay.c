@@ -1,0 +1,531 @@
+/*-------------------------------------------------------------------------
+ *
+ * replay.c
+ *    Rejects on their second way, and streams on theirs: replay, discard,
+ *    reload, reset.
+ *
+ * A replayed record is decoded again from its bytes, corrected by the patch,
+ * and takes the same path as any other record; it keeps the (load, position)
+ * that it was first read with.  The replay itself is a load with origin
+ * 'replay', so that its accounting is there and closes.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+#include "catalog/landing.h"
+#include "common/errors.h"
+#include "common/json.h"
+#include "common/names.h"
+#include "common/run_as.h"
+#include "load/landing.h"
+
+PG_FUNCTION_INFO_V1(etl_sql_replay);
+PG_FUNCTION_INFO_V1(etl_sql_discard);
+PG_FUNCTION_INFO_V1(etl_sql_reload);
+PG_FUNCTION_INFO_V1(etl_sql_reset);
+
+#define CHUNK 200
+
+/* Numbers of rejects, ascending. */
+typedef struct Ids
+{
+	int64	   *ids;
+	int			n;
+	int			room;
+} Ids;
+
+/* A replay at work. */
+typedef struct Replay
+{
+	EtlStream  *stream;
+	EtlStream	decoded_as;		/* with the options of a single record */
+	EtlLanding	landing;
+	EtlLoad		load;
+	MemoryContext record_context;
+	int64		fields_of;		/* load whose header 'fields' is */
+	List	   *fields;
+} Replay;
+
+/*
+ * stream_for returns the stream that the caller may operate on: its owner,
+ * or a member of etl_operator or of 'other_role'.
+ */
+static EtlStream *
+stream_for(FunctionCallInfo fcinfo, const char *other_role)
+{
+	EtlStream  *stream;
+	const char *roles[2] = {"etl_operator", other_role};
+
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ETL_ERR_UNDEFINED), errmsg("the name of a stream must not be null")));
+	stream = etl_stream_get(etl_name_canonical(text_to_cstring(PG_GETARG_TEXT_PP(0))));
+	for (int i = 0; i < 2; i++)
+	{
+		Oid			role = roles[i] ? get_role_oid(roles[i], true) : InvalidOid;
+
+		if (OidIsValid(role) && has_privs_of_role(GetUserId(), role))
+			return stream;
+	}
+	etl_check_owner(stream->owner, "stream", stream->target);
+	return stream;
+}
+
+/*
+ * add_id appends a number.
+ */
+static void
+add_id(Ids *ids, int64 id)
+{
+	if (ids->n == ids->room)
+	{
+		ids->room = Max(ids->room * 2, 1024);
+		ids->ids = ids->ids ? repalloc_huge(ids->ids, sizeof(int64) * ids->room)
+			: palloc(sizeof(int64) * ids->room);
+	}
+	ids->ids[ids->n++] = id;
+}
+
+/*
+ * filter_chunk adds the rejects of a chunk that the caller's condition
+ * selects.  It runs as the caller, who sees nothing here that the view
+ * etl.rejects would not show.
+ */
+static void
+filter_chunk(EtlRows *rows, const char *filter, Ids *ids)
+{
+	EphemeralNamedRelation enr = palloc0(sizeof(EphemeralNamedRelationData));
+	Tuplestorestate *store = tuplestore_begin_heap(false, false, work_mem);
+	MemoryContext context = CurrentMemoryContext;
+
+	for (int i = 0; i < rows->n; i++)
+		tuplestore_puttuple(store, rows->rows[i]);
+	enr->md.name = "rejects";
+	enr->md.tupdesc = rows->desc;
+	enr->md.enrtype = ENR_NAMED_TUPLESTORE;
+	enr->md.enrtuples = rows->n;
+	enr->reldata = store;
+
+	SPI_connect();
+	SPI_register_relation(enr);
+	if (SPI_execute(psprintf("SELECT reject_id FROM rejects WHERE (%s\n) ORDER BY reject_id", filter),
+					true, 0) != SPI_OK_SELECT)
+		ereport(ERROR,
+				(errcode(ERRCODE_SYNTAX_ERROR),
+				 errmsg("invalid filter: %s", filter),
+				 errhint("Write a condition over the columns of the view etl.rejects.")));
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		bool		isnull;
+		int64		id = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
+		MemoryContext old = MemoryContextSwitchTo(context);
+
+		add_id(ids, id);
+		MemoryContextSwitchTo(old);
+	}
+	SPI_finish();
+	tuplestore_end(store);
+}
+
+/*
+ * select_rejects collects the open rejects that the filter selects, a chunk
+ * at a time.
+ */
+static Ids *
+select_rejects(const char *target, const char *filter)
+{
+	Ids		   *ids = palloc0(sizeof(Ids));
+	MemoryContext chunk = AllocSetContextCreate(CurrentMemoryContext, "etl rejects", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = CurrentMemoryContext;
+	int64		last = 0;
+
+	for (;;)
+	{
+		EtlRows    *rows;
+		Ids			found = {0};
+
+		CHECK_FOR_INTERRUPTS();
+		MemoryContextReset(chunk);
+		MemoryContextSwitchTo(chunk);
+		rows = etl_rejects_open(target, last, CHUNK);
+		if (rows->n == 0)
+			break;
+		last = etl_row_int8(rows, rows->n - 1, "reject_id");
+		if (filter != NULL)
+			filter_chunk(rows, filter, &found);
+		else
+			for (int i = 0; i < rows->n; i++)
+				add_id(&found, etl_row_int8(rows, i, "reject_id"));
+		MemoryContextSwitchTo(old);
+		for (int i = 0; i < found.n; i++)
+			add_id(ids, found.ids[i]);
+	}
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(chunk);
+	return ids;
+}
+
+/* ---- decoding one record again ---- */
+
+typedef struct Bytes
+{
+	EtlRead		read;
+	StringInfoData content;
+} Bytes;
+
+/*
+ * read_bytes is the EtlRead callback of a record in memory.
+ */
+static size_t
+read_bytes(void *arg, char *buffer, size_t size)
+{
+	Bytes	   *bytes = arg;
+	size_t		n = Min(size, bytes->content.len - bytes->content.cursor);
+
+	memcpy(buffer, bytes->content.data + bytes->content.cursor, n);
+	bytes->content.cursor += n;
+	return n;
+}
+
+/*
+ * append_header writes the header that the record's file had.
+ */
+static void
+append_header(Replay *replay, StringInfo out)
+{
+	const Jsonb *options = replay->stream->options;
+	const char *delimiter = etl_json_get_text(options, "delimiter");
+	const char *quote = etl_json_get_text(options, "quote");
+	const char *escape = etl_json_get_text(options, "escape");
+	const char *encoding = etl_json_get_text(options, "encoding");
+	char		q = quote && *quote ? *quote : '"';
+	char		e = escape && *escape ? *escape : q;
+	StringInfoData line;
+	char	   *converted;
+	ListCell   *cell;
+
+	initStringInfo(&line);
+	foreach(cell, replay->fields)
+	{
+		if (line.len > 0)
+			appendStringInfoString(&line, delimiter ? delimiter : ",");
+		appendStringInfoChar(&line, q);
+		for (const char *p = lfirst(cell); *p; p++)
+		{
+			if (*p == q || *p == e)
+				appendStringInfoChar(&line, e);
+			appendStringInfoChar(&line, *p);
+		}
+		appendStringInfoChar(&line, q);
+	}
+	appendStringInfoChar(&line, '\n');
+	converted = line.data;
+	if (encoding != NULL && pg_char_to_encoding(encoding) >= 0)
+		converted = pg_server_to_any(line.data, line.len, pg_char_to_encoding(encoding));
+	appendStringInfoString(out, converted);
+}
+
+/*
+ * open_record opens a decoder on the bytes of one reject.
+ */
+static EtlDecoder *
+open_record(Replay *replay, EtlRows *rows, int i, bytea *raw)
+{
+	Bytes	   *bytes = palloc0(sizeof(Bytes));
+	int64		load_id = etl_row_int8(rows, i, "load_id");
+	EtlDecodeOptions decode = {0};
+
+	if (load_id != replay->fields_of)
+	{
+		MemoryContext old = MemoryContextSwitchTo(replay->landing.context);
+
+		replay->fields = etl_load_fields(load_id);
+		replay->fields_of = load_id;
+		MemoryContextSwitchTo(old);
+	}
+	bytes->read.read = read_bytes;
+	bytes->read.arg = bytes;
+	initStringInfo(&bytes->content);
+	if (replay->fields != NIL)
+		append_header(replay, &bytes->content);
+	appendBinaryStringInfo(&bytes->content, VARDATA_ANY(raw), VARSIZE_ANY_EXHDR(raw));
+	appendStringInfoChar(&bytes->content, '\n');
+
+	decode.format = replay->decoded_as.format;
+	decode.options = replay->decoded_as.options;
+	decode.origin = replay->landing.origin;
+	decode.max_record_size = (int64) bytes->content.len + 1024;
+	return etl_decoder_open(&bytes->read, &decode);
+}
+
+/*
+ * replay_record sends one reject on its way again; what became of it is in
+ * the landing's EtlReplay and in the accounting.
+ */
+static void
+replay_record(Replay *replay, EtlRows *rows, int i)
+{
+	EtlLanding *landing = &replay->landing;
+	bool		isnull;
+	Datum		value = etl_row_datum(rows, i, "raw", &isnull);
+	bytea	   *raw = isnull ? NULL : DatumGetByteaPP(value);
+	EtlRecord	record = {0};
+	EtlRecordState state = ETL_RECORD_END;
+
+	landing->origin = etl_row_text(rows, i, "origin");
+	if (landing->origin == NULL)
+		landing->origin = "";
+	landing->replay->load_id = etl_row_int8(rows, i, "load_id");
+	landing->replay->position = etl_row_int8(rows, i, "position");
+	landing->replay->reasons = NULL;
+	landing->replay->superseded = false;
+
+	/* of a record that was too large only the beginning is there */
+	if (raw != NULL && etl_row_int8(rows, i, "record_size") == VARSIZE_ANY_EXHDR(raw))
+	{
+		landing->decoder = open_record(replay, rows, i, raw);
+		state = etl_decoder_next(landing->decoder, &record);
+	}
+	if (state == ETL_RECORD_END)
+	{
+		replay->load.rows_read++;
+		replay->load.rows_rejected++;
+		landing->replay->reasons = etl_row_jsonb(rows, i, "reasons");
+		return;
+	}
+	record.position = landing->replay->position;
+	etl_landing_record(landing, &record, state == ETL_RECORD_BAD);
+	etl_decoder_close(landing->decoder);
+	landing->decoder = NULL;
+}
+
+/*
+ * close_replayed writes what became of a reject.
+ */
+static void
+close_replayed(Replay *replay, int64 reject_id, int64 discarded_before)
+{
+	if (replay->landing.replay->reasons != NULL)
+		etl_reject_set_reasons(reject_id, replay->landing.replay->reasons);
+	else if (replay->landing.replay->superseded)
+		etl_reject_close(reject_id, "superseded");
+	else if (replay->load.rows_discarded > discarded_before)
+		etl_reject_close(reject_id, "discarded");
+	else
+		etl_reject_close(reject_id, "replayed");
+}
+
+/*
+ * replay_all replays the selected rejects, a chunk at a time.
+ */
+static void
+replay_all(Replay *replay, const Ids *ids)
+{
+	int64		last = 0;
+	int			next = 0;
+
+	while (next < ids->n)
+	{
+		MemoryContext old;
+		EtlRows    *rows;
+
+		MemoryContextReset(replay->record_context);
+		old = MemoryContextSwitchTo(replay->record_context);
+		rows = etl_rejects_open(replay->stream->target, last, CHUNK);
+		for (int i = 0; i < rows->n && next < ids->n; i++)
+		{
+			int64		discarded = replay->load.rows_discarded;
+
+			last = etl_row_int8(rows, i, "reject_id");
+			if (last != ids->ids[next])
+				continue;
+			next++;
+			CHECK_FOR_INTERRUPTS();
+			replay_record(replay, rows, i);
+			close_replayed(replay, last, discarded);
+		}
+		MemoryContextSwitchTo(old);
+		if (rows->n == 0)
+			break;
+	}
+}
+
+/*
+ * begin_replay prepares a landing whose records come from rejects.
+ */
+static void
+begin_replay(Replay *replay, const Jsonb *patch)
+{
+	EtlLanding *landing = &replay->landing;
+	Jsonb	   *options = replay->stream->options;
+
+	/* a header is written in front of each record; nothing else is to be skipped */
+	options = DatumGetJsonbP(DirectFunctionCall2(jsonb_delete, JsonbPGetDatum(options),
+												 CStringGetTextDatum("skip_lines")));
+	options = DatumGetJsonbP(DirectFunctionCall2(jsonb_delete, JsonbPGetDatum(options),
+												 CStringGetTextDatum("records")));
+	replay->decoded_as = *replay->stream;
+	replay->decoded_as.options = options;
+
+	landing->stream = replay->stream;
+	landing->options = etl_load_options_read(replay->stream);
+	landing->load = &replay->load;
+	landing->context = AllocSetContextCreate(CurrentMemoryContext, "etl replay", ALLOCSET_DEFAULT_SIZES);
+	landing->restart_context = landing->context;
+	landing->origin = "replay";
+	landing->replay = palloc0(sizeof(EtlReplay));
+	landing->replay->patch = patch;
+	replay->record_context = AllocSetContextCreate(landing->context, "etl replayed records",
+												   ALLOCSET_DEFAULT_SIZES);
+
+	replay->load.load_id = etl_load_next_id();
+	replay->load.target = replay->stream->target;
+	replay->load.origin = "replay";
+	replay->load.started_at = GetCurrentTimestamp();
+	replay->load.first_block = replay->load.last_block = -1;
+}
+
+/*
+ * finish_replay stores the accounting and tells the models that rows of
+ * former loads came.
+ */
+static void
+finish_replay(Replay *replay)
+{
+	EtlLoad    *load = &replay->load;
+	EtlNodeState *state;
+
+	/* its rows carry the numbers of other loads: no block range is theirs alone */
+	load->relfilenode = 0;
+	etl_load_store(load);
+	if (load->rows_loaded + load->rows_updated == 0)
+		return;
+	etl_stream_rewritten(replay->stream->target);
+	state = etl_node_state_get(replay->stream->target);
+	state->rows_changed += load->rows_loaded + load->rows_updated;
+	state->publication++;
+	etl_node_state_set(replay->stream->target, state);
+}
+
+/*
+ * check_patch raises ET001 unless a patch is an object.
+ */
+static void
+check_patch(const Jsonb *patch)
+{
+	if (patch != NULL && !JB_ROOT_IS_OBJECT(patch))
+		ereport(ERROR,
+				(errcode(ETL_ERR_DEFINITION),
+				 errmsg("patch must be a JSON object of fields and their values")));
+}
+
+Datum
+etl_sql_replay(PG_FUNCTION_ARGS)
+{
+	Replay	   *replay = palloc0(sizeof(Replay));
+	char	   *filter = PG_ARGISNULL(1) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(1));
+	Jsonb	   *patch = PG_ARGISNULL(2) ? NULL : PG_GETARG_JSONB_P(2);
+	TupleDesc	desc;
+	Datum		values[3];
+	bool		nulls[3] = {false, false, false};
+	Ids		   *ids;
+	EtlRunAs	as;
+	Oid			relid;
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	check_patch(patch);
+	replay->stream = stream_for(fcinfo, "etl_steward");
+	etl_stream_lock(replay->stream->target);
+	ids = select_rejects(replay->stream->target, filter);
+	if (ids->n > 0)
+	{
+		begin_replay(replay, patch);
+		PushActiveSnapshot(GetTransactionSnapshot());
+		etl_run_as_begin(&as, replay->stream->owner, replay->stream->settings);
+		relid = etl_relation_ensure(replay->stream, replay->landing.options);
+		if (!OidIsValid(relid))
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_TABLE),
+					 errmsg("relation \"%s\" does not exist", replay->stream->target),
+					 errhint("Run the stream first: its first load makes the relation.")));
+		etl_landing_begin(&replay->landing, relid);
+		replay_all(replay, ids);
+		etl_landing_end(&replay->landing);
+		etl_run_as_end(&as);
+		finish_replay(replay);
+		PopActiveSnapshot();
+	}
+	values[0] = Int64GetDatum(replay->load.rows_read);
+	values[1] = Int64GetDatum(replay->load.rows_loaded + replay->load.rows_updated +
+							  replay->load.rows_unchanged);
+	values[2] = Int64GetDatum(replay->load.rows_rejected);
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
+}
+
+Datum
+etl_sql_discard(PG_FUNCTION_ARGS)
+{
+	EtlStream  *stream = stream_for(fcinfo, "etl_steward");
+	Ids		   *ids;
+
+	if (PG_ARGISNULL(1))
+		PG_RETURN_INT64(etl_rejects_close(stream->target, 0, "discarded"));
+
+	ids = select_rejects(stream->target, text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	for (int i = 0; i < ids->n; i++)
+		etl_reject_close(ids->ids[i], "discarded");
+	PG_RETURN_INT64(ids->n);
+}
+
+Datum
+etl_sql_reload(PG_FUNCTION_ARGS)
+{
+	EtlStream  *stream = stream_for(fcinfo, NULL);
+	char	   *origin = PG_ARGISNULL(1) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(1));
+
+	etl_stream_lock(stream->target);
+	if (etl_stream_forget(stream->target, origin) == 0 && origin != NULL)
+		ereport(ERROR,
+				(errcode(ETL_ERR_UNDEFINED),
+				 errmsg("stream \"%s\" has loaded no file \"%s\"", stream->target, origin),
+				 errhint("SELECT DISTINCT origin FROM etl.loads WHERE target = '%s' shows what it loaded;"
+						 " a source without files can only be reloaded whole.", stream->target)));
+	if (origin == NULL && etl_cursor_get(stream->target) != NULL)
+	{
+		etl_cursor_set(stream->target, NULL, 0);
+		etl_stream_replace_next(stream->target);
+	}
+	PG_RETURN_VOID();
+}
+
+Datum
+etl_sql_reset(PG_FUNCTION_ARGS)
+{
+	EtlStream  *stream = stream_for(fcinfo, NULL);
+	Jsonb	   *cursor = PG_ARGISNULL(1) ? NULL : PG_GETARG_JSONB_P(1);
+
+	etl_stream_lock(stream->target);
+	if (cursor == NULL)
+		(void) etl_stream_forget(stream->target, NULL);
+	else if (!JB_ROOT_IS_OBJECT(cursor))
+		ereport(ERROR,
+				(errcode(ETL_ERR_DEFINITION),
+				 errmsg("cursor must be a JSON object"),
+				 errhint("SELECT cursor FROM etl.loads WHERE target = '%s' shows former ones.",
+						 stream->target)));
+	etl_cursor_set(stream->target, cursor, 0);
+	PG_RETURN_VOID();
+}

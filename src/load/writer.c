@@ -1,0 +1,413 @@
+/*-------------------------------------------------------------------------
+ *
+ * writer.c
+ *    Rows into the landing relation, a batch at a time.
+ *
+ * Three ways, chosen once per load from what the relation carries:
+ *	bulk	table_multi_insert and index insertion, as COPY does it: the
+ *			relation has nothing that could refuse a row any more, since
+ *			NOT NULL and CHECK were evaluated as predicates before.
+ *	sql		INSERT … ON CONFLICT DO NOTHING from a tuplestore: unique
+ *			indexes, foreign keys, triggers, generated columns.  A batch
+ *			that fails is halved until the rows at fault are alone, so that
+ *			a subtransaction is paid for by faults, never by rows.
+ *	stage	rows of a merge stream gather in a tuplestore until the load is
+ *			read; merge.c applies them.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/heapam.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/pg_class.h"
+#include "commands/trigger.h"
+#include "executor/executor.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+#include "common/compat.h"
+#include "common/errors.h"
+#include "load/landing.h"
+
+typedef enum WriterKind
+{
+	WRITE_BULK,
+	WRITE_SQL,
+	WRITE_STAGE
+} WriterKind;
+
+/* The record behind a row that may still be refused. */
+typedef struct Kept
+{
+	int64		position;
+	char	   *raw;
+	int			raw_length;
+	int64		raw_size;
+	bool		landed;
+} Kept;
+
+struct EtlWriter
+{
+	EtlLanding *landing;
+	WriterKind	kind;
+	EState	   *estate;
+	ResultRelInfo *result;
+	BulkInsertState bulk;
+	TupleTableSlot *slots[ETL_BATCH_ROWS];
+	Kept	   *kept;			/* WRITE_SQL */
+	int			n;				/* rows in the batch */
+	Size		bytes;
+	Tuplestorestate *staged;	/* WRITE_STAGE: of the load */
+	char	   *insert_sql;		/* WRITE_SQL */
+};
+
+/*
+ * choose_kind looks at what the relation carries.
+ */
+static WriterKind
+choose_kind(EtlLanding *landing, ResultRelInfo *result)
+{
+	Relation	rel = landing->rel;
+	TriggerDesc *triggers = rel->trigdesc;
+	TupleDesc	desc = RelationGetDescr(rel);
+
+	if (landing->options->merge)
+		return WRITE_STAGE;
+	if (rel->rd_rel->relkind != RELKIND_RELATION || rel->rd_rules != NULL ||
+		rel->rd_rel->relforcerowsecurity)
+		return WRITE_SQL;
+	if (triggers != NULL && (triggers->trig_insert_before_row || triggers->trig_insert_after_row ||
+							 triggers->trig_insert_before_statement ||
+							 triggers->trig_insert_after_statement))
+		return WRITE_SQL;
+	for (int i = 0; i < desc->natts; i++)
+		if (TupleDescAttr(desc, i)->attgenerated || TupleDescAttr(desc, i)->attidentity)
+			return WRITE_SQL;
+	for (int i = 0; i < result->ri_NumIndices; i++)
+	{
+		Form_pg_index index = result->ri_IndexRelationDescs[i]->rd_index;
+
+		if (index->indisunique || index->indisexclusion)
+			return WRITE_SQL;
+	}
+	return WRITE_BULK;
+}
+
+/*
+ * make_insert_sql writes the statement that inserts staged rows and returns
+ * the positions of those that landed.
+ */
+static char *
+make_insert_sql(EtlLanding *landing)
+{
+	TupleDesc	desc = RelationGetDescr(landing->rel);
+	StringInfoData columns;
+
+	initStringInfo(&columns);
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		if (att->attisdropped || att->attgenerated || att->attidentity == ATTRIBUTE_IDENTITY_ALWAYS)
+			continue;
+		appendStringInfo(&columns, "%s%s", columns.len ? ", " : "",
+						 quote_identifier(NameStr(att->attname)));
+	}
+	return psprintf("INSERT INTO %s (%s) SELECT %s FROM etl_staged ON CONFLICT DO NOTHING RETURNING %s",
+					landing->stream->target, columns.data, columns.data, ETL_ROW_COLUMN);
+}
+
+EtlWriter *
+etl_writer_begin(EtlLanding *landing)
+{
+	MemoryContext old = MemoryContextSwitchTo(landing->context);
+	EtlWriter  *writer = palloc0(sizeof(EtlWriter));
+
+	writer->landing = landing;
+	writer->estate = CreateExecutorState();
+	writer->result = makeNode(ResultRelInfo);
+	InitResultRelInfo(writer->result, landing->rel, 0, NULL, 0);
+	if (landing->rel->rd_rel->relkind == RELKIND_RELATION)
+		ExecOpenIndices(writer->result, false);
+	writer->kind = choose_kind(landing, writer->result);
+
+	if (writer->kind == WRITE_BULK)
+		writer->bulk = GetBulkInsertState();
+	else if (writer->kind == WRITE_SQL)
+	{
+		writer->insert_sql = make_insert_sql(landing);
+		writer->kept = palloc0(sizeof(Kept) * ETL_BATCH_ROWS);
+	}
+	else
+		writer->staged = tuplestore_begin_heap(false, false, work_mem);
+	MemoryContextSwitchTo(old);
+	return writer;
+}
+
+TupleTableSlot *
+etl_writer_slot(EtlWriter *writer)
+{
+	TupleTableSlot **slot = &writer->slots[writer->kind == WRITE_STAGE ? 0 : writer->n];
+
+	if (*slot == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(writer->landing->context);
+
+		*slot = writer->kind == WRITE_BULK ? table_slot_create(writer->landing->rel, NULL)
+			: MakeSingleTupleTableSlot(RelationGetDescr(writer->landing->rel), &TTSOpsVirtual);
+		MemoryContextSwitchTo(old);
+	}
+	return ExecClearTuple(*slot);
+}
+
+/*
+ * keep_record copies what a later reject of this row would need.
+ */
+static void
+keep_record(EtlWriter *writer, const EtlRecord *record)
+{
+	Kept	   *kept = &writer->kept[writer->n];
+
+	kept->position = record->position;
+	kept->raw_length = record->raw_length;
+	kept->raw_size = record->raw_size;
+	kept->landed = false;
+	kept->raw = MemoryContextAlloc(writer->landing->batch, record->raw_length + 1);
+	memcpy(kept->raw, record->raw, record->raw_length);
+}
+
+void
+etl_writer_put(EtlWriter *writer, const EtlRecord *record)
+{
+	if (writer->kind == WRITE_STAGE)
+	{
+		tuplestore_puttupleslot(writer->staged, writer->slots[0]);
+		writer->n++;
+	}
+	else
+	{
+		if (writer->kind == WRITE_SQL)
+			keep_record(writer, record);
+		writer->n++;
+	}
+	writer->bytes += record->raw_length;
+	if (writer->n >= ETL_BATCH_ROWS || writer->bytes >= ETL_BATCH_BYTES)
+		etl_writer_flush(writer);
+}
+
+/*
+ * note_blocks widens the range of blocks that the load's rows lie in.
+ */
+static void
+note_blocks(EtlLoad *load, const ItemPointer tid)
+{
+	BlockNumber block = ItemPointerGetBlockNumber(tid);
+
+	if (load->first_block < 0 || block < load->first_block)
+		load->first_block = block;
+	if (block > load->last_block)
+		load->last_block = block;
+}
+
+/*
+ * write_bulk writes the batch as COPY would.
+ */
+static void
+write_bulk(EtlWriter *writer)
+{
+	EtlLanding *landing = writer->landing;
+	MemoryContext old = MemoryContextSwitchTo(landing->batch);
+
+	table_multi_insert(landing->rel, writer->slots, writer->n, GetCurrentCommandId(true), 0,
+					   writer->bulk);
+	MemoryContextSwitchTo(old);
+
+	for (int i = 0; i < writer->n; i++)
+	{
+		note_blocks(landing->load, &writer->slots[i]->tts_tid);
+		if (writer->result->ri_NumIndices > 0)
+		{
+			List	   *recheck;
+
+			writer->slots[i]->tts_tableOid = RelationGetRelid(landing->rel);
+			recheck = etl_insert_index_tuples(writer->result, writer->slots[i], writer->estate);
+			list_free(recheck);
+			ResetPerTupleExprContext(writer->estate);
+		}
+	}
+	landing->load->rows_loaded += writer->n;
+}
+
+/* ---- WRITE_SQL ---- */
+
+/* Rows first … last - 1 of the batch. */
+typedef struct Range
+{
+	EtlWriter  *writer;
+	int			first;
+	int			last;
+} Range;
+
+static int
+compare_kept(const void *a, const void *b)
+{
+	int64		left = ((const Kept *) a)->position;
+	int64		right = ((const Kept *) b)->position;
+
+	return left < right ? -1 : left > right;
+}
+
+/*
+ * insert_range inserts the rows of a range with one statement and marks
+ * those that landed.  'arg' is a Range.
+ */
+static void
+insert_range(void *arg)
+{
+	Range	   *range = arg;
+	EtlWriter  *writer = range->writer;
+	EphemeralNamedRelation enr = palloc0(sizeof(EphemeralNamedRelationData));
+	Tuplestorestate *store = tuplestore_begin_heap(false, false, work_mem);
+
+	for (int i = range->first; i < range->last; i++)
+	{
+		writer->kept[i].landed = false;
+		tuplestore_puttupleslot(store, writer->slots[i]);
+	}
+	enr->md.name = "etl_staged";
+	enr->md.reliddesc = RelationGetRelid(writer->landing->rel);
+	enr->md.enrtype = ENR_NAMED_TUPLESTORE;
+	enr->md.enrtuples = range->last - range->first;
+	enr->reldata = store;
+
+	SPI_connect();
+	SPI_register_relation(enr);
+	if (SPI_execute(writer->insert_sql, false, 0) != SPI_OK_INSERT_RETURNING)
+		elog(ERROR, "unexpected result of: %s", writer->insert_sql);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		bool		isnull;
+		Kept		wanted;
+		Kept	   *found;
+
+		wanted.position = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc,
+													  1, &isnull));
+		found = bsearch(&wanted, writer->kept + range->first, range->last - range->first,
+						sizeof(Kept), compare_kept);
+		if (found)
+			found->landed = true;
+	}
+	SPI_finish();
+	tuplestore_end(store);
+}
+
+/*
+ * reject_kept turns row 'i' of the batch into a reject.
+ */
+static void
+reject_kept(EtlWriter *writer, int i, const char *check, const char *column, const char *message)
+{
+	Kept	   *kept = &writer->kept[i];
+	EtlReasons	reasons = {0};
+
+	etl_reasons_add(&reasons, check, column, NULL, message);
+	etl_rejects_add(writer->landing->rejects, kept->position, kept->raw, kept->raw_length,
+					kept->raw_size, etl_reasons_end(&reasons));
+}
+
+/*
+ * write_range inserts a range, halving it where the relation refuses rows.
+ */
+static void
+write_range(EtlWriter *writer, int first, int last)
+{
+	Range		range = {writer, first, last};
+	ErrorData  *error;
+
+	CHECK_FOR_INTERRUPTS();
+	error = etl_subxact(insert_range, &range);
+	if (error == NULL)
+	{
+		for (int i = first; i < last; i++)
+		{
+			if (writer->kept[i].landed)
+				writer->landing->load->rows_loaded++;
+			else
+				reject_kept(writer, i, "unique", NULL,
+							"conflicts with a unique constraint of the relation, or a trigger dropped it");
+		}
+		return;
+	}
+	/* only what a row can be blamed for: integrity, data, and what triggers raise */
+	if (ERRCODE_TO_CATEGORY(error->sqlerrcode) != ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION &&
+		ERRCODE_TO_CATEGORY(error->sqlerrcode) != ERRCODE_DATA_EXCEPTION &&
+		ERRCODE_TO_CATEGORY(error->sqlerrcode) != ERRCODE_PLPGSQL_ERROR)
+		ReThrowError(error);
+	if (last - first == 1)
+	{
+		reject_kept(writer, first, error->constraint_name ? error->constraint_name : "insert",
+					error->column_name, error->message);
+		return;
+	}
+	write_range(writer, first, (first + last) / 2);
+	write_range(writer, (first + last) / 2, last);
+}
+
+void
+etl_writer_flush(EtlWriter *writer)
+{
+	if (writer->n > 0 && writer->kind != WRITE_STAGE)
+	{
+		if (writer->kind == WRITE_BULK)
+			write_bulk(writer);
+		else
+			write_range(writer, 0, writer->n);
+		for (int i = 0; i < writer->n; i++)
+			ExecClearTuple(writer->slots[i]);
+	}
+	else if (writer->slots[0] != NULL)
+		ExecClearTuple(writer->slots[0]);
+
+	/* what becomes of a replayed record must be known one by one */
+	if (writer->kind == WRITE_STAGE && writer->landing->replay != NULL)
+	{
+		etl_merge_apply(writer->landing, writer->staged);
+		tuplestore_clear(writer->staged);
+	}
+	writer->n = 0;
+	writer->bytes = 0;
+	MemoryContextReset(writer->landing->batch);
+	CHECK_FOR_INTERRUPTS();
+}
+
+void
+etl_writer_end(EtlWriter *writer)
+{
+	EtlLanding *landing = writer->landing;
+
+	etl_writer_flush(writer);
+	if (writer->kind == WRITE_STAGE)
+	{
+		etl_merge_apply(landing, writer->staged);
+		tuplestore_end(writer->staged);
+	}
+	if (writer->bulk)
+	{
+		FreeBulkInsertState(writer->bulk);
+		table_finish_bulk_insert(landing->rel, 0);
+	}
+	for (int i = 0; i < ETL_BATCH_ROWS && writer->slots[i]; i++)
+		ExecDropSingleTupleTableSlot(writer->slots[i]);
+	if (landing->rel->rd_rel->relkind == RELKIND_RELATION)
+		ExecCloseIndices(writer->result);
+	FreeExecutorState(writer->estate);
+	CommandCounterIncrement();
+}
