@@ -71,6 +71,27 @@ etl_drift_column(EtlLanding *landing, const char *field)
 }
 
 /*
+ * is_computed tells whether a field's column makes its own values.
+ */
+static bool
+is_computed(EtlLanding *landing, const char *field)
+{
+	TupleDesc	desc = RelationGetDescr(landing->rel);
+	char	   *identifier = etl_snake_case(field);
+
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		if (!att->attisdropped &&
+			(att->attgenerated || att->attidentity == ATTRIBUTE_IDENTITY_ALWAYS) &&
+			(strcmp(NameStr(att->attname), field) == 0 || strcmp(NameStr(att->attname), identifier) == 0))
+			return true;
+	}
+	return false;
+}
+
+/*
  * map_field maps one field and keeps its foreign name with the column.
  */
 static int
@@ -83,7 +104,7 @@ map_field(EtlLanding *landing, const char *field, int number)
 		return number < landing->ncolumns ? number : -1;
 	i = etl_drift_column(landing, field);
 	if (i < 0)
-		return -1;
+		return is_computed(landing, field) ? -2 : -1;
 	column = &landing->columns[i];
 	if (column->original == NULL && strcmp(column->name, field) != 0)
 	{

@@ -280,6 +280,24 @@ patch_value(EtlLanding *landing, const char *field, int c, const EtlValue *value
 }
 
 /*
+ * patch_record puts the values of a replay's patch in the place of the
+ * record's own.
+ */
+static void
+patch_record(EtlLanding *landing, EtlRecord *record)
+{
+	EtlValue   *values = palloc(sizeof(EtlValue) * Max(record->nvalues, 1));
+	int			n;
+	const char **fields;
+
+	etl_drift_map(landing, record->nvalues);
+	fields = etl_decoder_fields(landing->decoder, &n);
+	for (int f = 0; f < record->nvalues; f++)
+		values[f] = *patch_value(landing, fields[f], landing->map[f], &record->values[f], &values[f]);
+	record->values = values;
+}
+
+/*
  * patch_missing sets the columns that a patch names and the record lacks.
  */
 static void
@@ -321,14 +339,7 @@ set_values(EtlLanding *landing, TupleTableSlot *slot, const EtlRecord *record, c
 		const EtlValue *value = &record->values[f];
 		int			c = landing->map[f];
 		Outcome		outcome;
-		EtlValue	patched;
 
-		if (unlikely(landing->replay != NULL && landing->replay->patch != NULL))
-		{
-			int			n;
-
-			value = patch_value(landing, etl_decoder_fields(landing->decoder, &n)[f], c, value, &patched);
-		}
 		if (likely(c >= 0))
 			outcome = set_value(landing, slot, c, value, held, reasons);
 		else if (c == -2 || value->kind == ETL_VALUE_NULL)
@@ -777,8 +788,12 @@ etl_landing_keep_fields(EtlLanding *landing)
 void
 etl_landing_record(EtlLanding *landing, const EtlRecord *record, bool bad)
 {
+	EtlRecord	patched = *record;
+
 	begin_item(landing);
-	take_record(landing, record, bad);
+	if (!bad && landing->replay->patch != NULL)
+		patch_record(landing, &patched);
+	take_record(landing, &patched, bad);
 	if (landing->state->hard)
 		land_held(landing);
 	etl_writer_flush(landing->writer);

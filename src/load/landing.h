@@ -111,8 +111,11 @@ extern char *etl_column_identifier(const char *field, List *taken);
 
 /* names of the columns of a relation, char * */
 extern List *etl_relation_columns(Oid relid);
-/* the field has a column: declared, or there under its own, its original or its snake_case name */
-extern bool etl_relation_has_field(const EtlStream *stream, Oid relid, const char *field);
+/*
+ * the column among 'columns' (of relid when it exists) that answers to a
+ * field and that no field before has claimed; NULL: none
+ */
+extern char *etl_relation_field_column(List *columns, Oid relid, const char *field, List *claimed);
 
 /* all to be called inside etl_run_as of the owner */
 extern Oid	etl_relation_create(const EtlStream *stream, const EtlLoadOptions *options,

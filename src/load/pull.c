@@ -340,26 +340,31 @@ static List *
 name_columns(Attempt *attempt, List *fields, Oid relid)
 {
 	List	   *taken = NIL;
+	List	   *claimed = NIL;
 	List	   *result = NIL;
 	ListCell   *cell;
 
-	foreach(cell, etl_columns_parse(attempt->pull->stream->columns))
-		if (IsA(lfirst(cell), ColumnDef))
-			taken = lappend(taken, ((ColumnDef *) lfirst(cell))->colname);
 	if (OidIsValid(relid))
 		taken = etl_relation_columns(relid);
+	else
+		foreach(cell, etl_columns_parse(attempt->pull->stream->columns))
+			if (IsA(lfirst(cell), ColumnDef))
+				taken = lappend(taken, ((ColumnDef *) lfirst(cell))->colname);
 
 	foreach(cell, fields)
 	{
 		EtlNewColumn *column = lfirst(cell);
+		char	   *name = etl_relation_field_column(taken, relid, column->field, claimed);
 
-		if (etl_relation_has_field(attempt->pull->stream, relid, column->field))
-			continue;
-		if (!OidIsValid(column->type))
-			column->type = TEXTOID;
-		column->name = etl_column_identifier(column->field, taken);
-		taken = lappend(taken, column->name);
-		result = lappend(result, column);
+		if (name == NULL)
+		{
+			if (!OidIsValid(column->type))
+				column->type = TEXTOID;
+			name = column->name = etl_column_identifier(column->field, taken);
+			taken = lappend(taken, name);
+			result = lappend(result, column);
+		}
+		claimed = lappend(claimed, name);
 	}
 	return result;
 }

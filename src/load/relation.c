@@ -141,33 +141,57 @@ etl_relation_columns(Oid relid)
 }
 
 /*
- * is_column tells whether a column of the relation answers to a field.
+ * is_listed tells whether a list of strings has this one.
  */
 static bool
-is_column(Oid relid, const char *name, const char *field, const char *identifier)
+is_listed(List *list, const char *name)
 {
-	char	   *original;
-
-	if (strcmp(name, ETL_LOAD_ID_COLUMN) == 0 || strcmp(name, ETL_ROW_COLUMN) == 0)
-		return false;
-	original = GetComment(relid, RelationRelationId, get_attnum(relid, name));
-	if (original != NULL && strcmp(original, field) == 0)
-		return true;
-	return strcmp(name, field) == 0 || (original == NULL && strcmp(name, identifier) == 0);
-}
-
-bool
-etl_relation_has_field(const EtlStream *stream, Oid relid, const char *field)
-{
-	char	   *identifier = etl_snake_case(field);
 	ListCell   *cell;
 
-	if (!OidIsValid(relid))
-		return etl_column_declared(stream, field) || etl_column_declared(stream, identifier);
-	foreach(cell, etl_relation_columns(relid))
-		if (is_column(relid, lfirst(cell), field, identifier))
+	foreach(cell, list)
+		if (strcmp(lfirst(cell), name) == 0)
 			return true;
 	return false;
+}
+
+/*
+ * how_well ranks how a column answers to a field: 0 by the original name in
+ * its comment, 1 by its name, 2 by the name in snake_case, 3 not at all.
+ */
+static int
+how_well(Oid relid, const char *name, const char *field, const char *identifier)
+{
+	char	   *original = OidIsValid(relid)
+		? GetComment(relid, RelationRelationId, get_attnum(relid, name)) : NULL;
+
+	if (original != NULL && strcmp(original, field) == 0)
+		return 0;
+	if (strcmp(name, field) == 0)
+		return 1;
+	return original == NULL && strcmp(name, identifier) == 0 ? 2 : 3;
+}
+
+char *
+etl_relation_field_column(List *columns, Oid relid, const char *field, List *claimed)
+{
+	char	   *identifier = etl_snake_case(field);
+	char	   *best = NULL;
+	int			best_rank = 3;
+	ListCell   *cell;
+
+	foreach(cell, columns)
+	{
+		char	   *name = lfirst(cell);
+		int			rank = how_well(relid, name, field, identifier);
+
+		if (rank < best_rank && !is_listed(claimed, name) && strcmp(name, ETL_LOAD_ID_COLUMN) != 0 &&
+			strcmp(name, ETL_ROW_COLUMN) != 0)
+		{
+			best = name;
+			best_rank = rank;
+		}
+	}
+	return best;
 }
 
 /*
@@ -176,15 +200,8 @@ etl_relation_has_field(const EtlStream *stream, Oid relid, const char *field)
 static bool
 is_taken(const char *name, List *taken)
 {
-	ListCell   *cell;
-
-	if (SystemAttributeByName(name) != NULL || strcmp(name, ETL_LOAD_ID_COLUMN) == 0 ||
-		strcmp(name, ETL_ROW_COLUMN) == 0)
-		return true;
-	foreach(cell, taken)
-		if (strcmp(lfirst(cell), name) == 0)
-			return true;
-	return false;
+	return SystemAttributeByName(name) != NULL || strcmp(name, ETL_LOAD_ID_COLUMN) == 0 ||
+		strcmp(name, ETL_ROW_COLUMN) == 0 || is_listed(taken, name);
 }
 
 char *
