@@ -159,7 +159,7 @@ etl_landing_begin(EtlLanding *landing, Oid relid)
 	landing->checks = etl_checks_prepare(landing->stream->target, RelationGetDescr(landing->rel));
 	landing->check_rows = etl_checks_has_rows(landing->checks);
 	landing->rejects = etl_rejects_begin(landing);
-	landing->writer = etl_writer_begin(landing);
+	landing->writer = etl_load_writer_begin(landing);
 	MemoryContextSwitchTo(old);
 }
 
@@ -272,6 +272,7 @@ patch_value(EtlLanding *landing, const char *field, int c, const EtlValue *value
 
 		patched->text = etl_json_bare_text(document);
 		patched->length = strlen(patched->text);
+		patched->from_json = true;
 		patched->kind = found->type == jbvString ? ETL_VALUE_TEXT
 			: found->type == jbvNumeric ? ETL_VALUE_NUMBER
 			: found->type == jbvBool ? ETL_VALUE_BOOL : ETL_VALUE_JSON;
@@ -442,10 +443,12 @@ land_record(EtlLanding *landing, const EtlRecord *record, bool bad, const Held *
 
 	load->rows_read++;
 	if (unlikely(bad))
-		etl_reasons_add(&reasons, record->problem_code, record->problem_field, NULL, record->problem);
+		etl_reasons_add(&reasons, record->problem_code, record->problem_field,
+						record->raw_sha256 ? psprintf("sha256:%s", record->raw_sha256) : NULL,
+						record->problem);
 	else
 	{
-		TupleTableSlot *slot = etl_writer_slot(landing->writer);
+		TupleTableSlot *slot = etl_load_writer_slot(landing->writer);
 
 		memset(slot->tts_isnull, true, slot->tts_tupleDescriptor->natts);
 		slot->tts_values[landing->load_id_attnum - 1] =
@@ -465,7 +468,7 @@ land_record(EtlLanding *landing, const EtlRecord *record, bool bad, const Held *
 			judge_row(landing, slot, &reasons);
 			if (likely(reasons.n == 0))
 			{
-				etl_writer_put(landing->writer, record);
+				etl_load_writer_put(landing->writer, record);
 				return;
 			}
 			memset(landing->state->failed, 0, landing->ncolumns);
@@ -582,7 +585,7 @@ land_held(EtlLanding *landing)
 	for (int h = 0; h < state->nheld; h++)
 		land_record(landing, &state->held[h].record, state->held[h].bad, &state->held[h]);
 	MemoryContextSwitchTo(old);
-	etl_writer_flush(landing->writer);
+	etl_load_writer_flush(landing->writer);
 	state->nheld = 0;
 	MemoryContextReset(state->held_context);
 }
@@ -608,6 +611,7 @@ hold(EtlLanding *landing, const EtlRecord *record, bool bad)
 	if (bad)
 	{
 		held->record.problem = pstrdup(record->problem);
+		held->record.raw_sha256 = record->raw_sha256 ? pstrdup(record->raw_sha256) : NULL;
 		held->record.problem_code = pstrdup(record->problem_code);
 		held->record.problem_field = record->problem_field ? pstrdup(record->problem_field) : NULL;
 	}
@@ -658,7 +662,7 @@ take_record(EtlLanding *landing, const EtlRecord *record, bool bad)
 	if (state->hard)
 		land_held(landing);
 	else
-		etl_writer_flush(landing->writer);
+		etl_load_writer_flush(landing->writer);
 	state->seen = 0;
 	state->seen_bytes = 0;
 }
@@ -796,7 +800,7 @@ etl_landing_record(EtlLanding *landing, const EtlRecord *record, bool bad)
 	take_record(landing, &patched, bad);
 	if (landing->state->hard)
 		land_held(landing);
-	etl_writer_flush(landing->writer);
+	etl_load_writer_flush(landing->writer);
 }
 
 /*
@@ -847,7 +851,7 @@ etl_landing_end(EtlLanding *landing)
 	EtlLoad    *load = landing->load;
 	int64		relfilenode = EtlRelFileNumber(landing->rel);
 
-	etl_writer_end(landing->writer);
+	etl_load_writer_end(landing->writer);
 	set_checks(landing);
 	etl_rejects_flush(landing->rejects);
 	etl_rejects_verdict(landing->rejects, true);

@@ -131,7 +131,7 @@ extern uint64 etl_relation_sql(const char *sql);
 
 /* ---- one load ---- */
 
-typedef struct EtlWriter EtlWriter;
+typedef struct EtlLoadWriter EtlLoadWriter;
 typedef struct EtlRejects EtlRejects;
 struct EtlLandingState;
 
@@ -169,7 +169,7 @@ typedef struct EtlLanding
 	List	   *check_results;	/* EtlCheckResult *; also set when a check blocks the load */
 	List	   *fields;			/* char *: the header, for replays; NIL where records name their fields */
 	struct EtlLandingState *state;	/* land.c's own */
-	EtlWriter  *writer;
+	EtlLoadWriter  *writer;
 	EtlRejects *rejects;
 
 	/* the item at work */
@@ -234,13 +234,13 @@ extern void etl_rejects_verdict(EtlRejects *rejects, bool at_end);	/* raises ET0
 
 /* writer.c: rows into the relation */
 
-extern EtlWriter *etl_writer_begin(EtlLanding *landing);
+extern EtlLoadWriter *etl_load_writer_begin(EtlLanding *landing);
 /* the slot to fill for the next row, cleared */
-extern TupleTableSlot *etl_writer_slot(EtlWriter *writer);
+extern TupleTableSlot *etl_load_writer_slot(EtlLoadWriter *writer);
 /* takes the row in that slot; it is written when its batch is full */
-extern void etl_writer_put(EtlWriter *writer, const EtlRecord *record);
-extern void etl_writer_flush(EtlWriter *writer);
-extern void etl_writer_end(EtlWriter *writer);
+extern void etl_load_writer_put(EtlLoadWriter *writer, const EtlRecord *record);
+extern void etl_load_writer_flush(EtlLoadWriter *writer);
+extern void etl_load_writer_end(EtlLoadWriter *writer);
 
 /* merge.c: the staged rows of a load into the current state */
 extern void etl_merge_apply(EtlLanding *landing, Tuplestorestate *staged);

@@ -54,7 +54,7 @@ typedef struct Kept
 	bool		landed;
 } Kept;
 
-struct EtlWriter
+struct EtlLoadWriter
 {
 	EtlLanding *landing;
 	WriterKind	kind;
@@ -125,11 +125,11 @@ make_insert_sql(EtlLanding *landing)
 					landing->stream->target, columns.data, columns.data, ETL_ROW_COLUMN);
 }
 
-EtlWriter *
-etl_writer_begin(EtlLanding *landing)
+EtlLoadWriter *
+etl_load_writer_begin(EtlLanding *landing)
 {
 	MemoryContext old = MemoryContextSwitchTo(landing->context);
-	EtlWriter  *writer = palloc0(sizeof(EtlWriter));
+	EtlLoadWriter  *writer = palloc0(sizeof(EtlLoadWriter));
 
 	writer->landing = landing;
 	writer->estate = CreateExecutorState();
@@ -153,7 +153,7 @@ etl_writer_begin(EtlLanding *landing)
 }
 
 TupleTableSlot *
-etl_writer_slot(EtlWriter *writer)
+etl_load_writer_slot(EtlLoadWriter *writer)
 {
 	TupleTableSlot **slot = &writer->slots[writer->kind == WRITE_STAGE ? 0 : writer->n];
 
@@ -172,7 +172,7 @@ etl_writer_slot(EtlWriter *writer)
  * keep_record copies what a later reject of this row would need.
  */
 static void
-keep_record(EtlWriter *writer, const EtlRecord *record)
+keep_record(EtlLoadWriter *writer, const EtlRecord *record)
 {
 	Kept	   *kept = &writer->kept[writer->n];
 
@@ -185,7 +185,7 @@ keep_record(EtlWriter *writer, const EtlRecord *record)
 }
 
 void
-etl_writer_put(EtlWriter *writer, const EtlRecord *record)
+etl_load_writer_put(EtlLoadWriter *writer, const EtlRecord *record)
 {
 	if (writer->kind == WRITE_STAGE)
 	{
@@ -200,7 +200,7 @@ etl_writer_put(EtlWriter *writer, const EtlRecord *record)
 	}
 	writer->bytes += record->raw_length;
 	if (writer->n >= ETL_BATCH_ROWS || writer->bytes >= ETL_BATCH_BYTES)
-		etl_writer_flush(writer);
+		etl_load_writer_flush(writer);
 }
 
 /*
@@ -221,7 +221,7 @@ note_blocks(EtlLoad *load, const ItemPointer tid)
  * write_bulk writes the batch as COPY would.
  */
 static void
-write_bulk(EtlWriter *writer)
+write_bulk(EtlLoadWriter *writer)
 {
 	EtlLanding *landing = writer->landing;
 	MemoryContext old = MemoryContextSwitchTo(landing->batch);
@@ -251,7 +251,7 @@ write_bulk(EtlWriter *writer)
 /* Rows first … last - 1 of the batch. */
 typedef struct Range
 {
-	EtlWriter  *writer;
+	EtlLoadWriter  *writer;
 	int			first;
 	int			last;
 } Range;
@@ -273,7 +273,7 @@ static void
 insert_range(void *arg)
 {
 	Range	   *range = arg;
-	EtlWriter  *writer = range->writer;
+	EtlLoadWriter  *writer = range->writer;
 	EphemeralNamedRelation enr = palloc0(sizeof(EphemeralNamedRelationData));
 	Tuplestorestate *store = tuplestore_begin_heap(false, false, work_mem);
 
@@ -313,7 +313,7 @@ insert_range(void *arg)
  * reject_kept turns row 'i' of the batch into a reject.
  */
 static void
-reject_kept(EtlWriter *writer, int i, const char *check, const char *column, const char *message)
+reject_kept(EtlLoadWriter *writer, int i, const char *check, const char *column, const char *message)
 {
 	Kept	   *kept = &writer->kept[i];
 	EtlReasons	reasons = {0};
@@ -327,7 +327,7 @@ reject_kept(EtlWriter *writer, int i, const char *check, const char *column, con
  * write_range inserts a range, halving it where the relation refuses rows.
  */
 static void
-write_range(EtlWriter *writer, int first, int last)
+write_range(EtlLoadWriter *writer, int first, int last)
 {
 	Range		range = {writer, first, last};
 	ErrorData  *error;
@@ -362,7 +362,7 @@ write_range(EtlWriter *writer, int first, int last)
 }
 
 void
-etl_writer_flush(EtlWriter *writer)
+etl_load_writer_flush(EtlLoadWriter *writer)
 {
 	if (writer->n > 0 && writer->kind != WRITE_STAGE)
 	{
@@ -389,11 +389,11 @@ etl_writer_flush(EtlWriter *writer)
 }
 
 void
-etl_writer_end(EtlWriter *writer)
+etl_load_writer_end(EtlLoadWriter *writer)
 {
 	EtlLanding *landing = writer->landing;
 
-	etl_writer_flush(writer);
+	etl_load_writer_flush(writer);
 	if (writer->kind == WRITE_STAGE)
 	{
 		etl_merge_apply(landing, writer->staged);
