@@ -156,8 +156,11 @@ etl_landing_begin(EtlLanding *landing, Oid relid)
 	state->estate = CreateExecutorState();
 	read_columns(landing);
 	read_constraints(landing);
-	landing->checks = etl_checks_prepare(landing->stream->target, RelationGetDescr(landing->rel));
-	landing->check_rows = etl_checks_has_rows(landing->checks);
+	if (etl_checks_prepare != NULL)
+	{
+		landing->checks = etl_checks_prepare(landing->stream->target, RelationGetDescr(landing->rel));
+		landing->check_rows = etl_checks_has_rows(landing->checks);
+	}
 	landing->rejects = etl_rejects_begin(landing);
 	landing->writer = etl_load_writer_begin(landing);
 	MemoryContextSwitchTo(old);
@@ -852,7 +855,8 @@ etl_landing_end(EtlLanding *landing)
 	int64		relfilenode = EtlRelFileNumber(landing->rel);
 
 	etl_load_writer_end(landing->writer);
-	set_checks(landing);
+	if (landing->checks != NULL)
+		set_checks(landing);
 	etl_rejects_flush(landing->rejects);
 	etl_rejects_verdict(landing->rejects, true);
 
