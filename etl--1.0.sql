@@ -329,8 +329,14 @@ LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'etl_sql_file_connector';
 COMMENT ON FUNCTION etl.file_connector(internal) IS
 'Hands out the connector for files of the server; called by etl itself. Returns internal.';
 
+CREATE FUNCTION etl.http_connector(internal) RETURNS internal
+LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'etl_sql_http_connector';
+COMMENT ON FUNCTION etl.http_connector(internal) IS
+'Hands out the connector for HTTP servers; called by etl itself. Returns internal.';
+
 INSERT INTO etl.connectors (name, handler, description) VALUES
-	('file', 'etl.file_connector', 'files of the server, found by a pattern');
+	('file', 'etl.file_connector', 'files of the server, found by a pattern'),
+	('http', 'etl.http_connector', 'APIs over HTTP and HTTPS, page by page');
 
 CREATE FUNCTION etl.define_source(name text, connector text, options jsonb DEFAULT '{}', description text DEFAULT NULL)
 RETURNS text LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'etl_sql_define_source';

@@ -22,6 +22,7 @@ char	   *etl_secret_key_file = NULL;
 char	   *etl_environment = NULL;
 char	   *etl_params = NULL;
 char	   *etl_test_now = NULL;
+char	   *etl_tls_ca_file = NULL;
 int			etl_max_record_size_kb = 16384;
 int			etl_publish_lock_timeout_ms = 60000;
 bool		etl_adopt_roles = false;
@@ -64,5 +65,9 @@ etl_guc_define(void)
 	DefineCustomStringVariable("etl.test_now",
 							   "The clock that schedules, SLAs and retries read; empty means the real one.",
 							   NULL, &etl_test_now, "", PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable("etl.tls_ca_file",
+							   "File with the certificate authorities that https sources are verified by.",
+							   "Empty means those of the operating system.",
+							   &etl_tls_ca_file, "", PGC_SUSET, 0, NULL, NULL, NULL);
 	MarkGUCPrefixReserved("etl");
 }

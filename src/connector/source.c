@@ -21,6 +21,7 @@
 #include "common/json.h"
 #include "common/options.h"
 #include "common/option_sets.h"
+#include "common/redact.h"
 #include "common/run_as.h"
 #include "connector/connector.h"
 
@@ -229,27 +230,13 @@ etl_sql_options(PG_FUNCTION_ARGS)
 /* ---- hiding clear text from views ---- */
 
 /*
- * is_sensitive judges the name of an option, header or parameter.
+ * is_hidden judges a key: by its name, and "value" within "auth".
  */
 static bool
-is_sensitive(const char *name, int length, bool in_auth)
+is_hidden(const JsonbValue *key, bool in_auth)
 {
-	static const char *const words[] = {
-		"password", "passwd", "secret", "token", "authorization", "cookie", "apikey",
-		"api_key", "api-key", "x-key", "credential", "signature", NULL
-	};
-	static const char *const harmless[] = {"token_url", "next_token", NULL};
-	char	   *lower = pnstrdup(name, length);
-
-	for (char *p = lower; *p; p++)
-		*p = pg_tolower((unsigned char) *p);
-	for (int i = 0; harmless[i]; i++)
-		if (strcmp(lower, harmless[i]) == 0)
-			return false;
-	for (int i = 0; words[i]; i++)
-		if (strstr(lower, words[i]) != NULL)
-			return true;
-	return in_auth && strcmp(lower, "value") == 0;
+	return etl_is_sensitive(key->val.string.val, key->val.string.len) ||
+		(in_auth && key->val.string.len == 5 && memcmp(key->val.string.val, "value", 5) == 0);
 }
 
 /*
@@ -276,8 +263,7 @@ redact(Jsonb *document)
 		{
 			is_reference = item.val.string.len == 6 && memcmp(item.val.string.val, "secret", 6) == 0;
 			is_auth = item.val.string.len == 4 && memcmp(item.val.string.val, "auth", 4) == 0;
-			sensitive = !is_reference &&
-				is_sensitive(item.val.string.val, item.val.string.len, auth_depth > 0);
+			sensitive = !is_reference && is_hidden(&item, auth_depth > 0);
 		}
 		else if ((token == WJB_VALUE || token == WJB_ELEM) && sensitive && item.type != jbvNull)
 		{
