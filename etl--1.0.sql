@@ -478,6 +478,41 @@ CREATE FUNCTION etl._run_alive(run_id bigint) RETURNS boolean
 COMMENT ON FUNCTION etl._run_alive(bigint) IS
 'True while a session works on the run; a run that says running and is not alive was interrupted.';
 
+CREATE PROCEDURE etl.run(
+	selector text DEFAULT '*', exclude text DEFAULT NULL, full_refresh boolean DEFAULT false,
+	since timestamptz DEFAULT NULL, until timestamptz DEFAULT NULL, workers int DEFAULT NULL,
+	params jsonb DEFAULT '{}', publish text DEFAULT 'each', retry_of bigint DEFAULT NULL)
+	AS 'MODULE_PATHNAME', 'etl_sql_run' LANGUAGE C;
+COMMENT ON PROCEDURE etl.run(text, text, boolean, timestamptz, timestamptz, int, jsonb, text, bigint) IS
+'Runs the selected streams and models in dependency order, one transaction each, and says what it did.
+selector, exclude: names with *, +node, node+, 2+node+1, @node, tag:x, source:x, kind:model, state:modified; a space is union, a comma intersection.
+full_refresh: models are built from all of their inputs; sources are not read again.
+since, until: an interval of time to build again, for models that keep an interval ledger; refused where none does.
+workers: how many nodes may be at work at once; a CALL works on one at a time.
+params: what etl.param() returns in models. publish: each, or together: all models of the run appear in one transaction.
+retry_of: number of a run; exactly its tasks that did not succeed are run.
+Inside a transaction block everything happens in that transaction, and sources on a network are refused (ET014).
+Errors: ET012 names the failed tasks and the run, what succeeded stays; ET001, ET002 for a wrong selector; 42501 for nodes of others without etl_operator.
+Example: CALL etl.run(''+mart.daily_sales'');';
+
+CREATE FUNCTION etl.plan(selector text DEFAULT '*', exclude text DEFAULT NULL, full_refresh boolean DEFAULT false)
+	RETURNS TABLE (step int, node text, kind text, action text, reason text, depends_on text[])
+	AS 'MODULE_PATHNAME', 'etl_sql_plan' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION etl.plan(text, text, boolean) IS
+'Returns a row for every selected node: what the next run would do with it and why; nothing is changed.
+step: topological level from 1; kind: stream or model; action: load, create, incremental, full, view, unchanged, unresolved.
+A stream is always asked for new input, so what its models will do after that is not known yet.
+Errors: ET001, ET002 for a wrong selector.
+Example: SELECT step, node, action, reason FROM etl.plan(''+mart.*'');';
+
+CREATE FUNCTION etl.explain_run(run_id bigint DEFAULT NULL)
+	RETURNS TABLE (node text, status text, what text, why text, remedy text)
+	AS 'MODULE_PATHNAME', 'etl_sql_explain_run' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION etl.explain_run(bigint) IS
+'Returns, for every task of a run that did not succeed or had rejects, what happened, why, and what to do.
+run_id: the run; NULL the last one. Errors: ET002 when there is no such run.
+Example: SELECT * FROM etl.explain_run();';
+
 CREATE FUNCTION etl.last_run_id() RETURNS bigint
 	AS 'MODULE_PATHNAME', 'etl_sql_last_run_id' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION etl.last_run_id() IS

@@ -296,7 +296,7 @@ etl_tasks_update(List *tasks)
 				 " rows_deleted = n.rows_deleted, rows_rejected = n.rows_rejected,"
 				 " sqlstate = n.sqlstate, error = n.error, detail = n.detail, hint = n.hint,"
 				 " skipped_because = n.skipped_because"
-				 " FROM pg_catalog.unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"
+				 " FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"
 				 " AS n (task_id, action, reason, status, started_at, finished_at, rows_inserted,"
 				 " rows_updated, rows_deleted, rows_rejected, sqlstate, error, detail, hint,"
 				 " skipped_because)"
@@ -341,6 +341,29 @@ etl_tasks_of(int64 run_id)
 		task->skipped_because = etl_row_text(rows, i, "skipped_because");
 		result = lappend(result, task);
 	}
+	return result;
+}
+
+/*
+ * etl_reject_reasons counts why a run put records of a node aside.
+ */
+List *
+etl_reject_reasons(int64 run_id, const char *target)
+{
+	EtlParams	params = {0};
+	EtlRows    *rows;
+	List	   *result = NIL;
+
+	etl_param_int8(&params, run_id);
+	etl_param_text(&params, target);
+	rows = etl_sql_query("SELECT pg_catalog.format('%s x %s%s', pg_catalog.count(*),"
+						 " COALESCE((e.reason ->> 'column') || ': ', ''), e.reason ->> 'check') AS reason"
+						 " FROM etl.reject r, pg_catalog.jsonb_array_elements(r.reasons) AS e (reason)"
+						 " WHERE r.run_id = $1 AND r.target = $2"
+						 " GROUP BY e.reason ->> 'column', e.reason ->> 'check'"
+						 " ORDER BY pg_catalog.count(*) DESC, 1 LIMIT 5", &params);
+	for (int i = 0; i < rows->n; i++)
+		result = lappend(result, etl_row_text(rows, i, "reason"));
 	return result;
 }
 

@@ -47,6 +47,8 @@ extern void etl_run_close(int64 run_id, const char *status, const char *error);
 
 extern void etl_tasks_insert(List *tasks);	/* EtlTask *, one statement; sets task_id */
 extern void etl_tasks_update(List *tasks);	/* EtlTask *, one statement */
+/* why a run put records of a node aside, most frequent first: char *, "12 × message" */
+extern List *etl_reject_reasons(int64 run_id, const char *target);
 extern List *etl_tasks_of(int64 run_id);	/* EtlTask *, in the order they were planned */
 
 typedef struct EtlNamePair

@@ -21,6 +21,8 @@
 
 #include "model/internal.h"
 
+bool		etl_model_defer_triggers = false;
+
 /*
  * run_plan executes one planned query and returns the rows it processed.
  */
@@ -34,7 +36,7 @@ run_plan(PlannedStmt *plan, const char *source, QueryEnvironment *environment, D
 	UpdateActiveSnapshotCommandId();
 	desc = CreateQueryDesc(plan, source, GetActiveSnapshot(), InvalidSnapshot, receiver,
 						   NULL, environment, 0);
-	ExecutorStart(desc, 0);
+	ExecutorStart(desc, etl_model_defer_triggers ? EXEC_FLAG_SKIP_TRIGGERS : 0);
 	ExecutorRun(desc, ForwardScanDirection, 0L, true);
 	processed = desc->estate->es_processed;
 	ExecutorFinish(desc);

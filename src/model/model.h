@@ -71,6 +71,13 @@ extern void etl_model_apply_upserts(EtlStaged *staged);
 extern void etl_model_apply_deletes(EtlStaged *staged);
 extern void etl_model_finish(EtlStaged *staged);
 
+/*
+ * While it is true, the AFTER triggers of what builds write, foreign keys
+ * included, wait for the AfterTriggerEndQuery of whoever set it: so nodes
+ * that reference each other may be changed in any order.
+ */
+extern bool etl_model_defer_triggers;
+
 /* etl_model_compile returns the SQL that the next run would execute. */
 extern char *etl_model_compile(const EtlModel *model);
 

@@ -102,6 +102,20 @@ add_edge(EtlGraph *graph, EtlNode *node, char *other)
 }
 
 /*
+ * link_nodes makes 'child' come after 'parent', unless a path leads from it
+ * to the parent: what a query reads goes before what a constraint wants.
+ */
+static void
+link_nodes(EtlGraph *graph, EtlNode *child, EtlNode *parent)
+{
+	if (child == parent || list_member_ptr(child->parents, parent) ||
+		bms_is_member(parent->index, etl_graph_walk(graph, child, false, -1)))
+		return;
+	child->parents = lappend(child->parents, parent);
+	parent->children = lappend(parent->children, child);
+}
+
+/*
  * raise_cycle reports the circle that ends where 'path' meets 'again'.
  */
 static void
@@ -266,6 +280,20 @@ etl_graph_refresh(EtlGraph *graph, EtlNode *node)
 	node->depends_on = NIL;
 	foreach(cell, etl_dependencies_of(node->name->canonical))
 		add_edge(graph, node, lfirst(cell));
+	foreach(cell, node->references)
+		link_nodes(graph, node, lfirst(cell));
+	sort_graph(graph);
+}
+
+/*
+ * etl_graph_add_reference makes 'child' come after 'parent', because a
+ * foreign key wants the parent's rows first.
+ */
+void
+etl_graph_add_reference(EtlGraph *graph, EtlNode *child, EtlNode *parent)
+{
+	child->references = lappend(child->references, parent);
+	link_nodes(graph, child, parent);
 	sort_graph(graph);
 }
 

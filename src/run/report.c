@@ -86,7 +86,8 @@ say_succeeded(const EtlTask *task)
 
 	if (task->action != NULL && strcmp(task->action, "view") == 0)
 		ereport(NOTICE, (errmsg("%s: view in %s%s", task->node, time, rejects)));
-	else if (written == 0 && task->rows_rejected == 0 && task->reason != NULL)
+	else if (written == 0 && task->rows_rejected == 0 && task->action != NULL &&
+			 (strcmp(task->action, "unchanged") == 0 || strcmp(task->action, "load") == 0))
 		ereport(NOTICE, (errmsg("%s: nothing to do in %s: %s", task->node, time, task->reason)));
 	else
 		ereport(NOTICE, (errmsg("%s: %s in %s%s", task->node, count_rows(written), time, rejects)));
@@ -100,6 +101,9 @@ etl_report_task(const EtlTask *task)
 {
 	if (strcmp(task->status, "succeeded") == 0)
 		say_succeeded(task);
+	else if (strcmp(task->status, "skipped") == 0 && task->reason != NULL &&
+			 strcmp(task->action ? task->action : "", "unresolved") == 0)
+		ereport(NOTICE, (errmsg("%s: skipped: %s", task->node, task->reason)));
 	else if (strcmp(task->status, "skipped") == 0)
 		ereport(NOTICE, (errmsg("%s: skipped because of %s", task->node, task->skipped_because)));
 	else

@@ -4,8 +4,9 @@
  *    Running: what is shared between the files of run/.
  *
  * graph.c knows the nodes, selector.c picks some of them, plan.c says what
- * would happen, execute.c makes it happen node by node through driver.c and
- * lock.c, report.c tells it, explain.c explains it afterwards.
+ * would happen, call.c opens the run, execute.c goes through the nodes (models
+ * by models.c and groups.c) with driver.c and lock.c, outcome.c notes what
+ * became of them, report.c tells it, explain.c explains it afterwards.
  *
  *-------------------------------------------------------------------------
  */
@@ -36,6 +37,7 @@ typedef struct EtlNode
 	List	   *depends_on;		/* char *: relations it reads, nodes or not */
 	List	   *parents;		/* EtlNode *: those of them that are nodes */
 	List	   *children;
+	List	   *references;		/* EtlNode *: its foreign keys' tables; only for the order */
 	int			level;			/* longest path from a root, over the whole graph */
 	int			step;			/* the same, counting only selected nodes; from 1 */
 	bool		selected;
@@ -67,6 +69,8 @@ extern List *etl_graph_names(EtlGraph *graph);	/* char * */
 extern Bitmapset *etl_graph_walk(EtlGraph *graph, EtlNode *from, bool up, int depth);
 /* reads a node's dependencies again after it was analyzed, and sorts again */
 extern void etl_graph_refresh(EtlGraph *graph, EtlNode *node);
+/* makes 'child' come after 'parent', unless that closes a circle */
+extern void etl_graph_add_reference(EtlGraph *graph, EtlNode *child, EtlNode *parent);
 extern void etl_graph_number_steps(EtlGraph *graph);
 
 /* ---- selector.c ---- */
@@ -131,6 +135,28 @@ typedef struct EtlRunState
 } EtlRunState;
 
 extern void etl_run_execute(EtlRunState *state);
+
+/* ---- outcome.c ---- */
+
+extern char *etl_run_keep(EtlRunState *state, const char *text);	/* a copy that lives as long as the run */
+extern void etl_node_finish(EtlRunState *state, EtlNode *node, const char *status);
+extern void etl_node_failed(EtlRunState *state, EtlNode *node, const ErrorData *error);
+extern void etl_node_skipped(EtlRunState *state, EtlNode *node, EtlNode *root, const char *because);
+extern void etl_node_unchanged(EtlRunState *state, EtlNode *node, const char *action, const char *reason);
+extern void etl_node_inherit(EtlNode *node, bool *changed_above);
+extern void etl_nodes_begin(EtlRunState *state, List *nodes);
+extern void etl_nodes_settle(EtlRunState *state, List *nodes);
+extern void etl_nodes_forget(EtlRunState *state, List *nodes);
+
+/* ---- groups.c ---- */
+
+extern void etl_groups_make(EtlRunState *state);
+extern List *etl_group_members(EtlGraph *graph, EtlNode *node);	/* EtlNode *, open ones, parents first */
+
+/* ---- models.c ---- */
+
+/* false: an input that analysis has found is not done yet */
+extern bool etl_work_on_models(EtlRunState *state, List *nodes);
 
 /* ---- report.c ---- */
 

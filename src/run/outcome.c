@@ -1,0 +1,205 @@
+/*-------------------------------------------------------------------------
+ *
+ * outcome.c
+ *    What became of a node, in memory and in its row.
+ *
+ * A finished task is noted at once and its row written with the next commit,
+ * so that a run with nothing to do writes its rows in one statement.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "common/errors.h"
+#include "run/run.h"
+
+/*
+ * etl_run_keep copies a text into memory that lives as long as the run.
+ */
+char *
+etl_run_keep(EtlRunState *state, const char *text)
+{
+	return text ? MemoryContextStrdup(state->driver.context, text) : NULL;
+}
+
+/*
+ * etl_node_finish notes the end of a task; its row is written with the next commit.
+ */
+void
+etl_node_finish(EtlRunState *state, EtlNode *node, const char *status)
+{
+	EtlTask    *task = node->task;
+	EtlRun	   *run = &state->run;
+	MemoryContext old = MemoryContextSwitchTo(state->driver.context);
+
+	task->status = status;
+	task->finished_at = GetCurrentTimestamp();
+	if (task->started_at == DT_NOBEGIN && strcmp(status, "skipped") != 0)
+		task->started_at = task->finished_at;
+	run->rows_written += task->rows_inserted + task->rows_updated + task->rows_deleted;
+	run->rows_rejected += task->rows_rejected;
+	run->nodes_succeeded += strcmp(status, "succeeded") == 0;
+	run->nodes_failed += strcmp(status, "failed") == 0;
+	run->nodes_skipped += strcmp(status, "skipped") == 0;
+	state->finished = lappend(state->finished, task);
+	node->done = true;
+	MemoryContextSwitchTo(old);
+}
+
+/*
+ * etl_node_failed notes an error.
+ */
+void
+etl_node_failed(EtlRunState *state, EtlNode *node, const ErrorData *error)
+{
+	EtlTask    *task = node->task;
+
+	task->sqlstate = etl_run_keep(state, unpack_sql_state(error->sqlerrcode));
+	task->error = etl_run_keep(state, error->message ? error->message : "unknown error");
+	task->detail = etl_run_keep(state, error->detail);
+	task->hint = etl_run_keep(state, error->hint);
+	node->blocked_by = node;
+	etl_node_finish(state, node, "failed");
+}
+
+/*
+ * etl_node_skipped notes why a node is not tried.
+ */
+void
+etl_node_skipped(EtlRunState *state, EtlNode *node, EtlNode *root, const char *because)
+{
+	node->task->skipped_because = etl_run_keep(state, because);
+	node->blocked_by = root;
+	etl_node_finish(state, node, "skipped");
+}
+
+/*
+ * etl_node_unchanged notes that there was nothing to do.
+ */
+void
+etl_node_unchanged(EtlRunState *state, EtlNode *node, const char *action, const char *reason)
+{
+	node->task->action = etl_run_keep(state, action);
+	node->task->reason = etl_run_keep(state, reason);
+	state->unchanged++;
+	etl_node_finish(state, node, "succeeded");
+}
+
+/*
+ * write_finished writes the rows of finished tasks and of the run.  The
+ * caller commits.
+ */
+static void
+write_finished(EtlRunState *state)
+{
+	etl_tasks_update(state->finished);
+	list_free(state->finished);
+	state->finished = NIL;
+	etl_run_update(&state->run);
+}
+
+/*
+ * etl_nodes_begin shows the nodes as running, and that what came before is done.
+ */
+void
+etl_nodes_begin(EtlRunState *state, List *nodes)
+{
+	MemoryContext old = MemoryContextSwitchTo(state->driver.context);
+	ListCell   *cell;
+
+	foreach(cell, nodes)
+	{
+		EtlNode    *node = lfirst(cell);
+
+		if (node->done)
+			continue;
+		node->task->status = "running";
+		node->task->started_at = GetCurrentTimestamp();
+		if (!state->driver.base.atomic)
+			state->finished = lappend(state->finished, node->task);
+	}
+	MemoryContextSwitchTo(old);
+	if (state->driver.base.atomic)
+		return;
+
+	PushActiveSnapshot(GetTransactionSnapshot());
+	write_finished(state);
+	PopActiveSnapshot();
+	etl_driver_commit_lazily(&state->driver);
+}
+
+/*
+ * etl_nodes_settle writes and commits what became of the nodes, and tells it.
+ */
+void
+etl_nodes_settle(EtlRunState *state, List *nodes)
+{
+	ListCell   *cell;
+
+	PushActiveSnapshot(GetTransactionSnapshot());
+	foreach(cell, nodes)
+	{
+		EtlNode    *node = lfirst(cell);
+		EtlTask    *task = node->task;
+
+		if (strcmp(task->status, "failed") != 0)
+			continue;
+		if (node->check_results != NIL)
+			etl_check_results_store(node->check_results);
+		etl_log_store("error", state->run.run_id, task->node, task->error, task->detail);
+	}
+	write_finished(state);
+	PopActiveSnapshot();
+	state->driver.base.commit(&state->driver.base);
+}
+
+/*
+ * etl_nodes_forget undoes the notes about nodes whose commit failed.
+ */
+void
+etl_nodes_forget(EtlRunState *state, List *nodes)
+{
+	EtlRun	   *run = &state->run;
+	ListCell   *cell;
+
+	foreach(cell, nodes)
+	{
+		EtlNode    *node = lfirst(cell);
+		EtlTask    *task = node->task;
+
+		if (!node->done)
+			continue;
+		run->rows_written -= task->rows_inserted + task->rows_updated + task->rows_deleted;
+		run->rows_rejected -= task->rows_rejected;
+		run->nodes_succeeded -= strcmp(task->status, "succeeded") == 0;
+		run->nodes_failed -= strcmp(task->status, "failed") == 0;
+		run->nodes_skipped -= strcmp(task->status, "skipped") == 0;
+		task->rows_inserted = task->rows_updated = task->rows_deleted = task->rows_rejected = 0;
+		node->done = node->changed = false;
+		state->finished = list_delete_ptr(state->finished, task);
+	}
+}
+
+/*
+ * etl_node_inherit carries what happened above a node down to it.
+ */
+void
+etl_node_inherit(EtlNode *node, bool *changed_above)
+{
+	ListCell   *cell;
+
+	*changed_above = false;
+	foreach(cell, node->parents)
+	{
+		EtlNode    *parent = lfirst(cell);
+
+		*changed_above = *changed_above || parent->changed;
+		if (node->blocked_by == NULL)
+			node->blocked_by = parent->blocked_by;
+	}
+}
