@@ -33,7 +33,7 @@ import struct
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import parse_qs, unquote_plus, urlencode, urlsplit
 
 
 class State:
@@ -78,6 +78,7 @@ def record(number):
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
 
     def log_message(self, *args):
         pass
@@ -190,7 +191,8 @@ class Handler(BaseHTTPRequestHandler):
         if STATE.token_in == "header":
             client, secret = "", ""
             if given.startswith("Basic "):
-                client, _, secret = base64.b64decode(given[6:]).decode().partition(":")
+                # RFC 6749 2.3.1: both are form-encoded before they become Basic credentials
+                client, _, secret = map(unquote_plus, base64.b64decode(given[6:]).decode().partition(":"))
         if (client, secret) != ("the client", "the secret") or form.get("grant_type") != ["client_credentials"]:
             self.answer({"error": "invalid_client"}, 401)
             return
