@@ -23,6 +23,10 @@
 typedef struct EtlCheckSet EtlCheckSet;
 
 /*
+ * The set and its results live in a child of the memory context that is
+ * current at etl_checks_prepare, and survive the rollback of a subtransaction
+ * begun after it: results can be stored after a failure.
+ *
  * etl_checks_prepare compiles the checks of 'target' for rows of shape
  * 'desc', as their owner's SQL; to be called inside etl_run_as.  A check
  * that does not compile gets status error and blocks.
@@ -52,6 +56,13 @@ extern bool etl_checks_has_rows(EtlCheckSet *set);	/* any row check at all */
 extern void etl_checks_set(EtlCheckSet *set, Oid relid, List **rejects);
 
 /*
+ * etl_checks_set_load tells etl_checks_set that only rows of this load may
+ * be moved: what earlier loads landed is immutable, and the load's accounting
+ * must close.
+ */
+extern void etl_checks_set_load(EtlCheckSet *set, int64 load_id);
+
+/*
  * etl_checks_results gives the EtlCheckResult list; etl_checks_verdict
  * raises ET011 with the report in its detail when one blocks.
  */
@@ -65,5 +76,8 @@ extern char *etl_checks_report(EtlCheckSet *set);	/* one line a check that did n
  * scan, as the owner of the node; used by etl.check and for views.
  */
 extern EtlCheckSet *etl_checks_run(const char *target, Oid relid);
+
+/* etl_quality_register_options fills etl.options('check:…'); called when the library is loaded. */
+extern void etl_quality_register_options(void);
 
 #endif							/* ETL_QUALITY_H */

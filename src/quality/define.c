@@ -1,0 +1,223 @@
+/*-------------------------------------------------------------------------
+ *
+ * define.c
+ *    SQL functions define_check and drop_check.
+ *
+ * A check runs with the rights of its node's owner, so only members of that
+ * role may put one on the node.  On a relation that is no node (yet) anyone
+ * who may define can; its rights are looked at again when it runs.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+
+#include "common/errors.h"
+#include "common/json.h"
+#include "common/run_as.h"
+#include "quality/check.h"
+
+PG_FUNCTION_INFO_V1(etl_sql_define_check);
+PG_FUNCTION_INFO_V1(etl_sql_drop_check);
+
+/*
+ * text_arg returns a text argument, NULL when it is null.
+ */
+static char *
+text_arg(FunctionCallInfo fcinfo, int n)
+{
+	return PG_ARGISNULL(n) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(n));
+}
+
+/*
+ * required raises ET001 when an argument without default is null.
+ */
+static char *
+required(const char *value, const char *argument)
+{
+	if (value == NULL)
+		ereport(ERROR,
+				(errcode(ETL_ERR_DEFINITION),
+				 errmsg("argument \"%s\" must not be null", argument)));
+	return unconstify(char *, value);
+}
+
+/*
+ * names_arg returns the elements of a text[] argument; null elements are refused.
+ */
+static List *
+names_arg(FunctionCallInfo fcinfo, int n)
+{
+	Datum	   *items;
+	bool	   *nulls;
+	int			count;
+	List	   *names = NIL;
+
+	if (PG_ARGISNULL(n))
+		return NIL;
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(n), TEXTOID, -1, false, TYPALIGN_INT,
+					  &items, &nulls, &count);
+	for (int i = 0; i < count; i++)
+	{
+		if (nulls[i])
+			ereport(ERROR,
+					(errcode(ETL_ERR_DEFINITION),
+					 errmsg("a column name must not be null")));
+		names = lappend(names, TextDatumGetCString(items[i]));
+	}
+	return names;
+}
+
+/*
+ * word_must_be raises ET001 unless 'value' is one of 'words', naming the nearest.
+ */
+static void
+word_must_be(const char *what, const char *value, List *words)
+{
+	const char *nearest;
+	StringInfoData list;
+	ListCell   *cell;
+
+	initStringInfo(&list);
+	foreach(cell, words)
+	{
+		if (strcmp(lfirst(cell), value) == 0)
+			return;
+		appendStringInfo(&list, "%s%s", list.len > 0 ? ", " : "", (char *) lfirst(cell));
+	}
+	nearest = etl_nearest(value, words);
+	ereport(ERROR,
+			(errcode(ETL_ERR_DEFINITION),
+			 errmsg("unknown %s \"%s\"", what, value),
+			 errdetail("There are %s.", list.data),
+			 nearest ? errhint("Did you mean \"%s\"?", nearest) : 0));
+}
+
+/*
+ * default_name makes <kind>_<columns joined by _>.
+ */
+static char *
+default_name(const EtlCheckKind *kind, List *columns)
+{
+	StringInfoData name;
+	ListCell   *cell;
+
+	if (kind->id == ETL_KIND_EXPRESSION && columns == NIL)
+		ereport(ERROR,
+				(errcode(ETL_ERR_DEFINITION),
+				 errmsg("an expression check without columns needs a name"),
+				 errhint("Give \"name\", or the columns it is about.")));
+	initStringInfo(&name);
+	appendStringInfoString(&name, kind->name);
+	foreach(cell, columns)
+		appendStringInfo(&name, "_%s", (char *) lfirst(cell));
+	return name.data;
+}
+
+/*
+ * check_quarantine raises ET001 where a check cannot move rows.
+ */
+static void
+check_quarantine(const EtlCheckKind *kind, const EtlCheck *check)
+{
+	EtlModel   *model;
+
+	if (strcmp(check->on_fail, "quarantine") != 0)
+		return;
+	if (!kind->of_rows && kind->id != ETL_KIND_UNIQUE)
+		ereport(ERROR,
+				(errcode(ETL_ERR_DEFINITION),
+				 errmsg("a %s check cannot quarantine", kind->name),
+				 errdetail("It judges the relation as a whole, so there is no row to move."),
+				 errhint("Use on_fail 'warn' or 'fail'.")));
+	model = etl_model_find(check->target);
+	if (model != NULL && strcmp(model->materialized, "view") == 0)
+		ereport(ERROR,
+				(errcode(ETL_ERR_DEFINITION),
+				 errmsg("a check on view %s cannot quarantine", check->target),
+				 errdetail("A view stores no rows that could be moved."),
+				 errhint("Use on_fail 'warn' or 'fail', or define the model as a table.")));
+}
+
+/*
+ * etl_sql_define_check stores a check: 'created', 'updated' or 'unchanged'.
+ */
+Datum
+etl_sql_define_check(PG_FUNCTION_ARGS)
+{
+	EtlCheck	check = {0};
+	const EtlCheckKind *kind;
+	char	   *owner;
+	List	   *dimensions;
+
+	check.target = etl_name_canonical(required(text_arg(fcinfo, 0), "target"));
+	check.kind = required(text_arg(fcinfo, 1), "kind");
+	word_must_be("kind of check", check.kind, etl_kind_names());
+	kind = etl_kind_find(check.kind);
+	check.columns = names_arg(fcinfo, 2);
+	check.options = PG_ARGISNULL(3) ? etl_json_parse("{}") : PG_GETARG_JSONB_P(3);
+	check.on_fail = required(text_arg(fcinfo, 4), "on_fail");
+	word_must_be("on_fail", check.on_fail, list_make3("warn", "quarantine", "fail"));
+
+	check.dimension = text_arg(fcinfo, 5);
+	if (check.dimension == NULL)
+		check.dimension = unconstify(char *, kind->dimension);
+	if (!etl_dimension_known(check.dimension, &dimensions))
+		word_must_be("dimension", check.dimension, dimensions);
+
+	etl_kind_validate(kind, &check);
+	check.name = text_arg(fcinfo, 6);
+	if (check.name == NULL)
+		check.name = default_name(kind, check.columns);
+	if (check.name[0] == '\0')
+		ereport(ERROR,
+				(errcode(ETL_ERR_DEFINITION),
+				 errmsg("the name of a check must not be empty")));
+	check.description = text_arg(fcinfo, 7);
+	check_quarantine(kind, &check);
+
+	owner = etl_node_owner(check.target);
+	if (owner != NULL)
+		etl_check_owner(owner, "node", check.target);
+	check.owner = GetUserNameFromId(GetUserId(), false);
+	check.settings = etl_settings_capture();
+	PG_RETURN_TEXT_P(cstring_to_text(etl_check_store(&check)));
+}
+
+/*
+ * etl_sql_drop_check removes a check; its results stay.
+ */
+Datum
+etl_sql_drop_check(PG_FUNCTION_ARGS)
+{
+	char	   *target = etl_name_canonical(required(text_arg(fcinfo, 0), "target"));
+	char	   *name = required(text_arg(fcinfo, 1), "name");
+	EtlCheck   *check = etl_check_find(target, name);
+	char	   *owner = etl_node_owner(target);
+	List	   *names = NIL;
+	ListCell   *cell;
+	const char *nearest;
+
+	if (check != NULL)
+	{
+		/* the node's owner can always free the node of a check */
+		etl_check_owner(owner ? owner : check->owner, "check", name);
+		etl_definition_delete("quality_check", target, name);
+		PG_RETURN_VOID();
+	}
+
+	foreach(cell, etl_checks_of(target))
+		names = lappend(names, ((EtlCheck *) lfirst(cell))->name);
+	nearest = etl_nearest(name, names);
+	ereport(ERROR,
+			(errcode(ETL_ERR_UNDEFINED),
+			 errmsg("%s has no check \"%s\"", target, name),
+			 nearest ? errhint("Did you mean \"%s\"?", nearest) :
+			 errhint("SELECT * FROM etl.checks lists them.")));
+	PG_RETURN_VOID();
+}
