@@ -437,6 +437,71 @@ Example: SELECT etl.reset(''raw.products'');';
 -- quality
 -- ====================================================================
 
+CREATE FUNCTION etl.define_check(target text, kind text, columns text[] DEFAULT '{}', options jsonb DEFAULT '{}',
+	on_fail text DEFAULT 'fail', dimension text DEFAULT NULL, name text DEFAULT NULL, description text DEFAULT NULL)
+RETURNS text LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'etl_sql_define_check';
+COMMENT ON FUNCTION etl.define_check(text, text, text[], jsonb, text, text, text, text) IS
+'Defines a quality rule on a relation, which may come to exist later. Every run of the node evaluates it before anything is published.
+target: the relation. kind: not_null, unique, accepted_values, range, regex, relationship, expression, row_count or freshness. columns: what it looks at; none for row_count, optional for expression and freshness (default: the node''s event_time). options: SELECT * FROM etl.options(''check:range''), and so on. on_fail: fail (default) rolls the node back, quarantine moves the failing rows to etl.rejects, warn records. dimension: completeness, uniqueness, validity, accuracy, consistency or timeliness; default by kind. name: default <kind>_<columns joined by _>. description: for people.
+NULL passes every kind but not_null. Returns created, updated or unchanged.
+Errors: ET001 for unknown or unfit kinds, options, columns, and for quarantine where no row can be moved; 42501 unless one is a member of the owner of the node.
+Example: SELECT etl.define_check(''clean.orders'', ''range'', ''{amount}'', ''{"min": 0, "max_failed": "1%"}'', on_fail => ''quarantine'');';
+
+CREATE FUNCTION etl.drop_check(target text, name text)
+RETURNS boolean LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'etl_sql_drop_check';
+COMMENT ON FUNCTION etl.drop_check(text, text) IS
+'Drops a check; its results stay in etl.check_results, but no longer count in the score.
+target: the relation. name: the check. Returns true when it was there. Errors: 42501 unless one is a member of the owner of the node (on other relations: of the check).
+Example: SELECT etl.drop_check(''clean.orders'', ''range_amount'');';
+
+CREATE FUNCTION etl.check(selector text DEFAULT '*')
+RETURNS TABLE (target text, check_name text, kind text, dimension text, status text, evaluated bigint, failed bigint, value numeric, detail text)
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'etl_sql_check';
+COMMENT ON FUNCTION etl.check(text) IS
+'Evaluates the checks of relations as they stand, all row checks of one in a single scan of it, with the rights of their owner; stores the results with a null run_id. Changes no row.
+selector: names, in which * stands for anything, separated by spaces; default all that one may see.
+Returns a row per check. status: pass, warn, fail, error (could not be evaluated) or skipped (the relation does not exist). evaluated, failed: rows; 1 and 0 or 1 for row_count and freshness. value: the share of failed rows; the count of row_count; the age of freshness in seconds. detail: what is wrong.
+Errors: ET002 for a name that has no checks.
+Example: SELECT target, check_name, status, detail FROM etl.check(''clean.*'') WHERE status <> ''pass'';';
+
+CREATE FUNCTION etl.validate(target text, max_rows int DEFAULT 1000)
+RETURNS TABLE (check_name text, column_name text, row_key jsonb, value text, reason text)
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'etl_sql_validate';
+COMMENT ON FUNCTION etl.validate(text, int) IS
+'Shows the rows of a relation that fail its checks, as it stands; stores nothing.
+target: a relation with checks. max_rows: most rows returned in all, default 1000.
+Returns a row per failing check and column. column_name: the column, several joined by commas, null for none. row_key: the columns that identify the row: the node''s key, else the primary key, else _etl_load_id and _etl_row, else the whole row; null where the relation as a whole fails. value: what is there. reason: what is wrong with it.
+Errors: ET002 when the relation has no checks; 42501 for others than its owner and members of etl_steward; 42P01 when it does not exist.
+Example: SELECT reason, count(*) FROM etl.validate(''clean.orders'') GROUP BY reason;';
+
+CREATE FUNCTION etl.quality_score(target text)
+RETURNS TABLE (dimension text, score numeric, checks int, failed int, coverage numeric)
+LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'etl_sql_quality_score';
+COMMENT ON FUNCTION etl.quality_score(text) IS
+'Scores a relation from 0 to 100 by the newest result of each of its checks: a row per dimension and one named overall.
+p of a check = 1 - failed / evaluated for row kinds (not_null, accepted_values, range, regex, relationship, expression), 1 or 0 for the others, 0 for an error; its weight is 1, 3 or 5 for warn, quarantine, fail unless the option weight says otherwise. score of a dimension = 100 * sum(weight * p) / sum(weight); overall = the mean of the dimensions that have one, at most 79 while any check has status fail or error; rounded to 2 decimals, null where nothing was checked. A result that judged no row leaves the previous one standing.
+target: a relation. checks: how many counted. failed: how many of them have status fail or error. coverage: share of the relation''s columns that a check names (from 0 to 1, without the columns _etl_*).
+Errors: ET002 when it has no checks; 42501 unless one may SELECT the relation.
+Example: SELECT score, coverage FROM etl.quality_score(''clean.orders'') WHERE dimension = ''overall'';';
+
+CREATE FUNCTION etl.dedupe(relation anyelement, key text[], order_by text DEFAULT NULL)
+RETURNS SETOF anyelement LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'etl_sql_dedupe';
+COMMENT ON FUNCTION etl.dedupe(anyelement, text[], text) IS
+'Returns one row of a relation per key, read with the caller''s rights; usable in models.
+relation: NULL of the relation''s row type. key: columns that identify a row; NULLs count as equal. order_by: as after ORDER BY, the first row stays; default and on ties the first that was landed (_etl_load_id, _etl_row), then the one with the smallest values, so that the same rows always give the same result.
+Errors: ET001 for a relation argument that is not of a row type, an empty key or a wrong order_by; 42703 for a column that does not exist; 42501 without SELECT on the relation.
+Example: SELECT * FROM etl.dedupe(NULL::raw.users, ''{user_id}'', ''updated_at DESC'');';
+
+CREATE FUNCTION etl.duplicates(target text, key text[])
+RETURNS TABLE (row_key jsonb, copies bigint)
+LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'etl_sql_duplicates';
+COMMENT ON FUNCTION etl.duplicates(text, text[]) IS
+'Lists the keys that a relation has more than once, most copies first, read with the caller''s rights.
+target: the relation. key: columns that identify a row; NULLs count as equal.
+Returns row_key, an object of the key columns, and copies, how many rows have it.
+Errors: ET001 for an empty key; 42P01, 42703 for what does not exist; 42501 without SELECT on the relation.
+Example: SELECT * FROM etl.duplicates(''raw.users'', ''{user_id}'');';
+
 -- ====================================================================
 -- model
 -- ====================================================================
@@ -634,6 +699,33 @@ FROM etl.secret;
 COMMENT ON VIEW etl.secrets IS
 'Secrets by name and kind (value, file, env), never their values.
 Example: SELECT name, kind, allowed_hosts FROM etl.secrets;';
+
+CREATE VIEW etl.checks AS
+	SELECT c.target, c.name, c.kind, c.columns, c.options, c.on_fail, c.dimension, c.description, c.version,
+		c.owner, c.defined_at
+	FROM etl.quality_check AS c
+	WHERE etl._may_read(c.target) OR pg_catalog.pg_has_role(current_user,
+		(SELECT r.oid FROM pg_catalog.pg_roles AS r WHERE r.rolname = c.owner), 'USAGE');
+COMMENT ON VIEW etl.checks IS
+'Quality rules as defined, on relations that one may read.
+Example: SELECT target, name, kind, on_fail FROM etl.checks ORDER BY target, name;';
+
+CREATE VIEW etl.check_results AS
+	SELECT r.run_id, r.target, r.check_name, r.kind, r.dimension, r.on_fail, r.status, r.evaluated, r.failed,
+		r.value, r.threshold, r.detail, r.checked_at
+	FROM etl.check_result AS r
+	WHERE etl._may_read(r.target);
+COMMENT ON VIEW etl.check_results IS
+'What each check found each time: in a run, or by etl.check (run_id is null).
+Example: SELECT check_name, status, evaluated, failed FROM etl.check_results WHERE target = ''clean.orders'' ORDER BY checked_at DESC;';
+
+CREATE VIEW etl.quality_scores AS
+	SELECT t.target, s.dimension, s.score, s.checks, s.failed, s.coverage
+	FROM (SELECT DISTINCT c.target FROM etl.checks AS c) AS t,
+		LATERAL etl.quality_score(t.target) AS s;
+COMMENT ON VIEW etl.quality_scores IS
+'etl.quality_score of every relation with checks that one may read.
+Example: SELECT target, score, coverage FROM etl.quality_scores WHERE dimension = ''overall'' ORDER BY score;';
 
 -- ====================================================================
 -- roles and privileges

@@ -10,6 +10,7 @@
 #include "fmgr.h"
 
 #include "common/guc.h"
+#include "quality/quality.h"
 
 PG_MODULE_MAGIC;
 
@@ -19,4 +20,5 @@ void
 _PG_init(void)
 {
 	etl_guc_define();
+	etl_quality_register_options();
 }

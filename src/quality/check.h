@@ -142,7 +142,6 @@ extern const char *etl_check_status(EtlCheckState *state);
 
 /* ---- evaluate.c ---- */
 extern bool etl_target_visible(const char *target, Oid relid);
-extern List *etl_check_targets(const char *patterns);
 extern TupleDesc etl_visible_columns(Oid relid);
 
 typedef bool (*EtlRowVisitor) (TupleTableSlot *slot, void *arg);	/* false: enough */

@@ -190,7 +190,7 @@ etl_sql_define_check(PG_FUNCTION_ARGS)
 }
 
 /*
- * etl_sql_drop_check removes a check; its results stay.
+ * etl_sql_drop_check removes a check, true when it was there; its results stay.
  */
 Datum
 etl_sql_drop_check(PG_FUNCTION_ARGS)
@@ -199,25 +199,10 @@ etl_sql_drop_check(PG_FUNCTION_ARGS)
 	char	   *name = required(text_arg(fcinfo, 1), "name");
 	EtlCheck   *check = etl_check_find(target, name);
 	char	   *owner = etl_node_owner(target);
-	List	   *names = NIL;
-	ListCell   *cell;
-	const char *nearest;
 
-	if (check != NULL)
-	{
-		/* the node's owner can always free the node of a check */
-		etl_check_owner(owner ? owner : check->owner, "check", name);
-		etl_definition_delete("quality_check", target, name);
-		PG_RETURN_VOID();
-	}
-
-	foreach(cell, etl_checks_of(target))
-		names = lappend(names, ((EtlCheck *) lfirst(cell))->name);
-	nearest = etl_nearest(name, names);
-	ereport(ERROR,
-			(errcode(ETL_ERR_UNDEFINED),
-			 errmsg("%s has no check \"%s\"", target, name),
-			 nearest ? errhint("Did you mean \"%s\"?", nearest) :
-			 errhint("SELECT * FROM etl.checks lists them.")));
-	PG_RETURN_VOID();
+	if (check == NULL)
+		PG_RETURN_BOOL(false);
+	/* the node's owner can always free the node of a check */
+	etl_check_owner(owner ? owner : check->owner, "check", name);
+	PG_RETURN_BOOL(etl_definition_delete("quality_check", target, name));
 }

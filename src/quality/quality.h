@@ -13,6 +13,7 @@
 #define ETL_QUALITY_H
 
 #include "executor/tuptable.h"
+#include "nodes/execnodes.h"
 #include "utils/relcache.h"
 
 #include "catalog/definition.h"
@@ -76,6 +77,14 @@ extern char *etl_checks_report(EtlCheckSet *set);	/* one line a check that did n
  * scan, as the owner of the node; used by etl.check and for views.
  */
 extern EtlCheckSet *etl_checks_run(const char *target, Oid relid);
+
+/*
+ * etl_check_and_store evaluates the checks of each target (char *) as it
+ * stands, stores the results without a run and appends them to the set that
+ * etl.check returns; etl_check_targets picks targets by name.
+ */
+extern List *etl_check_targets(const char *patterns);
+extern void etl_check_and_store(List *targets, ReturnSetInfo *rsinfo);
 
 /* etl_quality_register_options fills etl.options('check:…'); called when the library is loaded. */
 extern void etl_quality_register_options(void);
