@@ -1,3 +1,31 @@
--- The world in which the examples of docs/reference.md are run: each in its own copy of this database.
+-- The world in which the examples of docs/reference.md are run, each in its own copy of this database:
+-- a shop whose orders and users arrive as files, and whose products would come from an API.
+SET client_min_messages = warning;
 CREATE EXTENSION etl;
-SELECT 1;
+CREATE SCHEMA raw;
+CREATE SCHEMA clean;
+CREATE SCHEMA mart;
+
+\set shop :workdir '/shop'
+SELECT format('COPY (VALUES (%L), (%L), (%L), (%L), (%L)) TO PROGRAM %L',
+	'order_id,user_id,amount,currency,ordered_at', '1,1,10.50,EUR,2024-01-02T09:00:00Z', '2,2,7.00,USD,2024-01-02T10:00:00Z',
+	'3,1,oops,EUR,2024-01-02T11:00:00Z', '4,2,20.00,,2024-01-03T08:00:00Z',
+	'mkdir -p ' || :'shop' || '/orders ' || :'shop' || '/users; cat > ' || :'shop' || '/orders/2024-01-02.csv') \gexec
+SELECT format('COPY (VALUES (%L), (%L), (%L)) TO PROGRAM %L',
+	'user_id,email,updated_at', '1,ann@example.com,2024-01-01T00:00:00Z', '2,bob@example.com,2024-01-01T00:00:00Z',
+	'cat > ' || :'shop' || '/users/users.csv') \gexec
+
+SELECT etl.define_source('shop_files', 'file', jsonb_build_object('root', :'shop'));
+SELECT etl.define_source('shop_api', 'http', '{"url": "http://127.0.0.1:1"}');
+SELECT etl.define_stream('raw.orders', 'shop_files', '{"path": "orders/*.csv"}', format => 'csv',
+	columns => 'order_id bigint, user_id bigint, amount numeric(12,2), currency text, ordered_at timestamptz');
+SELECT etl.define_stream('raw.users', 'shop_files', '{"path": "users/*.csv"}', format => 'csv',
+	columns => 'user_id bigint, email text, updated_at timestamptz', key => '{user_id}', mode => 'merge');
+SELECT etl.define_stream('raw.products', 'shop_api', '{"path": "/products"}', format => 'json', columns => 'product_id text, price numeric');
+SELECT etl.define_model('clean.sales', $$
+	SELECT order_id, user_id, (ordered_at AT TIME ZONE 'UTC')::date AS day, amount FROM raw.orders WHERE amount > 0 $$, materialized => 'table');
+SELECT etl.define_model('mart.daily', 'SELECT day, count(*) AS orders, sum(amount) AS amount FROM clean.sales GROUP BY day',
+	materialized => 'table');
+SELECT etl.define_check('raw.orders', 'not_null', '{order_id}', on_fail => 'quarantine');
+SELECT etl.define_check('mart.daily', 'range', '{amount}', '{"min": 0}');
+CALL etl.run('*', exclude => 'raw.products');
