@@ -10,15 +10,35 @@
 #include "fmgr.h"
 
 #include "common/guc.h"
+#include "common/options.h"
+#include "connector/connector.h"
+#include "decode/decode.h"
+#include "load/landing.h"
 #include "quality/quality.h"
 
 PG_MODULE_MAGIC;
 
 void		_PG_init(void);
 
+/*
+ * register_options makes the option sets known that etl.options() lists,
+ * besides those of connectors.
+ */
+static void
+register_options(void)
+{
+	etl_options_register("stream", etl_stream_options);
+	etl_options_register("file", etl_stream_file_options);
+	etl_options_register("csv", etl_csv_options);
+	etl_options_register("json", etl_json_options);
+	etl_options_register("ndjson", etl_json_options);
+	etl_http_register_options();
+}
+
 void
 _PG_init(void)
 {
 	etl_guc_define();
+	register_options();
 	etl_quality_register_options();
 }

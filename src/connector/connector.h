@@ -15,6 +15,9 @@
 /* etl_connector_find loads the connector registered under 'name'; raises ET002 naming the nearest. */
 extern const EtlConnector *etl_connector_find(const char *name);
 
+/* The nested option sets of the built-in connectors, for etl.options(). */
+extern void etl_http_register_options(void);
+
 /* The one table of services. */
 extern const EtlServices *etl_connector_services(void);
 

@@ -51,10 +51,7 @@ static const EtlOptionDef file_source_options[] = {
 static const EtlOptionDef file_stream_options[] = {
 	{"path", "text", NULL, "file or pattern: * ? [a-z] within a name, ** over directories"},
 	{"order", "name|mtime", "name", "order in which files are loaded"},
-	{"on_change", "replace|append|error", "replace",
-	"what happens when a file that was loaded has changed"},
 	{"max_rejects", "threshold", NULL, "rejects, as a count or a share, above which a load fails whole"},
-	{"compression", "auto|none|gzip|zstd", "auto", "auto recognises gzip and zstd by their first bytes"},
 	{NULL}
 };
 

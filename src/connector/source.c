@@ -167,6 +167,20 @@ put_options(ReturnSetInfo *result, const EtlOptionDef *def)
 }
 
 /*
+ * has_name tells whether a list of char * holds a name.
+ */
+static bool
+has_name(List *names, const char *name)
+{
+	ListCell   *cell;
+
+	foreach(cell, names)
+		if (strcmp(lfirst(cell), name) == 0)
+			return true;
+	return false;
+}
+
+/*
  * report_no_set raises ET002 for a set of options that does not exist.
  */
 static void
@@ -180,7 +194,7 @@ report_no_set(const char *of)
 	{
 		EtlOptionSet *set = lfirst(cell);
 
-		if (!list_member(names, set->of) && strcmp(set->of, "") != 0)
+		if (!has_name(names, set->of))
 			names = lappend(names, set->of);
 	}
 	initStringInfo(&all);

@@ -19,6 +19,7 @@
 #include "common/json.h"
 #include "common/options.h"
 #include "common/redact.h"
+#include "connector/connector.h"
 #include "connector/http/http.h"
 #include "connector/http/resolve.h"
 
@@ -44,7 +45,6 @@ const EtlOptionDef http_stream_options[] = {
 	{"paginate", "object", NULL, "see etl.options('http:paginate')"},
 	{"incremental", "object", NULL, "see etl.options('http:incremental')"},
 	{"max_rejects", "threshold", NULL, "rejects, as a count or a share, above which a load fails whole"},
-	{"compression", "auto|none|gzip|zstd", "auto", "of the body itself; content encodings are always understood"},
 	{NULL}
 };
 
@@ -104,7 +104,7 @@ static const EtlOptionDef incremental_options[] = {
 };
 
 void
-http_config_register(void)
+etl_http_register_options(void)
 {
 	etl_options_register("http:auth", auth_options);
 	etl_options_register("http:timeout", timeout_options);

@@ -440,6 +440,5 @@ static const EtlConnector http_connector = {
 Datum
 etl_sql_http_connector(PG_FUNCTION_ARGS)
 {
-	http_config_register();
 	PG_RETURN_POINTER(&http_connector);
 }

@@ -109,7 +109,6 @@ extern const EtlOptionDef http_stream_options[];
 extern void http_config_validate(const Jsonb *source_options, const Jsonb *stream_options,
 								 const char *format);
 extern HttpConfig *http_config_read(EtlConnectorContext *context);
-extern void http_config_register(void);
 
 /* ---- url.c ---- */
 extern char *http_url_join(const char *url, const char *path);
