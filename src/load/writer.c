@@ -320,7 +320,7 @@ reject_kept(EtlLoadWriter *writer, int i, const char *check, const char *column,
 
 	etl_reasons_add(&reasons, check, column, NULL, message);
 	etl_rejects_add(writer->landing->rejects, kept->position, kept->raw, kept->raw_length,
-					kept->raw_size, etl_reasons_end(&reasons));
+					kept->raw_size, &reasons);
 }
 
 /*
