@@ -27,10 +27,6 @@
 #include "quality/quality.h"
 
 /* until coercion and checks are linked in, a pull says so instead of failing to load the library */
-#pragma weak etl_coerce_options_read
-#pragma weak etl_coercer_make
-#pragma weak etl_coercer_is_soft
-#pragma weak etl_coerce
 #pragma weak etl_inference_begin
 #pragma weak etl_inference_add
 #pragma weak etl_inference_end

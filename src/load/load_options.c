@@ -143,8 +143,6 @@ etl_load_options_read(const EtlStream *stream)
 	const char *compression = etl_json_get_text(stream->options, "compression");
 	const char *header = etl_json_get_text(stream->options, "header");
 
-	if (etl_coerce_options_read == NULL)
-		elog(ERROR, "this build of etl has no coercion");
 	etl_coerce_options_read(&options->coerce, stream->options);
 	read_policy(options, stream->schema_policy);
 	if (on_change != NULL && strcmp(on_change, "append") == 0)
