@@ -156,11 +156,8 @@ etl_landing_begin(EtlLanding *landing, Oid relid)
 	state->estate = CreateExecutorState();
 	read_columns(landing);
 	read_constraints(landing);
-	if (etl_checks_prepare != NULL)
-	{
-		landing->checks = etl_checks_prepare(landing->stream->target, RelationGetDescr(landing->rel));
-		landing->check_rows = etl_checks_has_rows(landing->checks);
-	}
+	landing->checks = etl_checks_prepare(landing->stream->target, RelationGetDescr(landing->rel));
+	landing->check_rows = etl_checks_has_rows(landing->checks);
 	landing->rejects = etl_rejects_begin(landing);
 	landing->writer = etl_load_writer_begin(landing);
 	MemoryContextSwitchTo(old);
@@ -818,6 +815,9 @@ set_checks(EtlLanding *landing)
 	MemoryContext old;
 	ListCell   *cell;
 
+	/* a replay brings rows of other loads, so no load of its own is named */
+	if (landing->replay == NULL)
+		etl_checks_set_load(landing->checks, load->load_id);
 	etl_checks_set(landing->checks, RelationGetRelid(landing->rel), &quarantined);
 	foreach(cell, quarantined)
 	{
@@ -855,8 +855,7 @@ etl_landing_end(EtlLanding *landing)
 	int64		relfilenode = EtlRelFileNumber(landing->rel);
 
 	etl_load_writer_end(landing->writer);
-	if (landing->checks != NULL)
-		set_checks(landing);
+	set_checks(landing);
 	etl_rejects_flush(landing->rejects);
 	etl_rejects_verdict(landing->rejects, true);
 

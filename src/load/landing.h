@@ -26,16 +26,10 @@
 #include "load/coerce.h"
 #include "quality/quality.h"
 
-/* until coercion and checks are linked in, a pull says so instead of failing to load the library */
+/* until inference is linked in, a pull says so instead of failing to load the library */
 #pragma weak etl_inference_begin
 #pragma weak etl_inference_add
 #pragma weak etl_inference_end
-#pragma weak etl_checks_prepare
-#pragma weak etl_checks_row
-#pragma weak etl_checks_has_rows
-#pragma weak etl_checks_set
-#pragma weak etl_checks_results
-#pragma weak etl_checks_verdict
 
 #define ETL_LOAD_ID_COLUMN "_etl_load_id"
 #define ETL_ROW_COLUMN "_etl_row"

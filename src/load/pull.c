@@ -299,6 +299,8 @@ infer_fields(Attempt *attempt)
 	List	   *fields = NIL;
 	ListCell   *cell;
 
+	if (etl_inference_begin == NULL)
+		elog(ERROR, "this build of etl has no inference");
 	foreach(cell, attempt->items)
 	{
 		EtlItem    *item = lfirst(cell);
