@@ -524,6 +524,22 @@ name: the model. cascade: also the models that read it, default false. drop_rela
 Returns true when it was there. Errors: 2BP01 when other models read it; 42501 for another owner''s model.
 Example: SELECT etl.drop_model(''mart.daily'', drop_relation => true);';
 
+CREATE FUNCTION etl.compile(target text) RETURNS text
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'etl_sql_compile';
+COMMENT ON FUNCTION etl.compile(text) IS
+'Shows the SQL that the next run would execute for a model: the full query, or the query restricted to what arrived (etl_affected are the keys that it touches).
+target: the model. Returns SQL that means the same under any search_path. Errors: ET002 when it is not defined; 42501 for another owner''s model.
+Example: SELECT etl.compile(''mart.daily'');';
+
+CREATE FUNCTION etl.lineage(target text, column_name text DEFAULT NULL, direction text DEFAULT 'upstream', depth int DEFAULT NULL)
+RETURNS TABLE (depth int, target text, column_name text, source text, source_column text, transformation text)
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'etl_sql_lineage';
+COMMENT ON FUNCTION etl.lineage(text, text, text, int) IS
+'Follows columns through the models: where they come from, or where they go.
+target: a relation. column_name: one of its columns, default all. direction: upstream (default), downstream or both. depth: how many steps at most, default all.
+Returns one row per edge: depth (1 is next to the column), target and column_name made of source and source_column, transformation as in etl.column_lineage. Errors: ET001 for another direction or a depth below 1; ET002 for an unknown relation.
+Example: SELECT * FROM etl.lineage(''mart.daily'', ''amount'');';
+
 -- ====================================================================
 -- run
 -- ====================================================================
@@ -726,6 +742,31 @@ CREATE VIEW etl.quality_scores AS
 COMMENT ON VIEW etl.quality_scores IS
 'etl.quality_score of every relation with checks that one may read.
 Example: SELECT target, score, coverage FROM etl.quality_scores WHERE dimension = ''overall'' ORDER BY score;';
+
+CREATE VIEW etl.models AS
+SELECT target, query, materialized, key, strategy, event_time, batch_size, lookback, options, tags, description,
+	settings, resolved, version, owner, defined_at
+FROM etl.model
+WHERE etl._may_read(target);
+COMMENT ON VIEW etl.models IS
+'Models as defined; resolved: whether every input exists and the query was analyzed. Visible: those one may read or owns.
+Example: SELECT target, materialized, version FROM etl.models;';
+
+CREATE VIEW etl.dependencies AS
+SELECT node, depends_on
+FROM etl.dependency
+WHERE etl._may_read(node);
+COMMENT ON VIEW etl.dependencies IS
+'What each model reads: relations of its query, those behind views that etl does not manage and inside SQL functions, and option depends_on.
+Example: SELECT depends_on FROM etl.dependencies WHERE node = ''mart.daily'';';
+
+CREATE VIEW etl.column_lineage AS
+SELECT target, column_name, source, source_column, transformation
+FROM etl.column_edge
+WHERE etl._may_read(target);
+COMMENT ON VIEW etl.column_lineage IS
+'Where each column of a model comes from, one step up. transformation: identity, transformation, aggregation (the value), join, filter, group, sort, window, conditional (what decides about it), opaque (a function that etl cannot look into; source_column * then).
+Example: SELECT source, source_column, transformation FROM etl.column_lineage WHERE target = ''mart.daily'' AND column_name = ''amount'';';
 
 -- ====================================================================
 -- roles and privileges

@@ -177,6 +177,7 @@ etl_model_resolve(EtlModel *model, char **missing)
 	EtlRunAs	as;
 	Query	   *query;
 	List	   *names;
+	List	   *edges;
 	ListCell   *cell;
 
 	if (missing != NULL)
@@ -187,12 +188,14 @@ etl_model_resolve(EtlModel *model, char **missing)
 	etl_run_as_begin(&as, model->owner, model->settings);
 	query = etl_query_analyze(model->query, NULL);
 	names = etl_query_dependencies(query);
+	edges = etl_query_lineage(query, model);
 	foreach(cell, etl_json_get_list(model->options, "depends_on"))
 		names = etl_names_add(names, etl_name_canonical(lfirst(cell)));
 	etl_run_as_end(&as);
 
 	etl_names_check_cycle(model->target, names);
 	etl_dependencies_store(model->target, names);
+	etl_lineage_store(model->target, edges);
 	etl_model_set_resolved(model->target, true);
 	model->resolved = true;
 	return true;

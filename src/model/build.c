@@ -130,16 +130,21 @@ stage_stored(EtlStaged *staged, bool by_dml)
 	if (etl_checks_of(model->target) != NIL)
 		staged->checks = etl_checks_prepare(model->target, desc);
 
-	etl_rejects_supersede(model->target);
-	if (staged->created)
-		stage_heap(staged, desc);
-	else if (!by_dml && etl_swap_hindrance(due->relid) == NULL)
-	{
-		staged->swap = etl_swap_begin(due->relid);
-		stage_heap(staged, desc);
-	}
+	if (strcmp(due->plan.action, "incremental") == 0)
+		staged->diff = etl_incremental_stage(staged->driver, model, due, staged->checks, staged->result);
 	else
-		stage_diff(staged, desc);
+	{
+		etl_rejects_supersede(model->target);
+		if (staged->created)
+			stage_heap(staged, desc);
+		else if (!by_dml && etl_swap_hindrance(due->relid) == NULL)
+		{
+			staged->swap = etl_swap_begin(due->relid);
+			stage_heap(staged, desc);
+		}
+		else
+			stage_diff(staged, desc);
+	}
 	if (staged->diff != NULL)
 	{
 		staged->result->inserted = staged->diff->inserted;

@@ -195,6 +195,7 @@ decide_view(EtlDue *due, const EtlModel *model)
 static void
 decide_stored(EtlDue *due, const EtlModel *model, const EtlQueryTraits *traits, bool full_refresh)
 {
+	bool		incremental = strcmp(model->materialized, "incremental") == 0;
 	char	   *changes;
 
 	if (!OidIsValid(due->relid))
@@ -218,8 +219,16 @@ decide_stored(EtlDue *due, const EtlModel *model, const EtlQueryTraits *traits, 
 		decide(due, "full", "its query reads the clock");
 	else if ((changes = changes_text(due)) == NULL)
 		decide(due, "unchanged", psprintf("nothing new in %s", input_names(due->inputs)));
-	else
+	else if (!incremental)
 		decide(due, "full", changes);
+	else
+	{
+		due->delta = etl_delta_plan(model, due->query, due->inputs);
+		if (due->delta->hindrance == NULL)
+			decide(due, "incremental", changes);
+		else
+			decide(due, "full", psprintf("%s; rebuilt, since %s", changes, due->delta->hindrance));
+	}
 }
 
 /*

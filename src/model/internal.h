@@ -18,15 +18,6 @@
 #include "model/model.h"
 #include "quality/quality.h"
 
-/* Only models that have checks call these: the library also loads without quality/. */
-#pragma weak etl_checks_prepare
-#pragma weak etl_checks_row
-#pragma weak etl_checks_has_rows
-#pragma weak etl_checks_set
-#pragma weak etl_checks_results
-#pragma weak etl_checks_verdict
-#pragma weak etl_checks_run
-
 /* ---- names.c: what a text reads, before anything is analyzed ---- */
 
 extern RawStmt *etl_query_parse(const char *query);	/* one SELECT, else ET001 */
@@ -65,6 +56,10 @@ typedef struct EtlInput
 } EtlInput;
 
 extern List *etl_model_inputs(const EtlModel *model);	/* EtlInput *, as the active snapshot sees them */
+
+/* ---- lineage.c ---- */
+
+extern List *etl_query_lineage(Query *query, const EtlModel *model);	/* EtlColumnEdge * */
 
 /* ---- execute.c: running query trees ---- */
 
@@ -142,6 +137,44 @@ extern char *etl_sql_equals(Oid type, const char *a, const char *b);
 extern void etl_diff_apply_upserts(EtlDiff *diff);
 extern void etl_diff_apply_deletes(EtlDiff *diff);
 
+/* ---- delta.c, rewrite.c: a query restricted to what changed ---- */
+
+/* One column of the affected keys. */
+typedef struct EtlDeltaKey
+{
+	char	   *column;			/* of the target */
+	Oid			type;
+	int32		typmod;
+	Oid			collation;
+} EtlDeltaKey;
+
+/* One place where the query reads a stream that changed. */
+typedef struct EtlDeltaLeaf
+{
+	RangeTblEntry *rte;			/* in EtlDelta.query */
+	EtlInput   *input;
+	List	   *keys;			/* Node *: each key column over this relation, as varno 1 */
+} EtlDeltaLeaf;
+
+typedef struct EtlDelta
+{
+	Query	   *query;			/* the model's, views and CTEs inlined */
+	const char *hindrance;		/* why there is no correct delta; NULL: there is one */
+	bool		append;			/* the query over the delta gives the new rows */
+	List	   *leaves;			/* EtlDeltaLeaf * */
+	List	   *keys;			/* EtlDeltaKey *, unless append */
+	bool		set_operation;	/* parts of the query do not read a leaf */
+} EtlDelta;
+
+extern EtlDelta *etl_delta_plan(const EtlModel *model, const Query *query, List *inputs);
+
+extern char *etl_delta_keys_sql(const EtlDelta *delta);
+extern TupleDesc etl_delta_keys_desc(const EtlDelta *delta);
+/* condition that row 'alias' of the target's columns has an affected key */
+extern char *etl_delta_scope(const EtlDelta *delta, const char *alias, bool null_keys);
+/* restricts delta->query in place and returns it */
+extern Query *etl_delta_rewrite(EtlDelta *delta, bool null_keys, QueryEnvironment *environment);
+
 /* ---- due.c ---- */
 
 /* Everything the decision rests on; kept for the build that follows. */
@@ -152,6 +185,7 @@ typedef struct EtlDue
 	Oid			relid;			/* of the target; InvalidOid when it does not exist */
 	Query	   *query;			/* analyzed; NULL for unresolved and unchanged views */
 	List	   *inputs;
+	EtlDelta   *delta;			/* action incremental */
 	char	   *fingerprint;
 	bool		columns_changed;	/* the query's columns are not the relation's */
 } EtlDue;
@@ -165,5 +199,13 @@ extern void etl_view_build(EtlDriver *driver, const EtlModel *model, EtlDue *due
 /* dependents of a relation whose columns go: managed ones are dropped and returned, others raise ET013 */
 extern List *etl_dependents_drop(Oid relid);
 extern void etl_dependents_restore(List *dependents);
+
+/* ---- incremental.c ---- */
+
+/* an environment in which etl_affected exists, for analysis only */
+extern QueryEnvironment *etl_incremental_shape(EtlDelta *delta);
+
+extern EtlDiff *etl_incremental_stage(EtlDriver *driver, const EtlModel *model, EtlDue *due,
+									  EtlCheckSet *checks, EtlBuildResult *result);
 
 #endif							/* ETL_MODEL_INTERNAL_H */

@@ -48,6 +48,8 @@ etl_query_parse(const char *query)
 {
 	List	   *statements = raw_parser(query, RAW_PARSE_DEFAULT);
 	RawStmt    *statement;
+	WithClause *with;
+	ListCell   *cell;
 
 	if (list_length(statements) != 1)
 		ereport(ERROR,
@@ -61,11 +63,23 @@ etl_query_parse(const char *query)
 				(errcode(ETL_ERR_DEFINITION),
 				 errmsg("a model is one SELECT, but this is another statement"),
 				 errhint("Give the query alone: etl creates and fills the relation.")));
+	with = ((SelectStmt *) statement->stmt)->withClause;
 	if (((SelectStmt *) statement->stmt)->intoClause != NULL)
 		ereport(ERROR,
 				(errcode(ETL_ERR_DEFINITION),
 				 errmsg("a model must not say SELECT INTO"),
 				 errhint("The target is the first argument of etl.define_model().")));
+	if (((SelectStmt *) statement->stmt)->lockingClause != NIL)
+		ereport(ERROR,
+				(errcode(ETL_ERR_DEFINITION),
+				 errmsg("a model must not lock what it reads"),
+				 errhint("Leave FOR UPDATE or FOR SHARE out of the query.")));
+	foreach(cell, with ? with->ctes : NIL)
+		if (!IsA(lfirst_node(CommonTableExpr, cell)->ctequery, SelectStmt))
+			ereport(ERROR,
+					(errcode(ETL_ERR_DEFINITION),
+					 errmsg("a model must not write: its WITH clause holds more than SELECTs"),
+					 errhint("Statements that write belong into the options pre_hook and post_hook.")));
 	return statement;
 }
 

@@ -1,0 +1,78 @@
+/*-------------------------------------------------------------------------
+ *
+ * compile.c
+ *    The SQL that the next run would execute, for people to read.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "nodes/nodeFuncs.h"
+#include "utils/snapmgr.h"
+
+#include "common/run_as.h"
+#include "model/internal.h"
+
+/*
+ * show_as_cte makes references to etl_affected deparse by that name.
+ */
+static bool
+show_as_cte(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Query))
+		return query_tree_walker((Query *) node, show_as_cte, context, QTW_EXAMINE_RTES_BEFORE);
+	if (IsA(node, RangeTblEntry))
+	{
+		RangeTblEntry *rte = (RangeTblEntry *) node;
+
+		if (rte->rtekind == RTE_NAMEDTUPLESTORE)
+		{
+			rte->rtekind = RTE_CTE;
+			rte->ctename = rte->enrname;
+			rte->ctelevelsup = 0;
+		}
+		return false;
+	}
+	return expression_tree_walker(node, show_as_cte, context);
+}
+
+/*
+ * delta_sql renders the query of an incremental build.
+ */
+static char *
+delta_sql(EtlDelta *delta)
+{
+	char	   *keys = delta->append ? NULL : etl_delta_keys_sql(delta);
+	Query	   *query = etl_delta_rewrite(delta, false, etl_incremental_shape(delta));
+
+	if (delta->append)
+		return etl_query_deparse(query);
+	show_as_cte((Node *) query, NULL);
+	return psprintf("WITH etl_affected AS (%s)\nSELECT * FROM (\n%s\n) etl_staged", keys,
+					etl_query_deparse(query));
+}
+
+char *
+etl_model_compile(const EtlModel *model)
+{
+	EtlDue	   *due;
+	EtlRunAs	as;
+	char	   *sql;
+
+	PushActiveSnapshot(GetTransactionSnapshot());
+	due = etl_due(model, false);
+	etl_run_as_begin(&as, model->owner, model->settings);
+	if (due->query == NULL)
+		sql = psprintf("-- unresolved: %s\n%s", due->plan.reason, etl_query_text(model->query));
+	else if (strcmp(due->plan.action, "incremental") == 0)
+		sql = delta_sql(due->delta);
+	else if (strcmp(model->materialized, "view") == 0)
+		sql = psprintf("CREATE OR REPLACE VIEW %s AS\n%s", model->target, etl_query_deparse(due->query));
+	else
+		sql = etl_query_deparse(due->query);
+	etl_run_as_end(&as);
+	PopActiveSnapshot();
+	return sql;
+}

@@ -1,0 +1,104 @@
+/*-------------------------------------------------------------------------
+ *
+ * incremental.c
+ *    Staging what arrived: the delta of an incremental model.
+ *
+ * append: the query over the rows of the pending loads gives the new rows.
+ * merge: the keys that these rows touch are collected first; the query over
+ * the input rows of those keys gives their whole new content, which is
+ * compared with what the table holds of them.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "executor/executor.h"
+#include "executor/tstoreReceiver.h"
+#include "miscadmin.h"
+#include "utils/tuplestore.h"
+
+#include "model/internal.h"
+
+/* The affected keys, as rows of etl_affected. */
+typedef struct Affected
+{
+	Tuplestorestate *rows;
+	int64		count;
+	bool		nulls;			/* a key has a NULL */
+} Affected;
+
+/*
+ * collect_keys runs the query of the affected keys.
+ */
+static void
+collect_keys(const EtlDelta *delta, TupleDesc desc, Affected *affected)
+{
+	DestReceiver *receiver = CreateDestReceiver(DestTuplestore);
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(desc, &TTSOpsMinimalTuple);
+
+	affected->rows = tuplestore_begin_heap(true, false, work_mem);
+	SetTuplestoreDestReceiverParams(receiver, affected->rows, CurrentMemoryContext, false, NULL, NULL);
+	etl_execute(etl_delta_keys_sql(delta), NULL, receiver);
+
+	while (tuplestore_gettupleslot(affected->rows, true, false, slot))
+	{
+		affected->count++;
+		slot_getallattrs(slot);
+		for (int i = 0; i < desc->natts; i++)
+			affected->nulls |= slot->tts_isnull[i];
+	}
+	tuplestore_rescan(affected->rows);
+	ExecDropSingleTupleTableSlot(slot);
+}
+
+/*
+ * etl_incremental_stage computes the difference that the pending loads make.
+ */
+EtlDiff *
+etl_incremental_stage(EtlDriver *driver, const EtlModel *model, EtlDue *due, EtlCheckSet *checks,
+					  EtlBuildResult *result)
+{
+	EtlDelta   *delta = due->delta;
+	TupleDesc	desc = etl_query_desc(due->query);
+	QueryEnvironment *environment = create_queryEnv();
+	Affected	affected = {0};
+	EtlWriter  *writer;
+	Tuplestorestate *rows;
+	EtlDiff    *diff;
+
+	if (!delta->append)
+	{
+		TupleDesc	keys = etl_delta_keys_desc(delta);
+
+		collect_keys(delta, keys, &affected);
+		etl_environment_add(environment, "etl_affected", keys, affected.rows, affected.count);
+	}
+
+	writer = etl_writer_begin(model, desc, checks, driver->run_id);
+	rows = etl_writer_to_tuplestore(writer);
+	etl_execute_query(etl_delta_rewrite(delta, affected.nulls, environment), model->query, environment,
+					  etl_writer_receiver(writer));
+	etl_writer_end(writer);
+	result->rejected += etl_writer_rejected(writer);
+
+	if (delta->append)
+		diff = etl_diff_inserts(due->relid, desc, rows, etl_writer_rows(writer));
+	else
+	{
+		diff = etl_diff_compute(model, due->relid, desc, rows, etl_writer_rows(writer), environment,
+								etl_delta_scope(delta, "c", affected.nulls));
+		tuplestore_end(affected.rows);
+	}
+	tuplestore_end(rows);
+	return diff;
+}
+
+QueryEnvironment *
+etl_incremental_shape(EtlDelta *delta)
+{
+	QueryEnvironment *environment = create_queryEnv();
+
+	if (!delta->append)
+		etl_environment_add(environment, "etl_affected", etl_delta_keys_desc(delta), NULL, 1000);
+	return environment;
+}
