@@ -173,7 +173,7 @@ static Bitmapset *
 select_name(EtlGraph *graph, const char *value)
 {
 	Bitmapset  *found = NULL;
-	bool		pattern = strchr(value, '"') == NULL && strpbrk(value, "*?[") != NULL;
+	bool		pattern = list_length(split(value, "*?[", false)) > 1;
 	bool		bare = list_length(split(value, ".", false)) == 1;
 	EtlName    *name = pattern ? NULL : etl_name_parse(value);
 
