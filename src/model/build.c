@@ -362,6 +362,12 @@ etl_model_finish(EtlStaged *staged)
 		etl_table_hooks(model, "post_hook");
 		etl_run_as_end(&as);
 	}
+	/* it may have spilled to a file, which must not outlive the transaction */
+	if (staged->diff != NULL)
+	{
+		tuplestore_end(staged->diff->rows);
+		staged->diff->rows = NULL;
+	}
 	PopActiveSnapshot();
 }
 

@@ -223,6 +223,16 @@ take(EtlRunState *state, EtlNode *node)
 		etl_node_unchanged(state, node, "unchanged", node->reason);
 	else
 		done = lock_and_work(state, nodes);
+
+	/* a view shows what changed above it, even when it stays as it is */
+	foreach(cell, nodes)
+	{
+		EtlNode    *member = lfirst(cell);
+
+		etl_node_inherit(member, &changed_above);
+		if (member->model != NULL && strcmp(member->model->materialized, "view") == 0)
+			member->changed = member->changed || changed_above;
+	}
 	tell(nodes);
 	return done;
 }

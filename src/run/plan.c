@@ -54,21 +54,25 @@ builds(const char *action)
 
 /*
  * follow_inputs turns "unchanged" into what the node will do because an
- * input of it is built before.
+ * input of it is built before.  A view has nothing to do then, but those who
+ * read it have.
  */
 static void
 follow_inputs(EtlNode *node)
 {
 	ListCell   *cell;
 
-	if (strcmp(node->model->materialized, "view") == 0)
-		return;
 	foreach(cell, node->parents)
 	{
 		EtlNode    *parent = lfirst(cell);
 
-		if (!parent->selected || parent->model == NULL || !builds(parent->action))
+		if (parent->model == NULL || !(parent->shows_built || (parent->selected && builds(parent->action))))
 			continue;
+		if (strcmp(node->model->materialized, "view") == 0)
+		{
+			node->shows_built = true;
+			return;
+		}
 		node->action = strcmp(node->model->materialized, "incremental") == 0 ? "incremental" : "full";
 		node->reason = psprintf("its input %s is built before", parent->name->canonical);
 		return;

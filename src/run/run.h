@@ -46,6 +46,7 @@ typedef struct EtlNode
 	const char *action;
 	char	   *reason;
 	bool		planned_unchanged;
+	bool		shows_built;	/* a view on something that is built before */
 	int			group;			/* nodes of one group publish together; 0: alone */
 	bool		done;
 	bool		changed;		/* wrote something in this run */
