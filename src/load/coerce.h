@@ -48,6 +48,7 @@ typedef struct EtlInferredColumn
 	const char *field;			/* foreign name */
 	char	   *name;			/* identifier */
 	Oid			type;
+	bool		seen;			/* it had a value: the type is more than the default */
 } EtlInferredColumn;
 extern List *etl_inference_end(EtlInference *inference, EtlDecoder *decoder);	/* EtlInferredColumn * */
 

@@ -293,6 +293,7 @@ etl_inference_end(EtlInference *inference, EtlDecoder *decoder)
 		column->field = pstrdup(fields[i]);
 		column->name = free_name(fields[i], columns);
 		column->type = i < inference->ncolumns ? narrowest(&inference->columns[i]) : TEXTOID;
+		column->seen = i < inference->ncolumns && inference->columns[i].seen;
 		columns = lappend(columns, column);
 	}
 	return columns;

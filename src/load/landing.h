@@ -26,10 +26,6 @@
 #include "load/coerce.h"
 #include "quality/quality.h"
 
-/* until inference is linked in, a pull says so instead of failing to load the library */
-#pragma weak etl_inference_begin
-#pragma weak etl_inference_add
-#pragma weak etl_inference_end
 
 #define ETL_LOAD_ID_COLUMN "_etl_load_id"
 #define ETL_ROW_COLUMN "_etl_row"

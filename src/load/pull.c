@@ -279,11 +279,11 @@ add_inferred(List *fields, List *inferred)
 		{
 			known = palloc0(sizeof(EtlNewColumn));
 			known->field = pstrdup(column->field);
-			known->type = column->type;
+			known->type = column->seen ? column->type : InvalidOid;
 			fields = lappend(fields, known);
 		}
 		else
-			known->type = wider_of(known->type, column->type);
+			known->type = wider_of(known->type, column->seen ? column->type : InvalidOid);
 	}
 	return fields;
 }
@@ -299,8 +299,6 @@ infer_fields(Attempt *attempt)
 	List	   *fields = NIL;
 	ListCell   *cell;
 
-	if (etl_inference_begin == NULL)
-		elog(ERROR, "this build of etl has no inference");
 	foreach(cell, attempt->items)
 	{
 		EtlItem    *item = lfirst(cell);
