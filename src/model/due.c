@@ -97,7 +97,7 @@ change_of(const EtlDue *due, const EtlInput *input)
 				return psprintf("loads of %s were replaced or taken back", input->name);
 			return input->consumption->pending ? loads_text(input) : NULL;
 		case 'r':
-			return psprintf("rebuilt, since etl does not see changes of %s", input->name);
+			return NULL;			/* told for all of them at once */
 		default:
 			if (etl_json_get_int64(due->state->inputs, input->name, 0) == input->publication)
 				return NULL;
@@ -112,6 +112,7 @@ static char *
 changes_text(const EtlDue *due)
 {
 	StringInfoData text;
+	bool		unseen = false;
 	ListCell   *cell;
 
 	initStringInfo(&text);
@@ -121,6 +122,16 @@ changes_text(const EtlDue *due)
 
 		if (change != NULL)
 			appendStringInfo(&text, "%s%s", text.len ? ", " : "", change);
+	}
+	foreach(cell, due->inputs)
+	{
+		EtlInput   *input = lfirst(cell);
+
+		if (input->kind != 'r')
+			continue;
+		appendStringInfo(&text, "%s%s%s", text.len ? (unseen ? ", " : "; ") : "",
+						 unseen ? "" : "rebuilt, since etl does not see changes of ", input->name);
+		unseen = true;
 	}
 	return text.len ? text.data : NULL;
 }

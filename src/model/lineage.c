@@ -422,6 +422,7 @@ trace_walker(Node *node, Trace *trace)
 			break;
 	}
 	/* any other operation transforms the values below it */
+	inner.edges = trace->edges;
 	inner.kind = trace->kind == IDENTITY ? TRANSFORMATION : trace->kind;
 	expression_tree_walker(node, trace_walker, &inner);
 	trace->edges = inner.edges;
