@@ -132,7 +132,7 @@ check_quarantine(const EtlCheckKind *kind, const EtlCheck *check)
 	if (!kind->of_rows && kind->id != ETL_KIND_UNIQUE)
 		ereport(ERROR,
 				(errcode(ETL_ERR_DEFINITION),
-				 errmsg("a %s check cannot quarantine", kind->name),
+				 errmsg("a check of kind %s cannot quarantine", kind->name),
 				 errdetail("It judges the relation as a whole, so there is no row to move."),
 				 errhint("Use on_fail 'warn' or 'fail'.")));
 	model = etl_model_find(check->target);

@@ -168,7 +168,7 @@ refuse(const EtlCheckKind *kind, const char *option, const char *detail)
 {
 	ereport(ERROR,
 			(errcode(ETL_ERR_DEFINITION),
-			 errmsg("option \"%s\" of a %s check is missing or wrong", option, kind->name),
+			 errmsg("option \"%s\" of a check of kind %s is missing or wrong", option, kind->name),
 			 errdetail("%s", detail),
 			 errhint("SELECT * FROM etl.options('check:%s') describes it.", kind->name)));
 }
@@ -185,7 +185,7 @@ validate_columns(const EtlCheckKind *kind, const EtlCheck *check)
 	if (n < kind->min_columns || n > kind->max_columns)
 		ereport(ERROR,
 				(errcode(ETL_ERR_DEFINITION),
-				 errmsg("a %s check cannot have %d columns", kind->name, n),
+				 errmsg("a check of kind %s cannot have %d columns", kind->name, n),
 				 kind->max_columns == 0 ? errhint("Leave \"columns\" out.") :
 				 kind->min_columns == 0 ? errhint("Give at most %d.", kind->max_columns) :
 				 errhint("Give \"columns\", an array of column names such as '{id}'.")));

@@ -462,7 +462,7 @@ load_keys(EtlCheckState *state)
 	if (!relationship->hashable && !relationship->indexed)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
-				 errmsg("the keys of %s do not fit into maintenance_work_mem",
+				 errmsg("the keys of %s do not fit into maintenance_work_mem, and no index leads with them",
 						etl_json_get_text(state->def->options, "to")),
 				 errhint("Create an index on its columns, or raise maintenance_work_mem.")));
 }
