@@ -87,7 +87,7 @@ struct EtlCheckSet
 {
 	MemoryContext context;		/* everything here; child of the preparer's context */
 	char	   *target;
-	Oid			role;			/* whose rights the checks have: who prepared them */
+	Oid			role;			/* whose rights the checks have */
 	char	   *owner;			/* its name */
 	bool		broken;			/* an error that the transaction cannot survive */
 	TupleDesc	desc;
@@ -123,7 +123,8 @@ extern void etl_relationship_compile(EtlCheckState *state);
 extern bool etl_relationship_exists(EtlCheckState *state, TupleTableSlot *slot);
 
 /* ---- checkset.c ---- */
-extern EtlCheckSet *etl_checkset_make(const char *target, TupleDesc desc, List *checks);
+extern EtlCheckSet *etl_checkset_make(const char *target, TupleDesc desc, const char *owner,
+									  List *checks);
 extern bool etl_checks_row_emit(EtlCheckSet *set, TupleTableSlot *slot,
 								void (*emit) (void *arg, EtlCheckState *state, const char *column,
 											  const char *value, const char *message),

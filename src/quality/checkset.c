@@ -118,10 +118,10 @@ order_states(const void *a, const void *b)
 
 /*
  * etl_checkset_make prepares the given checks for rows of 'desc', with the
- * rights of the current user.
+ * rights of 'owner' whoever the current user is.
  */
 EtlCheckSet *
-etl_checkset_make(const char *target, TupleDesc desc, List *checks)
+etl_checkset_make(const char *target, TupleDesc desc, const char *owner, List *checks)
 {
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "etl checks",
 												  ALLOCSET_DEFAULT_SIZES);
@@ -131,8 +131,8 @@ etl_checkset_make(const char *target, TupleDesc desc, List *checks)
 
 	set->context = context;
 	set->target = pstrdup(target);
-	set->role = GetUserId();
-	set->owner = GetUserNameFromId(set->role, false);
+	set->role = get_role_oid(owner, false);
+	set->owner = pstrdup(owner);
 	set->desc = CreateTupleDescCopyConstr(desc);
 	set->estate = CreateExecutorState();
 	set->econtext = CreateExprContext(set->estate);
@@ -174,7 +174,11 @@ etl_checkset_make(const char *target, TupleDesc desc, List *checks)
 EtlCheckSet *
 etl_checks_prepare(const char *target, TupleDesc desc)
 {
-	return etl_checkset_make(target, desc, etl_checks_of(target));
+	char	   *owner = etl_node_owner(target);
+
+	return etl_checkset_make(target, desc,
+							 owner ? owner : GetUserNameFromId(GetUserId(), false),
+							 etl_checks_of(target));
 }
 
 bool

@@ -246,7 +246,7 @@ run_as_owner(const char *target, Oid relid, EtlCheckOwner *owner)
 	EtlRunAs	as;
 
 	etl_run_as_begin(&as, owner->owner, owner->settings);
-	set = etl_checkset_make(target, etl_visible_columns(relid), owner->checks);
+	set = etl_checkset_make(target, etl_visible_columns(relid), owner->owner, owner->checks);
 	judge_rows(set, relid);
 	etl_checks_set(set, relid, NULL);
 	etl_run_as_end(&as);
@@ -259,7 +259,8 @@ etl_checks_run(const char *target, Oid relid)
 	List	   *owners = etl_check_owners(target);
 
 	if (owners == NIL)
-		return etl_checkset_make(target, etl_visible_columns(relid), NIL);
+		return etl_checkset_make(target, etl_visible_columns(relid),
+								 GetUserNameFromId(GetUserId(), false), NIL);
 	return run_as_owner(target, relid, linitial(owners));
 }
 

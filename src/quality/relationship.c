@@ -27,10 +27,10 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 #include "utils/syscache.h"
 #include "utils/typcache.h"
 
-#include "common/driver.h"
 #include "common/errors.h"
 #include "common/json.h"
 #include "quality/check.h"
@@ -340,7 +340,29 @@ etl_relationship_compile(EtlCheckState *state)
 	state->only_builtin = false;
 }
 
-/* ---- reading the parent's keys ---- */
+/* ---- reading the parent ---- */
+
+/*
+ * begin_read opens SPI for reading under the active snapshot.  Nothing here
+ * needs a command id or a subtransaction: rows may come from a parallel
+ * query, which forbids both.
+ */
+static void
+begin_read(void)
+{
+	PushActiveSnapshot(ActiveSnapshotSet() ? GetActiveSnapshot() : GetTransactionSnapshot());
+	SPI_connect();
+}
+
+/*
+ * end_read undoes begin_read.
+ */
+static void
+end_read(void)
+{
+	SPI_finish();
+	PopActiveSnapshot();
+}
 
 typedef struct KeyReceiver
 {
@@ -410,9 +432,8 @@ keys_receive(TupleTableSlot *slot, DestReceiver *self)
  * read_keys fills the hash table; leaves 'keys' NULL when they do not fit.
  */
 static void
-read_keys(void *arg)
+read_keys(Relationship *relationship)
 {
-	Relationship *relationship = arg;
 	KeyReceiver receiver = {0};
 	SPIExecuteOptions options = {0};
 
@@ -427,11 +448,12 @@ read_keys(void *arg)
 	receiver.pub.mydest = DestTuplestore;
 	receiver.relationship = relationship;
 
-	SPI_connect();
+	begin_read();
 	options.dest = (DestReceiver *) &receiver;
+	options.read_only = true;
 	if (SPI_execute_extended(relationship->keys_sql, &options) < 0)
 		elog(ERROR, "could not read: %s", relationship->keys_sql);
-	SPI_finish();
+	end_read();
 
 	relationship->probing = true;
 	if (receiver.full)
@@ -444,21 +466,15 @@ read_keys(void *arg)
 }
 
 /*
- * load_keys reads the parent's keys once.  A failure that rolls back also
- * drops what was read.
+ * load_keys reads the parent's keys once.  Whatever it raises makes the
+ * check an error for good.
  */
 static void
 load_keys(EtlCheckState *state)
 {
 	Relationship *relationship = state->material;
-	ErrorData  *error = etl_subxact(read_keys, relationship);
 
-	if (error != NULL)
-	{
-		relationship->keys = NULL;
-		relationship->hashable = false;
-		ReThrowError(error);
-	}
+	read_keys(relationship);
 	if (!relationship->hashable && !relationship->indexed)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
@@ -476,7 +492,7 @@ probe_parent(EtlCheckState *state)
 	Relationship *relationship = state->material;
 	bool		found;
 
-	SPI_connect();
+	begin_read();
 	if (relationship->plan == NULL)
 	{
 		SPIPlanPtr	plan = SPI_prepare(relationship->probe_sql, relationship->n,
@@ -486,10 +502,10 @@ probe_parent(EtlCheckState *state)
 			elog(ERROR, "could not prepare: %s", relationship->probe_sql);
 		relationship->plan = plan;
 	}
-	if (SPI_execute_plan(relationship->plan, relationship->probe_values, NULL, false, 1) < 0)
+	if (SPI_execute_plan(relationship->plan, relationship->probe_values, NULL, true, 1) < 0)
 		elog(ERROR, "could not run: %s", relationship->probe_sql);
 	found = SPI_processed > 0;
-	SPI_finish();
+	end_read();
 	return found;
 }
 

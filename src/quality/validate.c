@@ -288,7 +288,8 @@ validate_as(Validation *validation, const char *target, EtlCheckOwner *owner)
 	EtlCheckSet *set;
 
 	etl_run_as_begin(&as, owner->owner, owner->settings);
-	set = etl_checkset_make(target, etl_visible_columns(validation->relid), owner->checks);
+	set = etl_checkset_make(target, etl_visible_columns(validation->relid), owner->owner,
+							owner->checks);
 	validation->set = set;
 	validate_rows(validation);
 	etl_checks_set(set, validation->relid, NULL);
