@@ -397,7 +397,7 @@ COMMENT ON FUNCTION etl.drop_stream(text, boolean, boolean) IS
 'Forgets a stream and its checks.
 name: the stream. cascade: the models that read it too, default false. drop_relation: its table with ledger and cursor too, default false: a table that stays keeps them, so that the stream goes on when it is defined again.
 Returns whether it was there. Errors: 2BP01 when models read it, 42501 when it belongs to another role.
-Example: SELECT etl.drop_stream(''raw.orders'', drop_relation => true);';
+Example: SELECT etl.drop_stream(''raw.orders'', cascade => true, drop_relation => true);';
 
 CREATE FUNCTION etl.replay(target text, filter text DEFAULT NULL, patch jsonb DEFAULT NULL,
 	OUT tried bigint, OUT landed bigint, OUT still_rejected bigint)
@@ -422,7 +422,7 @@ COMMENT ON FUNCTION etl.reload(text, text) IS
 'Makes the next run read a source again; the rows it brings replace those of the former loads, which stay until then.
 target: the stream. origin: a file as in etl.loads, default everything. Returns nothing.
 Errors: ET002 for an unknown stream or file, 42501 unless the caller owns the stream or is a member of etl_operator.
-Example: SELECT etl.reload(''raw.orders'', ''/srv/shop/orders/2024-01-02.csv'');';
+Example: SELECT etl.reload(''raw.orders'');';
 
 CREATE FUNCTION etl.reset(target text, "cursor" jsonb DEFAULT NULL)
 RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'etl_sql_reset';
@@ -514,7 +514,7 @@ COMMENT ON FUNCTION etl.define_model(text, text, text, text[], text, text, inter
 'Defines a relation by one SELECT; etl.run builds it after what it reads, which may be defined or loaded later.
 target: its name. query: the SELECT, in full; etl derives dependencies, lineage and increments from it. materialized: view (default), table or incremental. key: columns that identify a row (a unique index in which NULLs are equal is kept on them). strategy: append or merge, default: etl chooses. event_time: its time column, default none. batch_size, lookback: not built in this version. options: SELECT * FROM etl.options(''model''). tags: words for selectors. description: also the comment of the relation.
 Returns created, updated or unchanged. Errors: ET001 for what is no single SELECT, for unknown or unfit options; ET003 for a circle, naming it; 42501 for another owner''s model; the analyzer''s own errors once every input exists.
-Example: SELECT etl.define_model(''mart.daily'', ''SELECT day, sum(amount) AS amount FROM clean.sales GROUP BY day'', materialized => ''table'');';
+Example: SELECT etl.define_model(''mart.daily_sales'', ''SELECT day, sum(amount) AS amount FROM clean.orders GROUP BY day'', materialized => ''table'');';
 
 CREATE FUNCTION etl.drop_model(name text, "cascade" boolean DEFAULT false, drop_relation boolean DEFAULT false)
 RETURNS boolean LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'etl_sql_drop_model';
@@ -522,14 +522,14 @@ COMMENT ON FUNCTION etl.drop_model(text, boolean, boolean) IS
 'Drops the definition of a model, with its checks.
 name: the model. cascade: also the models that read it, default false. drop_relation: also the relation, when etl made it, default false.
 Returns true when it was there. Errors: 2BP01 when other models read it; 42501 for another owner''s model.
-Example: SELECT etl.drop_model(''mart.daily'', drop_relation => true);';
+Example: SELECT etl.drop_model(''mart.daily_sales'', drop_relation => true);';
 
 CREATE FUNCTION etl.compile(target text) RETURNS text
 LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'etl_sql_compile';
 COMMENT ON FUNCTION etl.compile(text) IS
 'Shows the SQL that the next run would execute for a model: the full query, or the query restricted to what arrived (etl_affected are the keys that it touches).
 target: the model. Returns SQL that means the same under any search_path. Errors: ET002 when it is not defined; 42501 for another owner''s model.
-Example: SELECT etl.compile(''mart.daily'');';
+Example: SELECT etl.compile(''mart.daily_sales'');';
 
 CREATE FUNCTION etl.lineage(target text, column_name text DEFAULT NULL, direction text DEFAULT 'upstream', depth int DEFAULT NULL)
 RETURNS TABLE (depth int, target text, column_name text, source text, source_column text, transformation text)
@@ -538,7 +538,7 @@ COMMENT ON FUNCTION etl.lineage(text, text, text, int) IS
 'Follows columns through the models: where they come from, or where they go.
 target: a relation. column_name: one of its columns, default all. direction: upstream (default), downstream or both. depth: how many steps at most, default all.
 Returns one row per edge: depth (1 is next to the column), target and column_name made of source and source_column, transformation as in etl.column_lineage. Errors: ET001 for another direction or a depth below 1; ET002 for an unknown relation.
-Example: SELECT * FROM etl.lineage(''mart.daily'', ''amount'');';
+Example: SELECT * FROM etl.lineage(''mart.daily_sales'', ''amount'');';
 
 -- ====================================================================
 -- run
@@ -758,7 +758,7 @@ FROM etl.dependency
 WHERE etl._may_read(node);
 COMMENT ON VIEW etl.dependencies IS
 'What each model reads: relations of its query, those behind views that etl does not manage and inside SQL functions, and option depends_on.
-Example: SELECT depends_on FROM etl.dependencies WHERE node = ''mart.daily'';';
+Example: SELECT depends_on FROM etl.dependencies WHERE node = ''mart.daily_sales'';';
 
 CREATE VIEW etl.column_lineage AS
 SELECT target, column_name, source, source_column, transformation
@@ -766,7 +766,7 @@ FROM etl.column_edge
 WHERE etl._may_read(target);
 COMMENT ON VIEW etl.column_lineage IS
 'Where each column of a model comes from, one step up. transformation: identity, transformation, aggregation (the value), join, filter, group, sort, window, conditional (what decides about it), opaque (a function that etl cannot look into; source_column * then).
-Example: SELECT source, source_column, transformation FROM etl.column_lineage WHERE target = ''mart.daily'' AND column_name = ''amount'';';
+Example: SELECT source, source_column, transformation FROM etl.column_lineage WHERE target = ''mart.daily_sales'' AND column_name = ''amount'';';
 
 -- ====================================================================
 -- roles and privileges

@@ -22,10 +22,11 @@ SELECT etl.define_stream('raw.orders', 'shop_files', '{"path": "orders/*.csv"}',
 SELECT etl.define_stream('raw.users', 'shop_files', '{"path": "users/*.csv"}', format => 'csv',
 	columns => 'user_id bigint, email text, updated_at timestamptz', key => '{user_id}', mode => 'merge');
 SELECT etl.define_stream('raw.products', 'shop_api', '{"path": "/products"}', format => 'json', columns => 'product_id text, price numeric');
-SELECT etl.define_model('clean.sales', $$
+SELECT etl.define_model('clean.orders', $$
 	SELECT order_id, user_id, (ordered_at AT TIME ZONE 'UTC')::date AS day, amount FROM raw.orders WHERE amount > 0 $$, materialized => 'table');
-SELECT etl.define_model('mart.daily', 'SELECT day, count(*) AS orders, sum(amount) AS amount FROM clean.sales GROUP BY day',
+SELECT etl.define_model('mart.daily_sales', 'SELECT day, count(*) AS orders, sum(amount) AS amount FROM clean.orders GROUP BY day',
 	materialized => 'table');
 SELECT etl.define_check('raw.orders', 'not_null', '{order_id}', on_fail => 'quarantine');
-SELECT etl.define_check('mart.daily', 'range', '{amount}', '{"min": 0}');
+SELECT etl.define_check('mart.daily_sales', 'range', '{amount}', '{"min": 0}');
+SELECT etl.define_check('clean.orders', 'not_null', '{user_id}', on_fail => 'warn');
 CALL etl.run('*', exclude => 'raw.products');
