@@ -356,8 +356,9 @@ etl_reject_reasons(int64 run_id, const char *target)
 
 	etl_param_int8(&params, run_id);
 	etl_param_text(&params, target);
-	rows = etl_sql_query("SELECT pg_catalog.format('%s x %s%s', pg_catalog.count(*),"
-						 " COALESCE((e.reason ->> 'column') || ': ', ''), e.reason ->> 'check') AS reason"
+	rows = etl_sql_query("SELECT pg_catalog.format('%s x %s%s: %s', pg_catalog.count(*), e.reason ->> 'check',"
+						 " ' of ' || (e.reason ->> 'column'),"
+						 " pg_catalog.left(pg_catalog.min(e.reason ->> 'message'), 200)) AS reason"
 						 " FROM etl.reject r, pg_catalog.jsonb_array_elements(r.reasons) AS e (reason)"
 						 " WHERE r.run_id = $1 AND r.target = $2"
 						 " GROUP BY e.reason ->> 'column', e.reason ->> 'check'"

@@ -62,6 +62,25 @@ pull_stream(void *arg)
 }
 
 /*
+ * remember_version notes with which definition a stream was pulled, for
+ * state:modified.
+ */
+static void
+remember_version(EtlRunState *state, EtlNode *node)
+{
+	EtlNodeState *known;
+
+	PushActiveSnapshot(GetTransactionSnapshot());
+	known = etl_node_state_get(node->name->canonical);
+	if (known->built_version != node->stream->version)
+	{
+		known->built_version = node->stream->version;
+		etl_node_state_set(node->name->canonical, known);
+	}
+	PopActiveSnapshot();
+}
+
+/*
  * work_on_stream pulls a stream and notes what came of it.
  */
 static void
@@ -83,6 +102,8 @@ work_on_stream(EtlRunState *state, EtlNode *node)
 	task->rows_deleted = result->deleted;
 	task->rows_rejected = result->rejected;
 	node->changed = result->loads > 0;
+	if (error == NULL)
+		remember_version(state, node);
 	if (error != NULL)
 		etl_node_failed(state, node, error);
 	else if (result->loads == 0)
@@ -183,7 +204,8 @@ skip_all(EtlRunState *state, List *nodes, EtlNode *root)
 	ListCell   *cell;
 
 	foreach(cell, nodes)
-		etl_node_skipped(state, lfirst(cell), root, root->name->canonical);
+		etl_node_skipped(state, lfirst(cell), root, root->name->canonical,
+						 psprintf("it needs %s, which did not succeed", root->name->canonical));
 }
 
 /*
@@ -256,7 +278,8 @@ skip_rest(EtlRunState *state)
 		foreach(cell, node->parents)
 			if (((EtlNode *) lfirst(cell))->blocked_by != NULL || !((EtlNode *) lfirst(cell))->done)
 				break;
-		etl_node_skipped(state, node, node, cell ? ((EtlNode *) lfirst(cell))->name->canonical : "a circle");
+		etl_node_skipped(state, node, node, cell ? ((EtlNode *) lfirst(cell))->name->canonical :
+						 node->name->canonical, "its inputs depend on each other in a circle");
 		etl_report_task(node->task);
 	}
 }

@@ -119,9 +119,7 @@ explain_skipped(const EtlTask *task, List *tasks, Explanation *explanation)
 	ListCell   *cell;
 
 	explanation->what = psprintf("%s was not tried; it keeps what it had.", task->node);
-	explanation->why = strcmp(task->action ? task->action : "", "unresolved") == 0 && task->reason ?
-		psprintf("It cannot be analyzed: %s.", task->reason) :
-		psprintf("It needs %s.", task->skipped_because);
+	explanation->why = psprintf("Because %s.", task->reason ? task->reason : "of what is above it");
 	foreach(cell, tasks)
 	{
 		EtlTask    *other = lfirst(cell);

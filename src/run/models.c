@@ -65,8 +65,8 @@ cannot_resolve(Work *work, EtlNode *node, const char *missing)
 	node->task->action = "unresolved";
 	if (input != NULL)
 	{
-		etl_node_skipped(state, node, node, input->name->canonical);
-		node->task->reason = etl_run_keep(state, psprintf("its input %s does not exist yet", missing));
+		etl_node_skipped(state, node, node, input->name->canonical,
+						 psprintf("its input %s does not exist yet", missing));
 		return;
 	}
 	error.sqlerrcode = ETL_ERR_UNRESOLVED;
@@ -155,7 +155,8 @@ can_build(Work *work, EtlNode *node)
 
 	etl_node_inherit(node, &changed_above);
 	if (node->blocked_by != NULL)
-		etl_node_skipped(work->state, node, node->blocked_by, node->blocked_by->name->canonical);
+		etl_node_skipped(work->state, node, node->blocked_by, node->blocked_by->name->canonical,
+						 "it needs what was skipped before");
 	else if (!node->model->resolved)
 		(void) resolve(work, node);
 	if (node->done)
@@ -371,10 +372,9 @@ note_failed(Work *work, ErrorData *error)
 		if (node == failed)
 			etl_node_failed(work->state, node, error);
 		else
-		{
-			node->task->reason = "it publishes together with a node that failed";
-			etl_node_skipped(work->state, node, failed, failed->name->canonical);
-		}
+			etl_node_skipped(work->state, node, failed, failed->name->canonical,
+							 psprintf("it publishes together with %s, which failed",
+									  failed->name->canonical));
 	}
 }
 

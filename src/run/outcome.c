@@ -68,12 +68,15 @@ etl_node_failed(EtlRunState *state, EtlNode *node, const ErrorData *error)
 }
 
 /*
- * etl_node_skipped notes why a node is not tried.
+ * etl_node_skipped notes why a node is not tried: 'because' names the node
+ * at the root of it.
  */
 void
-etl_node_skipped(EtlRunState *state, EtlNode *node, EtlNode *root, const char *because)
+etl_node_skipped(EtlRunState *state, EtlNode *node, EtlNode *root, const char *because,
+				 const char *reason)
 {
 	node->task->skipped_because = etl_run_keep(state, because);
+	node->task->reason = etl_run_keep(state, reason);
 	node->blocked_by = root;
 	etl_node_finish(state, node, "skipped");
 }

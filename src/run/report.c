@@ -101,11 +101,8 @@ etl_report_task(const EtlTask *task)
 {
 	if (strcmp(task->status, "succeeded") == 0)
 		say_succeeded(task);
-	else if (strcmp(task->status, "skipped") == 0 && task->reason != NULL &&
-			 strcmp(task->action ? task->action : "", "unresolved") == 0)
-		ereport(NOTICE, (errmsg("%s: skipped: %s", task->node, task->reason)));
 	else if (strcmp(task->status, "skipped") == 0)
-		ereport(NOTICE, (errmsg("%s: skipped because of %s", task->node, task->skipped_because)));
+		ereport(NOTICE, (errmsg("%s: skipped: %s", task->node, task->reason)));
 	else
 		ereport(WARNING,
 				(errmsg("%s: failed after %s: %s", task->node,

@@ -142,7 +142,8 @@ extern void etl_run_execute(EtlRunState *state);
 extern char *etl_run_keep(EtlRunState *state, const char *text);	/* a copy that lives as long as the run */
 extern void etl_node_finish(EtlRunState *state, EtlNode *node, const char *status);
 extern void etl_node_failed(EtlRunState *state, EtlNode *node, const ErrorData *error);
-extern void etl_node_skipped(EtlRunState *state, EtlNode *node, EtlNode *root, const char *because);
+extern void etl_node_skipped(EtlRunState *state, EtlNode *node, EtlNode *root,
+							 const char *because, const char *reason);
 extern void etl_node_unchanged(EtlRunState *state, EtlNode *node, const char *action, const char *reason);
 extern void etl_node_inherit(EtlNode *node, bool *changed_above);
 extern void etl_nodes_begin(EtlRunState *state, List *nodes);
