@@ -206,7 +206,9 @@ build_models(void *arg)
 			continue;
 		work->at = node;
 		work->state->driver.base.node = node->name->canonical;
+		node->task->started_at = GetCurrentTimestamp();
 		build(work, node, result);
+		node->built_at = GetCurrentTimestamp();
 		CommandCounterIncrement();
 	}
 }
@@ -336,6 +338,7 @@ note_built(Work *work)
 		if (strcmp(result->plan.action ? result->plan.action : "", "unchanged") == 0)
 		{
 			etl_node_unchanged(state, node, "unchanged", result->plan.reason);
+			task->finished_at = node->built_at;
 			continue;
 		}
 		task->action = etl_run_keep(state, result->plan.action);
@@ -345,7 +348,10 @@ note_built(Work *work)
 		task->rows_deleted = result->deleted;
 		task->rows_rejected = result->rejected;
 		node->changed = true;
+		node->check_results = result->check_results;
 		etl_node_finish(state, node, "succeeded");
+		/* of nodes that publish together each tells its own time */
+		task->finished_at = node->built_at;
 	}
 }
 

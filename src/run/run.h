@@ -48,6 +48,7 @@ typedef struct EtlNode
 	bool		planned_unchanged;
 	bool		shows_built;	/* a view on something that is built before */
 	int			group;			/* nodes of one group publish together; 0: alone */
+	TimestampTz built_at;		/* when its build ended, before the commit */
 	bool		done;
 	bool		changed;		/* wrote something in this run */
 	struct EtlNode *blocked_by; /* itself or its nearest failed ancestor */
