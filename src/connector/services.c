@@ -16,8 +16,6 @@
 #include "decode/decode.h"
 #include "secret/secret.h"
 
-#pragma weak etl_json_facts
-
 static char *
 service_secret(EtlConnectorContext *context, const char *name, const char *host)
 {

@@ -193,7 +193,7 @@ class Handler(BaseHTTPRequestHandler):
             if given.startswith("Basic "):
                 # RFC 6749 2.3.1: both are form-encoded before they become Basic credentials
                 client, _, secret = map(unquote_plus, base64.b64decode(given[6:]).decode().partition(":"))
-        if (client, secret) != ("the client", "the secret") or form.get("grant_type") != ["client_credentials"]:
+        if (client, secret) != ("the client", "oauth secret-79") or form.get("grant_type") != ["client_credentials"]:
             self.answer({"error": "invalid_client"}, 401)
             return
         with STATE.lock:

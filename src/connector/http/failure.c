@@ -46,9 +46,11 @@ http_failure_text(const HttpResult *result)
 static const char *
 certificate_problem(const HttpResult *result)
 {
+	/* libcurl compares the name itself, and has no code of its own for it */
+	if (strstr(result->message, "subject name") != NULL)
+		return "Its certificate was issued for another name.";
 	switch (result->verify_result)
 	{
-		case X509_V_OK:
 		case X509_V_ERR_HOSTNAME_MISMATCH:
 		case X509_V_ERR_IP_ADDRESS_MISMATCH:
 			return "Its certificate was issued for another name.";
