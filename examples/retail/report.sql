@@ -61,12 +61,16 @@ CROSS JOIN LATERAL etl.quality_score(target) AS score
 WHERE dimension = 'overall'
 ORDER BY relation;
 
-SELECT DISTINCT ON (target, check_name)
-	target AS relation, check_name AS "check", status, on_fail, failed, evaluated,
+SELECT target AS relation, check_name AS "check", status, on_fail, failed, evaluated,
 	round(100.0 * failed / nullif(evaluated, 0), 2) AS "%", threshold
-FROM etl.check_results
+FROM (
+	SELECT DISTINCT ON (target, check_name) *
+	FROM etl.check_results
+	WHERE evaluated > 0
+	ORDER BY target, check_name, checked_at DESC
+) AS newest
 WHERE failed > 0
-ORDER BY target, check_name, checked_at DESC;
+ORDER BY target, check_name;
 
 \echo '── Slowest nodes ───────────────────────────────────────────────────────────'
 SELECT run_id AS run, node, action, round(extract(epoch FROM finished_at - started_at), 2) AS seconds,

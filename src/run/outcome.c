@@ -150,11 +150,11 @@ etl_nodes_settle(EtlRunState *state, List *nodes)
 		EtlNode    *node = lfirst(cell);
 		EtlTask    *task = node->task;
 
-		if (strcmp(task->status, "failed") != 0)
-			continue;
 		if (node->check_results != NIL)
 			etl_check_results_store(node->check_results);
-		etl_log_store("error", state->run.run_id, task->node, task->error, task->detail);
+		node->check_results = NIL;
+		if (strcmp(task->status, "failed") == 0)
+			etl_log_store("error", state->run.run_id, task->node, task->error, task->detail);
 	}
 	write_finished(state);
 	PopActiveSnapshot();
