@@ -94,7 +94,7 @@ etl_stream_rewritten(const char *target)
 	EtlParams	params = {0};
 
 	etl_param_text(&params, target);
-	etl_sql_exec("UPDATE etl.node_state SET built_fingerprint = NULL"
+	etl_sql_exec("UPDATE etl.node_state SET built_version = NULL"
 				 " WHERE target IN (SELECT model FROM etl.consumed WHERE stream = $1)", &params);
 }
 
@@ -137,7 +137,6 @@ etl_stream_state_delete(const char *target)
 		" WHERE target = $1 AND status = 'open'"
 	};
 
-	etl_stream_rewritten(target);
 	for (int i = 0; i < lengthof(statements); i++)
 	{
 		EtlParams	params = {0};

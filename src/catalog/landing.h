@@ -32,7 +32,10 @@ extern void etl_reject_set_reasons(int64 reject_id, const Jsonb *reasons);
  */
 extern EtlRows *etl_rejects_open(const char *target, int64 after, int limit);
 
-/* Rows of former loads came or went: models that consumed the stream build anew. */
+/*
+ * Rows of former loads came or changed: models that consumed those loads
+ * build anew, since no delta by load id shows them.
+ */
 extern void etl_stream_rewritten(const char *target);
 
 /* Everything etl knows of the loads of a stream's files or cursor, NULL: all origins; how many files. */

@@ -856,8 +856,8 @@ etl_landing_end(EtlLanding *landing)
 
 	etl_load_writer_end(landing->writer);
 	set_checks(landing);
-	etl_rejects_flush(landing->rejects);
 	etl_rejects_verdict(landing->rejects, true);
+	etl_rejects_flush(landing->rejects);
 
 	if (load->first_block >= 0)
 		load->relfilenode = relfilenode;

@@ -130,6 +130,7 @@ read_path_columns(const Jsonb *options)
 			ereport(ERROR,
 					(errcode(ETL_ERR_DEFINITION),
 					 errmsg("no pattern for path column \"%s\"", column->name)));
+		(void) etl_path_value(column, "");	/* raises for a pattern that is none */
 		columns = lappend(columns, column);
 	}
 	return columns;

@@ -191,8 +191,6 @@ delete_load(Pull *pull, int64 load_id)
 
 	(void) etl_rejects_close(pull->stream->target, load_id, "superseded");
 	etl_load_set_status(load_id, "superseded");
-	if (rows > 0)
-		etl_stream_rewritten(pull->stream->target);
 	return rows;
 }
 
@@ -236,7 +234,6 @@ replace_former(Attempt *attempt)
 		etl_relation_sql(psprintf("DELETE FROM %s WHERE %s OPERATOR(pg_catalog.<=) " INT64_FORMAT,
 								  stream->target, ETL_LOAD_ID_COLUMN, last));
 	etl_loads_supersede(stream->target, last);
-	etl_stream_rewritten(stream->target);
 }
 
 /* ---- one load ---- */

@@ -160,12 +160,13 @@ select_rejects(const char *target, const char *filter)
 		MemoryContextReset(chunk);
 		MemoryContextSwitchTo(chunk);
 		rows = etl_rejects_open(target, last, CHUNK);
+		/* a filter that is none is an error, also where there is nothing to filter */
+		if (filter != NULL && (rows->n > 0 || last == 0))
+			filter_chunk(rows, filter, &found);
 		if (rows->n == 0)
 			break;
 		last = etl_row_int8(rows, rows->n - 1, "reject_id");
-		if (filter != NULL)
-			filter_chunk(rows, filter, &found);
-		else
+		if (filter == NULL)
 			for (int i = 0; i < rows->n; i++)
 				add_id(&found, etl_row_int8(rows, i, "reject_id"));
 		MemoryContextSwitchTo(old);
