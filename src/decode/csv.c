@@ -284,7 +284,7 @@ is_null_text(const CsvDecoder *csv, const char *text, int length)
 	{
 		const char *null = lfirst(cell);
 
-		if (strncmp(null, text, length) == 0 && null[length] == '\0')
+		if (strlen(null) == length && memcmp(null, text, length) == 0)
 			return true;
 	}
 	return false;

@@ -578,8 +578,14 @@ next_element(JsonDecoder *json, EtlRecord *record)
 								   "record of " INT64_FORMAT " bytes is larger than etl.max_record_size",
 								   record->raw_size);
 		}
-		if (done || !etl_input_more(input))
+		if (done)
 			break;
+		if (!etl_input_more(input))
+		{
+			if (!extent.scalar)
+				broken(json, "it ends early");
+			break;
+		}
 	}
 	record->position = decoder->position;
 	state = decode_record(json, record, input->data + input->start, searched, &fault);

@@ -307,7 +307,7 @@ note_scalar(Facts *facts, const Frame *place, bool quoted)
 {
 	int			i;
 
-	if (place->records && (quoted || facts->scalar[0] != 'n'))
+	if (place->records && (quoted || facts->scalar[0] != 'n' || facts->records.n == 0))
 		facts->result->records++;
 	for (i = 0; place->matching && i < facts->npaths; i++)
 		if (place->matching & (UINT64CONST(1) << i) && facts->paths[i].n == facts->depth)

@@ -201,6 +201,9 @@ call_input(EtlCoercer *coercer, const char *text, Datum *datum)
 		FlushErrorState();
 		reason = strlen(error->message) > 3 * SHOWN_BYTES ?
 			etl_coerce_shown(error->message, strlen(error->message)) : pstrdup(error->message);
+		/* the message of JSON says nothing alone */
+		if (error->detail && (coercer->type == JSONOID || coercer->type == JSONBOID))
+			reason = psprintf("%s: %s", reason, etl_coerce_shown(error->detail, strlen(error->detail)));
 		FreeErrorData(error);
 	}
 	PG_END_TRY();
