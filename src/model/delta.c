@@ -612,7 +612,7 @@ input_hindrance(const EtlModel *model, EtlInput *input, const Jsonb *built_input
 		return etl_json_get_int64(built_inputs, input->name, 0) == input->publication ? NULL :
 			psprintf("etl does not know which rows of %s changed", input->name);
 	if (input->consumption->lost != NIL)
-		return psprintf("rows of %s were taken back", input->name);
+		return "what they gave cannot be told apart in the result";
 	if (input->consumption->pending != NIL && strcmp(input->stream->mode, "append") != 0)
 		return psprintf("%s is a %s stream", input->name, input->stream->mode);
 	return NULL;

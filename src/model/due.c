@@ -148,7 +148,7 @@ input_names(List *inputs)
 	initStringInfo(&text);
 	foreach(cell, inputs)
 		appendStringInfo(&text, "%s%s", text.len ? ", " : "", ((EtlInput *) lfirst(cell))->name);
-	return text.len ? text.data : "its inputs (it has none)";
+	return text.len ? text.data : "it, since it reads nothing";
 }
 
 /*

@@ -1,0 +1,71 @@
+-- Every column of a model is traced to columns of nodes and tables, with what happened to it and what decided about its row.
+\set VERBOSITY terse
+SET client_min_messages = error;
+CREATE EXTENSION IF NOT EXISTS etl;
+SET client_min_messages = warning;
+CREATE SCHEMA ml;
+CREATE TABLE ml.a (id int, x int, y text, d date, "Odd ""one" int);
+CREATE TABLE ml.b (a_id int, z numeric, flag boolean);
+CREATE VIEW ml.unmanaged AS SELECT id AS vid, upper(y) AS vy FROM ml.a WHERE x > 0;
+CREATE FUNCTION ml.f(i int) RETURNS int LANGUAGE sql AS 'SELECT max(x) FROM ml.a WHERE id = i';
+-- edges defines a model, shows its edges and drops it
+CREATE FUNCTION ml.edges(query text) RETURNS TABLE (column_name text, source text, source_column text, transformation text) LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM etl.define_model('ml.m', query);
+	RETURN QUERY SELECT l.column_name, l.source, l.source_column, l.transformation FROM etl.column_lineage l
+		WHERE l.target = 'ml.m' ORDER BY l.column_name COLLATE "C", l.source COLLATE "C", l.source_column COLLATE "C", l.transformation COLLATE "C";
+	PERFORM etl.drop_model('ml.m');
+END $$;
+
+-- rename; two-column expression; aggregate; CASE
+SELECT * FROM ml.edges('SELECT id AS renamed, x + length(y) AS both, 1 AS constant FROM ml.a');
+SELECT * FROM ml.edges('SELECT d, sum(x) AS s, count(*) AS n, max(x) FILTER (WHERE id > 3) AS m FROM ml.a GROUP BY d HAVING count(*) > 1');
+SELECT * FROM ml.edges('SELECT CASE WHEN flag THEN z ELSE a_id END AS c FROM ml.b');
+-- both sides of a join; a comma join; an outer join with USING
+SELECT * FROM ml.edges('SELECT a.y, b.z FROM ml.a JOIN ml.b ON b.a_id = a.id WHERE b.flag');
+SELECT * FROM ml.edges('SELECT a.y FROM ml.a, ml.b WHERE b.a_id = a.id AND a.x > 1');
+SELECT * FROM ml.edges('SELECT id FROM ml.a FULL JOIN (SELECT a_id AS id FROM ml.b) b USING (id)');
+-- CTE, recursive CTE; SELECT *; UNION ALL; EXCEPT
+SELECT * FROM ml.edges('WITH c AS (SELECT id, x * 2 AS xx FROM ml.a) SELECT id, sum(xx) AS s FROM c GROUP BY id');
+SELECT * FROM ml.edges('WITH RECURSIVE r AS (SELECT id, x FROM ml.a UNION ALL SELECT id, x - 1 FROM r WHERE x > 0) SELECT * FROM r');
+SELECT * FROM ml.edges('SELECT * FROM ml.a');
+SELECT * FROM ml.edges('SELECT id, y FROM ml.a UNION ALL SELECT a_id, flag::text FROM ml.b');
+SELECT * FROM ml.edges('SELECT id FROM ml.a EXCEPT SELECT a_id FROM ml.b');
+-- through an unmanaged view; sublinks; windows; distinct on and sort; SQL and opaque functions
+SELECT * FROM ml.edges('SELECT vid, vy FROM ml.unmanaged');
+SELECT * FROM ml.edges('SELECT (SELECT max(z) FROM ml.b WHERE a_id = a.id) AS m, EXISTS (SELECT flag FROM ml.b) AS e FROM ml.a');
+SELECT * FROM ml.edges('SELECT rank() OVER (PARTITION BY d ORDER BY x) AS r, sum(x) OVER (PARTITION BY d) AS s, id FROM ml.a');
+SELECT * FROM ml.edges('SELECT DISTINCT ON (id) id, x FROM ml.a ORDER BY id, d');
+SELECT * FROM ml.edges('SELECT ml.f(a_id) AS v, r.y FROM ml.b, jsonb_populate_record(NULL::ml.a, ''{}'') r');
+SELECT * FROM ml.edges('SELECT id, x FROM etl.dedupe(NULL::ml.a, ''{id}'')');
+
+-- from model to model, up and down; it stops at managed nodes and goes on from there
+SELECT etl.define_model('ml.one', 'SELECT id, x * 2 AS xx FROM ml.a');
+CALL etl.run('ml.one');
+SELECT etl.define_model('ml.two', 'SELECT id AS key, sum(xx) AS total FROM ml.one GROUP BY id');
+SELECT * FROM etl.lineage('ml.two', 'total');
+SELECT * FROM etl.lineage('ml.two', 'total', depth => 1);
+SELECT * FROM etl.lineage('ml.a', 'x', 'downstream');
+SELECT * FROM etl.lineage('ml.one', 'xx', 'both');
+SELECT * FROM etl.lineage('ml.two', 'no_such');
+SELECT * FROM etl.lineage('ml.nothing');
+SELECT * FROM etl.lineage('ml.two', direction => 'sideways');
+
+-- whoever may not read a relation does not see what it is made of
+CREATE ROLE ml_user;
+GRANT USAGE ON SCHEMA etl, ml TO ml_user;
+GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA etl TO ml_user;
+GRANT SELECT ON etl.column_lineage TO ml_user;
+SET ROLE ml_user;
+SELECT count(*) FROM etl.column_lineage WHERE target LIKE 'ml.%';
+SELECT count(*) FROM etl.lineage('ml.two');
+RESET ROLE;
+GRANT SELECT ON ml.one TO ml_user;
+SET ROLE ml_user;
+SELECT DISTINCT target FROM etl.column_lineage WHERE target LIKE 'ml.%';
+RESET ROLE;
+
+SELECT etl.drop_model('ml.one', true, true);
+DROP OWNED BY ml_user;
+DROP ROLE ml_user;
+DROP SCHEMA ml CASCADE;
