@@ -321,6 +321,7 @@ record_end(EtlRunState *state, ErrorData *error)
 
 	PushActiveSnapshot(GetTransactionSnapshot());
 	etl_tasks_update(state->finished);
+	etl_run_update(&state->run);
 	etl_run_close(state->run.run_id, cancelled ? "cancelled" : "failed", error->message);
 	PopActiveSnapshot();
 	state->driver.base.commit(&state->driver.base);

@@ -91,17 +91,19 @@ work_on_stream(EtlRunState *state, EtlNode *node)
 	EtlTask    *task = node->task;
 	ErrorData  *error = etl_driver_try(&state->driver, pull_stream, &work);
 
-	if (error != NULL && error->sqlerrcode == ERRCODE_QUERY_CANCELED)
-		ReThrowError(error);
 	if (error != NULL && state->driver.base.atomic)
 		memset(result, 0, sizeof(EtlPullResult));	/* all of it was rolled back */
-
 	task->action = "load";
 	task->rows_inserted = result->inserted;
 	task->rows_updated = result->updated;
 	task->rows_deleted = result->deleted;
 	task->rows_rejected = result->rejected;
 	node->changed = result->loads > 0;
+	if (error != NULL && error->sqlerrcode == ERRCODE_QUERY_CANCELED)
+	{
+		etl_node_broken_off(state, node);
+		ReThrowError(error);
+	}
 	if (error == NULL)
 		remember_version(state, node);
 	if (error != NULL)

@@ -52,6 +52,22 @@ etl_node_finish(EtlRunState *state, EtlNode *node, const char *status)
 }
 
 /*
+ * etl_node_broken_off notes what a task had done when it was cancelled; its
+ * status comes when the run is closed.
+ */
+void
+etl_node_broken_off(EtlRunState *state, EtlNode *node)
+{
+	EtlTask    *task = node->task;
+	MemoryContext old = MemoryContextSwitchTo(state->driver.context);
+
+	state->run.rows_written += task->rows_inserted + task->rows_updated + task->rows_deleted;
+	state->run.rows_rejected += task->rows_rejected;
+	state->finished = lappend(state->finished, task);
+	MemoryContextSwitchTo(old);
+}
+
+/*
  * etl_node_failed notes an error.
  */
 void

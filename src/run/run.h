@@ -142,6 +142,7 @@ extern void etl_run_execute(EtlRunState *state);
 
 extern char *etl_run_keep(EtlRunState *state, const char *text);	/* a copy that lives as long as the run */
 extern void etl_node_finish(EtlRunState *state, EtlNode *node, const char *status);
+extern void etl_node_broken_off(EtlRunState *state, EtlNode *node);
 extern void etl_node_failed(EtlRunState *state, EtlNode *node, const ErrorData *error);
 extern void etl_node_skipped(EtlRunState *state, EtlNode *node, EtlNode *root,
 							 const char *because, const char *reason);
