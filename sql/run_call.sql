@@ -83,6 +83,18 @@ CALL etl.run('rc.d rc.e', publish => 'together');
 SELECT * FROM rc.last;
 SELECT * FROM rc.e;
 
+-- a view that etl does not manage stops the run before any work, named with its definition
+CREATE VIEW rc.theirs AS SELECT i FROM rc.b;
+SELECT etl.define_model('rc.b', 'SELECT i::text AS i, g FROM rc.seed', 'table');
+SELECT max(run_id) AS runs_before FROM etl.run \gset
+\set VERBOSITY default
+CALL etl.run('rc.*');
+\set VERBOSITY terse
+SELECT max(run_id) - :runs_before AS runs_since FROM etl.run;
+SELECT node, reason FROM etl.plan('rc.b');
+DROP VIEW rc.theirs;
+SELECT etl.define_model('rc.b', 'SELECT * FROM rc.seed', 'table');
+
 -- bad arguments
 CALL etl.run(publish => 'sometimes');
 CALL etl.run(params => '[1]');

@@ -295,6 +295,7 @@ plan_work(void *arg)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	due = etl_due(work->model, work->full_refresh);
 	*work->plan = due->plan;
+	etl_dependents_check(work->model, due);
 	PopActiveSnapshot();
 }
 
@@ -310,6 +311,8 @@ etl_model_plan(const EtlModel *model, bool full_refresh)
 	{
 		plan->action = strcmp(model->materialized, "view") == 0 ? "view" : "full";
 		plan->reason = psprintf("will fail: %s", error->message);
+		if (error->sqlerrcode == ETL_ERR_NOT_MANAGED)
+			plan->stop = error;
 	}
 	return plan;
 }

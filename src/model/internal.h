@@ -199,6 +199,7 @@ extern void etl_view_build(EtlDriver *driver, const EtlModel *model, EtlDue *due
 /* dependents of a relation whose columns go: managed ones are dropped and returned, others raise ET013 */
 extern List *etl_dependents_drop(Oid relid);
 extern void etl_dependents_restore(List *dependents);
+extern void etl_dependents_check(const EtlModel *model, EtlDue *due);
 
 /* ---- incremental.c ---- */
 

@@ -32,6 +32,7 @@ typedef struct EtlModelPlan
 {
 	const char *action;			/* create | incremental | full | view | unchanged | unresolved */
 	char	   *reason;
+	ErrorData  *stop;			/* what stops a run before any work (ET013); NULL: nothing */
 } EtlModelPlan;
 
 /* etl_model_plan says what the next build would do, from state alone. */

@@ -219,6 +219,25 @@ keeps_columns(Oid relid, TupleDesc desc)
 }
 
 /*
+ * etl_dependents_check raises ET013 when the build would have to drop a
+ * dependent that etl does not manage, because the relation's columns change.
+ */
+void
+etl_dependents_check(const EtlModel *model, EtlDue *due)
+{
+	bool		stored = strcmp(model->materialized, "view") != 0;
+	TupleDesc	desc;
+
+	if (!OidIsValid(due->relid) || due->query == NULL || strcmp(due->plan.action, "unchanged") == 0)
+		return;
+	desc = etl_query_desc(due->query);
+	if (stored == (get_rel_relkind(due->relid) == RELKIND_VIEW) ||
+		(stored && due->state->created && etl_table_loses_columns(due->relid, desc)) ||
+		(!stored && !keeps_columns(due->relid, desc)))
+		(void) collect_dependents(due->relid, NIL);
+}
+
+/*
  * replace_view puts the view in place, with whatever stood on the old one.
  */
 static void

@@ -224,7 +224,7 @@ open_run(EtlRunState *state, const RunArguments *args, int attempt)
 		task->run_id = run->run_id;
 		task->node = node->name->canonical;
 		task->kind = node->kind;
-		task->action = node->action ? pstrdup(node->action) : NULL;
+		task->action = pstrdup(node->action);
 		task->reason = node->reason;
 		task->status = "queued";
 		task->attempt = attempt;
@@ -273,7 +273,7 @@ prepare(EtlRunState *state, RunArguments *args)
 		ereport(NOTICE,
 				(errmsg("a CALL works on one node at a time; workers => %d changes nothing", args->workers)));
 	state->driver.params = etl_json_text(args->params);
-	etl_plan_nodes(state->graph, args->full_refresh);
+	etl_plan_nodes(state->graph, args->full_refresh, true);
 	open_run(state, args, attempt);
 	PopActiveSnapshot();
 	etl_driver_commit_lazily(&state->driver);

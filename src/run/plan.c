@@ -18,29 +18,10 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 
-#include "common/errors.h"
 #include "model/model.h"
 #include "run/run.h"
 
 PG_FUNCTION_INFO_V1(etl_sql_plan);
-
-typedef struct PlanWork
-{
-	EtlNode    *node;
-	bool		full_refresh;
-	EtlModelPlan *plan;
-} PlanWork;
-
-/*
- * plan_model asks model/ for the plan of one node.
- */
-static void
-plan_model(void *arg)
-{
-	PlanWork   *work = arg;
-
-	work->plan = etl_model_plan(work->node->model, work->full_refresh);
-}
 
 /*
  * builds tells whether an action writes a relation that others read.
@@ -83,10 +64,9 @@ follow_inputs(EtlNode *node)
  * plan_node sets action and reason of one node.
  */
 static void
-plan_node(EtlNode *node, bool full_refresh)
+plan_node(EtlNode *node, bool full_refresh, bool run)
 {
-	PlanWork	work = {node, full_refresh, NULL};
-	ErrorData  *error;
+	EtlModelPlan *plan;
 
 	if (node->stream != NULL)
 	{
@@ -95,17 +75,11 @@ plan_node(EtlNode *node, bool full_refresh)
 		return;
 	}
 
-	error = etl_subxact(plan_model, &work);
-	if (error != NULL)
-	{
-		if (error->sqlerrcode == ETL_ERR_NOT_MANAGED)
-			ReThrowError(error);
-		node->action = NULL;
-		node->reason = error->message;
-		return;
-	}
-	node->action = work.plan->action;
-	node->reason = work.plan->reason;
+	plan = etl_model_plan(node->model, full_refresh);
+	if (plan->stop != NULL && run)
+		ReThrowError(plan->stop);
+	node->action = plan->action;
+	node->reason = plan->reason;
 	node->planned_unchanged = strcmp(node->action, "unchanged") == 0;
 	if (node->planned_unchanged)
 		follow_inputs(node);
@@ -115,11 +89,11 @@ plan_node(EtlNode *node, bool full_refresh)
  * etl_plan_nodes: see run.h.
  */
 void
-etl_plan_nodes(EtlGraph *graph, bool full_refresh)
+etl_plan_nodes(EtlGraph *graph, bool full_refresh, bool run)
 {
 	for (int i = 0; i < graph->n; i++)
 		if (graph->order[i]->selected)
-			plan_node(graph->order[i], full_refresh);
+			plan_node(graph->order[i], full_refresh, run);
 }
 
 /*
@@ -167,7 +141,7 @@ etl_sql_plan(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	graph = etl_graph_load();
 	etl_select(graph, selector, exclude);
-	etl_plan_nodes(graph, full_refresh);
+	etl_plan_nodes(graph, full_refresh, false);
 
 	nodes = palloc(sizeof(EtlNode *) * (graph->n + 1));
 	memcpy(nodes, graph->order, sizeof(EtlNode *) * graph->n);
@@ -184,7 +158,7 @@ etl_sql_plan(PG_FUNCTION_ARGS)
 		values[0] = Int32GetDatum(node->step);
 		values[1] = CStringGetTextDatum(node->name->canonical);
 		values[2] = CStringGetTextDatum(node->kind);
-		values[3] = CStringGetTextDatum(node->action ? node->action : "unresolved");
+		values[3] = CStringGetTextDatum(node->action);
 		nulls[4] = node->reason == NULL;
 		values[4] = node->reason ? CStringGetTextDatum(node->reason) : (Datum) 0;
 		values[5] = text_array(node->depends_on);

@@ -84,10 +84,9 @@ extern void etl_select(EtlGraph *graph, const char *selector, const char *exclud
 
 /*
  * etl_plan_nodes sets action and reason of every selected node from state
- * alone.  What stops a run before any work (ET013) is raised; another error
- * leaves the action NULL and is met again when the node's turn comes.
+ * alone.  With 'run', what stops a run before any work (ET013) is raised.
  */
-extern void etl_plan_nodes(EtlGraph *graph, bool full_refresh);
+extern void etl_plan_nodes(EtlGraph *graph, bool full_refresh, bool run);
 
 /* ---- driver.c ---- */
 
