@@ -33,10 +33,7 @@ typedef struct Network4
 
 /* what is not the public Internet: RFC 6890 and what cloud providers put there */
 static const Network4 closed4[] = {
-	{0x00000000, 8}, {0x0A000000, 8}, {0x64400000, 10}, {0x7F000000, 8}, {0xA9FE0000, 16},
-	{0xAC100000, 12}, {0xC0000000, 24}, {0xC0000200, 24}, {0xC0586300, 24}, {0xC0A80000, 16},
-	{0xC6120000, 15}, {0xC6336400, 24}, {0xCB007100, 24}, {0xE0000000, 4}, {0xF0000000, 4},
-	{0xA83F8110, 32}			/* 168.63.129.16, Azure */
+	{0x00000000, 8}, {0x0A000000, 8}, {0x64400000, 10}, {0x7F000000, 8}, {0xA9FE0000, 16}, {0xAC100000, 12}, {0xC0000000, 24}, {0xC0000200, 24}, {0xC0586300, 24}, {0xC0A80000, 16}, {0xC6120000, 15}, {0xC6336400, 24}, {0xCB007100, 24}, {0xE0000000, 4}, {0xF0000000, 4}, {0xA83F8110, 32}	/* 168.63.129.16, Azure */
 };
 
 /*
@@ -104,12 +101,14 @@ entry_match(const HostPort *entry, const HostPort *host)
 		int			suffix = entry->length - 1;
 
 		return host->length > suffix &&
-			pg_strncasecmp(host->host + host->length - suffix, entry->host + 1, suffix) == 0
-			? ETL_HOST_LISTED : ETL_HOST_NO;
+					   pg_strncasecmp(host->host + host->length - suffix, entry->host + 1, suffix) == 0 ?
+				   ETL_HOST_LISTED :
+				   ETL_HOST_NO;
 	}
 	return entry->length == host->length &&
-		pg_strncasecmp(entry->host, host->host, host->length) == 0
-		? ETL_HOST_LISTED : ETL_HOST_NO;
+				   pg_strncasecmp(entry->host, host->host, host->length) == 0 ?
+			   ETL_HOST_LISTED :
+			   ETL_HOST_NO;
 }
 
 EtlHostMatch
@@ -165,9 +164,9 @@ is_public6(const uint8 *a)
 	if ((first >> 29) != 1)
 		return false;
 	return (first & 0xFFFFFE00) != 0x20010000 &&	/* 2001::/23 */
-		first != 0x20010DB8 &&
-		(first >> 16) != 0x2002 &&
-		(first & 0xFFFFF000) != 0x3FFF0000;
+		   first != 0x20010DB8 &&
+		   (first >> 16) != 0x2002 &&
+		   (first & 0xFFFFF000) != 0x3FFF0000;
 }
 
 bool

@@ -14,12 +14,10 @@ etl_is_sensitive(const char *name, size_t length)
 {
 	static const char *const words[] = {
 		"password", "passwd", "secret", "token", "authorization", "cookie", "apikey",
-		"api_key", "api-key", "access_key", "access-key", "credential", "signature", NULL
-	};
+		"api_key", "api-key", "access_key", "access-key", "credential", "signature", NULL};
 	/* page tokens are no secrets, and hiding them would hide where a pull stands */
 	static const char *const harmless[] = {
-		"token_url", "next_token", "page_token", "pagetoken", "nextpagetoken", "continuation_token", NULL
-	};
+		"token_url", "next_token", "page_token", "pagetoken", "nextpagetoken", "continuation_token", NULL};
 	char	   *lower = pnstrdup(name, length);
 	bool		sensitive = false;
 

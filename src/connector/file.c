@@ -45,15 +45,13 @@ typedef struct FileHandle
 
 static const EtlOptionDef file_source_options[] = {
 	{"root", "text", NULL, "directory that the paths of streams are relative to"},
-	{NULL}
-};
+	{NULL}};
 
 static const EtlOptionDef file_stream_options[] = {
 	{"path", "text", NULL, "file or pattern: * ? [a-z] within a name, ** over directories"},
 	{"order", "name|mtime", "name", "order in which files are loaded"},
 	{"max_rejects", "threshold", NULL, "rejects, as a count or a share, above which a load fails whole"},
-	{NULL}
-};
+	{NULL}};
 
 /*
  * file_validate judges what the option tables cannot: absolute paths.
@@ -68,7 +66,8 @@ file_validate(const Jsonb *source_options, const Jsonb *stream_options, const ch
 		ereport(ERROR,
 				(errcode(ETL_ERR_DEFINITION),
 				 errmsg("option \"root\" of a file source must be an absolute path"),
-				 errdetail("It is \"%s\".", root)));
+				 errdetail("It is \"%s\".", root),
+				 errhint("Begin it with \"/\".")));
 	if (stream_options == NULL)
 		return;
 

@@ -85,9 +85,7 @@ add_file(Walk *walk, const char *path, bool exact)
 		ereport(exact ? ERROR : WARNING,
 				(errcode(ETL_ERR_NOT_ALLOWED),
 				 errmsg("\"%s\" is not a regular file", resolved),
-				 S_ISDIR(status.st_mode)
-				 ? errhint("Add a pattern, for example \"%s/*.csv\".", resolved)
-				 : errhint("Only regular files are read.")));
+				 S_ISDIR(status.st_mode) ? errhint("Add a pattern, for example \"%s/*.csv\".", resolved) : errhint("Only regular files are read.")));
 		return;
 	}
 	if (!pg_verify_mbstr(GetDatabaseEncoding(), resolved, strlen(resolved), true))
@@ -253,7 +251,7 @@ literal_prefix(const char *pattern, const char **rest)
 }
 
 List *
-etl_glob(const char *pattern, void (*check) (void *arg, const char *real_path), void *arg)
+etl_glob(const char *pattern, void (*check)(void *arg, const char *real_path), void *arg)
 {
 	Walk		walk = {0};
 	const char *rest;

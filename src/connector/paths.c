@@ -38,7 +38,7 @@ etl_path_is_below(const char *path, const char *directory)
 	if (strcmp(directory, "/") == 0)
 		return path[0] == '/';
 	return strncmp(path, directory, length) == 0 &&
-		(path[length] == '\0' || path[length] == '/');
+		   (path[length] == '\0' || path[length] == '/');
 }
 
 /*

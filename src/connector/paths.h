@@ -34,13 +34,13 @@ extern char *etl_path_existing(const char *path);
  * returns -1 with errno set.  The descriptor is the kernel's: the caller
  * closes it.
  */
-extern int	etl_path_open(const char *real_path);
+extern int etl_path_open(const char *real_path);
 
 /*
  * glob.c: regular files that match an absolute pattern, each once, by name.
  * 'check' is called with the real path of everything before it is used.
  */
-extern List *etl_glob(const char *pattern, void (*check) (void *arg, const char *real_path),
+extern List *etl_glob(const char *pattern, void (*check)(void *arg, const char *real_path),
 					  void *arg);
 extern bool etl_glob_has_wildcard(const char *pattern);
 

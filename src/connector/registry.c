@@ -42,8 +42,7 @@ report_unknown(const char *name)
 			(errcode(ETL_ERR_UNDEFINED),
 			 errmsg("there is no connector \"%s\"", name),
 			 errdetail("Installed connectors: %s.", all.data),
-			 nearest ? errhint("Perhaps you meant \"%s\".", nearest)
-			 : errhint("See the view etl.connectors.")));
+			 nearest ? errhint("Perhaps you meant \"%s\".", nearest) : errhint("See the view etl.connectors.")));
 }
 
 const EtlConnector *

@@ -50,7 +50,7 @@ service_address_allowed(const char *host, const void *sockaddr, int length)
 	if (match == ETL_HOST_NO || !etl_address_text(sockaddr, text, sizeof(text)))
 		return false;
 	return etl_address_is_public(sockaddr) ||
-		etl_host_match(etl_allowed_hosts, text) == ETL_HOST_LISTED;
+		   etl_host_match(etl_allowed_hosts, text) == ETL_HOST_LISTED;
 }
 
 static void

@@ -112,7 +112,7 @@ drop_stream(const char *target, bool drop_relation)
 {
 	Oid			types[3] = {TEXTOID, BOOLOID, BOOLOID};
 	Oid			function = LookupFuncName(list_make2(makeString("etl"), makeString("drop_stream")),
-										  3, types, false);
+								  3, types, false);
 
 	OidFunctionCall3(function, CStringGetTextDatum(target), BoolGetDatum(true),
 					 BoolGetDatum(drop_relation));
@@ -140,7 +140,8 @@ etl_sql_drop_source(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
 				 errmsg("cannot drop source \"%s\" because stream %s is fed from it", name,
 						((EtlStream *) linitial(streams))->target),
-				 errdetail("%d streams are fed from it.", list_length(streams)),
+				 errdetail_plural("%d stream is fed from it.", "%d streams are fed from it.",
+								  list_length(streams), list_length(streams)),
 				 errhint("Drop them first, or pass cascade => true; their tables stay unless drop_relation is true.")));
 	foreach(cell, streams)
 		drop_stream(((EtlStream *) lfirst(cell))->target, drop_relation);
@@ -250,7 +251,7 @@ static bool
 is_hidden(const JsonbValue *key, bool in_auth)
 {
 	return etl_is_sensitive(key->val.string.val, key->val.string.len) ||
-		(in_auth && key->val.string.len == 5 && memcmp(key->val.string.val, "value", 5) == 0);
+		   (in_auth && key->val.string.len == 5 && memcmp(key->val.string.val, "value", 5) == 0);
 }
 
 /*
@@ -301,8 +302,8 @@ redact(Jsonb *document)
 			depth--;
 			sensitive = false;
 		}
-		result = pushJsonbValue(&state, token, token < WJB_BEGIN_ARRAY ? &item :
-								token == WJB_BEGIN_ARRAY ? &item : NULL);
+		result = pushJsonbValue(&state, token, token < WJB_BEGIN_ARRAY ? &item : token == WJB_BEGIN_ARRAY ? &item :
+																											NULL);
 	}
 	return JsonbValueToJsonb(result);
 }

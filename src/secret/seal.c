@@ -28,10 +28,10 @@
 #include "secret/seal.h"
 
 #define SEAL_VERSION 1
-#define KEY_SIZE 32
-#define NONCE_SIZE 12
-#define TAG_SIZE 16
-#define HEADER_SIZE (1 + NONCE_SIZE + TAG_SIZE)
+#define KEY_SIZE	 32
+#define NONCE_SIZE	 12
+#define TAG_SIZE	 16
+#define HEADER_SIZE	 (1 + NONCE_SIZE + TAG_SIZE)
 
 /*
  * refuse_key raises ET015 about the key file.
@@ -157,8 +157,8 @@ crypt_bytes(bool seal, const char *name, const uint8 *key, uint8 *nonce, uint8 *
 	if (cipher == NULL)
 		return false;
 	ok = EVP_CipherInit_ex(cipher, EVP_aes_256_gcm(), NULL, key, nonce, seal ? 1 : 0) == 1 &&
-		EVP_CipherUpdate(cipher, NULL, &n, (const uint8 *) name, strlen(name)) == 1 &&
-		EVP_CipherUpdate(cipher, output, &n, input, length) == 1;
+		 EVP_CipherUpdate(cipher, NULL, &n, (const uint8 *) name, strlen(name)) == 1 &&
+		 EVP_CipherUpdate(cipher, output, &n, input, length) == 1;
 	if (ok && !seal)
 		ok = EVP_CIPHER_CTX_ctrl(cipher, EVP_CTRL_GCM_SET_TAG, TAG_SIZE, tag) == 1;
 	ok = ok && EVP_CipherFinal_ex(cipher, output + length, &n) == 1;

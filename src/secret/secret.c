@@ -167,8 +167,7 @@ etl_secret_open(MemoryContext context, const char *name, const char *host)
 		ereport(ERROR,
 				(errcode(ETL_ERR_SECRET),
 				 errmsg("there is no secret \"%s\"", name),
-				 nearest ? errhint("Perhaps you meant \"%s\".", nearest)
-				 : errhint("A member of etl_admin can define it with etl.define_secret.")));
+				 nearest ? errhint("Perhaps you meant \"%s\".", nearest) : errhint("A member of etl_admin can define it with etl.define_secret.")));
 	}
 	check_secret_host(secret, host);
 
@@ -210,7 +209,7 @@ static bool
 statements_are_logged(void)
 {
 	return log_statement == LOGSTMT_ALL || log_min_duration_statement >= 0 ||
-		log_min_duration_sample >= 0 || log_xact_sample_rate > 0;
+		   log_min_duration_sample >= 0 || log_xact_sample_rate > 0;
 }
 
 /*
@@ -223,7 +222,7 @@ refuse_logged_value(const char *statement, const char *value)
 	char	   *quoted = quote_literal_cstr(value);
 	bool		in_text = strstr(statement, value) != NULL || strstr(statement, quoted) != NULL;
 	bool		in_parameter = !in_text && strchr(statement, '$') != NULL &&
-		log_parameter_max_length != 0;
+						log_parameter_max_length != 0;
 
 	OPENSSL_cleanse(quoted, strlen(quoted));
 	pfree(quoted);
@@ -234,10 +233,9 @@ refuse_logged_value(const char *statement, const char *value)
 			 errmsg("the value of a secret would be written to the server log"),
 			 errdetail("Statements are logged (log_statement, log_min_duration_statement, "
 					   "log_min_duration_sample or log_transaction_sample_rate)."),
-			 in_text
-			 ? errhint("Pass the value as a bind parameter with log_parameter_max_length = 0, "
-					   "or define the secret by file or env; consider this value known to readers of the log.")
-			 : errhint("Set log_parameter_max_length = 0, or define the secret by file or env.")));
+			 in_text ? errhint("Pass the value as a bind parameter with log_parameter_max_length = 0, "
+							   "or define the secret by file or env; consider this value known to readers of the log.") :
+					   errhint("Set log_parameter_max_length = 0, or define the secret by file or env.")));
 }
 
 /*
@@ -318,7 +316,7 @@ is_unchanged(const EtlSecret *old, const EtlSecret *new, const char *value)
 	{
 		int			length;
 		char	   *plain = old->sealed == NULL ? NULL :
-			etl_unseal(old->name, old->sealed, old->sealed_length, &length);
+											etl_unseal(old->name, old->sealed, old->sealed_length, &length);
 
 		same = plain != NULL && length == strlen(value) && CRYPTO_memcmp(plain, value, length) == 0;
 		if (plain != NULL)
@@ -416,7 +414,8 @@ etl_sql_drop_secret(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
 				 errmsg("cannot drop secret \"%s\" because %s uses it", name, (char *) linitial(users)),
-				 errdetail("%d definitions use it.", list_length(users)),
+				 errdetail_plural("%d definition uses it.", "%d definitions use it.",
+								  list_length(users), list_length(users)),
 				 errhint("Change them first, or pass cascade => true: they then fail until it is defined again.")));
 	PG_RETURN_BOOL(etl_definition_delete("secret", name, NULL));
 }

@@ -158,6 +158,12 @@ for my $case ([ 'good', '' ], [ 'self', 'ET005', qr/self-signed/ ], [ 'other', '
 
 # ---- where secrets do not appear ----
 
+my $session = $node->background_psql('postgres');
+$session->query_safe("SELECT etl.define_secret('idle', 'idle-80')");
+is($node->safe_psql('postgres', "SELECT query FROM pg_stat_activity WHERE query LIKE '%define_secret%' AND pid <> pg_backend_pid()"),
+	'<define_secret>', 'an idle session does not show the statement that brought a value');
+$session->quit;
+
 my $everything = slurp_file($node->logfile) . $node->safe_psql('postgres',
 	"SELECT string_agg(query_to_xml('SELECT * FROM ' || c.oid::regclass, true, true, '')::text, '')
 	 FROM pg_class c WHERE relnamespace = 'etl'::regnamespace AND relkind IN ('r', 'v') AND relname <> 'source'")

@@ -83,7 +83,7 @@ bool
 http_auth_needs_token(const HttpConfig *config, const HttpToken *token)
 {
 	return config->auth == AUTH_OAUTH2 &&
-		(token->text == NULL || token->expires <= GetCurrentTimestamp());
+		   (token->text == NULL || token->expires <= GetCurrentTimestamp());
 }
 
 /*
@@ -149,6 +149,6 @@ http_auth_token_read(const HttpConfig *config, const EtlServices *services,
 		seconds = strtol(facts->values[1], NULL, 10);
 	token->text = facts->values[0];
 	token->expires = GetCurrentTimestamp() +
-		Max(seconds - EXPIRY_MARGIN_S, 1) * USECS_PER_SEC;
+					 Max(seconds - EXPIRY_MARGIN_S, 1) * USECS_PER_SEC;
 	return true;
 }

@@ -99,7 +99,7 @@ on_socket(CURL *easy, curl_socket_t socket, int what, void *arg, void *socket_ar
 		client->nsockets++;
 	client->sockets[i] = socket;
 	client->events[i] = (what & CURL_POLL_IN ? WL_SOCKET_READABLE : 0) |
-		(what & CURL_POLL_OUT ? WL_SOCKET_WRITEABLE : 0);
+						(what & CURL_POLL_OUT ? WL_SOCKET_WRITEABLE : 0);
 	return 0;
 }
 
@@ -147,7 +147,7 @@ on_bytes(char *bytes, size_t size, size_t n, void *arg)
 	while (written < length)
 	{
 		ssize_t		done = pwrite(sink->spool->fd, bytes + written, length - written,
-								  sink->spool->end);
+							  sink->spool->end);
 
 		if (done < 0 && errno == EINTR)
 			continue;
@@ -355,7 +355,8 @@ link_next(CURL *easy)
 	char	   *result = NULL;
 
 	for (size_t i = 0; result == NULL &&
-		 curl_easy_header(easy, "Link", i, CURLH_HEADER, -1, &header) == CURLHE_OK; i++)
+					   curl_easy_header(easy, "Link", i, CURLH_HEADER, -1, &header) == CURLHE_OK;
+		 i++)
 	{
 		result = http_link_next(header->value);
 		if (header->amount == i + 1)

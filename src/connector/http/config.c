@@ -32,8 +32,7 @@ const EtlOptionDef http_source_options[] = {
 	{"retry", "object", NULL, "see etl.options('http:retry')"},
 	{"rate_limit", "object", NULL, "see etl.options('http:rate_limit')"},
 	{"max_response_size", "size", "64MB", "a longer answer fails the pull"},
-	{NULL}
-};
+	{NULL}};
 
 const EtlOptionDef http_stream_options[] = {
 	{"path", "text", NULL, "appended to the source's url"},
@@ -45,8 +44,7 @@ const EtlOptionDef http_stream_options[] = {
 	{"paginate", "object", NULL, "see etl.options('http:paginate')"},
 	{"incremental", "object", NULL, "see etl.options('http:incremental')"},
 	{"max_rejects", "threshold", NULL, "rejects, as a count or a share, above which a load fails whole"},
-	{NULL}
-};
+	{NULL}};
 
 static const EtlOptionDef auth_options[] = {
 	{"type", "basic|bearer|api_key|oauth2_client_credentials", NULL, "kind of credentials"},
@@ -60,29 +58,25 @@ static const EtlOptionDef auth_options[] = {
 	{"client_id", "text", NULL, "oauth2_client_credentials: client"},
 	{"client_secret", "text", NULL, "oauth2_client_credentials: its secret"},
 	{"scopes", "text[]", NULL, "oauth2_client_credentials: scopes asked for"},
-	{NULL}
-};
+	{NULL}};
 
 static const EtlOptionDef timeout_options[] = {
 	{"connect", "duration", "10 s", "until the connection stands, TLS included"},
 	{"idle", "duration", "30 s", "without a byte received"},
 	{"total", "duration", "5 min", "for one answer"},
-	{NULL}
-};
+	{NULL}};
 
 static const EtlOptionDef retry_options[] = {
 	{"attempts", "integer", "5", "tries of one request, the first included"},
 	{"base", "duration", "500 ms", "upper bound of the first random wait; doubles with each"},
 	{"cap", "duration", "30 s", "upper bound of any random wait"},
 	{"deadline", "duration", "10 min", "time for one request with all its tries"},
-	{NULL}
-};
+	{NULL}};
 
 static const EtlOptionDef rate_limit_options[] = {
 	{"requests", "integer", NULL, "requests of this session to the source in the time 'per'"},
 	{"per", "duration", "1 s", "the time that 'requests' counts over"},
-	{NULL}
-};
+	{NULL}};
 
 static const EtlOptionDef paginate_options[] = {
 	{"type", "page|offset|cursor|next_url|link_header", NULL, "how further pages are asked for"},
@@ -92,16 +86,14 @@ static const EtlOptionDef paginate_options[] = {
 	{"size", "integer", NULL, "page, offset: records in a page; a shorter page is the last"},
 	{"next", "text", NULL, "cursor, next_url: JSON path of the next cursor or URL in an answer"},
 	{"max_pages", "integer", NULL, "pages of one pull; the next pull goes on from there"},
-	{NULL}
-};
+	{NULL}};
 
 static const EtlOptionDef incremental_options[] = {
 	{"field", "text", NULL, "JSON path, in a record, of the value that grows"},
 	{"param", "text", NULL, "parameter that gets the greatest value of earlier pulls"},
 	{"start", "text", NULL, "value of the first pull; default none is sent"},
 	{"lookback", "text", NULL, "interval, or number, subtracted from the value that is sent"},
-	{NULL}
-};
+	{NULL}};
 
 void
 etl_http_register_options(void)
@@ -280,13 +272,12 @@ read_paginate(HttpConfig *config, const Jsonb *paginate)
 		HttpPaging	paging;
 		const char *param;
 		int64		start;
-	}			kinds[] = {
+	} kinds[] = {
 		{"page", PAGING_PAGE, "page", 1},
 		{"offset", PAGING_OFFSET, "offset", 0},
 		{"cursor", PAGING_CURSOR, "cursor", 0},
 		{"next_url", PAGING_NEXT_URL, NULL, 0},
-		{"link_header", PAGING_LINK_HEADER, NULL, 0}
-	};
+		{"link_header", PAGING_LINK_HEADER, NULL, 0}};
 	const char *type;
 
 	if (paginate == NULL)

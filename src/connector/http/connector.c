@@ -300,7 +300,7 @@ take_page(HttpState *state, const HttpResult *result)
 	if (answered && result->status >= 200 && result->status < 300)
 	{
 		int64		records = http_pager_page(state->pager, state->context->services, &state->sink,
-											  result, state->sent->url);
+										result, state->sent->url);
 
 		state->phase = PHASE_PLAN;
 		if (records != 0)

@@ -93,8 +93,7 @@ excerpt(const HttpConfig *config, const HttpSink *sink)
 			bytes[i] = ' ';
 	bytes[n] = '\0';
 	/* up to the first byte that is no text in the database's encoding */
-	length = pg_verify_mbstr_len(GetDatabaseEncoding(), bytes, n, true) >= 0
-		? n : pg_encoding_verifymbstr(GetDatabaseEncoding(), bytes, n);
+	length = pg_verify_mbstr_len(GetDatabaseEncoding(), bytes, n, true) >= 0 ? n : pg_encoding_verifymbstr(GetDatabaseEncoding(), bytes, n);
 	bytes[length] = '\0';
 	return http_mask(config, bytes);
 }
@@ -118,9 +117,7 @@ status_hint(const HttpResult *result)
 		case 429:
 			return "Set \"rate_limit\" of the source lower than what the server allows, or \"retry\" higher.";
 		default:
-			return result->status >= 500
-				? "The server has a problem of its own: run again later, or set \"retry\" higher."
-				: "Check the options of the stream against the documentation of the server.";
+			return result->status >= 500 ? "The server has a problem of its own: run again later, or set \"retry\" higher." : "Check the options of the stream against the documentation of the server.";
 	}
 }
 
@@ -132,14 +129,12 @@ report_status(const HttpConfig *config, const char *url, const HttpResult *resul
 			  const HttpSink *sink, int attempts)
 {
 	char	   *body = excerpt(config, sink);
-	char	   *wait = result->retry_after > 0
-	? psprintf(" It asks to wait %lld s.", (long long) result->retry_after) : "";
+	char	   *wait = result->retry_after > 0 ? psprintf(" It asks to wait %lld s.", (long long) result->retry_after) : "";
 
 	ereport(ERROR,
 			(errcode(ETL_ERR_HTTP_STATUS),
 			 errmsg("\"%s\" answered with HTTP %ld", url, result->status),
-			 body[0] ? errdetail("Attempts: %d.%s The answer begins: %s", attempts, wait, body)
-			 : errdetail("Attempts: %d.%s The answer is empty.", attempts, wait),
+			 body[0] ? errdetail("Attempts: %d.%s The answer begins: %s", attempts, wait, body) : errdetail("Attempts: %d.%s The answer is empty.", attempts, wait),
 			 errhint("%s", status_hint(result))));
 }
 

@@ -113,11 +113,11 @@ extern HttpConfig *http_config_read(EtlConnectorContext *context);
 /* ---- url.c ---- */
 extern char *http_url_join(const char *url, const char *path);
 extern char *http_url_add(const char *url, List *pairs);
-extern char *http_url_resolve(const char *base, const char *reference); /* NULL: not a URL */
+extern char *http_url_resolve(const char *base, const char *reference);	/* NULL: not a URL */
 extern char *http_url_without(const char *url, const char *param);
 extern char *http_url_origin(const char *url);	/* scheme://host:port */
 extern char *http_url_host(const char *url);	/* host:port */
-extern bool http_url_is_supported(const char *url); /* http or https, no user in it */
+extern bool http_url_is_supported(const char *url);	/* http or https, no user in it */
 extern char *http_url_show(const HttpConfig *config, const char *url);
 extern char *http_mask(const HttpConfig *config, const char *text);
 
@@ -225,7 +225,7 @@ extern TimestampTz http_rate_limit_take(const char *source, const HttpConfig *co
 /* failure.c: raises what a failed request means */
 extern void http_failure_report(const HttpConfig *config, const HttpRequest *request,
 								const HttpResult *result, const HttpSink *sink, int attempts)
-			pg_attribute_noreturn();
+	pg_attribute_noreturn();
 extern char *http_failure_text(const HttpResult *result);	/* "HTTP 503", "a dropped connection" */
 
 /* spool.c: reading what a sink got, as EtlRead does */

@@ -105,7 +105,7 @@ to_moment(const char *text, TimestampTz *moment)
 
 	/* zone-less is UTC, never the session's zone */
 	return read_moment(has_zone(text) ? text : psprintf("%s UTC", text), moment) &&
-		!TIMESTAMP_NOT_FINITE(*moment);
+		   !TIMESTAMP_NOT_FINITE(*moment);
 }
 
 char *

@@ -77,12 +77,14 @@ copy_container(Resolver *resolver, JsonbContainer *container, bool in_auth)
 		depth = 1;
 		if (token == WJB_KEY)
 			below_auth = in_auth ||
-				(item.val.string.len == 4 && memcmp(item.val.string.val, "auth", 4) == 0);
+						 (item.val.string.len == 4 && memcmp(item.val.string.val, "auth", 4) == 0);
 		if ((token != WJB_VALUE && token != WJB_ELEM) || item.type != jbvBinary)
 		{
 			result = pushJsonbValue(&resolver->state, token,
 									token == WJB_BEGIN_OBJECT || token == WJB_END_OBJECT ||
-									token == WJB_BEGIN_ARRAY || token == WJB_END_ARRAY ? NULL : &item);
+											token == WJB_BEGIN_ARRAY || token == WJB_END_ARRAY ?
+										NULL :
+										&item);
 			continue;
 		}
 		name = secret_name(item.val.binary.data);
@@ -93,8 +95,7 @@ copy_container(Resolver *resolver, JsonbContainer *container, bool in_auth)
 		}
 		item.type = jbvString;
 		item.val.string.val = resolver->context->services->secret(resolver->context, name,
-																  below_auth ? resolver->auth_host
-																  : resolver->host);
+																  below_auth ? resolver->auth_host : resolver->host);
 		item.val.string.len = strlen(item.val.string.val);
 		resolver->masked = lappend(resolver->masked, item.val.string.val);
 		result = pushJsonbValue(&resolver->state, token, &item);

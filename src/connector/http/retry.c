@@ -21,7 +21,7 @@
 #include "connector/http/http.h"
 
 #define MAX_RATE_REQUESTS 10000
-#define SOURCE_NAME_SIZE 256
+#define SOURCE_NAME_SIZE  256
 
 bool
 http_retry_is_sensible(const HttpResult *result)
@@ -32,7 +32,7 @@ http_retry_is_sensible(const HttpResult *result)
 	{
 		case CURLE_OK:
 			return result->status == 408 || result->status == 425 || result->status == 429 ||
-				(result->status >= 500 && result->status <= 599);
+				   (result->status >= 500 && result->status <= 599);
 		case CURLE_COULDNT_RESOLVE_HOST:
 		case CURLE_COULDNT_CONNECT:
 		case CURLE_OPERATION_TIMEDOUT:
@@ -94,8 +94,7 @@ http_rate_limit_take(const char *source, const HttpConfig *config)
 		return now;
 	if (sources == NULL)
 	{
-		HASHCTL		control = {.keysize = SOURCE_NAME_SIZE, .entrysize = sizeof(RateEntry),
-		.hcxt = TopMemoryContext};
+		HASHCTL		control = {.keysize = SOURCE_NAME_SIZE, .entrysize = sizeof(RateEntry), .hcxt = TopMemoryContext};
 
 		sources = hash_create("etl rate limits", 16, &control,
 							  HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);

@@ -184,7 +184,7 @@ http_url_is_supported(const char *url)
 	curl_url_cleanup(handle);
 	/* libcurl guesses a scheme for "host/path": we want it written */
 	return host && host[0] && scheme && strstr(url, "://") &&
-		(strcmp(scheme, "http") == 0 || strcmp(scheme, "https") == 0);
+		   (strcmp(scheme, "http") == 0 || strcmp(scheme, "https") == 0);
 }
 
 /*
