@@ -24,8 +24,8 @@ my $port = slurp_file("$dir/port");
 chomp $port;
 my $http = HTTP::Tiny->new;
 
-# tell sends one control message to the server.
-sub tell
+# instruct sends one control message to the server.
+sub instruct
 {
 	my ($path, $content) = @_;
 	my $answer = $http->post("http://127.0.0.1:$port$path", { content => encode_json($content) });
@@ -65,8 +65,8 @@ my $killed = 0;
 for my $round (1 .. $kills)
 {
 	$records += 120;
-	tell('/_config', { records => $records });
-	tell('/_rules', [
+	instruct('/_config', { records => $records });
+	instruct('/_rules', [
 		{ path => '/page', times => 1, do => 'status', status => 503 },
 		{ path => '/page', query => 'page=2', times => 1, do => 'drop' } ]);
 
@@ -87,7 +87,7 @@ for my $round (1 .. $kills)
 }
 is($killed, $kills, "$kills backends were killed");
 
-tell('/_rules', []);
+instruct('/_rules', []);
 $node->safe_psql('postgres', 'CALL etl.run()');
 is($node->safe_psql('postgres', 'SELECT count(*), count(DISTINCT id), max(id) - min(id) + 1 FROM raw.items'),
 	"$records|$records|$records", 'every record is there once');

@@ -41,6 +41,7 @@ is($node->safe_psql('postgres', 'SELECT string_agg(id::text, chr(44) ORDER BY id
 write_file('north_2.csv', 3);
 write_file('south_2.csv', 13);
 my $slow = $node->background_psql('postgres');
+$slow->query_safe(q(SET client_min_messages = warning));
 $slow->query_safe("BEGIN; CALL etl.run('raw.north');");
 $node->safe_psql('postgres', "CALL etl.run('raw.south mart.all_ids')");
 is($node->safe_psql('postgres', 'SELECT string_agg(id::text, chr(44) ORDER BY id) FROM mart.all_ids'),
