@@ -43,7 +43,7 @@ $node->safe_psql('postgres', q(CREATE EXTENSION etl; CREATE SCHEMA raw));
 $node->safe_psql('postgres', qq(
 	SELECT etl.define_source('api', 'http', '{"url": "http://127.0.0.1:$port", "retry": {"base": "50 ms", "cap": "200 ms"}}');
 	SELECT etl.define_stream('raw.items', 'api', '{"path": "/page", "records": "data.items",
-		"paginate": {"type": "page", "param": "page", "size_param": "size", "size": 50},
+		"paginate": {"type": "page", "param": "page", "size_param": "per_page", "size": 50},
 		"incremental": {"field": "updated_at", "param": "since"}}', format => 'json',
 		columns => 'id bigint, name text, updated_at timestamptz', key => '{id}', mode => 'merge');
 ));

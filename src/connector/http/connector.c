@@ -308,7 +308,12 @@ take_page(HttpState *state, const HttpResult *result)
 		state->spool->end = state->sink.offset;
 		return NULL;
 	}
-	if (answered && result->status >= 300 && result->status < 400 && result->redirect != NULL)
+	if (answered && result->status == 404 && http_pager_ends_at_missing(state->pager))
+	{
+		state->spool->end = state->sink.offset;
+		state->phase = PHASE_PLAN;
+	}
+	else if (answered && result->status >= 300 && result->status < 400 && result->redirect != NULL)
 		redirect(state, result);
 	else if (answered && result->status == 401 && state->config->auth == AUTH_OAUTH2 &&
 			 !state->renewed)

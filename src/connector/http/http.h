@@ -194,6 +194,7 @@ typedef struct HttpPager
 	char	   *value;			/* incremental value that this pull started with */
 	char	   *high;			/* greatest value seen in it */
 	int64		pages;			/* asked for in this pull */
+	int64		size;			/* records a full page has, as the server sees it; 0 unknown */
 	int			empty;			/* pages without records in a row */
 	bool		done;			/* the last page has come */
 	bool		stopped;		/* max_pages reached */
@@ -205,6 +206,8 @@ extern HttpRequest *http_pager_request(HttpPager *pager);
 /* takes note of a page; returns the number of its records, -1 unknown */
 extern int64 http_pager_page(HttpPager *pager, const EtlServices *services, const HttpSink *sink,
 							 const HttpResult *result, const char *url);
+/* true when a missing page (404) is only the end of the pages */
+extern bool http_pager_ends_at_missing(HttpPager *pager);
 extern Jsonb *http_pager_position(HttpPager *pager);
 extern Jsonb *http_pager_final(HttpPager *pager);
 

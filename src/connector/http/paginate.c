@@ -253,13 +253,44 @@ follow(HttpPager *pager, const char *url, const char *reference)
 }
 
 /*
+ * is_last_by_size tells whether a page is the last because it is not full.
+ * A server may cap the size asked for, so a short first page only tells how
+ * large its pages are: the next one is asked for all the same.
+ */
+static bool
+is_last_by_size(HttpPager *pager, int64 records)
+{
+	int64		asked = pager->config->size;
+
+	if (records == 0)
+		return true;
+	if (pager->size == 0)
+		pager->size = asked > 0 ? Min(Max(records, 1), asked) : 1;
+	return asked > 0 && records >= 0 && records < pager->size;
+}
+
+/*
+ * http_pager_ends_at_missing ends the pull at a 404 behind the first page,
+ * which is how some servers say that there are no more.
+ */
+bool
+http_pager_ends_at_missing(HttpPager *pager)
+{
+	if ((pager->config->paging != PAGING_PAGE && pager->config->paging != PAGING_OFFSET) ||
+		pager->size == 0)
+		return false;
+	pager->done = true;
+	return true;
+}
+
+/*
  * advance moves the pager behind a page.
  */
 static void
 advance(HttpPager *pager, int64 records, const char *next, const HttpResult *result, const char *url)
 {
 	const HttpConfig *config = pager->config;
-	bool		last_by_size = records == 0 || (config->size > 0 && records >= 0 && records < config->size);
+	bool		last_by_size = is_last_by_size(pager, records);
 
 	/* what APIs put where there is no next page */
 	if (next != NULL && (next[0] == '\0' || strcmp(next, "false") == 0))
