@@ -61,7 +61,7 @@ SELECT etl.define_model('mt.m', 'SELECT id::bigint AS id, v AS w FROM mt.t', 'ta
 \set VERBOSITY sqlstate
 CALL etl.run('mt.m');
 \set VERBOSITY terse
-SELECT sqlstate, error FROM etl.tasks WHERE run_id = etl.last_run_id();
+SELECT reason FROM etl.plan('mt.m');
 DROP VIEW mt.reader;
 CALL etl.run('mt.*');
 SELECT attname, atttypid::regtype FROM pg_attribute WHERE attrelid = 'mt.m'::regclass AND attnum > 0 AND NOT attisdropped;

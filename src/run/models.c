@@ -14,6 +14,7 @@
 #include "commands/trigger.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+#include "utils/timestamp.h"
 
 #include "common/errors.h"
 #include "common/run_as.h"

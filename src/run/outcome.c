@@ -38,7 +38,7 @@ etl_node_finish(EtlRunState *state, EtlNode *node, const char *status)
 	MemoryContext old = MemoryContextSwitchTo(state->driver.context);
 
 	task->status = status;
-	task->finished_at = GetCurrentTimestamp();
+	task->finished_at = node->ended_at ? node->ended_at : GetCurrentTimestamp();
 	if (task->started_at == DT_NOBEGIN && strcmp(status, "skipped") != 0)
 		task->started_at = task->finished_at;
 	run->rows_written += task->rows_inserted + task->rows_updated + task->rows_deleted;
@@ -80,6 +80,7 @@ etl_node_failed(EtlRunState *state, EtlNode *node, const ErrorData *error)
 	task->detail = etl_run_keep(state, error->detail);
 	task->hint = etl_run_keep(state, error->hint);
 	node->blocked_by = node;
+	node->ended_at = 0;
 	etl_node_finish(state, node, "failed");
 }
 

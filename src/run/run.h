@@ -50,6 +50,7 @@ typedef struct EtlNode
 	int			group;			/* nodes of one group publish together; 0: alone */
 	TimestampTz built_at;		/* when its build ended, before the commit */
 	bool		done;
+	TimestampTz ended_at;		/* 0: when it is noted as finished */
 	bool		changed;		/* wrote something in this run */
 	struct EtlNode *blocked_by; /* itself or its nearest failed ancestor */
 	EtlTask    *task;
