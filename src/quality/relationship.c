@@ -22,6 +22,7 @@
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
 #include "rewrite/rewriteManip.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
@@ -321,6 +322,10 @@ etl_relationship_compile(EtlCheckState *state)
 			ereport(ERROR,
 					(errcode(ERRCODE_UNDEFINED_COLUMN),
 					 errmsg("column \"%s\" of %s does not exist", column, to)));
+		if (pg_attribute_aclcheck(RelationGetRelid(parent), attno, state->set->role,
+								  ACL_SELECT) != ACLCHECK_OK &&
+			pg_class_aclcheck(RelationGetRelid(parent), state->set->role, ACL_SELECT) != ACLCHECK_OK)
+			aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_TABLE, to);
 		attnos[i] = attno;
 		attr = TupleDescAttr(RelationGetDescr(parent), attno - 1);
 		compile_column(state, relationship, i, attr);
