@@ -1,4 +1,5 @@
 -- What the install script makes is documented, closed to PUBLIC, and safe to call with any search_path.
+SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS etl;
 CREATE TEMP VIEW own_functions AS
 SELECT p.* FROM pg_proc p

@@ -262,7 +262,6 @@ check_new_state(EtlStaged *staged)
 	}
 	staged->result->check_results = etl_checks_results(staged->checks, staged->driver->run_id);
 	etl_checks_verdict(staged->checks);
-	etl_check_results_store(staged->result->check_results);
 	CommandCounterIncrement();
 }
 

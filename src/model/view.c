@@ -294,7 +294,6 @@ check_view(EtlDriver *driver, const EtlModel *model, EtlDue *due, EtlBuildResult
 	checks = etl_checks_run(model->target, relid);
 	result->check_results = etl_checks_results(checks, driver->run_id);
 	etl_checks_verdict(checks);
-	etl_check_results_store(result->check_results);
 
 	etl_run_as_begin(&as, model->owner, model->settings);
 	etl_execute_utility(psprintf("DROP VIEW %s", probe));
