@@ -128,6 +128,7 @@ etl_coercer_make(Oid type, int32 typmod, const EtlCoerceOptions *options)
 	coercer->utc = strcmp(pg_get_timezone_name(coercer->timezone), "UTC") == 0;
 	getTypeInputInfo(type, &function, &coercer->ioparam);
 	fmgr_info(function, &coercer->input);
+	coercer->is_array = OidIsValid(get_element_type(type));
 
 	coercer->max_chars = typmod >= (int32) VARHDRSZ ? typmod - (int32) VARHDRSZ : -1;
 	coercer->plain_typmod = true;
@@ -393,6 +394,8 @@ etl_coerce(EtlCoercer *coercer, const EtlValue *value, Datum *datum, bool *isnul
 		default:
 			if (coercer->soft)
 				return call_input(coercer, text, datum);
+			if (coercer->is_array && value->kind == ETL_VALUE_JSON && text[0] == '[')
+				text = etl_coerce_array_literal(text);
 			*datum = InputFunctionCall(&coercer->input, unconstify(char *, text), coercer->ioparam,
 									   coercer->typmod);
 			return NULL;

@@ -30,6 +30,7 @@ struct EtlCoercer
 	int			precision;		/* numeric(precision, scale); 0: any */
 	int			scale;
 	bool		plain_typmod;	/* of a numeric: the fast path knows it */
+	bool		is_array;
 	int			max_chars;		/* varchar(n), character(n); -1: any */
 };
 
@@ -45,6 +46,9 @@ extern bool etl_coerce_float8_fast(const char *text, int length, double *result)
 /* coerce_datetime.c */
 extern bool etl_coerce_datetime_fast(const EtlCoercer *coercer, const char *text, int length,
 									 Datum *datum);
+
+/* coerce_array.c */
+extern char *etl_coerce_array_literal(const char *json);
 
 /* the text of a value as it stands in a reason, cut when long */
 extern char *etl_coerce_shown(const char *text, int length);
