@@ -8,10 +8,11 @@ Port 0 takes a free one; the number goes to the port file when it listens.
 Data: /page /offset /cursor /next_url /link /search (POST) /plain give records
 {"id": 1, "name": "item 1", "updated_at": "2024-01-01T00:00:01Z"} up to the
 configured number, as {"data": {"items": [...]}, "meta": {...}}; /plain is a
-bare array.  ?since= filters on updated_at (at or after).
+bare array.  ?since= filters on updated_at (at or after), ?after= on id (greater).
 
 Control (never logged):
-    POST /_config   {"records": 25, "auth": {"type": "bearer", "token": "t"}, …}
+    POST /_config   {"records": 25, "delay": seconds before each page,
+                     "auth": {"type": "bearer", "token": "t"}, …}
     POST /_rules    a list of rules, tried in order by each request:
         {"path": "/page", "query": "page=2", "times": 2, "do": …}
         do: status (status, headers, body) | drop | reset | hold | drip (seconds)
@@ -45,6 +46,7 @@ class State:
 
     def reset(self):
         self.records = 25
+        self.delay = 0
         self.auth = None
         self.token_in = "header"
         self.tokens = 0
@@ -213,6 +215,8 @@ class Handler(BaseHTTPRequestHandler):
         since = query.get("since", [body.get("since") if isinstance(body, dict) else None])[0]
         if since:
             records = [r for r in records if r["updated_at"] >= since]
+        if "after" in query:
+            records = [r for r in records if r["id"] > int(query["after"][0])]
         meta, headers = {"total": len(records)}, {}
         if path == "/page":
             size, page = number("per_page", 10), number("page", 1)
@@ -287,6 +291,7 @@ class Handler(BaseHTTPRequestHandler):
             self.answer("who are you? " + self.headers.get("Authorization", ""), 401, kind="text/plain")
             return
         posted = json.loads(body) if body.startswith("{") else {}
+        time.sleep(STATE.delay)
         rule = STATE.rule_for(parts.path, parts.query)
         if rule and rule["do"] == "same":
             query.pop("page", None)
