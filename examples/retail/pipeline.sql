@@ -143,7 +143,9 @@ CREATE INDEX IF NOT EXISTS transactions_product_idx ON clean.transactions (produ
 
 SELECT etl.define_model('clean.users', $$
 	WITH newest AS (
-		SELECT * FROM etl.dedupe(NULL::raw.users, '{user_id}', '_etl_load_id DESC, _etl_row DESC')
+		SELECT DISTINCT ON (user_id) *
+		FROM raw.users
+		ORDER BY user_id, _etl_load_id DESC, _etl_row DESC
 	), country_names (name, code) AS (
 		VALUES ('de', 'DE'), ('deu', 'DE'), ('germany', 'DE'), ('deutschland', 'DE'),
 			('fr', 'FR'), ('fra', 'FR'), ('france', 'FR'),
@@ -173,7 +175,7 @@ SELECT etl.define_model('clean.users', $$
 		u._etl_row AS load_row
 	FROM newest u
 	LEFT JOIN country_names c ON c.name = lower(btrim(u.country))
-$$, 'table', key => '{user_id}', options => '{"adopt": true, "publish": "together"}',
+$$, 'incremental', key => '{user_id}', options => '{"adopt": true, "publish": "together"}',
 	tags => '{retail}', description => 'One row a user: its newest export, standardised');
 
 SELECT etl.define_model('clean.products', $$
@@ -190,7 +192,7 @@ SELECT etl.define_model('clean.products', $$
 		_etl_row AS load_row
 	FROM raw.products
 	ORDER BY product_id, raw.products.updated_at DESC, _etl_load_id DESC, _etl_row DESC
-$$, 'table', key => '{product_id}', options => '{"adopt": true, "publish": "together"}',
+$$, 'incremental', key => '{product_id}', options => '{"adopt": true, "publish": "together"}',
 	tags => '{retail}', description => 'One row a product: its newest state');
 
 SELECT etl.define_model('clean.inventory_history', $$
@@ -214,7 +216,7 @@ SELECT etl.define_model('clean.exchange_rates', $$
 	SELECT DISTINCT ON (rate_date, currency) rate_date, currency, rate_to_usd::numeric(12,6) AS rate_to_usd
 	FROM raw.exchange_rates
 	ORDER BY rate_date, currency, _etl_load_id DESC, _etl_row DESC
-$$, 'table', key => '{rate_date, currency}', options => '{"adopt": true, "publish": "together"}',
+$$, 'incremental', key => '{rate_date, currency}', options => '{"adopt": true, "publish": "together"}',
 	tags => '{retail}', description => 'The rate table');
 
 -- A sale of an unknown user or product has NULL in that column here, and the

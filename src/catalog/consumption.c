@@ -103,6 +103,30 @@ etl_rejects_supersede(const char *target)
 				 " WHERE target = $1 AND status = 'open'", &params);
 }
 
+bool
+etl_rejects_any_open(const char *target)
+{
+	EtlParams	params = {0};
+
+	etl_param_text(&params, target);
+	return etl_sql_int8("SELECT count(*) FROM (SELECT FROM etl.reject"
+						" WHERE target = $1 AND status = 'open' LIMIT 1) r", &params) > 0;
+}
+
+void
+etl_rejects_supersede_keys(const char *target, List *columns, List *keys)
+{
+	EtlParams	params = {0};
+
+	etl_param_text(&params, target);
+	etl_param_texts(&params, columns);
+	etl_param_texts(&params, keys);
+	etl_sql_exec("UPDATE etl.reject SET status = 'superseded', closed_at = clock_timestamp()"
+				 " WHERE target = $1 AND status = 'open' AND load_id IS NULL AND record_size <= 65536"
+				 " AND (SELECT jsonb_object_agg(c, record::jsonb -> c) FROM unnest($2) AS c)"
+				 " IN (SELECT k::jsonb FROM unnest($3) AS k)", &params);
+}
+
 void
 etl_node_forget(const char *target)
 {

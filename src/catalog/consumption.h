@@ -30,6 +30,12 @@ extern int64 etl_publication_seen(const char *target);
 
 /* closes a model's open rejects as superseded, when a full refresh replaces them */
 extern void etl_rejects_supersede(const char *target);
+extern bool etl_rejects_any_open(const char *target);
+/*
+ * closes those of some keys, which are computed anew: 'columns' are the key's,
+ * 'keys' the keys as JSON objects of these columns
+ */
+extern void etl_rejects_supersede_keys(const char *target, List *columns, List *keys);
 
 /* forgets everything that was built and consumed, and the dependencies of a node that is dropped */
 extern void etl_node_forget(const char *target);

@@ -14,9 +14,13 @@
 
 #include "executor/executor.h"
 #include "executor/tstoreReceiver.h"
+#include "funcapi.h"
 #include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/tuplestore.h"
 
+#include "catalog/consumption.h"
 #include "model/internal.h"
 
 /* The affected keys, as rows of etl_affected. */
@@ -52,6 +56,37 @@ collect_keys(const EtlDelta *delta, TupleDesc desc, Affected *affected)
 }
 
 /*
+ * supersede_rejects closes the rejects of the affected keys: what becomes of
+ * these keys is decided anew.
+ */
+static void
+supersede_rejects(const EtlModel *model, const EtlDelta *delta, const Affected *affected, TupleDesc desc)
+{
+	TupleDesc	named = CreateTupleDescCopy(desc);
+	TupleTableSlot *slot;
+	List	   *columns = NIL;
+	List	   *keys = NIL;
+	ListCell   *cell;
+
+	if (!etl_rejects_any_open(model->target))
+		return;
+	foreach(cell, delta->keys)
+	{
+		EtlDeltaKey *key = lfirst(cell);
+
+		namestrcpy(&TupleDescAttr(named, list_length(columns))->attname, key->column);
+		columns = lappend(columns, key->column);
+	}
+	slot = MakeSingleTupleTableSlot(BlessTupleDesc(named), &TTSOpsMinimalTuple);
+	while (tuplestore_gettupleslot(affected->rows, true, false, slot))
+		keys = lappend(keys, TextDatumGetCString(DirectFunctionCall1(row_to_json,
+																	 ExecFetchSlotHeapTupleDatum(slot))));
+	tuplestore_rescan(affected->rows);
+	ExecDropSingleTupleTableSlot(slot);
+	etl_rejects_supersede_keys(model->target, columns, keys);
+}
+
+/*
  * etl_incremental_stage computes the difference that the pending loads make.
  */
 EtlDiff *
@@ -71,6 +106,7 @@ etl_incremental_stage(EtlDriver *driver, const EtlModel *model, EtlDue *due, Etl
 		TupleDesc	keys = etl_delta_keys_desc(delta);
 
 		collect_keys(delta, keys, &affected);
+		supersede_rejects(model, delta, &affected, keys);
 		etl_environment_add(environment, "etl_affected", keys, affected.rows, affected.count);
 	}
 
