@@ -230,8 +230,7 @@ CREATE TABLE etl.reject (
 	rejected_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
 	closed_at timestamptz
 );
-CREATE INDEX reject_target_idx ON etl.reject (target, status);
-CREATE INDEX reject_load_idx ON etl.reject (load_id);
+CREATE INDEX reject_open_idx ON etl.reject (target, reject_id) WHERE status = 'open';
 
 -- What a stored model has consumed of each stream: a set of load ids, so that
 -- a load that commits late is never missed.
