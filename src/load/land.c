@@ -105,6 +105,7 @@ read_columns(EtlLanding *landing)
 			column->typmod = att->atttypmod;
 			column->not_null = att->attnotnull;
 			column->declared = etl_column_declared(landing->stream, column->name);
+			column->guards_time = column->type == DATEOID && !column->declared;
 			column->coercer = etl_coercer_make(att->atttypid, att->atttypmod, &landing->options->coerce);
 			column->soft = etl_coercer_is_soft(column->coercer);
 			state->hard = state->hard || !column->soft;
@@ -218,6 +219,10 @@ set_value(EtlLanding *landing, TupleTableSlot *slot, int c, const EtlValue *valu
 		slot->tts_isnull[i] = held->nulls[c];
 		reason = held->reasons[c];
 	}
+	/* an inferred date would lose the time of day that a later value has */
+	if (reason == NULL && unlikely(column->guards_time) && value->length > 10 &&
+		memchr(value->text, ':', value->length) != NULL)
+		reason = psprintf("value has a time of day, the column is a date: \"%s\"", value->text);
 	if (likely(reason == NULL))
 		return KEEP;
 	slot->tts_isnull[i] = true;

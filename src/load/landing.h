@@ -91,6 +91,7 @@ typedef struct EtlColumn
 	int32		typmod;
 	bool		not_null;
 	bool		declared;		/* in the stream's column list */
+	bool		guards_time;	/* an inferred date: a value with a time of day does not fit */
 	EtlCoercer *coercer;
 	bool		soft;			/* its coercion never raises */
 	bool		mapped;			/* the item at work has a field for it */
