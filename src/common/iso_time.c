@@ -125,7 +125,7 @@ etl_iso_time_parse(const char *text, int length, EtlIsoTime *result)
 	if (length == 10)
 		return true;
 	return (text[10] == 'T' || text[10] == ' ' || text[10] == 't') &&
-		read_time(text + 11, text + length, result);
+		   read_time(text + 11, text + length, result);
 }
 
 int32

@@ -25,7 +25,7 @@
 #include "decode/csv_scan.h"
 #include "decode/decoder.h"
 
-#define UNCLOSED_IN_A_ROW	3
+#define UNCLOSED_IN_A_ROW 3
 
 typedef struct CsvDecoder
 {
@@ -454,7 +454,7 @@ begin(CsvDecoder *csv)
 		csv->scan.grow = false;
 		if (csv->scan.length > 0)
 			break;
-		input->start += csv->scan.next; /* an empty line above the header */
+		input->start += csv->scan.next;	/* an empty line above the header */
 		decoder->position++;
 	} while (true);
 

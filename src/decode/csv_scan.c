@@ -46,9 +46,9 @@ special_bytes(const CsvDialect *dialect, const char *p)
 	{
 		__m128i		chunk = _mm_loadu_si128((const __m128i *) (p + 16 * i));
 		__m128i		found = _mm_or_si128(_mm_or_si128(_mm_cmpeq_epi8(chunk, delimiter),
-													  _mm_cmpeq_epi8(chunk, quote)),
-										 _mm_or_si128(_mm_cmpeq_epi8(chunk, lf),
-													  _mm_cmpeq_epi8(chunk, cr)));
+												  _mm_cmpeq_epi8(chunk, quote)),
+									 _mm_or_si128(_mm_cmpeq_epi8(chunk, lf),
+												  _mm_cmpeq_epi8(chunk, cr)));
 
 		found = _mm_or_si128(found, _mm_cmpeq_epi8(chunk, escape));
 		mask |= (uint64) (uint32) _mm_movemask_epi8(found) << (16 * i);

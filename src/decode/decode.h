@@ -18,7 +18,7 @@
 #include "etl_connector.h"
 
 /* decompress.c: wraps a reader; gzip and zstd by magic bytes, else the bytes as they are */
-extern EtlRead *etl_decompress(EtlRead *input, const char *compression /* auto|none|gzip|zstd */ ,
+extern EtlRead *etl_decompress(EtlRead *input, const char *compression /* auto|none|gzip|zstd */,
 							   const char *origin);
 
 typedef enum EtlValueKind
@@ -82,7 +82,7 @@ extern EtlDecoder *etl_decoder_open(EtlRead *input, const EtlDecodeOptions *opti
 extern const char **etl_decoder_fields(EtlDecoder *decoder, int *n);
 extern EtlRecordState etl_decoder_next(EtlDecoder *decoder, EtlRecord *record);
 extern int64 etl_decoder_bytes(EtlDecoder *decoder);	/* decompressed bytes consumed, for progress */
-extern void etl_decoder_close(EtlDecoder *decoder);		/* frees foreign handles; also on context reset */
+extern void etl_decoder_close(EtlDecoder *decoder);	/* frees foreign handles; also on context reset */
 
 /* json.c: see EtlServices.json_facts */
 extern EtlJsonFacts *etl_json_facts(EtlRead *body, const char *records_path, int npaths,

@@ -12,7 +12,7 @@
 #include "common/errors.h"
 #include "decode/decoder.h"
 
-#define INPUT_SIZE	(256 * 1024)
+#define INPUT_SIZE (256 * 1024)
 
 const EtlOptionDef etl_csv_options[] = {
 	{"delimiter", "text", ",", "one byte between fields"},
@@ -29,16 +29,14 @@ const EtlOptionDef etl_csv_options[] = {
 	{"decimal", "text", ".", "decimal mark of numbers"},
 	{"thousands", "text", NULL, "mark between groups of three digits"},
 	{"compression", "auto|none|gzip|zstd", "auto", "auto recognises gzip and zstd by their first bytes"},
-	{NULL}
-};
+	{NULL}};
 
 const EtlOptionDef etl_json_options[] = {
 	{"records", "text", NULL, "path of the records in the document, data.items; default: the document"},
 	{"timezone", "text", "UTC", "zone of timestamps without one"},
 	{"date_order", "YMD|DMY|MDY", "YMD", "how dates that are not ISO 8601 are read"},
 	{"compression", "auto|none|gzip|zstd", "auto", "auto recognises gzip and zstd by their first bytes"},
-	{NULL}
-};
+	{NULL}};
 
 /*
  * etl_decoder_open begins to decode 'input', already decompressed.

@@ -13,9 +13,9 @@
 #include "decode/decode.h"
 #include "lib/stringinfo.h"
 
-#define ETL_RAW_KEPT	65536	/* of a record that is too large */
-#define ETL_PADDING		64		/* readable bytes behind a window or record: vector loads */
-#define ETL_MAX_FIELDS	8192	/* JSON keys of one decoder; PostgreSQL has 1600 columns */
+#define ETL_RAW_KEPT   65536	/* of a record that is too large */
+#define ETL_PADDING	   64		/* readable bytes behind a window or record: vector loads */
+#define ETL_MAX_FIELDS 8192		/* JSON keys of one decoder; PostgreSQL has 1600 columns */
 
 /*
  * A window over the bytes of a reader.  What is not yet consumed lies at
@@ -77,7 +77,7 @@ extern void etl_oversize_add(EtlOversize *oversize, const char *bytes, size_t le
 extern void etl_oversize_end(EtlOversize *oversize, EtlRecord *record);
 
 /* decoder.c */
-extern int	etl_decoder_add_field(EtlDecoder *decoder, const char *name, int length);
+extern int etl_decoder_add_field(EtlDecoder *decoder, const char *name, int length);
 extern char *etl_decoder_copy(EtlDecoder *decoder, const char *bytes, size_t length);
 extern EtlRecordState etl_decoder_bad(EtlDecoder *decoder, EtlRecord *record, const char *code,
 									  const char *format, ...) pg_attribute_printf(4, 5);

@@ -19,7 +19,7 @@
 #include "common/errors.h"
 #include "decode/decode.h"
 
-#define CHUNK	(64 * 1024)
+#define CHUNK (64 * 1024)
 
 typedef enum Packing
 {
@@ -63,8 +63,9 @@ free_libraries(void *arg)
 	d->zstd = NULL;
 }
 
-static void pg_attribute_noreturn()
-corrupt(Decompressor *d, const char *reason)
+static void
+pg_attribute_noreturn()
+	corrupt(Decompressor *d, const char *reason)
 {
 	ereport(ERROR,
 			(errcode(ETL_ERR_PROTOCOL),
@@ -242,7 +243,8 @@ etl_decompress(EtlRead *input, const char *compression, const char *origin)
 					 errhint("Set the option \"compression\" to auto.")));
 	}
 
-	d->output.read = d->packing == GZIP ? read_gzip : d->packing == ZSTD ? read_zstd : read_plain;
+	d->output.read = d->packing == GZIP ? read_gzip : d->packing == ZSTD ? read_zstd :
+																		   read_plain;
 	if (d->packing == GZIP)
 	{
 		d->gzip_open = inflateInit2(&d->gzip, 15 + 16) == Z_OK;

@@ -57,7 +57,7 @@ etl_input_more(EtlInput *input)
 	while (input->end < input->capacity)
 	{
 		size_t		got = input->reader->read(input->reader->arg, input->data + input->end,
-											  input->capacity - input->end);
+										 input->capacity - input->end);
 
 		if (got == 0)
 		{

@@ -83,7 +83,7 @@ rehash(JsonDecoder *json, uint32 nslots)
 	for (i = 0; i < json->base.nfields; i++)
 	{
 		uint32		slot = hash_bytes((const unsigned char *) json->base.fields[i],
-									  json->base.field_lengths[i]);
+								 json->base.field_lengths[i]);
 
 		for (slot &= nslots - 1; json->slots[slot]; slot = (slot + 1) & (nslots - 1))
 			;
@@ -276,7 +276,7 @@ decode_record(JsonDecoder *json, EtlRecord *record, const char *bytes, size_t si
 	if (!ascii && etl_encoding_fault(PG_UTF8, bytes, size))
 		return etl_decoder_bad(decoder, record, "encoding",
 							   memchr(bytes, '\0', size) ? "text holds a NUL byte" :
-							   "text is not valid UTF-8");
+														   "text is not valid UTF-8");
 	if (!read_record(json, etl_decoder_copy(decoder, bytes, size), size, fault))
 	{
 		forget_fields(json, nfields);
@@ -351,8 +351,9 @@ ndjson_next(EtlDecoder *decoder, EtlRecord *record)
 /*
  * broken raises what is wrong with the document around the records.
  */
-static void pg_attribute_noreturn()
-broken(JsonDecoder *json, const char *problem)
+static void
+pg_attribute_noreturn()
+	broken(JsonDecoder *json, const char *problem)
 {
 	EtlDecoder *decoder = &json->base;
 
@@ -402,7 +403,7 @@ pass_value(JsonDecoder *json, EtlOversize *oversize, JsonExtent *extent)
 	{
 		size_t		used;
 		bool		done = etl_json_extent(extent, input->data + input->start,
-										   input->end - input->start, &used);
+									input->end - input->start, &used);
 
 		if (oversize)
 			etl_oversize_add(oversize, input->data + input->start, used);
@@ -562,7 +563,7 @@ next_element(JsonDecoder *json, EtlRecord *record)
 	{
 		size_t		used;
 		bool		done = etl_json_extent(&extent, input->data + input->start + searched,
-										   input->end - input->start - searched, &used);
+									input->end - input->start - searched, &used);
 
 		searched += used;
 		if (searched > decoder->max_record)

@@ -23,9 +23,9 @@
 #include "decode/json_path.h"
 #include "decode/json_scan.h"
 
-#define FACTS_WINDOW	(64 * 1024)
-#define MAX_PATHS		62
-#define RECORDS_BIT		(UINT64CONST(1) << 62)
+#define FACTS_WINDOW (64 * 1024)
+#define MAX_PATHS	 62
+#define RECORDS_BIT	 (UINT64CONST(1) << 62)
 
 /* An open object or array. */
 typedef struct Frame
@@ -108,7 +108,7 @@ read_scalar(Facts *facts)
 	{
 		size_t		used;
 		bool		done = etl_json_extent(&extent, input->data + input->start + length,
-										   input->end - input->start - length, &used);
+									input->end - input->start - length, &used);
 
 		length += used;
 		if (done)
@@ -147,7 +147,7 @@ read_scalar(Facts *facts)
 	facts->scalar_length = length;
 	word = etl_json_scan_word(facts->scalar);
 	return word ? word == length :
-		etl_json_scan_number(facts->scalar, &fault) == facts->scalar + length;
+				  etl_json_scan_number(facts->scalar, &fault) == facts->scalar + length;
 }
 
 /*
@@ -179,7 +179,7 @@ static void
 note_number(Greatest *greatest, const char *text)
 {
 	Datum		value = DirectFunctionCall3(numeric_in, CStringGetDatum(text),
-											ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
+									  ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
 
 	if (greatest->number && !numeric_less(greatest->numeric, value))
 	{
@@ -220,6 +220,8 @@ note_greatest(Greatest *greatest, const char *text, bool quoted)
 
 		if (greatest->time == NULL || moment > greatest->moment)
 		{
+			if (greatest->time)
+				pfree(greatest->time);
 			greatest->time = pstrdup(text);
 			greatest->moment = moment;
 		}
@@ -468,8 +470,8 @@ etl_json_facts(EtlRead *body, const char *records_path, int npaths,
 			result->values[i] = pstrdup(result->values[i]);
 	if (facts->greatest.any)
 		result->max_field = pstrdup(facts->greatest.numbers ? facts->greatest.number :
-									facts->greatest.times ? facts->greatest.time :
-									facts->greatest.text);
+									facts->greatest.times	? facts->greatest.time :
+															  facts->greatest.text);
 	MemoryContextDelete(context);
 	return result;
 }

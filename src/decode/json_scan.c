@@ -34,8 +34,8 @@ plain_bytes(char *p)
 	{
 		__m128i		chunk = _mm_loadu_si128((const __m128i *) p);
 		__m128i		found = _mm_or_si128(_mm_or_si128(_mm_cmpeq_epi8(chunk, quote),
-													  _mm_cmpeq_epi8(chunk, backslash)),
-										 _mm_cmpeq_epi8(_mm_min_epu8(chunk, control), chunk));
+												  _mm_cmpeq_epi8(chunk, backslash)),
+									 _mm_cmpeq_epi8(_mm_min_epu8(chunk, control), chunk));
 		uint32		mask = _mm_movemask_epi8(found);
 
 		if (mask)
@@ -133,8 +133,7 @@ etl_json_scan_string(char *p, bool in_place, int *length, JsonFault *fault)
 		char	   *stop;
 
 		if (*p != '\\')
-			return fail(fault, "malformed", *p ? "control character in a string" :
-						"string without its closing quote", p);
+			return fail(fault, "malformed", *p ? "control character in a string" : "string without its closing quote", p);
 		if (!in_place)
 			out = ignored;
 		p = read_escape(p, &out, fault);
@@ -293,8 +292,8 @@ next_structure(const char *p, const char *end)
 		/* '[' | 0x20 = '{', ']' | 0x20 = '}' */
 		__m128i		folded = _mm_or_si128(chunk, low_bit);
 		uint32		mask = _mm_movemask_epi8(_mm_or_si128(_mm_cmpeq_epi8(chunk, quote),
-														  _mm_or_si128(_mm_cmpeq_epi8(folded, open),
-																	   _mm_cmpeq_epi8(folded, close))));
+													 _mm_or_si128(_mm_cmpeq_epi8(folded, open),
+																  _mm_cmpeq_epi8(folded, close))));
 
 		if (mask)
 			return p + pg_rightmost_one_pos32(mask);
@@ -320,7 +319,7 @@ next_in_string(const char *p, const char *end)
 	{
 		__m128i		chunk = _mm_loadu_si128((const __m128i *) p);
 		uint32		mask = _mm_movemask_epi8(_mm_or_si128(_mm_cmpeq_epi8(chunk, quote),
-														  _mm_cmpeq_epi8(chunk, backslash)));
+													 _mm_cmpeq_epi8(chunk, backslash)));
 
 		if (mask)
 			return p + pg_rightmost_one_pos32(mask);

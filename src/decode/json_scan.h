@@ -14,7 +14,7 @@
 
 #include "decode/decoder.h"
 
-#define ETL_JSON_MAX_DEPTH	1000
+#define ETL_JSON_MAX_DEPTH 1000
 
 /* Why text is not JSON, or is JSON that PostgreSQL cannot store. */
 typedef struct JsonFault
@@ -34,7 +34,7 @@ extern char *etl_json_scan_number(char *p, JsonFault *fault);
 /* any value, not changed; returns the place behind it */
 extern char *etl_json_scan_value(char *p, JsonFault *fault);
 /* true, false, null: its length, or 0 */
-extern int	etl_json_scan_word(const char *p);
+extern int etl_json_scan_word(const char *p);
 
 static inline char *
 etl_json_skip_space(char *p)

@@ -137,7 +137,7 @@ etl_coercer_make(Oid type, int32 typmod, const EtlCoerceOptions *options)
 		coercer->precision = ((typmod - VARHDRSZ) >> 16) & 0xffff;
 		coercer->scale = (((typmod - VARHDRSZ) & 0x7ff) ^ 1024) - 1024;
 		coercer->plain_typmod = coercer->scale >= 0 && coercer->scale <= coercer->precision &&
-			coercer->scale <= 18;
+								coercer->scale <= 18;
 	}
 	return coercer;
 }
@@ -166,7 +166,7 @@ static bool
 is_data_fault(const ErrorData *error)
 {
 	return ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_DATA_EXCEPTION ||
-		ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_PROGRAM_LIMIT_EXCEEDED;
+		   ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_PROGRAM_LIMIT_EXCEEDED;
 }
 
 /*
@@ -183,7 +183,8 @@ call_input(EtlCoercer *coercer, const char *text, Datum *datum)
 
 	session_timezone = coercer->timezone;
 	DateOrder = coercer->options.date_order == 'D' ? DATEORDER_DMY :
-		coercer->options.date_order == 'M' ? DATEORDER_MDY : DATEORDER_YMD;
+				coercer->options.date_order == 'M' ? DATEORDER_MDY :
+													 DATEORDER_YMD;
 	PG_TRY();
 	{
 		*datum = InputFunctionCall(&coercer->input, unconstify(char *, text), coercer->ioparam,
@@ -201,7 +202,8 @@ call_input(EtlCoercer *coercer, const char *text, Datum *datum)
 			PG_RE_THROW();
 		FlushErrorState();
 		reason = strlen(error->message) > 3 * SHOWN_BYTES ?
-			etl_coerce_shown(error->message, strlen(error->message)) : pstrdup(error->message);
+					 etl_coerce_shown(error->message, strlen(error->message)) :
+					 pstrdup(error->message);
 		/* the message of JSON says nothing alone */
 		if (error->detail && (coercer->type == JSONOID || coercer->type == JSONBOID))
 			reason = psprintf("%s: %s", reason, etl_coerce_shown(error->detail, strlen(error->detail)));

@@ -64,7 +64,7 @@ append_array(StringInfo out, JsonbContainer *array)
 				break;
 			case jbvNumeric:
 				appendStringInfoString(out, DatumGetCString(
-					DirectFunctionCall1(numeric_out, NumericGetDatum(value.val.numeric))));
+												DirectFunctionCall1(numeric_out, NumericGetDatum(value.val.numeric))));
 				break;
 			case jbvString:
 				append_quoted(out, value.val.string.val, value.val.string.len);

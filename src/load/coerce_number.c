@@ -26,8 +26,7 @@ static const int64 powers[] = {
 	INT64CONST(1000000000), INT64CONST(10000000000), INT64CONST(100000000000),
 	INT64CONST(1000000000000), INT64CONST(10000000000000), INT64CONST(100000000000000),
 	INT64CONST(1000000000000000), INT64CONST(10000000000000000),
-	INT64CONST(100000000000000000), INT64CONST(1000000000000000000)
-};
+	INT64CONST(100000000000000000), INT64CONST(1000000000000000000)};
 
 static inline bool
 is_digit(char c)
@@ -103,7 +102,8 @@ wrong:
 static const char *
 integer_name(Oid type)
 {
-	return type == INT2OID ? "smallint" : type == INT4OID ? "integer" : "bigint";
+	return type == INT2OID ? "smallint" : type == INT4OID ? "integer" :
+															"bigint";
 }
 
 static const char *
@@ -128,6 +128,7 @@ integral_json(const char *text, int length, int64 *value)
 	int			n = 0;
 	int			scale = 0;
 	int			exponent = 0;
+	int			i;
 
 	if (length > 30 || length == 0)
 		return false;
@@ -149,7 +150,7 @@ integral_json(const char *text, int length, int64 *value)
 		if (n == 0 || digits[--n] != '0')
 			return false;
 	*value = 0;
-	for (int i = 0; i < n - scale; i++)
+	for (i = 0; i < n - scale; i++)
 		if (pg_mul_s64_overflow(*value, 10, value) ||
 			pg_sub_s64_overflow(*value, i < n ? digits[i] - '0' : 0, value))
 			return false;
@@ -213,7 +214,8 @@ found:
 		(coercer->type == INT4OID && value != (int32) value))
 		return out_of_range(coercer->type, text, length);
 	*datum = coercer->type == INT2OID ? Int16GetDatum((int16) value) :
-		coercer->type == INT4OID ? Int32GetDatum((int32) value) : Int64GetDatum(value);
+			 coercer->type == INT4OID ? Int32GetDatum((int32) value) :
+										Int64GetDatum(value);
 	return NULL;
 
 invalid:
@@ -270,6 +272,7 @@ make_numeric(bool negative, int64 value, int scale)
 	char	   *result;
 	uint16		header;
 	int			i;
+	int			to;
 
 	/* from the least digit; turned around when copied */
 	for (i = 0; i < behind; i++, rest /= 10000)
@@ -293,7 +296,7 @@ make_numeric(bool negative, int64 value, int scale)
 	result = palloc(VARHDRSZ + sizeof(uint16) * (1 + n - i));
 	SET_VARSIZE(result, VARHDRSZ + sizeof(uint16) * (1 + n - i));
 	memcpy(result + VARHDRSZ, &header, sizeof(uint16));
-	for (int to = 0; to < n - i; to++)
+	for (to = 0; to < n - i; to++)
 		memcpy(result + VARHDRSZ + sizeof(uint16) * (1 + to), &digits[n - 1 - to], sizeof(int16));
 	return PointerGetDatum(result);
 }
@@ -304,7 +307,7 @@ make_numeric(bool negative, int64 value, int scale)
  */
 bool
 etl_coerce_numeric_fast(const EtlCoercer *coercer, const char *text, int length,
-						Datum *datum, const char **reason)
+						Datum	   *datum, const char **reason)
 {
 	bool		negative;
 	int64		value;

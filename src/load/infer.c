@@ -21,14 +21,14 @@
 #include "load/coercer.h"
 
 /* what a column may still be */
-#define MAY_BIGINT		0x01
-#define MAY_NUMERIC		0x02
-#define MAY_BOOLEAN		0x04
-#define MAY_DATE		0x08
-#define MAY_TIMESTAMP	0x10
-#define MAY_UUID		0x20
-#define MAY_TEXT		0x40	/* no object or array among the values */
-#define MAY_ANYTHING	0x7f
+#define MAY_BIGINT	  0x01
+#define MAY_NUMERIC	  0x02
+#define MAY_BOOLEAN	  0x04
+#define MAY_DATE	  0x08
+#define MAY_TIMESTAMP 0x10
+#define MAY_UUID	  0x20
+#define MAY_TEXT	  0x40		/* no object or array among the values */
+#define MAY_ANYTHING  0x7f
 
 typedef struct Column
 {
@@ -83,8 +83,7 @@ exact_number(const char *text, int length)
 		if (zero && negative)
 			return 0;
 		/* nineteen digits may be too many: compare with the greatest bigint */
-		if (whole < 19 || (whole == 19 && strncmp(digits, negative ? "9223372036854775808" :
-												  "9223372036854775807", 19) <= 0))
+		if (whole < 19 || (whole == 19 && strncmp(digits, negative ? "9223372036854775808" : "9223372036854775807", 19) <= 0))
 			return MAY_BIGINT | MAY_NUMERIC;
 		return MAY_NUMERIC;
 	}
@@ -239,8 +238,7 @@ static bool
 is_taken(const char *name, List *columns)
 {
 	static const char *const reserved[] = {
-		"_etl_load_id", "_etl_row", "ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"
-	};
+		"_etl_load_id", "_etl_row", "ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"};
 	ListCell   *cell;
 	int			i;
 

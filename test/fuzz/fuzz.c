@@ -27,7 +27,7 @@
 
 #include "standin.h"
 
-#define MAX_INPUT	(256 * 1024)
+#define MAX_INPUT (256 * 1024)
 
 typedef struct Case
 {
@@ -258,7 +258,8 @@ compare_facts(const Case *test, const Output *decoded)
 		facts = etl_json_facts(&reader, records, lengthof(paths), paths, "id");
 		if (facts->valid && !decoded->failed && facts->records != decoded->records)
 			broken_promise(psprintf("facts count " INT64_FORMAT " records, the decoder " INT64_FORMAT,
-									facts->records, decoded->records), test);
+									facts->records, decoded->records),
+						   test);
 	}
 	standin_reset();
 }
@@ -307,8 +308,7 @@ mutate(const Case *from, Case *to)
 {
 	static const char *const tokens[] = {
 		"\"", "\"\"", ",", "\n", "\r\n", "\r", "{", "}", "[", "]", ":", "\\", "\\u0000", "\\ud83d",
-		"null", "true", "-", "1e5", "\xef\xbb\xbf", "\xff", "\"a\":1", "{}", "[]", ",\"", "\",\"", "\t"
-	};
+		"null", "true", "-", "1e5", "\xef\xbb\xbf", "\xff", "\"a\":1", "{}", "[]", ",\"", "\",\"", "\t"};
 	int			changes = 1 + any(6);
 
 	to->format = from->format;

@@ -51,7 +51,7 @@ static Context root;
 MemoryContext CurrentMemoryContext = &root.head;
 MemoryContext ErrorContext = &root.head;
 MemoryContext TopMemoryContext = &root.head;
-size_t standin_allocated;
+size_t		standin_allocated;
 
 static void *
 chunk_new(Context *context, size_t size)
@@ -229,7 +229,7 @@ errcode(int sqlerrcode)
 }
 
 int
-errmsg(const char *format,...)
+errmsg(const char *format, ...)
 {
 	va_list		args;
 
@@ -240,7 +240,7 @@ errmsg(const char *format,...)
 }
 
 int
-errmsg_internal(const char *format,...)
+errmsg_internal(const char *format, ...)
 {
 	va_list		args;
 
@@ -251,13 +251,13 @@ errmsg_internal(const char *format,...)
 }
 
 int
-errdetail(const char *format,...)
+errdetail(const char *format, ...)
 {
 	return 0;
 }
 
 int
-errhint(const char *format,...)
+errhint(const char *format, ...)
 {
 	return 0;
 }
@@ -271,7 +271,7 @@ errfinish(const char *file, int line, const char *function)
 /* ---- strings ---- */
 
 char *
-psprintf(const char *format,...)
+psprintf(const char *format, ...)
 {
 	char		buffer[4096];
 	va_list		args;
@@ -486,13 +486,14 @@ etl_json_get_list(const Jsonb *options, const char *key)
 	char	   *text = etl_json_get_text(options, key);
 	List	   *list;
 	char	   *word;
+	char	   *rest;
 
 	if (text == NULL)
 		return NIL;
 	list = palloc0(sizeof(List));
 	list->type = T_List;
 	list->elements = palloc(16 * sizeof(ListCell));
-	for (word = strtok(text, ","); word && list->length < 16; word = strtok(NULL, ","))
+	for (word = strtok_r(text, ",", &rest); word && list->length < 16; word = strtok_r(NULL, ",", &rest))
 		lfirst(&list->elements[list->length++]) = word;
 	return list;
 }
