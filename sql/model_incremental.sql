@@ -97,6 +97,20 @@ SELECT ctid = :'untouched' AS untouched FROM mi.distinct_on WHERE k = :'key';
 SELECT node, upd + ins AS written FROM mi.last WHERE node IN ('mi.day', 'mi.view_cte');
 SELECT * FROM mi.differing();
 
+-- a row that a check diverts is rejected once, and comes back when its key is well again
+SELECT etl.define_model('mi.checked', 'SELECT id, sum(amt) AS amt FROM mi.s GROUP BY id', 'incremental', '{id}');
+SELECT etl.define_check('mi.checked', 'range', '{amt}', '{"max": 90}', on_fail => 'quarantine');
+CALL etl.run('mi.checked');
+SELECT status, count(*) FROM etl.rejects WHERE target = 'mi.checked' GROUP BY 1;
+SELECT count(*) FILTER (WHERE amt > 90) AS over FROM (SELECT id, sum(amt) AS amt FROM mi.s GROUP BY id) s;
+SELECT mi.deliver('a', 10, 60);
+CALL etl.run('mi.s mi.checked');
+SELECT action FROM etl.tasks WHERE run_id = etl.last_run_id() AND node = 'mi.checked';
+SELECT count(*) = (SELECT count(*) FROM (SELECT id, sum(amt) AS amt FROM mi.s GROUP BY id) s WHERE amt > 90) AS each_once
+FROM etl.rejects WHERE target = 'mi.checked' AND status = 'open';
+SELECT count(*) FROM (TABLE mi.checked UNION ALL SELECT id, amt FROM (SELECT id, sum(amt) AS amt FROM mi.s GROUP BY id) s WHERE amt > 90
+	EXCEPT ALL SELECT id, sum(amt) FROM mi.s GROUP BY id) d;
+
 -- a full refresh gives the same
 CALL etl.run('mi.*', full_refresh => true);
 SELECT * FROM mi.differing();

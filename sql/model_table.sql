@@ -110,6 +110,22 @@ SELECT etl.define_model('mt.mine', 'SELECT a, ''p''::text AS precious FROM mt.tw
 CALL etl.run('mt.mine');
 SELECT count(*) FROM mt.mine;
 
+-- an adopted table may be partitioned (rows of the same place in two partitions are told apart), or have a primary key
+CREATE TABLE mt.parts (a int PRIMARY KEY, b text) PARTITION BY RANGE (a);
+CREATE TABLE mt.part1 PARTITION OF mt.parts FOR VALUES FROM (0) TO (10);
+CREATE TABLE mt.part2 PARTITION OF mt.parts FOR VALUES FROM (10) TO (20);
+CREATE TABLE mt.pk (a int PRIMARY KEY, b text NOT NULL DEFAULT 'x');
+CREATE TABLE mt.some AS SELECT i AS a, 'b' || i AS b FROM generate_series(1, 19) AS i;
+SELECT etl.define_model('mt.' || n, 'SELECT * FROM mt.some', 'table', key => '{a}', options => '{"adopt": true}') FROM unnest('{parts,pk}'::text[]) n;
+CALL etl.run('mt.parts mt.pk');
+UPDATE mt.some SET b = 'c' WHERE a IN (1, 12);
+DELETE FROM mt.some WHERE a = 13;
+CALL etl.run('mt.parts mt.pk');
+SELECT * FROM mt.last;
+SELECT count(*) FROM (TABLE mt.some EXCEPT ALL TABLE mt.parts) d;
+SELECT count(*) FROM (TABLE mt.some EXCEPT ALL TABLE mt.pk) d;
+SELECT indexdef FROM pg_indexes WHERE schemaname = 'mt' AND tablename IN ('parts', 'pk');
+
 -- hooks, hostile names, a view that becomes a table and back
 SELECT etl.define_model('mt."we""ird T"', 'SELECT 1 AS "i""D", NULL AS n', 'table', key => '{"i\"D"}',
 	options => '{"pre_hook": "CREATE TABLE mt.before (x int)", "post_hook": ["INSERT INTO mt.before SELECT \"i\"\"D\" FROM mt.\"we\"\"ird T\""]}');

@@ -4,8 +4,8 @@
  *    Publication by DML: only what differs is written.
  *
  * Staged rows are compared with what the table holds, by key or, without
- * one, as whole rows; the difference is a tuplestore of (op, ctid, columns)
- * that DELETE, UPDATE and INSERT then read.  A row that did not change
+ * one, as whole rows; the difference is a tuplestore of (op, table, ctid,
+ * columns) that DELETE, UPDATE and INSERT then read.  A row that did not change
  * keeps its ctid and xmin, and subscribers see only real changes.
  *
  *-------------------------------------------------------------------------
@@ -208,12 +208,13 @@ match_condition(const EtlModel *model, TupleDesc desc, bool as_records)
 static TupleDesc
 diff_desc(List *columns, TupleDesc staged)
 {
-	TupleDesc	desc = CreateTemplateTupleDesc(2 + list_length(columns));
-	int			n = 2;
+	TupleDesc	desc = CreateTemplateTupleDesc(3 + list_length(columns));
+	int			n = 3;
 	ListCell   *cell;
 
 	TupleDescInitEntry(desc, 1, "etl_op", CHAROID, -1, 0);
-	TupleDescInitEntry(desc, 2, "etl_ctid", TIDOID, -1, 0);
+	TupleDescInitEntry(desc, 2, "etl_table", OIDOID, -1, 0);	/* a partition, perhaps */
+	TupleDescInitEntry(desc, 3, "etl_ctid", TIDOID, -1, 0);
 	foreach(cell, columns)
 	{
 		Form_pg_attribute column = find_attribute(staged, lfirst(cell));
@@ -307,8 +308,8 @@ etl_diff_compute(const EtlModel *model, Oid relid, TupleDesc staged_desc, Tuples
 		require_unique_key(model, environment);
 	else if (!comparable(staged_desc))
 		return make_diff(relid, columns, staged_desc,
-						 psprintf("SELECT 'D'::\"char\", c.ctid, %s FROM %s c WHERE %s"
-								  " UNION ALL SELECT 'I'::\"char\", NULL::pg_catalog.tid, %s FROM etl_staged s",
+						 psprintf("SELECT 'D'::\"char\", c.tableoid, c.ctid, %s FROM %s c WHERE %s"
+								  " UNION ALL SELECT 'I'::\"char\", NULL::pg_catalog.oid, NULL::pg_catalog.tid, %s FROM etl_staged s",
 								  column_list(columns, "c."), table, where, column_list(columns, "s.")),
 						 environment);
 
@@ -319,11 +320,11 @@ etl_diff_compute(const EtlModel *model, Oid relid, TupleDesc staged_desc, Tuples
 		psprintf("pg_catalog.row_number() OVER (PARTITION BY ROW(%s))", names);
 	return make_diff(relid, columns, staged_desc,
 					 psprintf("SELECT CASE WHEN c.etl_here IS NULL THEN 'I' WHEN s.etl_here IS NULL THEN 'D'"
-							  " ELSE 'U' END::\"char\", c.etl_ctid, %s"
+							  " ELSE 'U' END::\"char\", c.etl_table, c.etl_ctid, %s"
 							  " FROM (SELECT %s AS etl_key, %s AS etl_copy, true AS etl_here, ROW(%s) AS etl_row, *"
 							  " FROM etl_staged) s"
 							  " FULL JOIN (SELECT %s AS etl_key, %s AS etl_copy, true AS etl_here, ROW(%s) AS etl_row,"
-							  " c.ctid AS etl_ctid, c.* FROM %s c WHERE %s) c ON %s"
+							  " c.tableoid AS etl_table, c.ctid AS etl_ctid, c.* FROM %s c WHERE %s) c ON %s"
 							  " WHERE s.etl_here IS NULL OR c.etl_here IS NULL"
 							  " OR s.etl_row OPERATOR(pg_catalog.*<>) c.etl_row",
 							  column_list(columns, "s."), key, copy, names, key, copy, names, table,
@@ -342,7 +343,7 @@ etl_diff_inserts(Oid relid, TupleDesc staged_desc, Tuplestorestate *staged, int6
 
 	etl_environment_add(environment, "etl_staged", staged_desc, staged, staged_rows);
 	return make_diff(relid, columns, staged_desc,
-					 psprintf("SELECT 'I'::\"char\", NULL::pg_catalog.tid, %s FROM etl_staged s",
+					 psprintf("SELECT 'I'::\"char\", NULL::pg_catalog.oid, NULL::pg_catalog.tid, %s FROM etl_staged s",
 							  column_list(columns, "s.")), environment);
 }
 
@@ -370,7 +371,8 @@ etl_diff_apply_upserts(EtlDiff *diff)
 
 	if (diff->updated > 0)
 		apply(diff, psprintf("UPDATE %s c SET (%s) = ROW(%s) FROM etl_diff d"
-							 " WHERE d.etl_op OPERATOR(pg_catalog.=) 'U' AND c.ctid OPERATOR(pg_catalog.=) d.etl_ctid",
+							 " WHERE d.etl_op OPERATOR(pg_catalog.=) 'U' AND c.ctid OPERATOR(pg_catalog.=) d.etl_ctid"
+							 " AND c.tableoid OPERATOR(pg_catalog.=) d.etl_table",
 							 table, column_list(diff->columns, ""), column_list(diff->columns, "d.")));
 	if (diff->inserted > 0)
 		apply(diff, psprintf("INSERT INTO %s (%s) SELECT %s FROM etl_diff d"
@@ -386,6 +388,7 @@ etl_diff_apply_deletes(EtlDiff *diff)
 {
 	if (diff->deleted > 0)
 		apply(diff, psprintf("DELETE FROM %s c USING etl_diff d"
-							 " WHERE d.etl_op OPERATOR(pg_catalog.=) 'D' AND c.ctid OPERATOR(pg_catalog.=) d.etl_ctid",
+							 " WHERE d.etl_op OPERATOR(pg_catalog.=) 'D' AND c.ctid OPERATOR(pg_catalog.=) d.etl_ctid"
+							 " AND c.tableoid OPERATOR(pg_catalog.=) d.etl_table",
 							 etl_quoted_relation(diff->relid)));
 }

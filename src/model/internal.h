@@ -121,7 +121,7 @@ typedef struct EtlDiff
 	Oid			relid;
 	List	   *columns;		/* char *: columns of the query */
 	TupleDesc	desc;
-	Tuplestorestate *rows;		/* (etl_op, etl_ctid, columns…) */
+	Tuplestorestate *rows;		/* (etl_op, etl_table, etl_ctid, columns…) */
 	int64		inserted;
 	int64		updated;
 	int64		deleted;
