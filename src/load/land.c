@@ -832,6 +832,8 @@ set_checks(EtlLanding *landing)
 		reject->run_id = load->run_id;
 		if (reject->load_id == 0)
 			reject->load_id = load->load_id;
+		if (reject->load_id == load->load_id && reject->origin == NULL)
+			reject->origin = load->origin;
 		if (reject->load_id == load->load_id && load->rows_loaded > 0)
 		{
 			load->rows_loaded--;

@@ -310,6 +310,8 @@ store_rejects(EtlWriter *writer)
 		if (batch != NIL && (!more || list_length(batch) == BATCH_ROWS))
 		{
 			etl_rejects_store(batch);
+			/* the slot's tuple lies in the context that is reset */
+			ExecClearTuple(slot);
 			MemoryContextReset(writer->row_context);
 			batch = NIL;
 		}
