@@ -51,6 +51,17 @@ CALL etl.run('qv.t', full_refresh => true);
 SELECT * FROM qv.report('qv.t') WHERE status = 'error';
 SELECT etl.drop_check('qv.t', 'expression_v');
 
+-- more rejects than one batch, judged against another relation
+CREATE TABLE qv.many AS SELECT g % 1200 AS k FROM generate_series(1, 12000) g;
+CREATE TABLE qv.parent AS SELECT g AS k FROM generate_series(1, 900) g;
+SELECT etl.define_model('qv.m', 'SELECT k FROM qv.many', 'table');
+SELECT etl.define_check('qv.m', 'relationship', '{k}', '{"to": "qv.parent"}', 'quarantine');
+CALL etl.run('qv.m');
+SELECT * FROM qv.report('qv.m');
+SELECT count(*) FROM qv.m;
+SELECT count(*), count(DISTINCT record) FROM etl.rejects WHERE target = 'qv.m' AND status = 'open';
+SELECT etl.drop_model('qv.m', drop_relation => true);
+
 -- a view is checked before it replaces the old one
 SELECT etl.define_model('qv.v', 'SELECT id, v FROM qv.t', 'view');
 SELECT etl.define_check('qv.v', 'range', '{v}', '{"max": 2000}');
