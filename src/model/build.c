@@ -207,7 +207,7 @@ etl_model_stage(EtlDriver *driver, EtlModel *model, bool full_refresh, bool by_d
  * apply runs one half of a diff as the model's owner.
  */
 static void
-apply(EtlStaged *staged, void (*half) (EtlDiff *diff))
+apply(EtlStaged *staged, void (*half)(EtlDiff *diff))
 {
 	EtlRunAs	as;
 
@@ -310,7 +310,7 @@ remember(EtlStaged *staged)
 	}
 	/* what reads this model is due when its rows changed, or when it is another query */
 	if (staged->diff != NULL ? staged->diff->inserted + staged->diff->updated + staged->diff->deleted > 0 :
-		stored || state->built_version != staged->model->version)
+							   stored || state->built_version != staged->model->version)
 		state->publication++;
 	state->created = true;
 	state->built_version = staged->model->version;

@@ -40,8 +40,7 @@ const EtlOptionDef etl_model_options[] = {
 	{"publish", "each|together", "each", "Appear in one transaction with the other models that say together."},
 	{"unique", "any", NULL, "List of unique indexes, written as in indexes."},
 	{"with", "object", NULL, "Storage parameters of the table, such as {\"fillfactor\": \"90\"}."},
-	{NULL}
-};
+	{NULL}};
 
 /*
  * text_argument returns a text argument, or NULL.

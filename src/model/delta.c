@@ -193,7 +193,8 @@ leaf_walker(Node *node, LeafSearch *search)
 	{
 		RangeTblEntry *rte = (RangeTblEntry *) node;
 		EtlInput   *input = rte->rtekind == RTE_RELATION && rte->inFromCl ?
-			changed_input(search->inputs, etl_name_of_relation(rte->relid)) : NULL;
+							  changed_input(search->inputs, etl_name_of_relation(rte->relid)) :
+							  NULL;
 
 		if (input != NULL)
 		{
@@ -344,7 +345,7 @@ row_walker(Node *node, RowSearch *search)
 		return false;
 	if (IsA(node, Var))
 		return ((Var *) node)->varno == search->varno && ((Var *) node)->varlevelsup == search->levels &&
-			((Var *) node)->varattno <= 0;
+			   ((Var *) node)->varattno <= 0;
 	if (IsA(node, Query))
 	{
 		bool		found;
@@ -380,7 +381,7 @@ only_unions(Node *node, bool all)
 	if (IsA(node, RangeTblRef))
 		return true;
 	return operation->op == SETOP_UNION && (operation->all || !all) &&
-		only_unions(operation->larg, all) && only_unions(operation->rarg, all);
+		   only_unions(operation->larg, all) && only_unions(operation->rarg, all);
 }
 
 /*
@@ -610,7 +611,7 @@ input_hindrance(const EtlModel *model, EtlInput *input, const Jsonb *built_input
 		return psprintf("etl does not see which rows of %s changed", input->name);
 	if (input->kind != 's')
 		return etl_json_get_int64(built_inputs, input->name, 0) == input->publication ? NULL :
-			psprintf("etl does not know which rows of %s changed", input->name);
+																						psprintf("etl does not know which rows of %s changed", input->name);
 	if (input->consumption->lost != NIL)
 		return "what they gave cannot be told apart in the result";
 	if (input->consumption->pending != NIL && strcmp(input->stream->mode, "append") != 0)
@@ -628,7 +629,7 @@ has_unions(Node *node, void *context)
 		return false;
 	if (IsA(node, Query))
 		return ((Query *) node)->setOperations != NULL ||
-			query_tree_walker((Query *) node, has_unions, context, 0);
+			   query_tree_walker((Query *) node, has_unions, context, 0);
 	return expression_tree_walker(node, has_unions, context);
 }
 

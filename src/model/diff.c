@@ -74,7 +74,7 @@ column_list(List *columns, const char *prefix)
 char *
 etl_sql_equals(Oid type, const char *a, const char *b)
 {
-	Oid			operator = lookup_type_cache(type, TYPECACHE_EQ_OPR)->eq_opr;
+	Oid			operator= lookup_type_cache(type, TYPECACHE_EQ_OPR)->eq_opr;
 	char	   *name;
 
 	if (!OidIsValid(operator))
@@ -143,8 +143,9 @@ require_unique_key(const EtlModel *model, QueryEnvironment *environment)
 {
 	char	   *columns = column_list(model->key, "s.");
 	char	   *twice = first_row(psprintf("SELECT pg_catalog.row_to_json(ROW(%s))::pg_catalog.text FROM etl_staged s"
-										   " GROUP BY %s HAVING pg_catalog.count(*) OPERATOR(pg_catalog.>) 1 LIMIT 1",
-										   columns, columns), environment, one_text());
+									 " GROUP BY %s HAVING pg_catalog.count(*) OPERATOR(pg_catalog.>) 1 LIMIT 1",
+									 columns, columns),
+							environment, one_text());
 
 	if (twice != NULL)
 		ereport(ERROR,
@@ -169,7 +170,8 @@ has_null_keys(const EtlModel *model, QueryEnvironment *environment)
 		appendStringInfo(&condition, "%ss.%s IS NULL", condition.len ? " OR " : "",
 						 quote_identifier(lfirst(cell)));
 	return first_row(psprintf("SELECT ''::pg_catalog.text FROM etl_staged s WHERE %s LIMIT 1",
-							  condition.data), environment, one_text()) != NULL;
+							  condition.data),
+					 environment, one_text()) != NULL;
 }
 
 /*
@@ -191,7 +193,7 @@ match_condition(const EtlModel *model, TupleDesc desc, bool as_records)
 	{
 		const char *name = quote_identifier(lfirst(cell));
 		char	   *equals = etl_sql_equals(find_attribute(desc, lfirst(cell))->atttypid,
-											psprintf("s.%s", name), psprintf("c.%s", name));
+									  psprintf("s.%s", name), psprintf("c.%s", name));
 
 		if (equals == NULL)
 			ereport(ERROR,
@@ -317,7 +319,7 @@ etl_diff_compute(const EtlModel *model, Oid relid, TupleDesc staged_desc, Tuples
 	key = psprintf("ROW(%s)", column_list(keyed ? model->key : columns, ""));
 	/* rows without a key may be there several times: the n-th pairs with the n-th */
 	copy = keyed ? pstrdup("1") :
-		psprintf("pg_catalog.row_number() OVER (PARTITION BY ROW(%s))", names);
+				   psprintf("pg_catalog.row_number() OVER (PARTITION BY ROW(%s))", names);
 	return make_diff(relid, columns, staged_desc,
 					 psprintf("SELECT CASE WHEN c.etl_here IS NULL THEN 'I' WHEN s.etl_here IS NULL THEN 'D'"
 							  " ELSE 'U' END::\"char\", c.etl_table, c.etl_ctid, %s"
@@ -344,7 +346,8 @@ etl_diff_inserts(Oid relid, TupleDesc staged_desc, Tuplestorestate *staged, int6
 	etl_environment_add(environment, "etl_staged", staged_desc, staged, staged_rows);
 	return make_diff(relid, columns, staged_desc,
 					 psprintf("SELECT 'I'::\"char\", NULL::pg_catalog.oid, NULL::pg_catalog.tid, %s FROM etl_staged s",
-							  column_list(columns, "s.")), environment);
+							  column_list(columns, "s.")),
+					 environment);
 }
 
 /*

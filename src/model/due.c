@@ -97,7 +97,7 @@ change_of(const EtlDue *due, const EtlInput *input)
 				return psprintf("loads of %s were replaced or taken back", input->name);
 			return input->consumption->pending ? loads_text(input) : NULL;
 		case 'r':
-			return NULL;			/* told for all of them at once */
+			return NULL;		/* told for all of them at once */
 		default:
 			if (etl_json_get_int64(due->state->inputs, input->name, 0) == input->publication)
 				return NULL;
@@ -168,7 +168,7 @@ view_fits(Oid relid, TupleDesc desc)
 	same = have->natts == desc->natts;
 	for (int i = 0; same && i < have->natts; i++)
 		same = strcmp(NameStr(TupleDescAttr(have, i)->attname), NameStr(TupleDescAttr(desc, i)->attname)) == 0 &&
-			TupleDescAttr(have, i)->atttypid == TupleDescAttr(desc, i)->atttypid;
+			   TupleDescAttr(have, i)->atttypid == TupleDescAttr(desc, i)->atttypid;
 	table_close(rel, NoLock);
 	return same;
 }

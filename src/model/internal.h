@@ -68,7 +68,7 @@ extern uint64 etl_execute_query(Query *query, const char *source, QueryEnvironme
 extern uint64 etl_execute(const char *sql, QueryEnvironment *environment, DestReceiver *receiver);
 extern void etl_execute_utility(const char *sql);
 extern void etl_environment_add(QueryEnvironment *environment, const char *name,
-								TupleDesc desc, Tuplestorestate *rows, double count);
+								TupleDesc	desc, Tuplestorestate *rows, double count);
 extern char *etl_query_deparse(Query *query);
 
 /* ---- writer.c: rows of a query into a heap or a tuplestore, through the row checks ---- */
@@ -87,7 +87,7 @@ extern int64 etl_writer_rejected(EtlWriter *writer);
 /* ---- table.c: the relation of a stored model ---- */
 
 extern TupleDesc etl_query_desc(Query *query);
-extern Oid	etl_table_create(const EtlModel *model, TupleDesc desc);
+extern Oid etl_table_create(const EtlModel *model, TupleDesc desc);
 extern void etl_table_indexes(const EtlModel *model, Oid relid);
 extern bool etl_table_fits(const EtlModel *model, Oid relid, TupleDesc desc);
 extern bool etl_table_loses_columns(Oid relid, TupleDesc desc);

@@ -48,8 +48,7 @@ typedef enum Kind
 
 static const char *const kind_names[] = {
 	"identity", "transformation", "aggregation", "opaque", "conditional", "join", "filter", "group",
-	"sort", "window"
-};
+	"sort", "window"};
 
 /* A query and those around it, as varlevelsup counts them. */
 typedef struct Level
@@ -223,8 +222,8 @@ function_edges(RangeTblEntry *rte, Level *level, AttrNumber attnum)
 			continue;
 		}
 		keeps_columns = call->funcid >= FirstNormalObjectId &&
-			strcmp(get_func_name(call->funcid), "dedupe") == 0 &&
-			strcmp(get_namespace_name(get_func_namespace(call->funcid)), "etl") == 0;
+						strcmp(get_func_name(call->funcid), "dedupe") == 0 &&
+						strcmp(get_namespace_name(get_func_namespace(call->funcid)), "etl") == 0;
 		foreach(arg, call->args)
 		{
 			Node	   *node = lfirst(arg);
@@ -282,8 +281,7 @@ var_edges(Var *var, Level *level)
 		case RTE_VALUES:
 			foreach(cell, rte->values_lists)
 				if (var->varattno > 0)
-					edges = add_edges(edges, trace_expression(list_nth(lfirst(cell), var->varattno - 1),
-															  level, TRANSFORMATION), TRANSFORMATION);
+					edges = add_edges(edges, trace_expression(list_nth(lfirst(cell), var->varattno - 1), level, TRANSFORMATION), TRANSFORMATION);
 			return edges;
 		case RTE_TABLEFUNC:
 			return trace_expression((Node *) rte->tablefunc, level, TRANSFORMATION);
@@ -361,7 +359,8 @@ trace_sublink(Trace *trace, SubLink *link)
 {
 	Level		inner = {(Query *) link->subselect, trace->level};
 	Kind		kind = link->subLinkType == EXPR_SUBLINK || link->subLinkType == ARRAY_SUBLINK ?
-		Max(trace->kind, TRANSFORMATION) : CONDITIONAL;
+					Max(trace->kind, TRANSFORMATION) :
+					CONDITIONAL;
 	int			resno = 0;
 	ListCell   *cell;
 
@@ -471,14 +470,11 @@ row_edges(Level *level)
 
 	edges = add_edges(edges, trace_expression(query->havingQual, level, FILTER), FILTER);
 	foreach(cell, query->groupClause)
-		edges = add_edges(edges, trace_expression(sort_expression(lfirst(cell), query->targetList),
-												  level, GROUP), GROUP);
+		edges = add_edges(edges, trace_expression(sort_expression(lfirst(cell), query->targetList), level, GROUP), GROUP);
 	foreach(cell, query->distinctClause)
-		edges = add_edges(edges, trace_expression(sort_expression(lfirst(cell), query->targetList),
-												  level, GROUP), GROUP);
+		edges = add_edges(edges, trace_expression(sort_expression(lfirst(cell), query->targetList), level, GROUP), GROUP);
 	foreach(cell, query->sortClause)
-		edges = add_edges(edges, trace_expression(sort_expression(lfirst(cell), query->targetList),
-												  level, SORT), SORT);
+		edges = add_edges(edges, trace_expression(sort_expression(lfirst(cell), query->targetList), level, SORT), SORT);
 	return edges;
 }
 
@@ -501,8 +497,7 @@ branch_edges(Node *node, Level *level, int resno, Kind kind)
 		SetOperationStmt *operation = castNode(SetOperationStmt, node);
 		List	   *edges = branch_edges(operation->larg, level, resno, kind);
 
-		return add_edges(edges, branch_edges(operation->rarg, level, resno,
-											 operation->op == SETOP_EXCEPT ? FILTER : kind), IDENTITY);
+		return add_edges(edges, branch_edges(operation->rarg, level, resno, operation->op == SETOP_EXCEPT ? FILTER : kind), IDENTITY);
 	}
 }
 

@@ -34,8 +34,8 @@ may_see(const char *target)
 	char	   *owner = superuser() ? NULL : etl_node_owner(target);
 
 	return superuser() ||
-		(OidIsValid(relid) && pg_class_aclcheck(relid, GetUserId(), ACL_SELECT) == ACLCHECK_OK) ||
-		(owner && has_privs_of_role(GetUserId(), get_role_oid(owner, false)));
+		   (OidIsValid(relid) && pg_class_aclcheck(relid, GetUserId(), ACL_SELECT) == ACLCHECK_OK) ||
+		   (owner && has_privs_of_role(GetUserId(), get_role_oid(owner, false)));
 }
 
 /*

@@ -117,7 +117,7 @@ static char *
 canonical_of(const char *schema, const char *relation)
 {
 	return schema ? psprintf("%s.%s", quote_identifier(schema), quote_identifier(relation)) :
-		etl_name_canonical(quote_identifier(relation));
+					etl_name_canonical(quote_identifier(relation));
 }
 
 /*
@@ -165,8 +165,8 @@ add_relation(NamesContext *context, RangeVar *range)
 	}
 	else
 		context->names = etl_names_add(context->names, range->schemaname ?
-									   canonical_of(range->schemaname, range->relname) :
-									   node_in_path(range->relname));
+														   canonical_of(range->schemaname, range->relname) :
+														   node_in_path(range->relname));
 }
 
 /*

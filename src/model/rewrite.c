@@ -69,9 +69,9 @@ pending_condition(const EtlDeltaLeaf *leaf, Oid relid)
 	}
 	return psprintf("t._etl_load_id OPERATOR(pg_catalog.=) ANY ('{%s}'::pg_catalog.int8[])%s", ids.data,
 					!located ? "" :
-					psprintf(" AND t.ctid OPERATOR(pg_catalog.>=) '(" INT64_FORMAT ",0)'::pg_catalog.tid"
-							 " AND t.ctid OPERATOR(pg_catalog.<) '(" INT64_FORMAT ",0)'::pg_catalog.tid",
-							 first, last + 1));
+							   psprintf(" AND t.ctid OPERATOR(pg_catalog.>=) '(" INT64_FORMAT ",0)'::pg_catalog.tid"
+										" AND t.ctid OPERATOR(pg_catalog.<) '(" INT64_FORMAT ",0)'::pg_catalog.tid",
+										first, last + 1));
 }
 
 /*
@@ -174,7 +174,7 @@ etl_delta_scope(const EtlDelta *delta, const char *alias, bool null_keys)
 		values = lappend(values, psprintf("%s.%s", alias,
 										  quote_identifier(((EtlDeltaKey *) lfirst(cell))->column)));
 	return null_keys ? psprintf("(%s OR %s)", affected(delta, values), any_null(values)) :
-		affected(delta, values);
+					   affected(delta, values);
 }
 
 /*
@@ -193,7 +193,7 @@ leaf_columns(Oid relid)
 		appendStringInfo(&sql, "%s%s%s", i ? ", " : "",
 						 TupleDescAttr(desc, i)->attisdropped ? "NULL::pg_catalog.int4" : "t.",
 						 TupleDescAttr(desc, i)->attisdropped ? psprintf(" AS etl_dropped_%d", i) :
-						 quote_identifier(NameStr(TupleDescAttr(desc, i)->attname)));
+																quote_identifier(NameStr(TupleDescAttr(desc, i)->attname)));
 	table_close(rel, NoLock);
 	return sql.data;
 }
@@ -206,7 +206,7 @@ leaf_sql(const EtlDelta *delta, const EtlDeltaLeaf *leaf, bool null_keys)
 {
 	Oid			relid = leaf->rte->relid;
 	char	   *select = psprintf("SELECT %s FROM %s t WHERE ", leaf_columns(relid),
-								  etl_quoted_relation(relid));
+							etl_quoted_relation(relid));
 	List	   *values = NIL;
 	ListCell   *cell;
 
@@ -326,11 +326,13 @@ wrap(const EtlDelta *delta, Query *query, bool null_keys, QueryEnvironment *envi
 						 format_type_extended(column->atttypid, column->atttypmod,
 											  FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY),
 						 OidIsValid(column->attcollation) ?
-						 psprintf(" COLLATE %s", generate_collation_name(column->attcollation)) : "",
+							 psprintf(" COLLATE %s", generate_collation_name(column->attcollation)) :
+							 "",
 						 quote_identifier(NameStr(column->attname)));
 	}
 	outer = etl_query_analyze(psprintf("SELECT * FROM (SELECT %s) c WHERE %s", sql.data,
-									   etl_delta_scope(delta, "c", null_keys)), environment);
+									   etl_delta_scope(delta, "c", null_keys)),
+							  environment);
 	rt_fetch(1, outer->rtable)->subquery = query;
 	return outer;
 }

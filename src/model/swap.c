@@ -230,7 +230,13 @@ exchange(Oid first, Oid second)
 	a = (Form_pg_class) GETSTRUCT(one);
 	b = (Form_pg_class) GETSTRUCT(two);
 
-#define EXCHANGE(type, field) do { type was = a->field; a->field = b->field; b->field = was; } while (0)
+#define EXCHANGE(type, field) \
+	do                        \
+	{                         \
+		type		was = a->field;  \
+		a->field = b->field;  \
+		b->field = was;       \
+	} while (0)
 	EXCHANGE(Oid, relfilenode);
 	EXCHANGE(Oid, reltablespace);
 	EXCHANGE(char, relpersistence);

@@ -61,7 +61,7 @@ column_type(Form_pg_attribute column)
 	initStringInfo(&text);
 	appendStringInfoString(&text, format_type_extended(column->atttypid, column->atttypmod,
 													   FORMAT_TYPE_TYPEMOD_GIVEN |
-													   FORMAT_TYPE_FORCE_QUALIFY));
+														   FORMAT_TYPE_FORCE_QUALIFY));
 	if (OidIsValid(column->attcollation) && column->attcollation != get_typcollation(column->atttypid))
 		appendStringInfo(&text, " COLLATE %s", generate_collation_name(column->attcollation));
 	return text.data;
@@ -162,8 +162,8 @@ static bool
 same_type(Form_pg_attribute column, Form_pg_attribute wanted)
 {
 	return column->atttypid == wanted->atttypid &&
-		(column->atttypmod == wanted->atttypmod || column->atttypmod == -1) &&
-		column->attcollation == wanted->attcollation;
+		   (column->atttypmod == wanted->atttypmod || column->atttypmod == -1) &&
+		   column->attcollation == wanted->attcollation;
 }
 
 /*
@@ -250,8 +250,8 @@ etl_table_reshape(const EtlModel *model, Oid relid, TupleDesc desc)
 				 errmsg("the columns of %s differ from its query's, and on_schema_change is %s",
 						model->target, policy),
 				 surplus ? errdetail("Column \"%s\" is gone or has another type.", (char *) linitial(surplus)) :
-				 errdetail("Column \"%s\" is new.",
-						   NameStr(((Form_pg_attribute) linitial(missing))->attname)),
+						   errdetail("Column \"%s\" is new.",
+									 NameStr(((Form_pg_attribute) linitial(missing))->attname)),
 				 errhint("Define the model with on_schema_change sync, or alter the table.")));
 
 	initStringInfo(&sql);
@@ -359,7 +359,7 @@ is_ours(const char *name)
 	const char *tail = length > 14 ? name + length - 14 : "";
 
 	return strncmp(tail, "_etl_", 5) == 0 && (tail[5] == 'u' || tail[5] == 'i') &&
-		strspn(tail + 6, "0123456789abcdef") == 8;
+		   strspn(tail + 6, "0123456789abcdef") == 8;
 }
 
 /*
@@ -378,9 +378,9 @@ key_is_served(Relation rel, List *key)
 		Relation	index = index_open(lfirst_oid(cell), AccessShareLock);
 		Form_pg_index form = index->rd_index;
 		bool		fits = form->indisunique && form->indisvalid && form->indimmediate &&
-			form->indnkeyatts == list_length(key) &&
-			heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL) &&
-			!is_ours(RelationGetRelationName(index));
+					form->indnkeyatts == list_length(key) &&
+					heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL) &&
+					!is_ours(RelationGetRelationName(index));
 
 		for (int i = 0; fits && i < form->indnkeyatts; i++)
 		{

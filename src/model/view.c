@@ -86,7 +86,8 @@ decorations(Oid relid)
 						  " FROM pg_description d LEFT JOIN pg_attribute a"
 						  " ON a.attrelid = d.objoid AND a.attnum = d.objsubid"
 						  " WHERE d.objoid = $1 AND d.classoid = 'pg_class'::regclass",
-						  name, name, name), relid);
+						  name, name, name),
+				 relid);
 }
 
 /*
@@ -211,8 +212,8 @@ keeps_columns(Oid relid, TupleDesc desc)
 		Form_pg_attribute new = TupleDescAttr(desc, i);
 
 		keeps = strcmp(NameStr(old->attname), NameStr(new->attname)) == 0 &&
-			old->atttypid == new->atttypid && old->atttypmod == new->atttypmod &&
-			old->attcollation == new->attcollation;
+				old->atttypid == new->atttypid && old->atttypmod == new->atttypmod &&
+				old->attcollation == new->attcollation;
 	}
 	table_close(rel, NoLock);
 	return keeps;

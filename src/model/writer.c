@@ -28,7 +28,7 @@
 
 #include "model/internal.h"
 
-#define BATCH_ROWS 1000
+#define BATCH_ROWS	1000
 #define BATCH_BYTES (1024 * 1024)
 
 struct EtlWriter
