@@ -107,7 +107,8 @@ etl_stream_forget(const char *target, const char *origin)
 	etl_param_text(&params, target);
 	etl_param_text(&params, origin);
 	return (int64) etl_sql_exec("UPDATE etl.file SET size = -1, hash = ''"
-								" WHERE target = $1 AND uri <> '' AND ($2 IS NULL OR uri = $2)", &params);
+								" WHERE target = $1 AND uri <> '' AND ($2 IS NULL OR uri = $2)",
+								&params);
 }
 
 List *
@@ -134,8 +135,7 @@ etl_stream_state_delete(const char *target)
 		"DELETE FROM etl.node_state WHERE target = $1",
 		"UPDATE etl.load SET status = 'superseded' WHERE target = $1 AND status = 'succeeded'",
 		"UPDATE etl.reject SET status = 'superseded', closed_at = clock_timestamp()"
-		" WHERE target = $1 AND status = 'open'"
-	};
+		" WHERE target = $1 AND status = 'open'"};
 
 	for (int i = 0; i < lengthof(statements); i++)
 	{
@@ -176,8 +176,7 @@ etl_loads_supersede(const char *target, int64 load_id)
 		"UPDATE etl.load SET status = 'superseded'"
 		" WHERE target = $1 AND load_id <= $2 AND status = 'succeeded'",
 		"UPDATE etl.reject SET status = 'superseded', closed_at = clock_timestamp()"
-		" WHERE target = $1 AND load_id <= $2 AND status = 'open'"
-	};
+		" WHERE target = $1 AND load_id <= $2 AND status = 'open'"};
 
 	for (int i = 0; i < lengthof(statements); i++)
 	{

@@ -77,10 +77,8 @@ format_of_path(const char *path)
 	{
 		const char *ending;
 		const char *format;
-	}			endings[] = {
-		{".csv", "csv"}, {".tsv", "csv"}, {".txt", "csv"}, {".json", "json"},
-		{".ndjson", "ndjson"}, {".jsonl", "ndjson"}
-	};
+	} endings[] = {
+		{".csv", "csv"}, {".tsv", "csv"}, {".txt", "csv"}, {".json", "json"}, {".ndjson", "ndjson"}, {".jsonl", "ndjson"}};
 	char	   *name = path ? pstrdup(path) : pstrdup("");
 	static const char *const packed[] = {".gz", ".zst"};
 
@@ -109,8 +107,7 @@ static void
 resolve_format(EtlStream *stream, const EtlConnector *connector)
 {
 	if (stream->format == NULL)
-		stream->format = connector->needs_network ? pstrdup("json")
-			: format_of_path(etl_json_get_text(stream->options, "path"));
+		stream->format = connector->needs_network ? pstrdup("json") : format_of_path(etl_json_get_text(stream->options, "path"));
 	if (stream->format == NULL)
 		ereport(ERROR,
 				(errcode(ETL_ERR_DEFINITION),
@@ -166,8 +163,7 @@ check_options(const EtlStream *stream, const EtlSource *source, const EtlConnect
 		connector->stream_options,
 		strcmp(stream->format, "csv") == 0 ? etl_csv_options : etl_json_options,
 		etl_stream_options,
-		connector->needs_network ? NULL : etl_stream_file_options
-	};
+		connector->needs_network ? NULL : etl_stream_file_options};
 	int			total = 1;
 	int			n = 0;
 	EtlOptionDef *all;
@@ -192,8 +188,7 @@ check_contract(const Jsonb *contract)
 		{"delivery", "batch|stream", NULL, "how the producer delivers"},
 		{"watermark", "duration", NULL, "how late records may be"},
 		{"privacy_level", "public|internal|restricted", NULL, "who may see the records"},
-		{NULL}
-	};
+		{NULL}};
 
 	etl_options_check(contract, "contract", defs, NULL);
 }
@@ -235,11 +230,10 @@ check_columns(const EtlStream *stream)
 	ListCell   *other;
 
 	foreach(cell, stream->key)
-		for_each_cell(other, stream->key, lnext(stream->key, cell))
-			if (strcmp(lfirst(cell), lfirst(other)) == 0)
-				ereport(ERROR,
-						(errcode(ETL_ERR_DEFINITION),
-						 errmsg("key names column \"%s\" twice", (char *) lfirst(cell))));
+		for_each_cell(other, stream->key, lnext(stream->key, cell)) if (strcmp(lfirst(cell), lfirst(other)) == 0)
+			ereport(ERROR,
+					(errcode(ETL_ERR_DEFINITION),
+					 errmsg("key names column \"%s\" twice", (char *) lfirst(cell))));
 
 	foreach(cell, etl_columns_parse(stream->columns))
 	{

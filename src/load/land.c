@@ -278,9 +278,9 @@ patch_value(EtlLanding *landing, const char *field, int c, const EtlValue *value
 		patched->text = etl_json_bare_text(document);
 		patched->length = strlen(patched->text);
 		patched->from_json = true;
-		patched->kind = found->type == jbvString ? ETL_VALUE_TEXT
-			: found->type == jbvNumeric ? ETL_VALUE_NUMBER
-			: found->type == jbvBool ? ETL_VALUE_BOOL : ETL_VALUE_JSON;
+		patched->kind = found->type == jbvString ? ETL_VALUE_TEXT : found->type == jbvNumeric ? ETL_VALUE_NUMBER :
+																found->type == jbvBool		  ? ETL_VALUE_BOOL :
+																								ETL_VALUE_JSON;
 	}
 	return patched;
 }

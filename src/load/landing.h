@@ -28,9 +28,9 @@
 
 
 #define ETL_LOAD_ID_COLUMN "_etl_load_id"
-#define ETL_ROW_COLUMN "_etl_row"
-#define ETL_BATCH_ROWS 1000
-#define ETL_BATCH_BYTES (1024 * 1024)
+#define ETL_ROW_COLUMN	   "_etl_row"
+#define ETL_BATCH_ROWS	   1000
+#define ETL_BATCH_BYTES	   (1024 * 1024)
 
 /* ---- options.c: a stream's options as a struct ---- */
 
@@ -120,9 +120,9 @@ extern List *etl_relation_columns(Oid relid);
 extern char *etl_relation_field_column(List *columns, Oid relid, const char *field, List *claimed);
 
 /* all to be called inside etl_run_as of the owner */
-extern Oid	etl_relation_create(const EtlStream *stream, const EtlLoadOptions *options,
-								List *columns /* EtlNewColumn * */ , int64 load_id);
-extern Oid	etl_relation_ensure(const EtlStream *stream, const EtlLoadOptions *options);
+extern Oid etl_relation_create(const EtlStream *stream, const EtlLoadOptions *options,
+							   List *columns /* EtlNewColumn * */, int64 load_id);
+extern Oid etl_relation_ensure(const EtlStream *stream, const EtlLoadOptions *options);
 extern void etl_relation_add_columns(const EtlStream *stream, Oid relid, List *columns, int64 load_id);
 extern void etl_relation_comment_column(const EtlStream *stream, const char *column, const char *field);
 extern bool etl_relation_may_widen(Oid relid, AttrNumber attnum);
@@ -135,7 +135,7 @@ extern uint64 etl_relation_sql(const char *sql);
 
 typedef struct EtlLoadWriter EtlLoadWriter;
 typedef struct EtlRejects EtlRejects;
-struct EtlLandingState;
+struct		EtlLandingState;
 
 /* What must be done to the relation before the load is tried again. */
 typedef struct EtlWidening
@@ -171,7 +171,7 @@ typedef struct EtlLanding
 	List	   *check_results;	/* EtlCheckResult *; also set when a check blocks the load */
 	List	   *fields;			/* char *: the header, for replays; NIL where records name their fields */
 	struct EtlLandingState *state;	/* land.c's own */
-	EtlLoadWriter  *writer;
+	EtlLoadWriter *writer;
 	EtlRejects *rejects;
 
 	/* the item at work */
@@ -206,7 +206,7 @@ extern void etl_landing_keep_fields(EtlLanding *landing);
 extern char *etl_path_value(const EtlPathColumn *column, const char *origin);
 
 /* drift.c */
-extern int	etl_drift_column(EtlLanding *landing, const char *field);	/* -1: none */
+extern int etl_drift_column(EtlLanding *landing, const char *field);	/* -1: none */
 extern void etl_drift_map(EtlLanding *landing, int nfields);
 /* what to do with a value of a field that has no column */
 extern EtlPolicy etl_drift_unknown_field(EtlLanding *landing, const char *field);
@@ -233,7 +233,7 @@ extern void etl_reasons_add(EtlReasons *reasons, const char *check, const char *
 extern void etl_reasons_add_all(EtlReasons *reasons, const Jsonb *array);
 extern Jsonb *etl_reasons_end(EtlReasons *reasons);
 extern void etl_rejects_add(EtlRejects *rejects, int64 position, const char *raw, int raw_length,
-							int64 raw_size, EtlReasons *reasons);
+							int64		raw_size, EtlReasons *reasons);
 extern void etl_rejects_flush(EtlRejects *rejects);
 extern void etl_rejects_verdict(EtlRejects *rejects, bool at_end);	/* raises ET009 */
 

@@ -17,26 +17,24 @@
 /* Options that every stream takes; etl.options('stream') lists them. */
 const EtlOptionDef etl_stream_options[] = {
 	{"adopt", "boolean", "false",
-	"takes over a table that etl did not create and adds _etl_load_id and _etl_row to it"},
+	 "takes over a table that etl did not create and adds _etl_load_id and _etl_row to it"},
 	{"compression", "auto|none|gzip|zstd", "auto",
-	"how the input is compressed; auto looks at its first bytes"},
+	 "how the input is compressed; auto looks at its first bytes"},
 	{"date_order", "YMD|DMY|MDY", "YMD", "order of the parts of a date that is not ISO 8601"},
 	{"decimal", "text", ".", "decimal separator of numbers in text"},
 	{"max_rejects", "threshold", NULL,
-	"count or share of rejects above which a load fails whole"},
+	 "count or share of rejects above which a load fails whole"},
 	{"thousands", "text", NULL, "thousands separator of numbers in text"},
 	{"timezone", "text", "UTC", "zone in which timestamps without one are read"},
-	{NULL}
-};
+	{NULL}};
 
 /* Options of streams whose items are files. */
 const EtlOptionDef etl_stream_file_options[] = {
 	{"on_change", "replace|append|error", "replace",
-	"what happens when a file that was loaded has changed"},
+	 "what happens when a file that was loaded has changed"},
 	{"path_columns", "any", NULL,
-	"columns from the path: a list of names found as /name=value/, or an object of names and regular expressions with one group"},
-	{NULL}
-};
+	 "columns from the path: a list of names found as /name=value/, or an object of names and regular expressions with one group"},
+	{NULL}};
 
 /*
  * policy_word reads one word of schema_policy.
@@ -45,8 +43,7 @@ static EtlPolicy
 policy_word(const char *word)
 {
 	static const char *const words[] = {
-		"evolve", "freeze", "discard_row", "discard_value", "quarantine"
-	};
+		"evolve", "freeze", "discard_row", "discard_value", "quarantine"};
 
 	for (int i = 0; i < lengthof(words); i++)
 		if (strcmp(word, words[i]) == 0)
@@ -124,8 +121,7 @@ read_path_columns(const Jsonb *options)
 		EtlPathColumn *column = palloc(sizeof(EtlPathColumn));
 
 		column->name = lfirst(cell);
-		column->pattern = patterns ? etl_json_get_text(value, column->name)
-			: psprintf("(?:^|/)%s=([^/]*)(?:/|$)", column->name);
+		column->pattern = patterns ? etl_json_get_text(value, column->name) : psprintf("(?:^|/)%s=([^/]*)(?:/|$)", column->name);
 		if (column->pattern == NULL)
 			ereport(ERROR,
 					(errcode(ETL_ERR_DEFINITION),

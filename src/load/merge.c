@@ -63,7 +63,7 @@ column_operator(EtlLanding *landing, const char *column, bool greater)
 						landing->stream->target)));
 	type = get_atttype(RelationGetRelid(landing->rel), attnum);
 	entry = lookup_type_cache(type, TYPECACHE_EQ_OPR | TYPECACHE_GT_OPR);
-	operator = greater ? entry->gt_opr : entry->eq_opr;
+	operator= greater ? entry->gt_opr : entry->eq_opr;
 	if (!OidIsValid(operator))
 		ereport(ERROR,
 				(errcode(ETL_ERR_DEFINITION),
@@ -109,7 +109,7 @@ older_condition(EtlLanding *landing)
 {
 	const char *event_time = landing->stream->event_time;
 	const char *order = "coalesce((t._etl_load_id, t._etl_row) OPERATOR(pg_catalog.>)"
-		" (n._etl_load_id, n._etl_row), false)";
+						" (n._etl_load_id, n._etl_row), false)";
 	const char *e;
 
 	if (event_time == NULL)
@@ -131,12 +131,12 @@ merge_sql(EtlLanding *landing)
 {
 	const EtlStream *stream = landing->stream;
 	StringInfoData bare,
-				new,
-				current,
-				set,
-				keys,
-				join,
-				sql;
+		new,
+		current,
+		set,
+		keys,
+		join,
+		sql;
 	ListCell   *cell;
 
 	column_lists(landing, &bare, &new, &current, &set);

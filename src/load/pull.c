@@ -33,8 +33,8 @@
 #include "load/load.h"
 
 #define MAX_BATCH_BYTES (16 * 1024 * 1024)
-#define MAX_BATCH_MS 1000
-#define MAX_RESTARTS 100
+#define MAX_BATCH_MS	1000
+#define MAX_RESTARTS	100
 
 /* One pull of one stream. */
 typedef struct Pull
@@ -185,9 +185,8 @@ same_content(Pull *pull, EtlFile *file, EtlItem *item)
 static int64
 delete_load(Pull *pull, int64 load_id)
 {
-	int64		rows = etl_relation_sql(psprintf("DELETE FROM %s WHERE %s OPERATOR(pg_catalog.=) "
-												 INT64_FORMAT, pull->stream->target,
-												 ETL_LOAD_ID_COLUMN, load_id));
+	int64		rows = etl_relation_sql(psprintf("DELETE FROM %s WHERE %s OPERATOR(pg_catalog.=) " INT64_FORMAT, pull->stream->target,
+										   ETL_LOAD_ID_COLUMN, load_id));
 
 	(void) etl_rejects_close(pull->stream->target, load_id, "superseded");
 	etl_load_set_status(load_id, "superseded");
@@ -207,7 +206,8 @@ judge_changed(Attempt *attempt, EtlFile *file, EtlItem *item)
 				(errcode(ETL_ERR_FILE_CHANGED),
 				 errmsg("file \"%s\" has changed since it was loaded", item->origin),
 				 errdetail("It was loaded as load " INT64_FORMAT " with " INT64_FORMAT
-						   " bytes and has " INT64_FORMAT " now.", file->load_id, file->size, item->size),
+						   " bytes and has " INT64_FORMAT " now.",
+						   file->load_id, file->size, item->size),
 				 errhint("Write changed content under a new name, or set on_change to replace or append,"
 						 " or call etl.reload('%s', '%s').", pull->stream->target, item->origin)));
 	/* a reload (size -1) replaces whatever on_change says */
@@ -706,7 +706,7 @@ batch_is_full(Pull *pull)
 	if (pull->options->replace)
 		return false;
 	return pull->bytes >= MAX_BATCH_BYTES ||
-		TimestampDifferenceExceeds(pull->batch_started, GetCurrentTimestamp(), MAX_BATCH_MS);
+		   TimestampDifferenceExceeds(pull->batch_started, GetCurrentTimestamp(), MAX_BATCH_MS);
 }
 
 /*
@@ -731,8 +731,7 @@ wait_for_source(Pull *pull, EtlWait *wait)
 static void
 finish_pull(Pull *pull)
 {
-	Jsonb	   *final = pull->connector->final_position
-		? pull->connector->final_position(pull->state) : NULL;
+	Jsonb	   *final = pull->connector->final_position ? pull->connector->final_position(pull->state) : NULL;
 
 	if (pull->items != NIL)
 	{

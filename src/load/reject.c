@@ -20,10 +20,10 @@
 #include "common/json.h"
 #include "load/landing.h"
 
-#define MAX_PENDING 1000
+#define MAX_PENDING		  1000
 #define MAX_PENDING_BYTES (4 * 1024 * 1024)
-#define MAX_SUMMARY 8
-#define MAX_SHOWN_VALUE 1024
+#define MAX_SUMMARY		  8
+#define MAX_SHOWN_VALUE	  1024
 
 /* How often a check rejected, and the first time it did. */
 typedef struct Seen
@@ -176,7 +176,7 @@ sum_up(EtlRejects *rejects, const EtlReasons *reasons, int64 position)
 
 void
 etl_rejects_add(EtlRejects *rejects, int64 position, const char *raw, int raw_length,
-				int64 raw_size, EtlReasons *reasons)
+				int64		raw_size, EtlReasons *reasons)
 {
 	EtlLanding *landing = rejects->landing;
 	MemoryContext old;
@@ -264,8 +264,7 @@ etl_rejects_verdict(EtlRejects *rejects, bool at_end)
 		return;
 	ereport(ERROR,
 			(errcode(ETL_ERR_TOO_MANY_REJECTS),
-			 errmsg("too many rejects in the load of \"%s\" from %s: " INT64_FORMAT " of "
-					INT64_FORMAT " records%s", load->target, load->origin, load->rows_rejected,
+			 errmsg("too many rejects in the load of \"%s\" from %s: " INT64_FORMAT " of " INT64_FORMAT " records%s", load->target, load->origin, load->rows_rejected,
 					load->rows_read, at_end ? "" : " read so far"),
 			 errdetail("%s", summary(rejects)),
 			 errhint("Nothing of this load was kept. Correct the source or the column types, or"

@@ -90,8 +90,7 @@ etl_columns_parse(const char *columns)
 
 	/* the line break keeps a trailing comment from swallowing the parenthesis */
 	statements = raw_parser(psprintf("CREATE TABLE t (%s\n)", columns), RAW_PARSE_DEFAULT);
-	create = list_length(statements) == 1
-		? (CreateStmt *) linitial_node(RawStmt, statements)->stmt : NULL;
+	create = list_length(statements) == 1 ? (CreateStmt *) linitial_node(RawStmt, statements)->stmt : NULL;
 	if (create == NULL || !IsA(create, CreateStmt) || create->inhRelations != NIL ||
 		create->partspec != NULL || create->options != NIL || create->tablespacename != NULL ||
 		create->accessMethod != NULL || create->ofTypename != NULL || create->tableElts == NIL)
@@ -161,8 +160,7 @@ is_listed(List *list, const char *name)
 static int
 how_well(Oid relid, const char *name, const char *field, const char *identifier)
 {
-	char	   *original = OidIsValid(relid)
-		? GetComment(relid, RelationRelationId, get_attnum(relid, name)) : NULL;
+	char	   *original = OidIsValid(relid) ? GetComment(relid, RelationRelationId, get_attnum(relid, name)) : NULL;
 
 	if (original != NULL && strcmp(original, field) == 0)
 		return 0;
@@ -201,7 +199,7 @@ static bool
 is_taken(const char *name, List *taken)
 {
 	return SystemAttributeByName(name) != NULL || strcmp(name, ETL_LOAD_ID_COLUMN) == 0 ||
-		strcmp(name, ETL_ROW_COLUMN) == 0 || is_listed(taken, name);
+		   strcmp(name, ETL_ROW_COLUMN) == 0 || is_listed(taken, name);
 }
 
 char *
@@ -250,8 +248,8 @@ has_unique_key(const EtlStream *stream, Oid relid)
 		Relation	index = index_open(lfirst_oid(cell), AccessShareLock);
 		Form_pg_index form = index->rd_index;
 		bool		same = form->indisunique && form->indisvalid && form->indimmediate &&
-			form->indnkeyatts == list_length(stream->key) &&
-			RelationGetIndexPredicate(index) == NIL && RelationGetIndexExpressions(index) == NIL;
+					form->indnkeyatts == list_length(stream->key) &&
+					RelationGetIndexPredicate(index) == NIL && RelationGetIndexExpressions(index) == NIL;
 
 		for (int i = 0; same && i < form->indnkeyatts; i++)
 		{
@@ -433,8 +431,7 @@ add_declared(const EtlStream *stream, Oid relid)
 		typenameTypeIdAndMod(NULL, column->typeName, &type, &typmod);
 		etl_relation_sql(psprintf("ALTER TABLE %s ADD COLUMN %s %s", stream->target,
 								  quote_identifier(column->colname),
-								  format_type_extended(type, typmod, FORMAT_TYPE_TYPEMOD_GIVEN |
-													   FORMAT_TYPE_FORCE_QUALIFY)));
+								  format_type_extended(type, typmod, FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY)));
 		etl_schema_change_store(stream->target, 0, "column_added", column->colname, NULL,
 								format_type_with_typemod(type, typmod));
 	}
@@ -531,11 +528,10 @@ etl_relation_widen(const EtlStream *stream, Oid relid, const char *column, Oid t
 	/* a date becomes the midnight of the zone that the stream reads its timestamps in */
 	etl_relation_sql(psprintf("ALTER TABLE %s ALTER COLUMN %s TYPE %s USING %s", stream->target,
 							  quote_identifier(column), format_type_be_qualified(type),
-							  type == TIMESTAMPTZOID
-							  ? psprintf("pg_catalog.timezone(%s, %s::pg_catalog.timestamp)",
-										 quote_literal_cstr(etl_load_options_read(stream)->coerce.timezone),
-										 quote_identifier(column))
-							  : quote_identifier(column)));
+							  type == TIMESTAMPTZOID ? psprintf("pg_catalog.timezone(%s, %s::pg_catalog.timestamp)",
+																quote_literal_cstr(etl_load_options_read(stream)->coerce.timezone),
+																quote_identifier(column)) :
+													   quote_identifier(column)));
 	etl_schema_change_store(stream->target, load_id, "type_widened", column, format_type_be(old),
 							format_type_be(type));
 }

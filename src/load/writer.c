@@ -129,7 +129,7 @@ EtlLoadWriter *
 etl_load_writer_begin(EtlLanding *landing)
 {
 	MemoryContext old = MemoryContextSwitchTo(landing->context);
-	EtlLoadWriter  *writer = palloc0(sizeof(EtlLoadWriter));
+	EtlLoadWriter *writer = palloc0(sizeof(EtlLoadWriter));
 
 	writer->landing = landing;
 	writer->estate = CreateExecutorState();
@@ -161,8 +161,7 @@ etl_load_writer_slot(EtlLoadWriter *writer)
 	{
 		MemoryContext old = MemoryContextSwitchTo(writer->landing->context);
 
-		*slot = writer->kind == WRITE_BULK ? table_slot_create(writer->landing->rel, NULL)
-			: MakeSingleTupleTableSlot(RelationGetDescr(writer->landing->rel), &TTSOpsVirtual);
+		*slot = writer->kind == WRITE_BULK ? table_slot_create(writer->landing->rel, NULL) : MakeSingleTupleTableSlot(RelationGetDescr(writer->landing->rel), &TTSOpsVirtual);
 		MemoryContextSwitchTo(old);
 	}
 	return ExecClearTuple(*slot);
@@ -251,7 +250,7 @@ write_bulk(EtlLoadWriter *writer)
 /* Rows first … last - 1 of the batch. */
 typedef struct Range
 {
-	EtlLoadWriter  *writer;
+	EtlLoadWriter *writer;
 	int			first;
 	int			last;
 } Range;
@@ -273,7 +272,7 @@ static void
 insert_range(void *arg)
 {
 	Range	   *range = arg;
-	EtlLoadWriter  *writer = range->writer;
+	EtlLoadWriter *writer = range->writer;
 	EphemeralNamedRelation enr = palloc0(sizeof(EphemeralNamedRelationData));
 	Tuplestorestate *store = tuplestore_begin_heap(false, false, work_mem);
 
