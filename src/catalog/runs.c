@@ -17,13 +17,13 @@
 #include "catalog/runs.h"
 #include "catalog/sql.h"
 
-#define RUN_COLUMNS \
+#define RUN_COLUMNS                                                                            \
 	"run_id, selector, exclude, full_refresh, params, publish, retry_of, status, started_at, " \
-	"finished_at, nodes_total, nodes_succeeded, nodes_failed, nodes_skipped, rows_written, " \
+	"finished_at, nodes_total, nodes_succeeded, nodes_failed, nodes_skipped, rows_written, "   \
 	"rows_rejected, error, requested_by"
 
-#define TASK_COLUMNS \
-	"task_id, run_id, node, kind, action, reason, status, attempt, started_at, finished_at, " \
+#define TASK_COLUMNS                                                                            \
+	"task_id, run_id, node, kind, action, reason, status, attempt, started_at, finished_at, "   \
 	"rows_inserted, rows_updated, rows_deleted, rows_rejected, sqlstate, error, detail, hint, " \
 	"skipped_because"
 
@@ -135,7 +135,7 @@ List *
 etl_runs_running(void)
 {
 	EtlRows    *rows = etl_sql_query("SELECT run_id FROM etl.run WHERE status = 'running'"
-									 " ORDER BY run_id", NULL);
+								  " ORDER BY run_id", NULL);
 	List	   *result = NIL;
 
 	for (int i = 0; i < rows->n; i++)
@@ -174,7 +174,8 @@ static void
 array_param(EtlParams *params, Oid type, Datum *values, bool *nulls, int n)
 {
 	Oid			array_type = type == TEXTOID ? TEXTARRAYOID :
-		type == INT8OID ? INT8ARRAYOID : TIMESTAMPTZARRAYOID;
+					 type == INT8OID ? INT8ARRAYOID :
+									   TIMESTAMPTZARRAYOID;
 	bool		byval = type != TEXTOID;
 	int			length = type == TEXTOID ? -1 : 8;
 	char		align = type == TEXTOID ? TYPALIGN_INT : TYPALIGN_DOUBLE;
@@ -183,7 +184,8 @@ array_param(EtlParams *params, Oid type, Datum *values, bool *nulls, int n)
 
 	etl_param_datum(params, array_type,
 					PointerGetDatum(construct_md_array(values, nulls, 1, dims, bounds, type,
-													   length, byval, align)), false);
+													   length, byval, align)),
+					false);
 }
 
 /*
@@ -420,7 +422,7 @@ List *
 etl_built_versions(void)
 {
 	EtlRows    *rows = etl_sql_query("SELECT target, built_version FROM etl.node_state"
-									 " WHERE built_version IS NOT NULL", NULL);
+								  " WHERE built_version IS NOT NULL", NULL);
 	List	   *result = NIL;
 
 	for (int i = 0; i < rows->n; i++)

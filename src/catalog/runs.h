@@ -39,8 +39,8 @@ extern int64 etl_run_next_id(void);
 extern void etl_run_insert(const EtlRun *run);
 extern void etl_run_update(const EtlRun *run);
 extern EtlRun *etl_run_find(int64 run_id);	/* NULL when there is none */
-extern int64 etl_run_newest(void);			/* 0 when there is none */
-extern List *etl_runs_running(void);		/* int64 * */
+extern int64 etl_run_newest(void);	/* 0 when there is none */
+extern List *etl_runs_running(void);	/* int64 * */
 
 /* a run whose process is gone: it and its open tasks get 'status' */
 extern void etl_run_close(int64 run_id, const char *status, const char *error);
@@ -66,6 +66,6 @@ typedef struct EtlBuiltVersion
 	int			version;
 } EtlBuiltVersion;
 
-extern List *etl_built_versions(void);		/* EtlBuiltVersion *: what was published, and of which definition */
+extern List *etl_built_versions(void);	/* EtlBuiltVersion *: what was published, and of which definition */
 
 #endif							/* ETL_RUNS_H */

@@ -358,7 +358,7 @@ etl_sql_run(PG_FUNCTION_ARGS)
 	EtlRunState state = {0};
 	RunArguments args;
 	bool		can_commit = fcinfo->context != NULL && IsA(fcinfo->context, CallContext) &&
-		!castNode(CallContext, fcinfo->context)->atomic;
+					  !castNode(CallContext, fcinfo->context)->atomic;
 
 	etl_driver_begin(&state.driver, !can_commit, NULL);
 	PG_TRY();

@@ -128,10 +128,10 @@ roll_back(EtlRunDriver *driver)
  * etl_driver_try: see run.h.
  */
 ErrorData *
-etl_driver_try(EtlRunDriver *driver, void (*work) (void *arg), void *arg)
+etl_driver_try(EtlRunDriver *driver, void (*work)(void *arg), void *arg)
 {
 	MemoryContext context = CurrentMemoryContext;
-	ErrorData  *volatile error = NULL;
+	ErrorData *volatile error = NULL;
 
 	if (driver->base.atomic)
 		return etl_subxact(work, arg);

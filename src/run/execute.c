@@ -113,7 +113,7 @@ work_on_stream(EtlRunState *state, EtlNode *node)
 	else
 	{
 		task->reason = etl_run_keep(state, psprintf(INT64_FORMAT " load%s", result->loads,
-											result->loads == 1 ? "" : "s"));
+													result->loads == 1 ? "" : "s"));
 		etl_node_finish(state, node, "succeeded");
 	}
 	etl_nodes_settle(state, list_make1(node));
@@ -166,7 +166,7 @@ lock_and_work(EtlRunState *state, List *nodes)
 	EtlNode    *first = linitial(nodes);
 	bool		session = !state->driver.base.atomic;
 	List	   *names = NIL;
-	List	   *volatile locked = NIL;
+	List *volatile locked = NIL;
 	volatile bool done = true;
 	ListCell   *cell;
 
@@ -273,15 +273,20 @@ skip_rest(EtlRunState *state)
 	for (int i = 0; i < graph->n; i++)
 	{
 		EtlNode    *node = graph->order[i];
+		EtlNode    *cause = node;
 		ListCell   *cell;
 
 		if (!node->selected || node->done)
 			continue;
 		foreach(cell, node->parents)
-			if (((EtlNode *) lfirst(cell))->blocked_by != NULL || !((EtlNode *) lfirst(cell))->done)
-				break;
-		etl_node_skipped(state, node, node, cell ? ((EtlNode *) lfirst(cell))->name->canonical :
-						 node->name->canonical, "its inputs depend on each other in a circle");
+		{
+			EtlNode    *parent = lfirst(cell);
+
+			if (parent->blocked_by != NULL || !parent->done)
+				cause = parent;
+		}
+		etl_node_skipped(state, node, node, cause->name->canonical,
+						 "its inputs depend on each other in a circle");
 		etl_report_task(node->task);
 	}
 }

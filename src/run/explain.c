@@ -34,7 +34,7 @@ static const struct
 {
 	const char *sqlstate;		/* a code, or a class */
 	const char *remedy;
-}			remedies[] = {
+} remedies[] = {
 	{"ET011", "Look at the rows with SELECT * FROM etl.validate('%n'), correct the data, the model or the check"},
 	{"ET005", "Check that the source can be reached with the options of its definition"},
 	{"ET006", "Look at what the source answered, correct the options of the stream"},
@@ -100,11 +100,14 @@ explain_failed(const EtlTask *task, Explanation *explanation)
 	bool		stream = strcmp(task->kind, "stream") == 0;
 	int64		kept = task->rows_inserted + task->rows_updated + task->rows_deleted;
 
-	explanation->what = !stream ?
-		psprintf("Building %s failed; nothing of it was published, readers see the rows of before.", task->node) :
-		kept == 0 ? psprintf("Loading %s failed; nothing was landed.", task->node) :
-		psprintf("Loading %s failed; %s row%s of the loads before stay.",
-				 task->node, etl_format_count(kept), kept == 1 ? "" : "s");
+	if (!stream)
+		explanation->what = psprintf("Building %s failed; nothing of it was published, "
+									 "readers see the rows of before.", task->node);
+	else if (kept == 0)
+		explanation->what = psprintf("Loading %s failed; nothing was landed.", task->node);
+	else
+		explanation->what = psprintf("Loading %s failed; %s row%s of the loads before stay.",
+									 task->node, etl_format_count(kept), kept == 1 ? "" : "s");
 	explanation->why = psprintf("%s (SQLSTATE %s)%s%s", task->error, task->sqlstate,
 								task->detail ? "\n" : "", task->detail ? task->detail : "");
 	explanation->remedy = remedy_of(task);
@@ -139,7 +142,7 @@ explain_stopped(const EtlTask *task, const char *status, Explanation *explanatio
 {
 	explanation->what = psprintf("%s was %s; what was committed before stays.", task->node, status);
 	explanation->why = strcmp(status, "cancelled") == 0 ? "Somebody cancelled the run." :
-		"The session that ran it ended.";
+														  "The session that ran it ended.";
 	explanation->remedy = fill("CALL etl.run(retry_of => %r) goes on from there.", task);
 }
 
@@ -161,7 +164,8 @@ explain_rejects(const EtlTask *task, Explanation *explanation)
 								 task->rows_rejected == 1 ? "" : "s");
 	explanation->why = why.data;
 	explanation->remedy = fill("SELECT * FROM etl.rejects WHERE target = '%n' AND run_id = %r; "
-							   "correct the cause and SELECT * FROM etl.replay('%n'), or etl.discard('%n').", task);
+							   "correct the cause and SELECT * FROM etl.replay('%n'), or etl.discard('%n').",
+							   task);
 }
 
 /*
@@ -190,8 +194,9 @@ explain_task(const EtlTask *task, const char *status, List *tasks, Explanation *
 static EtlRun *
 find_run(FunctionCallInfo fcinfo)
 {
-	int64		run_id = !PG_ARGISNULL(0) ? PG_GETARG_INT64(0) :
-		etl_last_run_id != 0 ? etl_last_run_id : etl_run_newest();
+	int64		run_id = !PG_ARGISNULL(0)		? PG_GETARG_INT64(0) :
+				   etl_last_run_id != 0 ? etl_last_run_id :
+										  etl_run_newest();
 	EtlRun	   *run = etl_run_find(run_id);
 
 	/* the session's last one may have been rolled back by its caller */
@@ -201,7 +206,7 @@ find_run(FunctionCallInfo fcinfo)
 		ereport(ERROR,
 				(errcode(ETL_ERR_UNDEFINED),
 				 PG_ARGISNULL(0) ? errmsg("there has been no run yet") :
-				 errmsg("there is no run %lld", (long long) run_id),
+								   errmsg("there is no run %lld", (long long) run_id),
 				 errhint("SELECT run_id, status FROM etl.runs lists them.")));
 	return run;
 }

@@ -198,7 +198,7 @@ load_nodes(EtlGraph *graph)
 	{
 		EtlStream  *stream = lfirst(cell);
 		EtlNode    *node = make_node(stream->target, "stream", stream->owner, stream->version,
-									 stream->tags);
+								  stream->tags);
 
 		node->stream = stream;
 		graph->nodes[graph->n++] = node;
@@ -207,7 +207,7 @@ load_nodes(EtlGraph *graph)
 	{
 		EtlModel   *model = lfirst(cell);
 		EtlNode    *node = make_node(model->target, "model", model->owner, model->version,
-									 model->tags);
+								  model->tags);
 
 		node->model = model;
 		graph->nodes[graph->n++] = node;
@@ -235,7 +235,7 @@ etl_graph_load(void)
 	for (int i = 0; i < graph->n; i++)
 	{
 		NameEntry  *entry = hash_search(graph->by_name, graph->nodes[i]->name->canonical,
-										HASH_ENTER, NULL);
+									   HASH_ENTER, NULL);
 
 		graph->nodes[i]->index = i;
 		entry->node = graph->nodes[i];

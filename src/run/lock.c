@@ -26,7 +26,7 @@
 #include "run/run.h"
 
 /* field 4 of the tag: pg_advisory_lock uses 1 and 2 */
-#define LOCK_CLASS_NODE	69
+#define LOCK_CLASS_NODE 69
 #define LOCK_CLASS_RUN	70
 
 /*

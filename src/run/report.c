@@ -82,7 +82,7 @@ say_succeeded(const EtlTask *task)
 	int64		written = task->rows_inserted + task->rows_updated + task->rows_deleted;
 	char	   *time = etl_format_seconds(task->started_at, task->finished_at);
 	char	   *rejects = task->rows_rejected == 0 ? "" :
-		psprintf(" (%s rejected)", etl_format_count(task->rows_rejected));
+											   psprintf(" (%s rejected)", etl_format_count(task->rows_rejected));
 
 	if (task->action != NULL && strcmp(task->action, "view") == 0)
 		ereport(NOTICE, (errmsg("%s: view in %s%s", task->node, time, rejects)));
@@ -188,7 +188,7 @@ etl_report_run(EtlRunState *state)
 	long long	run_id = (long long) run->run_id;
 	char	   *time = etl_format_seconds(run->started_at, run->finished_at);
 	char	   *rejects = run->rows_rejected == 0 ? "" :
-		psprintf(", %s rejected", etl_format_count(run->rows_rejected));
+											  psprintf(", %s rejected", etl_format_count(run->rows_rejected));
 
 	if (run->nodes_failed > 0)
 		raise_failed(state);
@@ -203,6 +203,6 @@ etl_report_run(EtlRunState *state)
 				(errmsg("run %lld succeeded: %s node%s%s, %s written%s, in %s", run_id,
 						etl_format_count(run->nodes_total), run->nodes_total == 1 ? "" : "s",
 						run->nodes_skipped == 0 ? "" :
-						psprintf(" (%d skipped)", run->nodes_skipped),
+												  psprintf(" (%d skipped)", run->nodes_skipped),
 						count_rows(run->rows_written), rejects, time)));
 }

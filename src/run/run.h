@@ -108,13 +108,13 @@ extern void etl_driver_commit_lazily(EtlRunDriver *driver);
  * unlike etl_subxact also a cancel, for the caller to record and re-throw.
  * In a caller's transaction it is etl_subxact.
  */
-extern ErrorData *etl_driver_try(EtlRunDriver *driver, void (*work) (void *arg), void *arg);
+extern ErrorData *etl_driver_try(EtlRunDriver *driver, void (*work)(void *arg), void *arg);
 
 /* ---- lock.c ---- */
 
 extern void etl_lock_node(const char *node, bool session);
 extern void etl_unlock_node(const char *node);	/* session-level ones */
-extern bool etl_lock_run(int64 run_id);			/* false: another session has it */
+extern bool etl_lock_run(int64 run_id);	/* false: another session has it */
 extern void etl_unlock_run(int64 run_id);
 extern bool etl_run_is_alive(int64 run_id);
 
@@ -164,7 +164,7 @@ extern bool etl_work_on_models(EtlRunState *state, List *nodes);
 
 /* ---- report.c ---- */
 
-extern char *etl_format_count(int64 count);		/* 1,234,567 */
+extern char *etl_format_count(int64 count);	/* 1,234,567 */
 extern char *etl_format_seconds(TimestampTz from, TimestampTz to);
 extern void etl_report_task(const EtlTask *task);
 extern void etl_report_run(EtlRunState *state);	/* closing NOTICE, or the ERROR ET012 */

@@ -200,7 +200,7 @@ select_name(EtlGraph *graph, const char *value)
 				(errcode(ETL_ERR_UNDEFINED),
 				 errmsg("there is no stream or model \"%s\"", bare ? value : name->canonical),
 				 nearest ? errhint("Did you mean \"%s\"?", nearest) :
-				 errhint("SELECT node FROM etl.plan() lists what there is.")));
+						   errhint("SELECT node FROM etl.plan() lists what there is.")));
 	}
 	return found;
 }
@@ -247,7 +247,7 @@ static const struct
 	const char *name;
 	bool		(*matches) (EtlNode *node, const char *value);
 	const char *const *values;	/* NULL: any */
-}			methods[] = {
+} methods[] = {
 	{"kind", by_kind, kinds},
 	{"source", by_source, NULL},
 	{"state", by_state, states},
@@ -274,7 +274,8 @@ select_method(EtlGraph *graph, const Criterion *criterion)
 			allowed++;
 		if (allowed && *allowed == NULL)
 			raise_syntax(criterion->text, criterion->method[0] == 'k' ?
-						 "a kind is stream, model or export" : "a state is modified or new");
+											  "a kind is stream, model or export" :
+											  "a state is modified or new");
 		for (int i = 0; i < graph->n; i++)
 			if (methods[m].matches(graph->nodes[i], criterion->value))
 				found = bms_add_member(found, i);
@@ -296,7 +297,7 @@ static Bitmapset *
 select_criterion(EtlGraph *graph, const Criterion *criterion)
 {
 	Bitmapset  *base = criterion->method ? select_method(graph, criterion) :
-		select_name(graph, criterion->value);
+										  select_name(graph, criterion->value);
 	Bitmapset  *found = bms_copy(base);
 	int			i = -1;
 
