@@ -38,7 +38,7 @@ static const struct
 	{"ET011", "Look at the rows with SELECT * FROM etl.validate('%n'), correct the data, the model or the check"},
 	{"ET005", "Check that the source can be reached with the options of its definition"},
 	{"ET006", "Look at what the source answered, correct the options of the stream"},
-	{"ET009", "Look at the records with SELECT * FROM etl.preview, correct the source or raise max_rejects"},
+	{"ET009", "Correct the records at the source, or raise max_rejects of %n so that they are put aside"},
 	{"ET010", "Adapt the stream's columns or its schema_policy to the source"},
 	{"ET019", "Find who holds a lock on %n for long, or raise etl.publish_lock_timeout"},
 	{"23", "Look at the rows that violate the constraint; filter them in the model, or quarantine them with a check"},
