@@ -3,7 +3,7 @@
  * json_scan.h
  *    JSON at the level of bytes: strings, numbers, nested values, extents.
  *
- * Included by json.c and json_facts.c.  The etl_json_scan_* functions read
+ * Included by json*.c only.  The etl_json_scan_* functions read
  * text that is followed by at least ETL_PADDING zero bytes: a zero byte is
  * never valid, so it ends every loop.
  *
