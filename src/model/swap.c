@@ -357,7 +357,8 @@ etl_swap_publish(EtlSwap *swap)
 	ListCell   *two;
 
 	/* a commit that flushes the rebuilt table would do it under the lock */
-	XLogFlush(GetXLogInsertRecPtr());
+	/* not the insert position: at the start of a page it lies behind a header nobody wrote */
+	XLogFlush(XactLastRecEnd);
 	etl_lock_briefly(swap->relid);
 
 	rel = table_open(swap->relid, NoLock);
