@@ -5,9 +5,11 @@ CREATE EXTENSION IF NOT EXISTS etl;
 SET client_min_messages = warning;
 SET timezone = 'UTC';
 CREATE SCHEMA mi;
-COPY (SELECT) TO PROGRAM 'rm -rf /tmp/etl_model_incremental && mkdir -p /tmp/etl_model_incremental/a /tmp/etl_model_incremental/b';
-SET etl.allowed_directories = '/tmp/etl_model_incremental';
-SELECT etl.define_source('mi_files', 'file', '{"root": "/tmp/etl_model_incremental"}');
+SELECT '/tmp/etl_model_incremental_' || system_identifier AS dir FROM pg_control_system() \gset
+\set command 'rm -rf ' :dir ' && mkdir -p ' :dir '/a ' :dir '/b'
+COPY (SELECT) TO PROGRAM :'command';
+SET etl.allowed_directories = :'dir';
+SELECT etl.define_source('mi_files', 'file', jsonb_build_object('root', :'dir'));
 SELECT etl.define_stream('mi.s', 'mi_files', '{"path": "a/*.csv"}', 'csv', columns => 'id int, k text, cat int, ts timestamptz, amt numeric');
 SELECT etl.define_stream('mi.s2', 'mi_files', '{"path": "b/*.csv"}', 'csv', columns => 'id int, k text, cat int, ts timestamptz, amt numeric');
 
@@ -18,7 +20,8 @@ BEGIN
 		CASE WHEN (i + %2$s) %% 9 = 0 THEN NULL ELSE 'k' || (i * 13 + %2$s) %% 17 END AS k, (i + %2$s) %% 5 AS cat,
 		timestamptz '2026-01-01 00:00Z' + ((i * 37 + %2$s * 11) %% 200) * interval '1 hour' AS ts,
 		((i * 101 + %2$s * 7) %% 1000) / 10.0 AS amt FROM generate_series(1, %3$s) AS i)
-		TO %1$L (FORMAT csv, HEADER)$q$, '/tmp/etl_model_incremental/' || folder || '/' || file || '.csv', file, n);
+		TO %1$L (FORMAT csv, HEADER)$q$,
+		'/tmp/etl_model_incremental_' || (SELECT system_identifier FROM pg_control_system()) || '/' || folder || '/' || file || '.csv', file, n);
 END $$;
 SELECT etl.define_model('mi.v', 'SELECT * FROM mi.s WHERE amt > 5');
 CREATE TABLE mi.q (name text, key text[], q text);
@@ -119,4 +122,5 @@ SELECT count(etl.drop_model(target, true, true)) FROM etl.models WHERE target LI
 SELECT count(etl.drop_stream(target, true, true)) FROM etl.streams WHERE target LIKE 'mi.%';
 SELECT etl.drop_source('mi_files');
 DROP SCHEMA mi CASCADE;
-COPY (SELECT) TO PROGRAM 'rm -rf /tmp/etl_model_incremental';
+\set command 'rm -rf ' :dir
+COPY (SELECT) TO PROGRAM :'command';
