@@ -3,7 +3,7 @@ SET client_min_messages = error;
 CREATE EXTENSION IF NOT EXISTS etl;
 \set VERBOSITY sqlstate
 SELECT current_setting('data_directory') || '/etl_regress_sf' AS dir \gset
-SELECT 'rm -rf ' || :'dir' || '; mkdir ' || :'dir' AS prepare, 'rm -rf ' || :'dir' AS clean,
+SELECT 'cat > /dev/null; rm -rf ' || :'dir' || '; mkdir ' || :'dir' AS prepare, 'cat > /dev/null; rm -rf ' || :'dir' AS clean,
 	:'dir' || '/day1.csv' AS day1, :'dir' || '/day2.csv' AS day2, :'dir' || '/empty.csv' AS empty \gset
 COPY (SELECT) TO PROGRAM :'prepare';
 SELECT set_config('etl.allowed_directories', :'dir', false) <> '' AS allowed;

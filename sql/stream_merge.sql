@@ -3,7 +3,7 @@ SET client_min_messages = error;
 CREATE EXTENSION IF NOT EXISTS etl;
 \set VERBOSITY sqlstate
 SELECT current_setting('data_directory') || '/etl_regress_sm' AS dir \gset
-SELECT 'rm -rf ' || :'dir' || '; mkdir ' || :'dir' AS prepare, 'rm -rf ' || :'dir' AS clean, :'dir' || '/1.csv' AS f1,
+SELECT 'cat > /dev/null; rm -rf ' || :'dir' || '; mkdir ' || :'dir' AS prepare, 'cat > /dev/null; rm -rf ' || :'dir' AS clean, :'dir' || '/1.csv' AS f1,
 	:'dir' || '/2.csv' AS f2, :'dir' || '/3.csv' AS f3 \gset
 COPY (SELECT) TO PROGRAM :'prepare';
 SELECT set_config('etl.allowed_directories', :'dir', false) <> '' AS allowed;

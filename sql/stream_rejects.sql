@@ -3,7 +3,7 @@ SET client_min_messages = error;
 CREATE EXTENSION IF NOT EXISTS etl;
 \set VERBOSITY sqlstate
 SELECT current_setting('data_directory') || '/etl_regress_sr' AS dir \gset
-SELECT 'rm -rf ' || :'dir' || '; mkdir ' || :'dir' AS prepare, 'rm -rf ' || :'dir' AS clean, :'dir' || '/a.csv' AS a,
+SELECT 'cat > /dev/null; rm -rf ' || :'dir' || '; mkdir ' || :'dir' AS prepare, 'cat > /dev/null; rm -rf ' || :'dir' AS clean, :'dir' || '/a.csv' AS a,
 	:'dir' || '/m.csv' AS m \gset
 COPY (SELECT) TO PROGRAM :'prepare';
 SELECT set_config('etl.allowed_directories', :'dir', false) <> '' AS allowed;

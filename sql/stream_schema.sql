@@ -3,7 +3,7 @@ SET client_min_messages = error;
 CREATE EXTENSION IF NOT EXISTS etl;
 \set VERBOSITY sqlstate
 SELECT current_setting('data_directory') || '/etl_regress_sc' AS dir \gset
-SELECT 'rm -rf ' || :'dir' || '; mkdir -p ' || :'dir' || '/day=2024-01-01' AS prepare, 'rm -rf ' || :'dir' AS clean, :'dir' || '/i1.csv' AS i1,
+SELECT 'cat > /dev/null; rm -rf ' || :'dir' || '; mkdir -p ' || :'dir' || '/day=2024-01-01' AS prepare, 'cat > /dev/null; rm -rf ' || :'dir' AS clean, :'dir' || '/i1.csv' AS i1,
 	:'dir' || '/i2.csv' AS i2, :'dir' || '/p1.csv' AS p1, :'dir' || '/p2.csv' AS p2, :'dir' || '/j1.ndjson' AS j1,
 	:'dir' || '/day=2024-01-01/h.csv' AS h \gset
 COPY (SELECT) TO PROGRAM :'prepare';
