@@ -21,7 +21,7 @@
 
 #define COMMON_OPTIONS \
 	{"where", "text", NULL, "Boolean SQL expression: only rows for which it is true are checked."}, \
-	{"max_failed", "threshold", NULL, "Failed rows that are tolerated, inclusive: a count, or a share such as \"1%\"."}, \
+	{"max_failed", "threshold", NULL, "Failed rows that are tolerated, inclusive: a count, or a share (\"1%\")."}, \
 	{"weight", "number", NULL, "Weight in the score; by default warn 1, quarantine 3, fail 5."}
 
 static const EtlOptionDef plain_options[] = {
