@@ -458,7 +458,7 @@ RETURNS TABLE (target text, check_name text, kind text, dimension text, status t
 LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'etl_sql_check';
 COMMENT ON FUNCTION etl.check(text) IS
 'Evaluates the checks of relations as they stand, all row checks of one in a single scan of it, with the rights of their owner; stores the results with a null run_id. Changes no row.
-selector: names, in which * stands for anything, separated by spaces; default all that one may see.
+selector: names, in which * stands for anything, separated by spaces, or a selector of nodes as in etl.run (tag:x, +clean.orders …); default all that one may see.
 Returns a row per check. status: pass, warn, fail, error (could not be evaluated) or skipped (the relation does not exist). evaluated, failed: rows; 1 and 0 or 1 for row_count and freshness. value: the share of failed rows; the count of row_count; the age of freshness in seconds. detail: what is wrong.
 Errors: ET002 for a name that has no checks.
 Example: SELECT target, check_name, status, detail FROM etl.check(''clean.*'') WHERE status <> ''pass'';';

@@ -32,8 +32,6 @@
 #include "common/run_as.h"
 #include "quality/check.h"
 
-PG_FUNCTION_INFO_V1(etl_sql_check);
-
 /* ---- who ---- */
 
 /*
@@ -462,17 +460,4 @@ etl_check_and_store(List *targets, ReturnSetInfo *rsinfo)
 				values[8] = CStringGetTextDatum(result->detail);
 			tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 		}
-}
-
-/*
- * etl_sql_check evaluates the checks of the selected relations now.
- */
-Datum
-etl_sql_check(PG_FUNCTION_ARGS)
-{
-	char	   *patterns = PG_ARGISNULL(0) ? "*" : text_to_cstring(PG_GETARG_TEXT_PP(0));
-
-	InitMaterializedSRF(fcinfo, 0);
-	etl_check_and_store(etl_check_targets(patterns), (ReturnSetInfo *) fcinfo->resultinfo);
-	PG_RETURN_NULL();
 }

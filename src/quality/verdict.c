@@ -74,6 +74,7 @@ share_text(EtlCheckState *state)
 		return NULL;
 	share = DirectFunctionCall2(numeric_div, NumericGetDatum(int64_to_numeric(state->failed)),
 								NumericGetDatum(int64_to_numeric(state->evaluated)));
+	share = DirectFunctionCall1(numeric_trim_scale, share);
 	return DatumGetCString(DirectFunctionCall1(numeric_out, share));
 }
 
