@@ -21,6 +21,7 @@
 
 #include "catalog/definition.h"
 #include "catalog/landing.h"
+#include "common/arguments.h"
 #include "common/errors.h"
 #include "common/json.h"
 #include "common/names.h"
@@ -31,40 +32,6 @@
 
 PG_FUNCTION_INFO_V1(etl_sql_define_stream);
 PG_FUNCTION_INFO_V1(etl_sql_drop_stream);
-
-/*
- * text_arg returns an argument as a string; NULL when it is null.
- */
-static char *
-text_arg(FunctionCallInfo fcinfo, int n)
-{
-	return PG_ARGISNULL(n) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(n));
-}
-
-/*
- * list_arg returns a text array as a list of strings.
- */
-static List *
-list_arg(FunctionCallInfo fcinfo, int n, const char *name)
-{
-	Datum	   *items;
-	bool	   *nulls;
-	int			count;
-	List	   *list = NIL;
-
-	if (PG_ARGISNULL(n))
-		return NIL;
-	deconstruct_array(PG_GETARG_ARRAYTYPE_P(n), TEXTOID, -1, false, TYPALIGN_INT, &items, &nulls, &count);
-	for (int i = 0; i < count; i++)
-	{
-		if (nulls[i])
-			ereport(ERROR,
-					(errcode(ETL_ERR_DEFINITION),
-					 errmsg("%s must not hold a null", name)));
-		list = lappend(list, TextDatumGetCString(items[i]));
-	}
-	return list;
-}
 
 /*
  * format_of_path guesses the format of a file stream from the ending of its
@@ -265,19 +232,19 @@ etl_sql_define_stream(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ETL_ERR_DEFINITION),
 				 errmsg("a stream needs a target and a source")));
-	stream.target = etl_name_canonical(text_arg(fcinfo, 0));
-	stream.source = text_arg(fcinfo, 1);
+	stream.target = etl_name_canonical(etl_arg_text(fcinfo, 0));
+	stream.source = etl_arg_text(fcinfo, 1);
 	stream.options = PG_ARGISNULL(2) ? etl_json_parse("{}") : PG_GETARG_JSONB_P(2);
-	stream.format = text_arg(fcinfo, 3);
-	stream.columns = text_arg(fcinfo, 4);
-	stream.key = list_arg(fcinfo, 5, "key");
-	stream.mode = PG_ARGISNULL(6) ? pstrdup("append") : text_arg(fcinfo, 6);
-	stream.event_time = text_arg(fcinfo, 7);
-	policy = text_arg(fcinfo, 8);
+	stream.format = etl_arg_text(fcinfo, 3);
+	stream.columns = etl_arg_text(fcinfo, 4);
+	stream.key = etl_arg_texts(fcinfo, 5, "key");
+	stream.mode = PG_ARGISNULL(6) ? pstrdup("append") : etl_arg_text(fcinfo, 6);
+	stream.event_time = etl_arg_text(fcinfo, 7);
+	policy = etl_arg_text(fcinfo, 8);
 	stream.schema_policy = policy ? policy : pstrdup("evolve");
 	stream.contract = PG_ARGISNULL(9) ? etl_json_parse("{}") : PG_GETARG_JSONB_P(9);
-	stream.tags = list_arg(fcinfo, 10, "tags");
-	stream.description = text_arg(fcinfo, 11);
+	stream.tags = etl_arg_texts(fcinfo, 10, "tags");
+	stream.description = etl_arg_text(fcinfo, 11);
 	stream.settings = etl_settings_capture();
 
 	/* members of the role that owns a stream may redefine it; it stays that role's */
@@ -337,7 +304,7 @@ drop_models(const EtlStream *stream, bool cascade, bool drop_relation)
 Datum
 etl_sql_drop_stream(PG_FUNCTION_ARGS)
 {
-	char	   *name = text_arg(fcinfo, 0);
+	char	   *name = etl_arg_text(fcinfo, 0);
 	bool		cascade = !PG_ARGISNULL(1) && PG_GETARG_BOOL(1);
 	bool		drop_relation = !PG_ARGISNULL(2) && PG_GETARG_BOOL(2);
 	EtlStream  *stream = name ? etl_stream_find(etl_name_canonical(name)) : NULL;

@@ -20,6 +20,7 @@
 #include "utils/snapmgr.h"
 
 #include "catalog/pg_type.h"
+#include "common/arguments.h"
 #include "common/errors.h"
 #include "common/json.h"
 #include "common/names.h"
@@ -41,40 +42,6 @@ const EtlOptionDef etl_model_options[] = {
 	{"unique", "any", NULL, "List of unique indexes, written as in indexes."},
 	{"with", "object", NULL, "Storage parameters of the table, such as {\"fillfactor\": \"90\"}."},
 	{NULL}};
-
-/*
- * text_argument returns a text argument, or NULL.
- */
-static char *
-text_argument(FunctionCallInfo fcinfo, int n)
-{
-	return PG_ARGISNULL(n) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(n));
-}
-
-/*
- * texts_argument returns the elements of a text[] argument.
- */
-static List *
-texts_argument(FunctionCallInfo fcinfo, int n, const char *name)
-{
-	Datum	   *items;
-	bool	   *nulls;
-	int			count;
-	List	   *result = NIL;
-
-	if (PG_ARGISNULL(n))
-		return NIL;
-	deconstruct_array(PG_GETARG_ARRAYTYPE_P(n), TEXTOID, -1, false, TYPALIGN_INT, &items, &nulls, &count);
-	for (int i = 0; i < count; i++)
-	{
-		if (nulls[i])
-			ereport(ERROR,
-					(errcode(ETL_ERR_DEFINITION),
-					 errmsg("argument \"%s\" must not contain null", name)));
-		result = lappend(result, TextDatumGetCString(items[i]));
-	}
-	return result;
-}
 
 /*
  * check_materialization raises ET001 for a combination that makes no sense.
@@ -210,17 +177,17 @@ etl_sql_define_model(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ETL_ERR_DEFINITION),
 				 errmsg("target, query and materialized must not be null")));
-	model->target = etl_name_canonical(text_argument(fcinfo, 0));
-	model->query = text_argument(fcinfo, 1);
-	model->materialized = text_argument(fcinfo, 2);
-	model->key = texts_argument(fcinfo, 3, "key");
-	model->strategy = text_argument(fcinfo, 4);
-	model->event_time = text_argument(fcinfo, 5);
+	model->target = etl_name_canonical(etl_arg_text(fcinfo, 0));
+	model->query = etl_arg_text(fcinfo, 1);
+	model->materialized = etl_arg_text(fcinfo, 2);
+	model->key = etl_arg_texts(fcinfo, 3, "key");
+	model->strategy = etl_arg_text(fcinfo, 4);
+	model->event_time = etl_arg_text(fcinfo, 5);
 	model->batch_size = PG_ARGISNULL(6) ? NULL : PG_GETARG_INTERVAL_P(6);
 	model->lookback = PG_ARGISNULL(7) ? NULL : PG_GETARG_INTERVAL_P(7);
 	model->options = PG_ARGISNULL(8) ? etl_json_parse("{}") : PG_GETARG_JSONB_P(8);
-	model->tags = texts_argument(fcinfo, 9, "tags");
-	model->description = text_argument(fcinfo, 10);
+	model->tags = etl_arg_texts(fcinfo, 9, "tags");
+	model->description = etl_arg_text(fcinfo, 10);
 	model->settings = etl_settings_capture();
 
 	old = etl_model_find(model->target);
@@ -327,7 +294,7 @@ etl_sql_drop_model(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ETL_ERR_DEFINITION),
 				 errmsg("name must not be null")));
-	PG_RETURN_BOOL(drop_model(etl_name_canonical(text_argument(fcinfo, 0)),
+	PG_RETURN_BOOL(drop_model(etl_name_canonical(etl_arg_text(fcinfo, 0)),
 							  !PG_ARGISNULL(1) && PG_GETARG_BOOL(1),
 							  !PG_ARGISNULL(2) && PG_GETARG_BOOL(2)));
 }

@@ -17,6 +17,7 @@
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 
+#include "common/arguments.h"
 #include "common/errors.h"
 #include "common/json.h"
 #include "common/run_as.h"
@@ -24,15 +25,6 @@
 
 PG_FUNCTION_INFO_V1(etl_sql_define_check);
 PG_FUNCTION_INFO_V1(etl_sql_drop_check);
-
-/*
- * text_arg returns a text argument, NULL when it is null.
- */
-static char *
-text_arg(FunctionCallInfo fcinfo, int n)
-{
-	return PG_ARGISNULL(n) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(n));
-}
 
 /*
  * required raises ET001 when an argument without default is null.
@@ -45,32 +37,6 @@ required(const char *value, const char *argument)
 				(errcode(ETL_ERR_DEFINITION),
 				 errmsg("argument \"%s\" must not be null", argument)));
 	return unconstify(char *, value);
-}
-
-/*
- * names_arg returns the elements of a text[] argument; null elements are refused.
- */
-static List *
-names_arg(FunctionCallInfo fcinfo, int n)
-{
-	Datum	   *items;
-	bool	   *nulls;
-	int			count;
-	List	   *names = NIL;
-
-	if (PG_ARGISNULL(n))
-		return NIL;
-	deconstruct_array(PG_GETARG_ARRAYTYPE_P(n), TEXTOID, -1, false, TYPALIGN_INT,
-					  &items, &nulls, &count);
-	for (int i = 0; i < count; i++)
-	{
-		if (nulls[i])
-			ereport(ERROR,
-					(errcode(ETL_ERR_DEFINITION),
-					 errmsg("a column name must not be null")));
-		names = lappend(names, TextDatumGetCString(items[i]));
-	}
-	return names;
 }
 
 /*
@@ -155,30 +121,30 @@ etl_sql_define_check(PG_FUNCTION_ARGS)
 	char	   *owner;
 	List	   *dimensions;
 
-	check.target = etl_name_canonical(required(text_arg(fcinfo, 0), "target"));
-	check.kind = required(text_arg(fcinfo, 1), "kind");
+	check.target = etl_name_canonical(required(etl_arg_text(fcinfo, 0), "target"));
+	check.kind = required(etl_arg_text(fcinfo, 1), "kind");
 	word_must_be("kind of check", check.kind, etl_kind_names());
 	kind = etl_kind_find(check.kind);
-	check.columns = names_arg(fcinfo, 2);
+	check.columns = etl_arg_texts(fcinfo, 2, "columns");
 	check.options = PG_ARGISNULL(3) ? etl_json_parse("{}") : PG_GETARG_JSONB_P(3);
-	check.on_fail = required(text_arg(fcinfo, 4), "on_fail");
+	check.on_fail = required(etl_arg_text(fcinfo, 4), "on_fail");
 	word_must_be("on_fail", check.on_fail, list_make3("warn", "quarantine", "fail"));
 
-	check.dimension = text_arg(fcinfo, 5);
+	check.dimension = etl_arg_text(fcinfo, 5);
 	if (check.dimension == NULL)
 		check.dimension = unconstify(char *, kind->dimension);
 	if (!etl_dimension_known(check.dimension, &dimensions))
 		word_must_be("dimension", check.dimension, dimensions);
 
 	etl_kind_validate(kind, &check);
-	check.name = text_arg(fcinfo, 6);
+	check.name = etl_arg_text(fcinfo, 6);
 	if (check.name == NULL)
 		check.name = default_name(kind, check.columns);
 	if (check.name[0] == '\0')
 		ereport(ERROR,
 				(errcode(ETL_ERR_DEFINITION),
 				 errmsg("the name of a check must not be empty")));
-	check.description = text_arg(fcinfo, 7);
+	check.description = etl_arg_text(fcinfo, 7);
 	check_quarantine(kind, &check);
 
 	owner = etl_node_owner(check.target);
@@ -195,8 +161,8 @@ etl_sql_define_check(PG_FUNCTION_ARGS)
 Datum
 etl_sql_drop_check(PG_FUNCTION_ARGS)
 {
-	char	   *target = etl_name_canonical(required(text_arg(fcinfo, 0), "target"));
-	char	   *name = required(text_arg(fcinfo, 1), "name");
+	char	   *target = etl_name_canonical(required(etl_arg_text(fcinfo, 0), "target"));
+	char	   *name = required(etl_arg_text(fcinfo, 1), "name");
 	EtlCheck   *check = etl_check_find(target, name);
 	char	   *owner = etl_node_owner(target);
 

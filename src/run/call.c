@@ -21,6 +21,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "common/arguments.h"
 #include "common/errors.h"
 #include "common/json.h"
 #include "load/load.h"
@@ -41,27 +42,18 @@ typedef struct RunArguments
 } RunArguments;
 
 /*
- * text_argument reads an argument, NULL when it is null.
- */
-static char *
-text_argument(FunctionCallInfo fcinfo, int n)
-{
-	return PG_ARGISNULL(n) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(n));
-}
-
-/*
  * read_arguments reads and checks what CALL was given.
  */
 static void
 read_arguments(FunctionCallInfo fcinfo, RunArguments *args)
 {
-	args->selector = text_argument(fcinfo, 0);
-	args->exclude = text_argument(fcinfo, 1);
+	args->selector = etl_arg_text(fcinfo, 0);
+	args->exclude = etl_arg_text(fcinfo, 1);
 	args->full_refresh = !PG_ARGISNULL(2) && PG_GETARG_BOOL(2);
 	args->interval_given = !PG_ARGISNULL(3) || !PG_ARGISNULL(4);
 	args->workers = PG_ARGISNULL(5) ? 0 : PG_GETARG_INT32(5);
 	args->params = PG_ARGISNULL(6) ? etl_json_parse("{}") : DatumGetJsonbPCopy(PG_GETARG_DATUM(6));
-	args->publish = PG_ARGISNULL(7) ? "each" : text_argument(fcinfo, 7);
+	args->publish = PG_ARGISNULL(7) ? "each" : etl_arg_text(fcinfo, 7);
 	args->retry_of = PG_ARGISNULL(8) ? 0 : PG_GETARG_INT64(8);
 
 	if (args->selector == NULL)

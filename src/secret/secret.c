@@ -30,6 +30,7 @@
 
 #include "catalog/definition.h"
 #include "catalog/secret.h"
+#include "common/arguments.h"
 #include "common/errors.h"
 #include "common/hosts.h"
 #include "common/options.h"
@@ -253,15 +254,6 @@ hide_statement(void)
 }
 
 /*
- * text_arg returns a text argument, NULL when it is null.
- */
-static char *
-text_arg(FunctionCallInfo fcinfo, int n)
-{
-	return PG_ARGISNULL(n) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(n));
-}
-
-/*
  * check_definition raises ET001 for arguments that do not make a secret.
  */
 static void
@@ -363,13 +355,13 @@ etl_sql_define_secret(PG_FUNCTION_ARGS)
 	/* a caller in PL/pgSQL would add the text of its statement to an error */
 	error_context_stack = NULL;
 	check_admin();
-	value = text_arg(fcinfo, 1);
+	value = etl_arg_text(fcinfo, 1);
 	if (value != NULL)
 		refuse_logged_value(statement, value);
 
-	secret.name = text_arg(fcinfo, 0);
-	secret.file = text_arg(fcinfo, 2);
-	secret.env = text_arg(fcinfo, 3);
+	secret.name = etl_arg_text(fcinfo, 0);
+	secret.file = etl_arg_text(fcinfo, 2);
+	secret.env = etl_arg_text(fcinfo, 3);
 	secret.any_host = PG_ARGISNULL(4);
 	if (!secret.any_host)
 	{
@@ -383,7 +375,7 @@ etl_sql_define_secret(PG_FUNCTION_ARGS)
 			if (!nulls[i])
 				secret.allowed_hosts = lappend(secret.allowed_hosts, TextDatumGetCString(items[i]));
 	}
-	secret.description = text_arg(fcinfo, 5);
+	secret.description = etl_arg_text(fcinfo, 5);
 	secret.owner = GetUserNameFromId(GetUserId(), false);
 
 	result = define(&secret, value);
@@ -399,7 +391,7 @@ etl_sql_define_secret(PG_FUNCTION_ARGS)
 Datum
 etl_sql_drop_secret(PG_FUNCTION_ARGS)
 {
-	char	   *name = text_arg(fcinfo, 0);
+	char	   *name = etl_arg_text(fcinfo, 0);
 	bool		cascade = !PG_ARGISNULL(1) && PG_GETARG_BOOL(1);
 	EtlSecret  *secret;
 	List	   *users;
