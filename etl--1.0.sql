@@ -222,8 +222,7 @@ CREATE TABLE etl.reject (
 	run_id bigint,
 	origin text,
 	"position" bigint,
-	record text,
-	raw bytea,
+	raw bytea NOT NULL,                    -- the view shows it as text, too
 	record_size bigint,
 	reasons jsonb NOT NULL,
 	status text NOT NULL DEFAULT 'open',   -- open | replayed | discarded | superseded
@@ -553,6 +552,13 @@ CREATE FUNCTION etl._owns(target text) RETURNS boolean
 COMMENT ON FUNCTION etl._owns(text) IS
 'True when the current user has the rights of the owner of the node: the filter of views that show records.';
 
+CREATE FUNCTION etl._record(raw bytea) RETURNS text
+	AS 'MODULE_PATHNAME', 'etl_sql_record' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION etl._record(bytea) IS
+'The bytes of a rejected record as text, those that are invalid in the database''s encoding, and NUL, as \xHH; for the view etl.rejects.
+raw: the bytes.
+Example: SELECT etl._record(raw) FROM etl.rejects;';
+
 CREATE FUNCTION etl._run_alive(run_id bigint) RETURNS boolean
 	AS 'MODULE_PATHNAME', 'etl_sql_run_alive' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
 COMMENT ON FUNCTION etl._run_alive(bigint) IS
@@ -630,7 +636,8 @@ COMMENT ON VIEW etl.loads IS
 Example: SELECT origin, rows_read, rows_loaded, rows_rejected FROM etl.loads ORDER BY load_id DESC LIMIT 10;';
 
 CREATE VIEW etl.rejects AS
-	SELECT r.reject_id, r.target, r.load_id, r.run_id, r.origin, r.position, r.record, r.raw, r.record_size,
+	SELECT r.reject_id, r.target, r.load_id, r.run_id, r.origin, r.position, etl._record(r.raw) AS record, r.raw,
+		r.record_size,
 		r.reasons, r.status, r.rejected_at, r.closed_at
 	FROM etl.reject AS r
 	WHERE pg_catalog.pg_has_role('etl_steward', 'USAGE') OR etl._owns(r.target);
@@ -821,7 +828,7 @@ DECLARE
 	viewers CONSTANT text[] := ARRAY['options', 'plan', 'compile', 'explain_run', 'last_run_id', 'param', 'lineage',
 		'quality_score', 'profile', 'dedupe', 'duplicates', 'show', 'status', 'next_runs'];
 	-- what the views call
-	for_views CONSTANT text[] := ARRAY['_may_read', '_owns', '_run_alive', 'redact'];
+	for_views CONSTANT text[] := ARRAY['_may_read', '_owns', '_record', '_run_alive', 'redact'];
 	operators CONSTANT text[] := ARRAY['run', 'check', 'replay', 'discard', 'reload', 'reset', 'reset_intervals', 'unload', 'ingest'];
 	stewards CONSTANT text[] := ARRAY['replay', 'discard', 'validate', 'options'];
 	admins CONSTANT text[] := ARRAY['define_secret', 'drop_secret'];

@@ -123,7 +123,7 @@ etl_rejects_supersede_keys(const char *target, List *columns, List *keys)
 	etl_param_texts(&params, keys);
 	etl_sql_exec("UPDATE etl.reject SET status = 'superseded', closed_at = clock_timestamp()"
 				 " WHERE target = $1 AND status = 'open' AND load_id IS NULL AND record_size <= 65536"
-				 " AND (SELECT jsonb_object_agg(c, record::jsonb -> c) FROM unnest($2) AS c)"
+				 " AND (SELECT jsonb_object_agg(c, etl._record(raw)::jsonb -> c) FROM unnest($2) AS c)"
 				 " IN (SELECT k::jsonb FROM unnest($3) AS k)", &params);
 }
 

@@ -75,7 +75,7 @@ typedef struct EtlReject
 	Jsonb	   *reasons;		/* [{"check","column","value","message"}] */
 } EtlReject;
 
-/* inserts many at once: one statement per call, with arrays */
+/* reject.c: writes many at once, straight into the heap and the indexes of etl.reject */
 extern void etl_rejects_store(List *rejects);	/* EtlReject * */
 
 /* ---- what models consumed ---- */
