@@ -81,7 +81,6 @@ stage_diff(EtlStaged *staged, TupleDesc desc)
 
 	staged->diff = etl_diff_compute(staged->model, staged->due->relid, desc, rows, count,
 									create_queryEnv(), NULL);
-	tuplestore_end(rows);
 }
 
 /*

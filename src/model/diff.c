@@ -86,16 +86,23 @@ etl_sql_equals(Oid type, const char *a, const char *b)
 }
 
 /*
- * comparable tells whether rows of the columns can be sorted as records, so
- * that they can be matched without a key.
+ * row_hash renders a hash of whole rows, by which rows without a key are
+ * paired: by the types' own hash functions, or over the row's text when a
+ * type has none.  Rows that share a hash by chance are paired too, and come
+ * out as an update.
  */
-static bool
-comparable(TupleDesc desc)
+static char *
+row_hash(TupleDesc desc, const char *names)
 {
 	for (int i = 0; i < desc->natts; i++)
-		if (!OidIsValid(lookup_type_cache(TupleDescAttr(desc, i)->atttypid, TYPECACHE_LT_OPR)->lt_opr))
-			return false;
-	return true;
+	{
+		Oid			type = TupleDescAttr(desc, i)->atttypid;
+
+		if (!OidIsValid(lookup_type_cache(type, TYPECACHE_HASH_EXTENDED_PROC)->hash_extended_proc))
+			return psprintf("pg_catalog.hashtextextended(ROW(%s)::pg_catalog.text COLLATE pg_catalog.\"C\", 0)",
+							names);
+	}
+	return psprintf("pg_catalog.hash_record_extended(ROW(%s), 0)", names);
 }
 
 /*
@@ -177,15 +184,16 @@ has_null_keys(const EtlModel *model, QueryEnvironment *environment)
 /*
  * match_condition renders how staged rows s and current rows c pair up.
  * Without NULLs in the key its columns are compared one by one, which can
- * be hashed; otherwise as records, in which NULLs are equal.
+ * be hashed; otherwise by etl_key: a record, in which NULLs are equal, or
+ * the hash of a row without a key.
  */
 static char *
-match_condition(const EtlModel *model, TupleDesc desc, bool as_records)
+match_condition(const EtlModel *model, TupleDesc desc, bool by_columns)
 {
 	StringInfoData condition;
 	ListCell   *cell;
 
-	if (as_records)
+	if (!by_columns)
 		return pstrdup("s.etl_key OPERATOR(pg_catalog.=) c.etl_key AND"
 					   " s.etl_copy OPERATOR(pg_catalog.=) c.etl_copy");
 	initStringInfo(&condition);
@@ -290,7 +298,7 @@ make_diff(Oid relid, List *columns, TupleDesc staged_desc, const char *sql,
 /*
  * etl_diff_compute compares staged rows with the table's, or with those of
  * them that 'scope' (a condition on the table's row c, using relations of
- * 'environment') selects.
+ * 'environment') selects.  It takes the staged rows over.
  */
 EtlDiff *
 etl_diff_compute(const EtlModel *model, Oid relid, TupleDesc staged_desc, Tuplestorestate *staged,
@@ -299,55 +307,54 @@ etl_diff_compute(const EtlModel *model, Oid relid, TupleDesc staged_desc, Tuples
 	List	   *columns = common_columns(relid, staged_desc);
 	char	   *names = column_list(columns, "");
 	char	   *table = etl_quoted_relation(relid);
-	const char *where = scope ? scope : "true";
 	bool		keyed = model->key != NIL;
-	bool		as_records;
+	bool		by_columns;
 	char	   *key;
 	char	   *copy;
+	EtlDiff    *diff;
 
 	etl_environment_add(environment, "etl_staged", staged_desc, staged, staged_rows);
 	if (keyed)
 		require_unique_key(model, environment);
-	else if (!comparable(staged_desc))
-		return make_diff(relid, columns, staged_desc,
-						 psprintf("SELECT 'D'::\"char\", c.tableoid, c.ctid, %s FROM %s c WHERE %s"
-								  " UNION ALL SELECT 'I'::\"char\", NULL::pg_catalog.oid, NULL::pg_catalog.tid, %s FROM etl_staged s",
-								  column_list(columns, "c."), table, where, column_list(columns, "s.")),
-						 environment);
+	if (first_row(psprintf("SELECT ''::pg_catalog.text FROM %s LIMIT 1", table), NULL, one_text()) == NULL)
+		return etl_diff_inserts(relid, staged_desc, staged, staged_rows);
 
-	as_records = !keyed || has_null_keys(model, environment);
-	key = psprintf("ROW(%s)", column_list(keyed ? model->key : columns, ""));
+	by_columns = keyed && !has_null_keys(model, environment);
+	key = keyed ? psprintf("ROW(%s)", column_list(model->key, "")) : row_hash(staged_desc, names);
 	/* rows without a key may be there several times: the n-th pairs with the n-th */
-	copy = keyed ? pstrdup("1") :
-				   psprintf("pg_catalog.row_number() OVER (PARTITION BY ROW(%s))", names);
-	return make_diff(relid, columns, staged_desc,
+	copy = keyed ? pstrdup("1") : psprintf("pg_catalog.row_number() OVER (PARTITION BY %s)", key);
+	diff = make_diff(relid, columns, staged_desc,
 					 psprintf("SELECT CASE WHEN c.etl_here IS NULL THEN 'I' WHEN s.etl_here IS NULL THEN 'D'"
 							  " ELSE 'U' END::\"char\", c.etl_table, c.etl_ctid, %s"
-							  " FROM (SELECT %s AS etl_key, %s AS etl_copy, true AS etl_here, ROW(%s) AS etl_row, *"
-							  " FROM etl_staged) s"
-							  " FULL JOIN (SELECT %s AS etl_key, %s AS etl_copy, true AS etl_here, ROW(%s) AS etl_row,"
+							  " FROM (SELECT %s AS etl_key, %s AS etl_copy, true AS etl_here, * FROM etl_staged) s"
+							  " FULL JOIN (SELECT %s AS etl_key, %s AS etl_copy, true AS etl_here,"
 							  " c.tableoid AS etl_table, c.ctid AS etl_ctid, c.* FROM %s c WHERE %s) c ON %s"
 							  " WHERE s.etl_here IS NULL OR c.etl_here IS NULL"
-							  " OR s.etl_row OPERATOR(pg_catalog.*<>) c.etl_row",
-							  column_list(columns, "s."), key, copy, names, key, copy, names, table,
-							  where, match_condition(model, staged_desc, as_records)),
+							  " OR ROW(%s)::pg_catalog.record OPERATOR(pg_catalog.*<>) ROW(%s)::pg_catalog.record",
+							  column_list(columns, "s."), key, copy, key, copy, table,
+							  scope ? scope : "true", match_condition(model, staged_desc, by_columns),
+							  column_list(columns, "s."), column_list(columns, "c.")),
 					 environment);
+	tuplestore_end(staged);
+	return diff;
 }
 
 /*
- * etl_diff_inserts makes a diff of rows that are all new.
+ * etl_diff_inserts makes a diff of rows that are all new: the staged ones,
+ * which it takes over.
  */
 EtlDiff *
 etl_diff_inserts(Oid relid, TupleDesc staged_desc, Tuplestorestate *staged, int64 staged_rows)
 {
-	QueryEnvironment *environment = create_queryEnv();
-	List	   *columns = common_columns(relid, staged_desc);
+	EtlDiff    *diff = palloc0(sizeof(EtlDiff));
 
-	etl_environment_add(environment, "etl_staged", staged_desc, staged, staged_rows);
-	return make_diff(relid, columns, staged_desc,
-					 psprintf("SELECT 'I'::\"char\", NULL::pg_catalog.oid, NULL::pg_catalog.tid, %s FROM etl_staged s",
-							  column_list(columns, "s.")),
-					 environment);
+	diff->relid = relid;
+	diff->columns = common_columns(relid, staged_desc);
+	diff->desc = staged_desc;
+	diff->rows = staged;
+	diff->inserted = staged_rows;
+	diff->only_inserts = true;
+	return diff;
 }
 
 /*
@@ -378,9 +385,9 @@ etl_diff_apply_upserts(EtlDiff *diff)
 							 " AND c.tableoid OPERATOR(pg_catalog.=) d.etl_table",
 							 table, column_list(diff->columns, ""), column_list(diff->columns, "d.")));
 	if (diff->inserted > 0)
-		apply(diff, psprintf("INSERT INTO %s (%s) SELECT %s FROM etl_diff d"
-							 " WHERE d.etl_op OPERATOR(pg_catalog.=) 'I'",
-							 table, column_list(diff->columns, ""), column_list(diff->columns, "d.")));
+		apply(diff, psprintf("INSERT INTO %s (%s) SELECT %s FROM etl_diff d%s",
+							 table, column_list(diff->columns, ""), column_list(diff->columns, "d."),
+							 diff->only_inserts ? "" : " WHERE d.etl_op OPERATOR(pg_catalog.=) 'I'"));
 }
 
 /*

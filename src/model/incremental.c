@@ -125,7 +125,6 @@ etl_incremental_stage(EtlDriver *driver, const EtlModel *model, EtlDue *due, Etl
 								etl_delta_scope(delta, "c", affected.nulls));
 		tuplestore_end(affected.rows);
 	}
-	tuplestore_end(rows);
 	return diff;
 }
 

@@ -122,6 +122,7 @@ typedef struct EtlDiff
 	List	   *columns;		/* char *: columns of the query */
 	TupleDesc	desc;
 	Tuplestorestate *rows;		/* (etl_op, etl_table, etl_ctid, columns…) */
+	bool		only_inserts;	/* rows are (columns…) */
 	int64		inserted;
 	int64		updated;
 	int64		deleted;
