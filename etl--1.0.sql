@@ -215,8 +215,10 @@ CREATE TABLE etl.file (
 	PRIMARY KEY (target, uri)
 );
 
+-- One index only: a load may put hundreds of thousands of rejects here, and a
+-- second one would make it a tenth slower. All that etl looks up is open.
 CREATE TABLE etl.reject (
-	reject_id bigint PRIMARY KEY DEFAULT pg_catalog.nextval('etl.reject_id_seq'),
+	reject_id bigint NOT NULL DEFAULT pg_catalog.nextval('etl.reject_id_seq'),
 	target text NOT NULL,
 	load_id bigint,
 	run_id bigint,

@@ -54,24 +54,27 @@ etl_rejects_close(const char *target, int64 load_id, const char *status)
 }
 
 void
-etl_reject_close(int64 reject_id, const char *status)
+etl_reject_close(const char *target, int64 reject_id, const char *status)
 {
 	EtlParams	params = {0};
 
+	etl_param_text(&params, target);
 	etl_param_int8(&params, reject_id);
 	etl_param_text(&params, status);
-	etl_sql_exec("UPDATE etl.reject SET status = $2, closed_at = clock_timestamp()"
-				 " WHERE reject_id = $1", &params);
+	etl_sql_exec("UPDATE etl.reject SET status = $3, closed_at = clock_timestamp()"
+				 " WHERE target = $1 AND reject_id = $2 AND status = 'open'", &params);
 }
 
 void
-etl_reject_set_reasons(int64 reject_id, const Jsonb *reasons)
+etl_reject_set_reasons(const char *target, int64 reject_id, const Jsonb *reasons)
 {
 	EtlParams	params = {0};
 
+	etl_param_text(&params, target);
 	etl_param_int8(&params, reject_id);
 	etl_param_jsonb(&params, reasons);
-	etl_sql_exec("UPDATE etl.reject SET reasons = $2 WHERE reject_id = $1", &params);
+	etl_sql_exec("UPDATE etl.reject SET reasons = $3"
+				 " WHERE target = $1 AND reject_id = $2 AND status = 'open'", &params);
 }
 
 EtlRows *

@@ -23,8 +23,9 @@ extern List *etl_load_fields(int64 load_id);
 
 /* Open rejects of a load (0: of all loads of the target) become 'status'; how many. */
 extern int64 etl_rejects_close(const char *target, int64 load_id, const char *status);
-extern void etl_reject_close(int64 reject_id, const char *status);
-extern void etl_reject_set_reasons(int64 reject_id, const Jsonb *reasons);
+/* of an open one */
+extern void etl_reject_close(const char *target, int64 reject_id, const char *status);
+extern void etl_reject_set_reasons(const char *target, int64 reject_id, const Jsonb *reasons);
 
 /*
  * Open rejects of 'target' after reject 'after', at most 'limit', with the

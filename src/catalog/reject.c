@@ -30,7 +30,7 @@
 #include "catalog/history.h"
 #include "common/compat.h"
 
-#define SLOTS 256
+#define SLOTS 64
 
 PG_FUNCTION_INFO_V1(etl_sql_record);
 

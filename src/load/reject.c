@@ -20,7 +20,8 @@
 #include "common/json.h"
 #include "load/landing.h"
 
-#define MAX_PENDING		  1000
+/* small batches stay in memory that malloc keeps */
+#define MAX_PENDING		  256
 #define MAX_PENDING_BYTES (4 * 1024 * 1024)
 #define MAX_SUMMARY		  8
 #define MAX_SHOWN_VALUE	  1024

@@ -317,14 +317,16 @@ replay_record(Replay *replay, EtlRows *rows, int i)
 static void
 close_replayed(Replay *replay, int64 reject_id, int64 discarded_before)
 {
+	const char *target = replay->stream->target;
+
 	if (replay->landing.replay->reasons != NULL)
-		etl_reject_set_reasons(reject_id, replay->landing.replay->reasons);
+		etl_reject_set_reasons(target, reject_id, replay->landing.replay->reasons);
 	else if (replay->landing.replay->superseded)
-		etl_reject_close(reject_id, "superseded");
+		etl_reject_close(target, reject_id, "superseded");
 	else if (replay->load.rows_discarded > discarded_before)
-		etl_reject_close(reject_id, "discarded");
+		etl_reject_close(target, reject_id, "discarded");
 	else
-		etl_reject_close(reject_id, "replayed");
+		etl_reject_close(target, reject_id, "replayed");
 }
 
 /*
@@ -486,7 +488,7 @@ etl_sql_discard(PG_FUNCTION_ARGS)
 
 	ids = select_rejects(stream->target, text_to_cstring(PG_GETARG_TEXT_PP(1)));
 	for (int i = 0; i < ids->n; i++)
-		etl_reject_close(ids->ids[i], "discarded");
+		etl_reject_close(stream->target, ids->ids[i], "discarded");
 	PG_RETURN_INT64(ids->n);
 }
 
