@@ -14,6 +14,7 @@
 #include "connector/connector.h"
 #include "decode/decode.h"
 #include "load/landing.h"
+#include "model/model.h"
 #include "quality/quality.h"
 
 PG_MODULE_MAGIC;
@@ -31,6 +32,7 @@ register_options(void)
 	etl_options_register("file", etl_stream_file_options);
 	etl_options_register("csv", etl_csv_options);
 	etl_options_register("json", etl_json_options);
+	etl_options_register("model", etl_model_options);
 	etl_options_register("ndjson", etl_json_options);
 	etl_http_register_options();
 }

@@ -13,6 +13,9 @@
 #include "catalog/definition.h"
 #include "catalog/history.h"
 #include "common/driver.h"
+#include "common/options.h"
+
+extern const EtlOptionDef etl_model_options[];	/* ended by a NULL name */
 
 /*
  * etl_model_names returns the canonical names of relations that the raw
