@@ -13,6 +13,7 @@
 
 #include <zlib.h>
 #include <zstd.h>
+#include <zstd_errors.h>
 
 #include "utils/memutils.h"
 
@@ -145,6 +146,28 @@ read_gzip(void *arg, char *buffer, size_t size)
 	return size - d->gzip.avail_out;
 }
 
+/*
+ * zstd_failed raises what ZSTD_decompressStream returned.  For broken data the
+ * library has many names, and which one comes depends on how the bytes arrive.
+ */
+static void
+pg_attribute_noreturn()
+	zstd_failed(Decompressor *d, size_t result)
+{
+	switch (ZSTD_getErrorCode(result))
+	{
+		case ZSTD_error_memory_allocation:
+			ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
+			break;
+		case ZSTD_error_checksum_wrong:
+		case ZSTD_error_dictionary_wrong:
+		case ZSTD_error_frameParameter_windowTooLarge:
+			corrupt(d, ZSTD_getErrorName(result));
+		default:
+			corrupt(d, "its data makes no sense");
+	}
+}
+
 static size_t
 read_zstd(void *arg, char *buffer, size_t size)
 {
@@ -165,7 +188,7 @@ read_zstd(void *arg, char *buffer, size_t size)
 		in.pos = d->eof ? 0 : d->start;
 		result = ZSTD_decompressStream(d->zstd, &out, &in);
 		if (ZSTD_isError(result))
-			corrupt(d, ZSTD_getErrorName(result));
+			zstd_failed(d, result);
 		if (!d->eof)
 			d->start = in.pos;
 		else if (out.pos == 0 && result != 0)

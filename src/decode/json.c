@@ -266,7 +266,9 @@ enter_document(JsonDecoder *json)
 }
 
 /*
- * leave_document passes over what follows the records in their document.
+ * leave_document passes over what follows the records in their document.  A
+ * second key on the way to them is refused: whichever was meant, the records
+ * of the other would be lost.
  */
 static void
 leave_document(JsonDecoder *json)
@@ -285,9 +287,12 @@ leave_document(JsonDecoder *json)
 		else if (c == ',')
 		{
 			JsonExtent	extent = {0};
+			const char *segment = json->path.segments[json->depth - 1];
 
 			input->start++;
-			read_key(json, NULL);
+			if (read_key(json, segment))
+				broken(json, psprintf("the key \"%s\", which leads to the records, stands twice",
+									  segment));
 			pass_value(json, NULL, &extent);
 		}
 		else

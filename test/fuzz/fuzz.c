@@ -4,8 +4,10 @@
  *    The decoders under random bytes, and on the corpus.
  *
  *	 fuzz show FORMAT FILE [OPTIONS]	prints the records of a file
- *	 fuzz run SECONDS SEED FORMAT:FILE[:OPTIONS] ...	mutates the files
+ *	 fuzz run LENGTH SEED FORMAT:FILE[:OPTIONS] ...	mutates the files
  *
+ * LENGTH is a number of seconds, or of inputs when an x follows (20000x): with
+ * the same corpus and seed these are the same inputs everywhere.
  * OPTIONS is a file of key=value lines; max_record_size is one of them.
  * What must hold for any bytes, beside that no sanitizer complains:
  *	 - the records do not depend on how the bytes arrive (pieces of 1 to 64
@@ -365,7 +367,8 @@ main(int argc, char **argv)
 	static Case mutant;
 	int			ncases = 0;
 	int64		inputs = 0;
-	time_t		stop;
+	int64		most = PG_INT64_MAX;
+	time_t		stop = 0;
 	int			i;
 
 	if (argc >= 4 && strcmp(argv[1], "show") == 0)
@@ -406,7 +409,11 @@ main(int argc, char **argv)
 		test->options = second ? read_file(second + 1, &ignored) : NULL;
 		check_input(test);
 	}
-	for (stop = time(NULL) + atoi(argv[2]); time(NULL) < stop;)
+	if (strchr(argv[2], 'x'))
+		most = atoll(argv[2]);
+	else
+		stop = time(NULL) + atoi(argv[2]);
+	while (inputs < most && (stop == 0 || time(NULL) < stop))
 	{
 		mutate(&cases[any(ncases)], &mutant);
 		check_input(&mutant);
