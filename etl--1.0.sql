@@ -231,7 +231,7 @@ CREATE TABLE etl.reject (
 	rejected_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
 	closed_at timestamptz
 );
-CREATE INDEX reject_open_idx ON etl.reject (target, reject_id) WHERE status = 'open';
+CREATE INDEX reject_open_idx ON etl.reject (target, reject_id) WITH (deduplicate_items = off) WHERE status = 'open';
 
 -- What a stored model has consumed of each stream: a set of load ids, so that
 -- a load that commits late is never missed.

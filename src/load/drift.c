@@ -190,26 +190,24 @@ etl_drift_unknown_field(EtlLanding *landing, const char *field)
 }
 
 /*
- * wider_type is the type that holds what 'type' holds and this value too;
- * InvalidOid when etl widens nothing by itself.
+ * wider_type is the type that holds what the column holds and this value,
+ * too: text when none of the wider ones does.
  */
 static Oid
 wider_type(EtlLanding *landing, const EtlColumn *column, const EtlValue *value)
 {
-	Oid			type = InvalidOid;
+	Oid			type = TEXTOID;
 	Datum		datum;
 	bool		isnull;
 
-	if (column->declared || !etl_relation_may_widen(RelationGetRelid(landing->rel), column->attnum))
-		return InvalidOid;
 	if (column->type == INT8OID && (value->kind == ETL_VALUE_NUMBER ||
 									value->text[strspn(value->text, "-0123456789.")] == '\0'))
 		type = NUMERICOID;
 	else if (column->type == DATEOID && value->kind == ETL_VALUE_TEXT)
 		type = TIMESTAMPTZOID;
-	if (!OidIsValid(type) ||
+	if (type != TEXTOID &&
 		etl_coerce(etl_coercer_make(type, -1, &landing->options->coerce), value, &datum, &isnull) != NULL)
-		return InvalidOid;
+		return TEXTOID;
 	return type;
 }
 
@@ -225,8 +223,11 @@ etl_drift_misfit(EtlLanding *landing, const EtlColumn *column, const EtlValue *v
 	switch (landing->options->data_type)
 	{
 		case ETL_EVOLVE:
-			type = landing->replay ? InvalidOid : wider_type(landing, column, value);
-			if (OidIsValid(type))
+			if (column->declared)
+				break;
+			type = wider_type(landing, column, value);
+			if (type != TEXTOID && landing->replay == NULL &&
+				etl_relation_may_widen(RelationGetRelid(landing->rel), column->attnum))
 			{
 				old = MemoryContextSwitchTo(landing->restart_context);
 				widening = palloc(sizeof(EtlWidening));
@@ -236,8 +237,8 @@ etl_drift_misfit(EtlLanding *landing, const EtlColumn *column, const EtlValue *v
 				MemoryContextSwitchTo(old);
 				etl_drift_restart(landing);
 			}
-			*remedy = psprintf("ALTER TABLE %s ALTER COLUMN %s TYPE text", landing->stream->target,
-							   quote_identifier(column->name));
+			*remedy = psprintf("ALTER TABLE %s ALTER COLUMN %s TYPE %s", landing->stream->target,
+							   quote_identifier(column->name), format_type_be(type));
 			break;
 		case ETL_FREEZE:
 			ereport(ERROR,

@@ -191,7 +191,7 @@ judge_misfit(EtlLanding *landing, int c, const EtlValue *value, const char *reas
 			return KEEP;
 		default:
 			landing->state->failed[c] = true;
-			if (remedy != NULL && !column->declared)
+			if (remedy != NULL)
 				reason = psprintf("%s; to keep such values: %s", reason, remedy);
 			etl_reasons_add(reasons, "type", column->name, value->text, reason);
 			return KEEP;
