@@ -20,6 +20,8 @@
 #define etl_insert_index_tuples(result, slot, estate) \
 	ExecInsertIndexTuples((result), (slot), (estate), false, false, NULL, NIL, false)
 #define EtlRelFileNumber(rel) ((rel)->rd_locator.relNumber)
+#define etl_owns_relation(oid, role) \
+	object_ownercheck(RelationRelationId, (oid), (role))
 #define etl_object_aclcheck_schema(oid, role, mode) \
 	object_aclcheck(NamespaceRelationId, (oid), (role), (mode))
 #define etl_object_aclcheck_database(oid, role, mode) \
@@ -28,6 +30,7 @@
 #define etl_insert_index_tuples(result, slot, estate) \
 	ExecInsertIndexTuples((result), (slot), (estate), false, false, NULL, NIL)
 #define EtlRelFileNumber(rel) ((rel)->rd_node.relNode)
+#define etl_owns_relation(oid, role) pg_class_ownercheck((oid), (role))
 #define etl_object_aclcheck_schema(oid, role, mode) \
 	pg_namespace_aclcheck((oid), (role), (mode))
 #define etl_object_aclcheck_database(oid, role, mode) \

@@ -10,6 +10,7 @@
 #include <ctype.h>
 
 #include "access/relation.h"
+#include "catalog/catalog.h"
 #include "catalog/namespace.h"
 #include "common/hashfn.h"
 #include "lib/stringinfo.h"
@@ -66,6 +67,21 @@ char *
 etl_name_canonical(const char *text)
 {
 	return etl_name_parse(text)->canonical;
+}
+
+char *
+etl_name_of_target(const char *text)
+{
+	EtlName    *name = etl_name_parse(text);
+
+	if (IsReservedName(name->schema) || strcmp(name->schema, "information_schema") == 0 ||
+		strcmp(name->schema, "etl") == 0)
+		ereport(ERROR,
+				(errcode(ETL_ERR_DEFINITION),
+				 errmsg("%s cannot be a target", name->canonical),
+				 errdetail("Schema \"%s\" is not for relations of users.", name->schema),
+				 errhint("Choose another schema.")));
+	return name->canonical;
 }
 
 char *

@@ -15,7 +15,9 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
+#include "utils/lsyscache.h"
 
+#include "common/compat.h"
 #include "common/errors.h"
 #include "common/json.h"
 #include "common/run_as.h"
@@ -88,4 +90,15 @@ etl_check_owner(const char *owner, const char *kind, const char *name)
 	ereport(ERROR,
 			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 			 errmsg("must be a member of role \"%s\" to change %s \"%s\"", owner, kind, name)));
+}
+
+void
+etl_check_owns_relation(const char *owner, Oid relid)
+{
+	if (!etl_owns_relation(relid, get_role_oid(owner, false)))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("role \"%s\" is not the owner of relation \"%s\"", owner, get_rel_name(relid)),
+				 errdetail("etl writes only to relations that belong to the owner of the definition."),
+				 errhint("Change the owner of the relation with ALTER TABLE … OWNER TO, or choose another target.")));
 }

@@ -38,4 +38,11 @@ extern Jsonb *etl_settings_capture(void);
  */
 extern void etl_check_owner(const char *owner, const char *kind, const char *name);
 
+/*
+ * etl_check_owns_relation raises 42501 unless the role named 'owner' has the
+ * rights of the owner of a relation: what etl writes below the level of SQL
+ * asks for no other right.
+ */
+extern void etl_check_owns_relation(const char *owner, Oid relid);
+
 #endif							/* ETL_RUN_AS_H */

@@ -232,7 +232,7 @@ etl_sql_define_stream(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ETL_ERR_DEFINITION),
 				 errmsg("a stream needs a target and a source")));
-	stream.target = etl_name_canonical(etl_arg_text(fcinfo, 0));
+	stream.target = etl_name_of_target(etl_arg_text(fcinfo, 0));
 	stream.source = etl_arg_text(fcinfo, 1);
 	stream.options = PG_ARGISNULL(2) ? etl_json_parse("{}") : PG_GETARG_JSONB_P(2);
 	stream.format = etl_arg_text(fcinfo, 3);
@@ -252,6 +252,8 @@ etl_sql_define_stream(PG_FUNCTION_ARGS)
 	if (old != NULL)
 		etl_check_owner(old->owner, "stream", stream.target);
 	stream.owner = old ? old->owner : GetUserNameFromId(GetUserId(), false);
+	if (old == NULL && OidIsValid(etl_name_relation(stream.target)))
+		etl_check_owns_relation(stream.owner, etl_name_relation(stream.target));
 	if (etl_model_find(stream.target) != NULL)
 		ereport(ERROR,
 				(errcode(ETL_ERR_DEFINITION),

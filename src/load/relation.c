@@ -445,6 +445,7 @@ etl_relation_ensure(const EtlStream *stream, const EtlLoadOptions *options)
 	if (!OidIsValid(relid))
 		return stream->columns == NULL ? InvalidOid : etl_relation_create(stream, options, NIL, 0);
 
+	etl_check_owns_relation(stream->owner, relid);
 	if (!etl_node_state_get(stream->target)->created ||
 		get_attnum(relid, ETL_LOAD_ID_COLUMN) == InvalidAttrNumber ||
 		get_attnum(relid, ETL_ROW_COLUMN) == InvalidAttrNumber)

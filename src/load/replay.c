@@ -84,6 +84,26 @@ stream_for(FunctionCallInfo fcinfo, const char *other_role)
 }
 
 /*
+ * check_filter raises 42501 unless the caller may see the rejects: a
+ * condition can tell what they hold.
+ */
+static void
+check_filter(const EtlStream *stream)
+{
+	Oid			steward = get_role_oid("etl_steward", true);
+	Oid			owner = get_role_oid(stream->owner, true);
+
+	if ((OidIsValid(steward) && has_privs_of_role(GetUserId(), steward)) ||
+		(OidIsValid(owner) && has_privs_of_role(GetUserId(), owner)))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("permission denied to filter the rejects of \"%s\"", stream->target),
+			 errdetail("Only the owner of the stream and members of etl_steward see its rejects."),
+			 errhint("Leave the filter out, or let one of them do it.")));
+}
+
+/*
  * add_id appends a number.
  */
 static void
@@ -100,7 +120,8 @@ add_id(Ids *ids, int64 id)
 /*
  * filter_chunk adds the rejects of a chunk that the caller's condition
  * selects.  It runs as the caller, who sees nothing here that the view
- * etl.rejects would not show.
+ * etl.rejects would not show; numbers that are not in the chunk, which text
+ * that is more than a condition can bring in, are passed over.
  */
 static void
 filter_chunk(EtlRows *rows, const char *filter, Ids *ids)
@@ -108,6 +129,7 @@ filter_chunk(EtlRows *rows, const char *filter, Ids *ids)
 	EphemeralNamedRelation enr = palloc0(sizeof(EphemeralNamedRelationData));
 	Tuplestorestate *store = tuplestore_begin_heap(false, false, work_mem);
 	MemoryContext context = CurrentMemoryContext;
+	int			at = 0;
 
 	for (int i = 0; i < rows->n; i++)
 		tuplestore_puttuple(store, rows->rows[i]);
@@ -131,7 +153,13 @@ filter_chunk(EtlRows *rows, const char *filter, Ids *ids)
 		int64		id = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
 		MemoryContext old = MemoryContextSwitchTo(context);
 
-		add_id(ids, id);
+		while (at < rows->n && etl_row_int8(rows, at, "reject_id") < id)
+			at++;
+		if (at < rows->n && etl_row_int8(rows, at, "reject_id") == id)
+		{
+			add_id(ids, id);
+			at++;
+		}
 		MemoryContextSwitchTo(old);
 	}
 	SPI_finish();
@@ -450,6 +478,8 @@ etl_sql_replay(PG_FUNCTION_ARGS)
 		elog(ERROR, "return type must be a row type");
 	check_patch(patch);
 	replay->stream = stream_for(fcinfo, "etl_steward");
+	if (filter != NULL)
+		check_filter(replay->stream);
 	etl_stream_lock(replay->stream->target);
 	ids = select_rejects(replay->stream->target, filter);
 	if (ids->n > 0)
@@ -486,6 +516,7 @@ etl_sql_discard(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(1))
 		PG_RETURN_INT64(etl_rejects_close(stream->target, 0, "discarded"));
 
+	check_filter(stream);
 	ids = select_rejects(stream->target, text_to_cstring(PG_GETARG_TEXT_PP(1)));
 	for (int i = 0; i < ids->n; i++)
 		etl_reject_close(stream->target, ids->ids[i], "discarded");

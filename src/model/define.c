@@ -177,7 +177,7 @@ etl_sql_define_model(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ETL_ERR_DEFINITION),
 				 errmsg("target, query and materialized must not be null")));
-	model->target = etl_name_canonical(etl_arg_text(fcinfo, 0));
+	model->target = etl_name_of_target(etl_arg_text(fcinfo, 0));
 	model->query = etl_arg_text(fcinfo, 1);
 	model->materialized = etl_arg_text(fcinfo, 2);
 	model->key = etl_arg_texts(fcinfo, 3, "key");
@@ -199,6 +199,8 @@ etl_sql_define_model(PG_FUNCTION_ARGS)
 				 errmsg("%s is a stream already", model->target),
 				 errhint("A relation has one definition: give the model another target.")));
 	model->owner = old ? old->owner : GetUserNameFromId(GetUserId(), false);
+	if (old == NULL && OidIsValid(etl_name_relation(model->target)))
+		etl_check_owns_relation(model->owner, etl_name_relation(model->target));
 
 	check_materialization(model);
 	etl_options_check(model->options, "model", etl_model_options, NULL);

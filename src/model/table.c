@@ -29,6 +29,7 @@
 #include "common/errors.h"
 #include "common/json.h"
 #include "common/names.h"
+#include "common/run_as.h"
 #include "model/internal.h"
 
 /*
@@ -123,12 +124,15 @@ etl_table_comment(const EtlModel *model, const char *kind)
 
 /*
  * etl_table_must_be_managed raises ET013 for a relation that etl neither
- * created nor may adopt.
+ * created nor may adopt, 42501 for one of another owner.
  */
 void
 etl_table_must_be_managed(const EtlModel *model, Oid relid, const EtlNodeState *state)
 {
-	if (!OidIsValid(relid) || state->created || etl_json_get_bool(model->options, "adopt", false))
+	if (!OidIsValid(relid))
+		return;
+	etl_check_owns_relation(model->owner, relid);
+	if (state->created || etl_json_get_bool(model->options, "adopt", false))
 		return;
 	ereport(ERROR,
 			(errcode(ETL_ERR_NOT_MANAGED),
