@@ -194,10 +194,17 @@ decide_view(EtlDue *due, const EtlModel *model)
 		due->columns_changed = true;
 		decide(due, "view", "the columns of its inputs changed");
 	}
-	else if ((changes = changes_text(due)) != NULL && etl_checks_of(model->target) != NIL)
-		decide(due, "view", psprintf("to be checked: %s", changes));
-	else
+	/* without checks it is all the same what its inputs did: they are not looked up */
+	else if (etl_checks_of(model->target) != NIL)
+	{
+		due->inputs = etl_model_inputs(model);
+		if ((changes = changes_text(due)) != NULL)
+			decide(due, "view", psprintf("to be checked: %s", changes));
+	}
+	if (due->plan.action == NULL)
 		decide(due, "unchanged", "the view shows its inputs as they are");
+	else if (due->inputs == NIL)
+		due->inputs = etl_model_inputs(model);
 }
 
 /*
@@ -252,6 +259,7 @@ etl_due(const EtlModel *model, bool full_refresh)
 	EtlQueryTraits traits;
 	EtlRunAs	as;
 	char	   *missing = etl_model_missing(model);
+	bool		view = strcmp(model->materialized, "view") == 0;
 
 	due->state = etl_node_state_get(model->target);
 	due->relid = etl_name_relation(model->target);
@@ -260,13 +268,14 @@ etl_due(const EtlModel *model, bool full_refresh)
 		decide(due, "unresolved", psprintf("%s does not exist yet", missing));
 		return due;
 	}
-	due->inputs = etl_model_inputs(model);
+	if (!view)
+		due->inputs = etl_model_inputs(model);
 
 	etl_run_as_begin(&as, model->owner, model->settings);
 	due->query = etl_query_analyze(model->query, NULL);
 	etl_query_traits(due->query, &traits);
 	due->fingerprint = params_fingerprint(&traits);
-	if (strcmp(model->materialized, "view") == 0)
+	if (view)
 		decide_view(due, model);
 	else
 		decide_stored(due, model, &traits, full_refresh);
