@@ -22,7 +22,7 @@
 #include "load/landing.h"
 
 /*
- * etl_drift_restart leaves the load's subtransaction so that pull.c can begin
+ * etl_drift_restart leaves the load's subtransaction so that attempt.c can begin
  * it again with what 'landing' asks for.
  */
 void

@@ -9,68 +9,22 @@
  * evaluated here, before the row is written, so that a violation is a reject
  * and not an error.
  *
- * Types whose input function may raise wait in a batch of held records that
- * is coerced in one subtransaction (which writes nothing and so costs no
- * xid), and by halves only when it failed.
- *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "access/table.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "commands/comment.h"
 #include "executor/executor.h"
-#include "miscadmin.h"
-#include "nodes/makefuncs.h"
-#include "optimizer/optimizer.h"
 #include "rewrite/rewriteHandler.h"
-#include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
 #include "common/compat.h"
-#include "common/errors.h"
-#include "common/guc.h"
 #include "common/json.h"
-#include "load/landing.h"
-
-/* A CHECK constraint of the relation as a predicate. */
-typedef struct RowConstraint
-{
-	const char *name;
-	ExprState  *state;
-} RowConstraint;
-
-/* A record that waits for the coercion of its hard columns. */
-typedef struct Held
-{
-	EtlRecord	record;
-	bool		bad;
-	Datum	   *values;			/* by column index */
-	bool	   *nulls;
-	const char **reasons;
-} Held;
-
-/* What land.c keeps of a load besides EtlLanding. */
-struct EtlLandingState
-{
-	EState	   *estate;
-	RowConstraint *constraints;
-	int			nconstraints;
-	int		   *not_null;		/* column indexes */
-	int			nnot_null;
-	bool	   *failed;			/* column index: has a reason already */
-	bool		hard;			/* some column's coercion may raise */
-	bool		defaults;
-	int			seen;			/* records since the last flush */
-	Size		seen_bytes;
-	MemoryContext held_context;
-	Held	   *held;
-	int			nheld;
-};
+#include "load/land.h"
 
 /*
  * read_columns describes the relation's columns, etl's own apart.
@@ -133,10 +87,10 @@ read_constraints(EtlLanding *landing)
 
 	if (constr == NULL || constr->num_check == 0)
 		return;
-	state->constraints = palloc(sizeof(RowConstraint) * constr->num_check);
+	state->constraints = palloc(sizeof(EtlRowConstraint) * constr->num_check);
 	for (int i = 0; i < constr->num_check; i++)
 	{
-		RowConstraint *constraint = &state->constraints[state->nconstraints++];
+		EtlRowConstraint *constraint = &state->constraints[state->nconstraints++];
 
 		constraint->name = constr->check[i].ccname;
 		constraint->state = ExecPrepareExpr(stringToNode(constr->check[i].ccbin), state->estate);
@@ -202,7 +156,7 @@ judge_misfit(EtlLanding *landing, int c, const EtlValue *value, const char *reas
  * set_value coerces one value into the slot.
  */
 static inline Outcome
-set_value(EtlLanding *landing, TupleTableSlot *slot, int c, const EtlValue *value, const Held *held,
+set_value(EtlLanding *landing, TupleTableSlot *slot, int c, const EtlValue *value, const EtlHeld *held,
 		  EtlReasons *reasons)
 {
 	EtlColumn  *column = &landing->columns[c];
@@ -278,19 +232,20 @@ patch_value(EtlLanding *landing, const char *field, int c, const EtlValue *value
 		patched->text = etl_json_bare_text(document);
 		patched->length = strlen(patched->text);
 		patched->from_json = true;
-		patched->kind = found->type == jbvString ? ETL_VALUE_TEXT : found->type == jbvNumeric ? ETL_VALUE_NUMBER :
-																found->type == jbvBool		  ? ETL_VALUE_BOOL :
-																								ETL_VALUE_JSON;
+		patched->kind = found->type == jbvString  ? ETL_VALUE_TEXT :
+						found->type == jbvNumeric ? ETL_VALUE_NUMBER :
+						found->type == jbvBool	  ? ETL_VALUE_BOOL :
+													ETL_VALUE_JSON;
 	}
 	return patched;
 }
 
 /*
- * patch_record puts the values of a replay's patch in the place of the
+ * etl_land_patch puts the values of a replay's patch in the place of the
  * record's own.
  */
-static void
-patch_record(EtlLanding *landing, EtlRecord *record)
+void
+etl_land_patch(EtlLanding *landing, EtlRecord *record)
 {
 	EtlValue   *values = palloc(sizeof(EtlValue) * Max(record->nvalues, 1));
 	int			n;
@@ -334,7 +289,7 @@ patch_missing(EtlLanding *landing, TupleTableSlot *slot, int nvalues, EtlReasons
  * set_values fills the slot from the record.
  */
 static Outcome
-set_values(EtlLanding *landing, TupleTableSlot *slot, const EtlRecord *record, const Held *held,
+set_values(EtlLanding *landing, TupleTableSlot *slot, const EtlRecord *record, const EtlHeld *held,
 		   EtlReasons *reasons)
 {
 	if (unlikely(record->nvalues > landing->nmapped))
@@ -437,10 +392,10 @@ judge_row(EtlLanding *landing, TupleTableSlot *slot, EtlReasons *reasons)
 }
 
 /*
- * land_record takes one record to its end.
+ * etl_land_record takes one record to its end.
  */
-static void
-land_record(EtlLanding *landing, const EtlRecord *record, bool bad, const Held *held)
+void
+etl_land_record(EtlLanding *landing, const EtlRecord *record, bool bad, const EtlHeld *held)
 {
 	EtlLoad    *load = landing->load;
 	EtlReasons	reasons = {0};
@@ -487,326 +442,7 @@ land_record(EtlLanding *landing, const EtlRecord *record, bool bad, const Held *
 						record->raw_size, &reasons);
 }
 
-/* ---- records that wait for coercions which may raise ---- */
-
-typedef struct HeldRange
-{
-	EtlLanding *landing;
-	int			first;
-	int			last;
-	int			column;			/* only this column, -1: all */
-} HeldRange;
-
-/*
- * coerce_range coerces the hard columns of held records.  'arg' is a
- * HeldRange.
- */
-static void
-coerce_range(void *arg)
-{
-	HeldRange  *range = arg;
-	EtlLanding *landing = range->landing;
-	MemoryContext old = MemoryContextSwitchTo(landing->state->held_context);
-
-	for (int h = range->first; h < range->last; h++)
-	{
-		Held	   *held = &landing->state->held[h];
-
-		for (int f = 0; f < held->record.nvalues && !held->bad; f++)
-		{
-			int			c = landing->map[f];
-
-			if (c < 0 || landing->columns[c].soft || held->record.values[f].kind == ETL_VALUE_NULL ||
-				(range->column >= 0 && c != range->column))
-				continue;
-			held->reasons[c] = etl_coerce(landing->columns[c].coercer, &held->record.values[f],
-										  &held->values[c], &held->nulls[c]);
-		}
-	}
-	MemoryContextSwitchTo(old);
-}
-
-/*
- * blame_columns coerces the hard columns of one record one by one and keeps
- * the message of each that raises as its reason.
- */
-static void
-blame_columns(EtlLanding *landing, int h)
-{
-	for (int c = 0; c < landing->ncolumns; c++)
-	{
-		HeldRange	range = {landing, h, h + 1, c};
-		ErrorData  *error;
-
-		if (landing->columns[c].soft)
-			continue;
-		error = etl_subxact(coerce_range, &range);
-		if (error == NULL)
-			continue;
-		/* not the value's fault */
-		if (ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_INSUFFICIENT_RESOURCES ||
-			ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_OPERATOR_INTERVENTION ||
-			ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_INTERNAL_ERROR)
-			ReThrowError(error);
-		landing->state->held[h].reasons[c] = error->message;
-	}
-}
-
-/*
- * coerce_held coerces a range, halving it where values raise.
- */
-static void
-coerce_held(EtlLanding *landing, int first, int last)
-{
-	HeldRange	range = {landing, first, last, -1};
-
-	CHECK_FOR_INTERRUPTS();
-	if (etl_subxact(coerce_range, &range) == NULL)
-		return;
-	if (last - first == 1)
-	{
-		blame_columns(landing, first);
-		return;
-	}
-	coerce_held(landing, first, (first + last) / 2);
-	coerce_held(landing, (first + last) / 2, last);
-}
-
-/*
- * land_held lands the held records and writes them, since their values live
- * in the context that is reset here.
- */
-static void
-land_held(EtlLanding *landing)
-{
-	struct EtlLandingState *state = landing->state;
-	MemoryContext old;
-
-	if (state->nheld == 0)
-		return;
-	old = MemoryContextSwitchTo(state->held_context);
-	coerce_held(landing, 0, state->nheld);
-	MemoryContextSwitchTo(landing->batch);
-	for (int h = 0; h < state->nheld; h++)
-		land_record(landing, &state->held[h].record, state->held[h].bad, &state->held[h]);
-	MemoryContextSwitchTo(old);
-	etl_load_writer_flush(landing->writer);
-	state->nheld = 0;
-	MemoryContextReset(state->held_context);
-}
-
-/*
- * hold copies a record until its batch is coerced.
- */
-static void
-hold(EtlLanding *landing, const EtlRecord *record, bool bad)
-{
-	struct EtlLandingState *state = landing->state;
-	MemoryContext old = MemoryContextSwitchTo(state->held_context);
-	Held	   *held;
-
-	if (record->nvalues > landing->nmapped && !bad)
-		etl_drift_map(landing, record->nvalues);
-	if (state->nheld == 0)
-		state->held = palloc(sizeof(Held) * ETL_BATCH_ROWS);
-	held = &state->held[state->nheld++];
-	held->record = *record;
-	held->bad = bad;
-	held->record.raw = memcpy(palloc(record->raw_length + 1), record->raw, record->raw_length);
-	if (bad)
-	{
-		held->record.problem = pstrdup(record->problem);
-		held->record.raw_sha256 = record->raw_sha256 ? pstrdup(record->raw_sha256) : NULL;
-		held->record.problem_code = pstrdup(record->problem_code);
-		held->record.problem_field = record->problem_field ? pstrdup(record->problem_field) : NULL;
-	}
-	else
-	{
-		held->record.values = palloc(sizeof(EtlValue) * Max(record->nvalues, 1));
-		for (int f = 0; f < record->nvalues; f++)
-		{
-			EtlValue   *value = &held->record.values[f];
-
-			*value = record->values[f];
-			if (value->kind != ETL_VALUE_NULL)
-			{
-				value->text = palloc(value->length + 1);
-				memcpy(value->text, record->values[f].text, value->length);
-				value->text[value->length] = '\0';
-			}
-		}
-		held->values = palloc0(sizeof(Datum) * landing->ncolumns);
-		held->nulls = palloc0(sizeof(bool) * landing->ncolumns);
-		held->reasons = palloc0(sizeof(char *) * landing->ncolumns);
-	}
-	MemoryContextSwitchTo(old);
-}
-
-/* ---- records of an item ---- */
-
-/*
- * take_record sends a record on its way and writes the batch when it is full.
- */
-static void
-take_record(EtlLanding *landing, const EtlRecord *record, bool bad)
-{
-	struct EtlLandingState *state = landing->state;
-	MemoryContext old;
-
-	if (state->hard)
-		hold(landing, record, bad);
-	else
-	{
-		old = MemoryContextSwitchTo(landing->batch);
-		land_record(landing, record, bad, NULL);
-		MemoryContextSwitchTo(old);
-	}
-	state->seen_bytes += record->raw_length;
-	if (++state->seen < ETL_BATCH_ROWS && state->seen_bytes < ETL_BATCH_BYTES)
-		return;
-	if (state->hard)
-		land_held(landing);
-	else
-		etl_load_writer_flush(landing->writer);
-	state->seen = 0;
-	state->seen_bytes = 0;
-}
-
-/*
- * begin_item forgets the fields of the item before and reads the path.
- */
-static void
-begin_item(EtlLanding *landing)
-{
-	MemoryContext old = MemoryContextSwitchTo(landing->context);
-	ListCell   *cell;
-	int			i = 0;
-
-	landing->nmapped = 0;
-	landing->map = NULL;
-	for (int c = 0; c < landing->ncolumns; c++)
-		landing->columns[c].mapped = false;
-
-	landing->path_values = palloc0(sizeof(char *) * Max(list_length(landing->options->path_columns), 1));
-	landing->path_map = palloc0(sizeof(int) * Max(list_length(landing->options->path_columns), 1));
-	foreach(cell, landing->options->path_columns)
-	{
-		landing->path_values[i] = etl_path_value(lfirst(cell), landing->origin);
-		landing->path_map[i] = etl_drift_column(landing, ((EtlPathColumn *) lfirst(cell))->name);
-		if (landing->path_map[i] >= 0)
-			landing->columns[landing->path_map[i]].mapped = true;
-		i++;
-	}
-	MemoryContextSwitchTo(old);
-}
-
-/*
- * etl_path_value takes the value of a path column from an origin; NULL where
- * its pattern does not match.
- */
-char *
-etl_path_value(const EtlPathColumn *column, const char *origin)
-{
-	LOCAL_FCINFO(fcinfo, 2);
-	FmgrInfo	flinfo;
-	Datum		value;
-
-	fmgr_info(fmgr_internal_function("textregexsubstr"), &flinfo);
-	InitFunctionCallInfoData(*fcinfo, &flinfo, 2, DEFAULT_COLLATION_OID, NULL, NULL);
-	fcinfo->args[0].value = CStringGetTextDatum(origin);
-	fcinfo->args[0].isnull = false;
-	fcinfo->args[1].value = CStringGetTextDatum(column->pattern);
-	fcinfo->args[1].isnull = false;
-	value = FunctionCallInvoke(fcinfo);
-	return fcinfo->isnull ? NULL : TextDatumGetCString(value);
-}
-
-EtlDecoder *
-etl_landing_decoder(const EtlStream *stream, EtlRead *input, const char *records_path,
-					const char *origin)
-{
-	EtlDecodeOptions decode = {0};
-
-	decode.format = stream->format;
-	decode.options = stream->options;
-	decode.records_path = records_path;
-	decode.origin = origin;
-	decode.max_record_size = (int64) etl_max_record_size_kb * 1024;
-	return etl_decoder_open(input, &decode);
-}
-
-/*
- * etl_landing_item lands every record of one item.  'input' hands out its
- * bytes as stored.
- */
-void
-etl_landing_item(EtlLanding *landing, EtlRead *input, const char *records_path)
-{
-	MemoryContext context = AllocSetContextCreate(landing->context, "etl item", ALLOCSET_DEFAULT_SIZES);
-	MemoryContext old = MemoryContextSwitchTo(context);
-	EtlRecord	record = {0};
-	EtlRecordState state;
-	int64		last = landing->position_base;
-
-	begin_item(landing);
-	landing->decoder =
-		etl_landing_decoder(landing->stream,
-							etl_decompress(input, landing->options->compression, landing->origin),
-							records_path, landing->origin);
-	while ((state = etl_decoder_next(landing->decoder, &record)) != ETL_RECORD_END)
-	{
-		record.position += landing->position_base;
-		last = record.position;
-		take_record(landing, &record, state == ETL_RECORD_BAD);
-	}
-
-	/* the fields' names belong to this decoder */
-	if (landing->state->hard)
-		land_held(landing);
-	etl_landing_keep_fields(landing);
-	etl_decoder_close(landing->decoder);
-	landing->decoder = NULL;
-	landing->position_base = last;
-	MemoryContextSwitchTo(old);
-	MemoryContextDelete(context);
-}
-
-/*
- * etl_landing_keep_fields keeps the names of a header, which a replay of its
- * records needs.
- */
-void
-etl_landing_keep_fields(EtlLanding *landing)
-{
-	MemoryContext old = MemoryContextSwitchTo(landing->context);
-	int			n;
-	const char **fields = etl_decoder_fields(landing->decoder, &n);
-
-	if (!landing->options->is_json && landing->options->header)
-	{
-		landing->fields = NIL;
-		for (int i = 0; i < n; i++)
-			landing->fields = lappend(landing->fields, pstrdup(fields[i]));
-	}
-	MemoryContextSwitchTo(old);
-}
-
-/*
- * etl_landing_record lands one record that was decoded elsewhere: a replay.
- */
-void
-etl_landing_record(EtlLanding *landing, const EtlRecord *record, bool bad)
-{
-	EtlRecord	patched = *record;
-
-	begin_item(landing);
-	if (!bad && landing->replay->patch != NULL)
-		patch_record(landing, &patched);
-	take_record(landing, &patched, bad);
-	if (landing->state->hard)
-		land_held(landing);
-	etl_load_writer_flush(landing->writer);
-}
+/* ---- the end ---- */
 
 /*
  * set_checks evaluates the checks of the whole relation, stores the rows

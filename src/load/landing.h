@@ -170,7 +170,7 @@ typedef struct EtlLanding
 	bool		check_rows;
 	List	   *check_results;	/* EtlCheckResult *; also set when a check blocks the load */
 	List	   *fields;			/* char *: the header, for replays; NIL where records name their fields */
-	struct EtlLandingState *state;	/* land.c's own */
+	struct EtlLandingState *state;	/* of land.c, held.c and item.c */
 	EtlLoadWriter *writer;
 	EtlRejects *rejects;
 
@@ -194,7 +194,7 @@ typedef struct EtlLanding
 	List	   *journaled;		/* char *: schema changes already written */
 } EtlLanding;
 
-/* land.c */
+/* land.c, item.c */
 extern void etl_landing_begin(EtlLanding *landing, Oid relid);
 extern void etl_landing_item(EtlLanding *landing, EtlRead *input, const char *records_path);
 extern void etl_landing_end(EtlLanding *landing);

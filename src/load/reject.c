@@ -265,8 +265,10 @@ etl_rejects_verdict(EtlRejects *rejects, bool at_end)
 		return;
 	ereport(ERROR,
 			(errcode(ETL_ERR_TOO_MANY_REJECTS),
-			 errmsg("too many rejects in the load of \"%s\" from %s: " INT64_FORMAT " of " INT64_FORMAT " records%s", load->target, load->origin, load->rows_rejected,
-					load->rows_read, at_end ? "" : " read so far"),
+			 errmsg("too many rejects in the load of \"%s\" from %s: " INT64_FORMAT
+					" of " INT64_FORMAT " records%s",
+					load->target, load->origin, load->rows_rejected, load->rows_read,
+					at_end ? "" : " read so far"),
 			 errdetail("%s", summary(rejects)),
 			 errhint("Nothing of this load was kept. Correct the source or the column types, or"
 					 " raise the stream's option max_rejects (%s).",

@@ -112,7 +112,8 @@ add_id(Ids *ids, int64 id)
 	if (ids->n == ids->room)
 	{
 		ids->room = Max(ids->room * 2, 1024);
-		ids->ids = ids->ids ? repalloc_huge(ids->ids, sizeof(int64) * ids->room) : palloc(sizeof(int64) * ids->room);
+		ids->ids = ids->ids ? repalloc_huge(ids->ids, sizeof(int64) * ids->room) :
+							  palloc(sizeof(int64) * ids->room);
 	}
 	ids->ids[ids->n++] = id;
 }

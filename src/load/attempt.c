@@ -1,0 +1,441 @@
+/*-------------------------------------------------------------------------
+ *
+ * attempt.c
+ *    One load: its relation, its rows, its accounting, in one commit.
+ *
+ * A load is tried in a subtransaction and tried again from its beginning
+ * when a record asks for another relation: a new column, a wider type.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+#include "catalog/landing.h"
+#include "common/errors.h"
+#include "common/json.h"
+#include "common/run_as.h"
+#include "load/pull.h"
+
+#define MAX_RESTARTS 100
+
+/*
+ * wider_of is the narrowest type that holds the values of both.
+ */
+static Oid
+wider_of(Oid a, Oid b)
+{
+	if (a == b || !OidIsValid(b))
+		return a;
+	if (!OidIsValid(a))
+		return b;
+	if ((a == INT8OID && b == NUMERICOID) || (a == NUMERICOID && b == INT8OID))
+		return NUMERICOID;
+	if ((a == DATEOID && b == TIMESTAMPTZOID) || (a == TIMESTAMPTZOID && b == DATEOID))
+		return TIMESTAMPTZOID;
+	return TEXTOID;
+}
+
+/*
+ * add_inferred merges what one item showed of its fields into 'fields'.
+ */
+static List *
+add_inferred(List *fields, List *inferred)
+{
+	ListCell   *cell;
+
+	foreach(cell, inferred)
+	{
+		EtlInferredColumn *column = lfirst(cell);
+		EtlNewColumn *known = NULL;
+		ListCell   *other;
+
+		foreach(other, fields)
+			if (strcmp(((EtlNewColumn *) lfirst(other))->field, column->field) == 0)
+				known = lfirst(other);
+		if (known == NULL)
+		{
+			known = palloc0(sizeof(EtlNewColumn));
+			known->field = pstrdup(column->field);
+			known->type = column->seen ? column->type : InvalidOid;
+			fields = lappend(fields, known);
+		}
+		else
+			known->type = wider_of(known->type, column->seen ? column->type : InvalidOid);
+	}
+	return fields;
+}
+
+/*
+ * infer_fields reads every item of the load and returns the fields it has,
+ * with the narrowest types that hold their values.
+ */
+static List *
+infer_fields(EtlAttempt *attempt)
+{
+	EtlPull    *pull = attempt->pull;
+	List	   *fields = NIL;
+	ListCell   *cell;
+
+	foreach(cell, attempt->items)
+	{
+		EtlItem    *item = lfirst(cell);
+		MemoryContext context = AllocSetContextCreate(attempt->try_context, "etl inference",
+													  ALLOCSET_DEFAULT_SIZES);
+		MemoryContext old = MemoryContextSwitchTo(context);
+		EtlItemReader *reader = etl_item_reader_open(pull, item, false);
+		EtlRead    *input = etl_decompress(&reader->read, pull->options->compression, item->origin);
+		EtlDecoder *decoder = etl_landing_decoder(pull->stream, input, item->records_path, item->origin);
+		EtlInference *inference = etl_inference_begin(&pull->options->coerce, pull->options->is_json);
+		EtlRecord	record = {0};
+		EtlRecordState state;
+		List	   *inferred;
+		int			n = 0;
+
+		while ((state = etl_decoder_next(decoder, &record)) != ETL_RECORD_END)
+		{
+			if (++n % ETL_BATCH_ROWS == 0)
+				CHECK_FOR_INTERRUPTS();
+			if (state == ETL_RECORD_OK)
+				etl_inference_add(inference, decoder, &record);
+		}
+		inferred = etl_inference_end(inference, decoder);
+		MemoryContextSwitchTo(attempt->try_context);
+		fields = add_inferred(fields, inferred);
+		MemoryContextSwitchTo(context);
+		etl_decoder_close(decoder);
+		MemoryContextSwitchTo(old);
+		MemoryContextDelete(context);
+	}
+	return fields;
+}
+
+/*
+ * name_columns drops the fields that have a declared or existing column and
+ * names the others.
+ */
+static List *
+name_columns(EtlAttempt *attempt, List *fields, Oid relid)
+{
+	List	   *taken = NIL;
+	List	   *claimed = NIL;
+	List	   *result = NIL;
+	ListCell   *cell;
+
+	if (OidIsValid(relid))
+		taken = etl_relation_columns(relid);
+	else
+		foreach(cell, etl_columns_parse(attempt->pull->stream->columns))
+			if (IsA(lfirst(cell), ColumnDef))
+				taken = lappend(taken, ((ColumnDef *) lfirst(cell))->colname);
+
+	foreach(cell, fields)
+	{
+		EtlNewColumn *column = lfirst(cell);
+		char	   *name = etl_relation_field_column(taken, relid, column->field, claimed);
+
+		if (name == NULL)
+		{
+			if (!OidIsValid(column->type))
+				column->type = TEXTOID;
+			name = column->name = etl_column_identifier(column->field, taken);
+			taken = lappend(taken, name);
+			result = lappend(result, column);
+		}
+		claimed = lappend(claimed, name);
+	}
+	return result;
+}
+
+/*
+ * add_path_fields adds the path columns that the relation has no column for.
+ */
+static List *
+add_path_fields(EtlAttempt *attempt, List *fields)
+{
+	ListCell   *cell;
+
+	foreach(cell, attempt->pull->options->path_columns)
+	{
+		EtlNewColumn *column = palloc0(sizeof(EtlNewColumn));
+
+		column->field = ((EtlPathColumn *) lfirst(cell))->name;
+		column->type = TEXTOID;
+		fields = lappend(fields, column);
+	}
+	return fields;
+}
+
+/*
+ * prepare_relation makes the landing relation what this load needs.
+ */
+static Oid
+prepare_relation(EtlAttempt *attempt)
+{
+	EtlPull    *pull = attempt->pull;
+	Oid			relid = etl_relation_ensure(pull->stream, pull->options);
+	List	   *fields = NIL;
+	ListCell   *cell;
+
+	if (!OidIsValid(relid) || attempt->infer)
+		fields = infer_fields(attempt);
+	fields = name_columns(attempt, add_path_fields(attempt, fields), relid);
+	if (!OidIsValid(relid))
+		relid = etl_relation_create(pull->stream, pull->options, fields, attempt->load.load_id);
+	else
+		etl_relation_add_columns(pull->stream, relid, fields, attempt->load.load_id);
+
+	foreach(cell, attempt->widenings)
+	{
+		EtlWidening *widening = lfirst(cell);
+
+		etl_relation_widen(pull->stream, relid, widening->column, widening->type, attempt->load.load_id);
+	}
+	return relid;
+}
+
+/*
+ * etl_pull_check_cursor raises 40001 when another session moved the stream meanwhile.
+ */
+void
+etl_pull_check_cursor(EtlPull *pull)
+{
+	Jsonb	   *now = etl_cursor_get(pull->stream->target);
+
+	if ((now == NULL) == (pull->cursor == NULL) &&
+		(now == NULL || strcmp(etl_json_text(now), etl_json_text(pull->cursor)) == 0))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			 errmsg("stream \"%s\" was advanced by another session meanwhile", pull->stream->target),
+			 errhint("Run it again.")));
+}
+
+/*
+ * land_items lands every item and finishes the ledger's entry of a file.
+ */
+static void
+land_items(EtlAttempt *attempt, EtlFile *file)
+{
+	EtlPull    *pull = attempt->pull;
+	EtlLanding *landing = attempt->landing;
+	ListCell   *cell;
+
+	foreach(cell, attempt->items)
+	{
+		EtlItem    *item = lfirst(cell);
+		EtlItemReader *reader = etl_item_reader_open(pull, item, etl_item_is_file(item));
+
+		landing->origin = item->origin;
+		etl_landing_item(landing, &reader->read, item->records_path);
+		file->hash = etl_item_reader_finish(reader);
+		attempt->load.bytes_read += reader->bytes;
+		file->uri = item->origin;
+		file->size = item->size;
+		file->mtime = item->mtime;
+	}
+	etl_landing_end(landing);
+}
+
+/*
+ * store_load writes what the load is accountable for.
+ */
+static void
+store_load(EtlAttempt *attempt, const EtlFile *file)
+{
+	EtlPull    *pull = attempt->pull;
+	EtlLoad    *load = &attempt->load;
+	EtlNodeState *state;
+
+	load->cursor = attempt->position;
+	if (load->rows_loaded == 0)
+		load->relfilenode = 0;
+	etl_load_store(load);
+	if (attempt->landing->fields != NIL)
+		etl_load_set_fields(load->load_id, attempt->landing->fields);
+	if (file->hash != NULL)
+	{
+		EtlFile		entry = *file;
+
+		entry.load_id = load->load_id;
+		etl_file_store(pull->stream->target, &entry);
+	}
+	if (load->rows_loaded + load->rows_updated + load->rows_deleted == 0)
+		return;
+	state = etl_node_state_get(pull->stream->target);
+	state->rows_changed += load->rows_loaded + load->rows_updated + load->rows_deleted;
+	state->publication++;
+	etl_node_state_set(pull->stream->target, state);
+}
+
+/*
+ * begin_landing prepares the structure that a try works on.
+ */
+static EtlLanding *
+begin_landing(EtlAttempt *attempt)
+{
+	EtlLanding *landing = palloc0(sizeof(EtlLanding));
+
+	landing->stream = attempt->pull->stream;
+	landing->options = attempt->pull->options;
+	landing->load = &attempt->load;
+	landing->context = attempt->try_context;
+	landing->restart_context = attempt->context;
+	landing->widenings = attempt->widenings;
+	return landing;
+}
+
+/*
+ * begin_accounting zeroes what an earlier try counted.
+ */
+static void
+begin_accounting(EtlAttempt *attempt)
+{
+	EtlLoad    *load = &attempt->load;
+	int64		load_id = load->load_id;
+	TimestampTz started = load->started_at;
+
+	memset(load, 0, sizeof(EtlLoad));
+	load->load_id = load_id;
+	load->started_at = started;
+	load->run_id = attempt->pull->driver->run_id;
+	load->target = attempt->pull->stream->target;
+	load->origin = ((EtlItem *) linitial(attempt->items))->origin;
+	load->first_block = load->last_block = -1;
+}
+
+/*
+ * land_attempt is one try to land a load, inside a subtransaction.  'arg' is
+ * the EtlAttempt.
+ */
+static void
+land_attempt(void *arg)
+{
+	EtlAttempt *attempt = arg;
+	EtlPull    *pull = attempt->pull;
+	const EtlStream *stream = pull->stream;
+	EtlItem    *first = linitial(attempt->items);
+	EtlRunAs	as;
+	EtlFile		file = {0};
+	EtlFile    *known;
+	Oid			relid;
+
+	PushActiveSnapshot(GetTransactionSnapshot());
+	attempt->landing = begin_landing(attempt);
+	begin_accounting(attempt);
+	etl_stream_lock(stream->target);
+	etl_run_as_begin(&as, stream->owner, stream->settings);
+
+	known = etl_item_is_file(first) ? etl_file_find(stream->target, first->origin) : NULL;
+	if (known != NULL && (etl_ledger_same(known, first) || etl_ledger_same_content(pull, known, first)))
+		attempt->nothing = true;
+	else
+	{
+		if (!etl_item_is_file(first))
+			etl_pull_check_cursor(pull);
+		if (known != NULL)
+			etl_ledger_changed(attempt, known, first);
+		relid = prepare_relation(attempt);
+		if (!etl_item_is_file(first))
+			etl_ledger_replace_former(attempt);
+		if (pull->options->replace)
+			attempt->load.rows_deleted += etl_relation_sql(psprintf("DELETE FROM %s", stream->target));
+		etl_landing_begin(attempt->landing, relid);
+		land_items(attempt, &file);
+	}
+	etl_run_as_end(&as);
+
+	/* an answer without a record is no load, and neither is a file that is known */
+	if (!etl_item_is_file(first) && attempt->load.rows_read == 0 && attempt->load.rows_deleted == 0)
+		attempt->nothing = true;
+	if (!attempt->nothing)
+		store_load(attempt, &file);
+	if (attempt->position != NULL)
+		etl_cursor_set(stream->target, attempt->position, attempt->nothing ? 0 : attempt->load.load_id);
+	PopActiveSnapshot();
+}
+
+/*
+ * report_failure keeps the results of the checks that failed a load, and
+ * raises its error.
+ */
+static void
+report_failure(EtlAttempt *attempt, ErrorData *error)
+{
+	EtlPull    *pull = attempt->pull;
+
+	if (attempt->landing != NULL && attempt->landing->check_results != NIL && !pull->driver->atomic)
+	{
+		etl_check_results_store(attempt->landing->check_results);
+		pull->driver->commit(pull->driver);
+	}
+	ReThrowError(error);
+}
+
+/*
+ * count_load adds a committed load to the result of the pull.
+ */
+static void
+count_load(EtlPullResult *result, const EtlLoad *load)
+{
+	result->loads++;
+	result->read += load->rows_read;
+	result->inserted += load->rows_loaded;
+	result->updated += load->rows_updated;
+	result->deleted += load->rows_deleted;
+	result->rejected += load->rows_rejected;
+}
+
+/*
+ * etl_pull_land lands the waiting items as one load and commits it; 'position' is
+ * where the stream continues after it.
+ */
+void
+etl_pull_land(EtlPull *pull, Jsonb *position)
+{
+	MemoryContext old = MemoryContextSwitchTo(pull->context);
+	EtlAttempt	attempt = {0};
+	ErrorData  *error;
+	ListCell   *cell;
+
+	attempt.pull = pull;
+	attempt.items = pull->items;
+	attempt.position = position;
+	attempt.context = AllocSetContextCreate(pull->context, "etl load", ALLOCSET_DEFAULT_SIZES);
+	attempt.load.load_id = etl_load_next_id();
+	attempt.load.started_at = GetCurrentTimestamp();
+
+	for (int i = 0;; i++)
+	{
+		attempt.try_context = AllocSetContextCreate(attempt.context, "etl try", ALLOCSET_DEFAULT_SIZES);
+		MemoryContextSwitchTo(attempt.try_context);
+		error = etl_subxact(land_attempt, &attempt);
+		if (error == NULL)
+			break;
+		if (!attempt.landing->restart || i == MAX_RESTARTS)
+			report_failure(&attempt, error);
+		attempt.infer = attempt.infer || attempt.landing->infer;
+		attempt.widenings = attempt.landing->widenings;
+		MemoryContextSwitchTo(attempt.context);
+		MemoryContextDelete(attempt.try_context);
+	}
+	MemoryContextSwitchTo(pull->context);
+	if (position != NULL)
+		pull->cursor = position;
+
+	pull->driver->commit(pull->driver);
+	if (attempt.nothing)
+		pull->items_known++;
+	else
+		count_load(pull->result, &attempt.load);
+	foreach(cell, pull->items)
+		pull->connector->release(pull->state, lfirst(cell));
+	MemoryContextDelete(attempt.context);
+	pull->items = NIL;
+	pull->bytes = 0;
+	MemoryContextSwitchTo(old);
+}

@@ -1,0 +1,183 @@
+/*-------------------------------------------------------------------------
+ *
+ * item.c
+ *    The records of one item, from its decoder to their landing.
+ *
+ * Each item has a decoder of its own; its fields are mapped to columns anew,
+ * and its path may give values, too.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_collation.h"
+#include "catalog/pg_type.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+
+#include "common/guc.h"
+#include "load/land.h"
+
+/*
+ * take_record sends a record on its way and writes the batch when it is full.
+ */
+static void
+take_record(EtlLanding *landing, const EtlRecord *record, bool bad)
+{
+	struct EtlLandingState *state = landing->state;
+	MemoryContext old;
+
+	if (state->hard)
+		etl_held_add(landing, record, bad);
+	else
+	{
+		old = MemoryContextSwitchTo(landing->batch);
+		etl_land_record(landing, record, bad, NULL);
+		MemoryContextSwitchTo(old);
+	}
+	state->seen_bytes += record->raw_length;
+	if (++state->seen < ETL_BATCH_ROWS && state->seen_bytes < ETL_BATCH_BYTES)
+		return;
+	if (state->hard)
+		etl_held_land(landing);
+	else
+		etl_load_writer_flush(landing->writer);
+	state->seen = 0;
+	state->seen_bytes = 0;
+}
+
+/*
+ * begin_item forgets the fields of the item before and reads the path.
+ */
+static void
+begin_item(EtlLanding *landing)
+{
+	MemoryContext old = MemoryContextSwitchTo(landing->context);
+	ListCell   *cell;
+	int			i = 0;
+
+	landing->nmapped = 0;
+	landing->map = NULL;
+	for (int c = 0; c < landing->ncolumns; c++)
+		landing->columns[c].mapped = false;
+
+	landing->path_values = palloc0(sizeof(char *) * Max(list_length(landing->options->path_columns), 1));
+	landing->path_map = palloc0(sizeof(int) * Max(list_length(landing->options->path_columns), 1));
+	foreach(cell, landing->options->path_columns)
+	{
+		landing->path_values[i] = etl_path_value(lfirst(cell), landing->origin);
+		landing->path_map[i] = etl_drift_column(landing, ((EtlPathColumn *) lfirst(cell))->name);
+		if (landing->path_map[i] >= 0)
+			landing->columns[landing->path_map[i]].mapped = true;
+		i++;
+	}
+	MemoryContextSwitchTo(old);
+}
+
+/*
+ * etl_path_value takes the value of a path column from an origin; NULL where
+ * its pattern does not match.
+ */
+char *
+etl_path_value(const EtlPathColumn *column, const char *origin)
+{
+	LOCAL_FCINFO(fcinfo, 2);
+	FmgrInfo	flinfo;
+	Datum		value;
+
+	fmgr_info(fmgr_internal_function("textregexsubstr"), &flinfo);
+	InitFunctionCallInfoData(*fcinfo, &flinfo, 2, DEFAULT_COLLATION_OID, NULL, NULL);
+	fcinfo->args[0].value = CStringGetTextDatum(origin);
+	fcinfo->args[0].isnull = false;
+	fcinfo->args[1].value = CStringGetTextDatum(column->pattern);
+	fcinfo->args[1].isnull = false;
+	value = FunctionCallInvoke(fcinfo);
+	return fcinfo->isnull ? NULL : TextDatumGetCString(value);
+}
+
+EtlDecoder *
+etl_landing_decoder(const EtlStream *stream, EtlRead *input, const char *records_path,
+					const char *origin)
+{
+	EtlDecodeOptions decode = {0};
+
+	decode.format = stream->format;
+	decode.options = stream->options;
+	decode.records_path = records_path;
+	decode.origin = origin;
+	decode.max_record_size = (int64) etl_max_record_size_kb * 1024;
+	return etl_decoder_open(input, &decode);
+}
+
+/*
+ * etl_landing_item lands every record of one item.  'input' hands out its
+ * bytes as stored.
+ */
+void
+etl_landing_item(EtlLanding *landing, EtlRead *input, const char *records_path)
+{
+	MemoryContext context = AllocSetContextCreate(landing->context, "etl item", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	EtlRecord	record = {0};
+	EtlRecordState state;
+	int64		last = landing->position_base;
+
+	begin_item(landing);
+	landing->decoder =
+		etl_landing_decoder(landing->stream,
+							etl_decompress(input, landing->options->compression, landing->origin),
+							records_path, landing->origin);
+	while ((state = etl_decoder_next(landing->decoder, &record)) != ETL_RECORD_END)
+	{
+		record.position += landing->position_base;
+		last = record.position;
+		take_record(landing, &record, state == ETL_RECORD_BAD);
+	}
+
+	/* the fields' names belong to this decoder */
+	if (landing->state->hard)
+		etl_held_land(landing);
+	etl_landing_keep_fields(landing);
+	etl_decoder_close(landing->decoder);
+	landing->decoder = NULL;
+	landing->position_base = last;
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(context);
+}
+
+/*
+ * etl_landing_keep_fields keeps the names of a header, which a replay of its
+ * records needs.
+ */
+void
+etl_landing_keep_fields(EtlLanding *landing)
+{
+	MemoryContext old = MemoryContextSwitchTo(landing->context);
+	int			n;
+	const char **fields = etl_decoder_fields(landing->decoder, &n);
+
+	if (!landing->options->is_json && landing->options->header)
+	{
+		landing->fields = NIL;
+		for (int i = 0; i < n; i++)
+			landing->fields = lappend(landing->fields, pstrdup(fields[i]));
+	}
+	MemoryContextSwitchTo(old);
+}
+
+/*
+ * etl_landing_record lands one record that was decoded elsewhere: a replay.
+ */
+void
+etl_landing_record(EtlLanding *landing, const EtlRecord *record, bool bad)
+{
+	EtlRecord	patched = *record;
+
+	begin_item(landing);
+	if (!bad && landing->replay->patch != NULL)
+		etl_land_patch(landing, &patched);
+	take_record(landing, &patched, bad);
+	if (landing->state->hard)
+		etl_held_land(landing);
+	etl_load_writer_flush(landing->writer);
+}

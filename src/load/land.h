@@ -1,0 +1,61 @@
+/*-------------------------------------------------------------------------
+ *
+ * land.h
+ *    What the files of the landing of records share.
+ *
+ * Included only by src/load/land.c, held.c and item.c.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef ETL_LOAD_LAND_H
+#define ETL_LOAD_LAND_H
+
+#include "executor/executor.h"
+
+#include "load/landing.h"
+
+/* A CHECK constraint of the relation as a predicate. */
+typedef struct EtlRowConstraint
+{
+	const char *name;
+	ExprState  *state;
+} EtlRowConstraint;
+
+/* A record that waits for the coercion of its hard columns. */
+typedef struct EtlHeld
+{
+	EtlRecord	record;
+	bool		bad;
+	Datum	   *values;			/* by column index */
+	bool	   *nulls;
+	const char **reasons;
+} EtlHeld;
+
+/* What land.c, held.c and item.c keep of a load besides EtlLanding. */
+struct EtlLandingState
+{
+	EState	   *estate;
+	EtlRowConstraint *constraints;
+	int			nconstraints;
+	int		   *not_null;		/* column indexes */
+	int			nnot_null;
+	bool	   *failed;			/* column index: has a reason already */
+	bool		hard;			/* some column's coercion may raise */
+	bool		defaults;
+	int			seen;			/* records since the last flush */
+	Size		seen_bytes;
+	MemoryContext held_context;
+	EtlHeld    *held;
+	int			nheld;
+};
+
+/* land.c: takes one record to its end; 'held' is NULL unless its hard columns were coerced before */
+extern void etl_land_record(EtlLanding *landing, const EtlRecord *record, bool bad,
+							const EtlHeld *held);
+extern void etl_land_patch(EtlLanding *landing, EtlRecord *record);
+
+/* held.c: records that wait for their coercion */
+extern void etl_held_add(EtlLanding *landing, const EtlRecord *record, bool bad);
+extern void etl_held_land(EtlLanding *landing);
+
+#endif							/* ETL_LOAD_LAND_H */

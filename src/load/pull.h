@@ -1,0 +1,78 @@
+/*-------------------------------------------------------------------------
+ *
+ * pull.h
+ *    What the files of a pull share: the pull, a try of one load, an item's bytes.
+ *
+ * Included only by src/load/pull.c, attempt.c and ledger.c.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef ETL_LOAD_PULL_H
+#define ETL_LOAD_PULL_H
+
+#include "common/cryptohash.h"
+
+#include "connector/connector.h"
+#include "load/landing.h"
+#include "load/load.h"
+
+/* One pull of one stream. */
+typedef struct EtlPull
+{
+	EtlDriver  *driver;
+	const EtlStream *stream;
+	EtlLoadOptions *options;
+	EtlPullResult *result;
+	MemoryContext context;		/* of the pull and its connector */
+	const EtlConnector *connector;
+	EtlConnectorContext connector_context;
+	void	   *state;
+	Jsonb	   *cursor;			/* as committed; NULL: none */
+	List	   *items;			/* EtlItem *, waiting to be landed */
+	int64		bytes;
+	TimestampTz batch_started;
+	int64		items_seen;
+	int64		items_known;	/* files that were loaded before */
+} EtlPull;
+
+/* The items of one load, and what its tries found out. */
+typedef struct EtlAttempt
+{
+	EtlPull    *pull;
+	List	   *items;
+	Jsonb	   *position;
+	MemoryContext context;
+	MemoryContext try_context;
+	EtlLanding *landing;
+	EtlLoad		load;
+	bool		infer;
+	List	   *widenings;
+	bool		nothing;		/* known already, or no record at all */
+} EtlAttempt;
+
+/* Bytes of an item as stored, hashed on their way. */
+typedef struct EtlItemReader
+{
+	EtlRead		read;
+	EtlPull    *pull;
+	EtlItem    *item;
+	pg_cryptohash_ctx *hash;
+	int64		bytes;
+} EtlItemReader;
+
+/* ledger.c: what was read of a file, and whether it was read before */
+
+extern EtlItemReader *etl_item_reader_open(EtlPull *pull, EtlItem *item, bool hash);
+extern char *etl_item_reader_finish(EtlItemReader *reader);	/* the SHA-256, NULL without */
+extern bool etl_item_is_file(const EtlItem *item);
+extern bool etl_ledger_same(const EtlFile *file, const EtlItem *item);
+extern bool etl_ledger_same_content(EtlPull *pull, EtlFile *file, EtlItem *item);
+extern void etl_ledger_changed(EtlAttempt *attempt, EtlFile *file, EtlItem *item);
+extern void etl_ledger_replace_former(EtlAttempt *attempt);
+
+/* attempt.c: one load */
+
+extern void etl_pull_check_cursor(EtlPull *pull);	/* raises 40001 */
+extern void etl_pull_land(EtlPull *pull, Jsonb *position);
+
+#endif							/* ETL_LOAD_PULL_H */
