@@ -75,8 +75,19 @@ SELECT etl.define_stream('etl.reject', 'ar_files', '{"path": "o.csv", "adopt": t
 
 SELECT count(*) > 5 AS listed FROM etl.options('model');
 
+-- adoption drops no data: a view does not take the place of a table, nor a table that of another kind of relation
 SET client_min_messages = error;
-SELECT etl.drop_model('ar.plainer'), etl.drop_stream('ar.plain'),
+CREATE TABLE ar.kept AS SELECT 1 AS a;
+CREATE MATERIALIZED VIEW ar.kept_too AS SELECT 1 AS a;
+SELECT etl.define_model('ar.kept', 'SELECT 2 AS a', options => '{"adopt": true}'),
+	etl.define_model('ar.kept_too', 'SELECT 2 AS a', 'table', options => '{"adopt": true}');
+\set VERBOSITY sqlstate
+CALL etl.run('ar.kept ar.kept_too');
+\set VERBOSITY terse
+SELECT node, sqlstate, error FROM etl.tasks WHERE run_id = etl.last_run_id() ORDER BY node;
+SELECT a FROM ar.kept UNION ALL SELECT a FROM ar.kept_too;
+
+SELECT etl.drop_model('ar.kept'), etl.drop_model('ar.kept_too'), etl.drop_model('ar.plainer'), etl.drop_stream('ar.plain'),
 	etl.drop_stream('ar.orders', true, true), etl.drop_source('ar_files');
 DROP SCHEMA ar CASCADE;
 DROP OWNED BY etlt_ann, etlt_bob, etlt_watch, etlt_ops;

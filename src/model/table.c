@@ -123,6 +123,26 @@ etl_table_comment(const EtlModel *model, const char *kind)
 }
 
 /*
+ * check_adoptable raises ET013 for a relation that the model could only
+ * take the place of, with its contents lost.
+ */
+static void
+check_adoptable(const EtlModel *model, Oid relid)
+{
+	char		relkind = get_rel_relkind(relid);
+	bool		stored = strcmp(model->materialized, "view") != 0;
+
+	if (relkind == RELKIND_VIEW ||
+		(stored && (relkind == RELKIND_RELATION || relkind == RELKIND_PARTITIONED_TABLE)))
+		return;
+	ereport(ERROR,
+			(errcode(ETL_ERR_NOT_MANAGED),
+			 errmsg("relation %s cannot be adopted: it is not a %s", model->target, stored ? "table" : "view"),
+			 errdetail("Making the model would drop it with its contents."),
+			 errhint("Drop or rename it, or give the model another name.")));
+}
+
+/*
  * etl_table_must_be_managed raises ET013 for a relation that etl neither
  * created nor may adopt, 42501 for one of another owner.
  */
@@ -132,8 +152,13 @@ etl_table_must_be_managed(const EtlModel *model, Oid relid, const EtlNodeState *
 	if (!OidIsValid(relid))
 		return;
 	etl_check_owns_relation(model->owner, relid);
-	if (state->created || etl_json_get_bool(model->options, "adopt", false))
+	if (state->created)
 		return;
+	if (etl_json_get_bool(model->options, "adopt", false))
+	{
+		check_adoptable(model, relid);
+		return;
+	}
 	ereport(ERROR,
 			(errcode(ETL_ERR_NOT_MANAGED),
 			 errmsg("relation %s exists and was not created by etl", model->target),
