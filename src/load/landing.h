@@ -3,9 +3,10 @@
  * landing.h
  *    What the files of load/ share: one load on its way into one relation.
  *
- * pull.c decides what makes a load and drives land.c; land.c turns decoded
- * records into rows (columns.c maps, drift.c judges), writer.c, merge.c and
- * reject.c put them where they belong.  Nothing outside load/ includes this.
+ * pull.c decides what makes a load and attempt.c tries it; item.c decodes its
+ * records, land.c turns them into rows (drift.c maps and judges), writer.c,
+ * merge.c and reject.c put them where they belong.  Nothing outside load/
+ * includes this.
  *
  *-------------------------------------------------------------------------
  */
