@@ -4,51 +4,203 @@
  *    The only place that looks at PG_VERSION_NUM.
  *
  * Included by files that call an API which changed between PostgreSQL 15
- * and 18.
+ * and 18.  The rest of the code is written for all of them.
  *
  *-------------------------------------------------------------------------
  */
 #ifndef ETL_COMPAT_H
 #define ETL_COMPAT_H
 
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "optimizer/optimizer.h"
+#include "parser/parse_relation.h"
+
 #if PG_VERSION_NUM < 150000
 #error "etl needs PostgreSQL 15 or later"
 #endif
 
+/* ---- macros: what was renamed, or takes another argument ---- */
+
 #if PG_VERSION_NUM >= 160000
+#include "catalog/pg_class.h"
+#include "catalog/pg_database.h"
+#include "catalog/pg_namespace.h"
 #include "varatt.h"
 #define etl_insert_index_tuples(result, slot, estate) \
 	ExecInsertIndexTuples((result), (slot), (estate), false, false, NULL, NIL, false)
 #define EtlRelFileNumber(rel) ((rel)->rd_locator.relNumber)
-#define etl_owns_relation(oid, role) \
-	object_ownercheck(RelationRelationId, (oid), (role))
 #define etl_object_aclcheck_schema(oid, role, mode) \
 	object_aclcheck(NamespaceRelationId, (oid), (role), (mode))
 #define etl_object_aclcheck_database(oid, role, mode) \
 	object_aclcheck(DatabaseRelationId, (oid), (role), (mode))
+#define etl_owns_relation(oid, role) \
+	object_ownercheck(RelationRelationId, (oid), (role))
+#define etl_qualified_name(string) stringToQualifiedNameList((string), NULL)
+#define etl_flatten_joins(query, node) flatten_join_alias_vars(NULL, (query), (node))
+#define etl_define_index(relid, statement) \
+	DefineIndex((relid), (statement), InvalidOid, InvalidOid, InvalidOid, \
+				-1, false, false, false, false, true)
+#define rd_newRelfilenodeSubid rd_newRelfilelocatorSubid
+#define rd_firstRelfilenodeSubid rd_firstRelfilelocatorSubid
+#define RelationAssumeNewRelfilenode(rel) RelationAssumeNewRelfilelocator(rel)
 #else
 #define etl_insert_index_tuples(result, slot, estate) \
 	ExecInsertIndexTuples((result), (slot), (estate), false, false, NULL, NIL)
 #define EtlRelFileNumber(rel) ((rel)->rd_node.relNode)
-#define etl_owns_relation(oid, role) pg_class_ownercheck((oid), (role))
 #define etl_object_aclcheck_schema(oid, role, mode) \
 	pg_namespace_aclcheck((oid), (role), (mode))
 #define etl_object_aclcheck_database(oid, role, mode) \
 	pg_database_aclcheck((oid), (role), (mode))
+#define etl_owns_relation(oid, role) pg_class_ownercheck((oid), (role))
+#define etl_qualified_name(string) stringToQualifiedNameList(string)
+#define etl_flatten_joins(query, node) flatten_join_alias_vars((query), (node))
+#define etl_define_index(relid, statement) \
+	DefineIndex((relid), (statement), InvalidOid, InvalidOid, InvalidOid, \
+				false, false, false, false, true)
 #endif
 
 #if PG_VERSION_NUM >= 170000
+#include "storage/procarray.h"
 #include "utils/resowner.h"
 #define etl_create_wait_event_set(n) CreateWaitEventSet(CurrentResourceOwner, (n))
+#define etl_lock_held_by_me(tag, mode) LockHeldByMe((tag), (mode), false)
+/* the end of the transaction closes the files */
+#define RelationCloseSmgrByOid(relid) ((void) (relid))
+#define etl_vxid_proc(vxid) ProcNumberGetProc((vxid).procNumber)
 #else
 #define etl_create_wait_event_set(n) CreateWaitEventSet(CurrentMemoryContext, (n))
+#define etl_lock_held_by_me(tag, mode) LockHeldByMe((tag), (mode))
+/* needs storage/sinvaladt.h */
+#define etl_vxid_proc(vxid) BackendIdGetProc((vxid).backendId)
 #endif
 
-/* needs storage/proc.h and storage/sinvaladt.h or procarray.h */
-#if PG_VERSION_NUM >= 170000
-#define etl_vxid_pid(vxid) (ProcNumberGetProc((vxid).procNumber) ? ProcNumberGetProc((vxid).procNumber)->pid : 0)
+#if PG_VERSION_NUM >= 180000
+/* what a swap of two heaps exchanges in pg_class, beyond what all versions have */
+#define ETL_EXCHANGE_MORE(EXCHANGE) EXCHANGE(int32, relallfrozen)
+#define etl_executor_run(desc) ExecutorRun((desc), ForwardScanDirection, 0)
+#define etl_primary_key_index(rel) RelationGetPrimaryKeyIndex((rel), false)
+#define etl_b64_encode(bytes, n, to, size) \
+	pg_b64_encode((const uint8 *) (bytes), (n), (to), (size))
 #else
-#define etl_vxid_pid(vxid) (BackendIdGetProc((vxid).backendId) ? BackendIdGetProc((vxid).backendId)->pid : 0)
+#define etl_executor_run(desc) ExecutorRun((desc), ForwardScanDirection, 0, true)
+#define etl_primary_key_index(rel) RelationGetPrimaryKeyIndex(rel)
+#define etl_b64_encode(bytes, n, to, size) pg_b64_encode((bytes), (n), (to), (size))
+#define ETL_EXCHANGE_MORE(EXCHANGE)
+/* comes first in a declaration, as C11 wants it */
+#define pg_noreturn pg_attribute_noreturn()
 #endif
+
+/* ---- the rights that a query reads with: in its entries before 16, beside them since ---- */
+
+/*
+ * etl_entry_user returns the role that reads an entry, or InvalidOid for
+ * the caller.
+ */
+static inline Oid
+etl_entry_user(Query *query, RangeTblEntry *rte)
+{
+#if PG_VERSION_NUM >= 160000
+	if (rte->perminfoindex == 0)
+		return InvalidOid;
+	return getRTEPermissionInfo(query->rteperminfos, rte)->checkAsUser;
+#else
+	return rte->checkAsUser;
+#endif
+}
+
+/*
+ * etl_entry_forget_rights makes an entry one that needs no rights.
+ */
+static inline void
+etl_entry_forget_rights(RangeTblEntry *rte)
+{
+#if PG_VERSION_NUM >= 160000
+	rte->perminfoindex = 0;
+#else
+	rte->requiredPerms = 0;
+	rte->checkAsUser = InvalidOid;
+	rte->selectedCols = NULL;
+#endif
+}
+
+/*
+ * etl_query_read_as makes the relations of one query, but not of those
+ * inside it, be read with the rights of a role.
+ */
+static inline void
+etl_query_read_as(Query *query, Oid user)
+{
+	ListCell   *cell;
+
+#if PG_VERSION_NUM >= 160000
+	foreach(cell, query->rteperminfos)
+		lfirst_node(RTEPermissionInfo, cell)->checkAsUser = user;
+#else
+	foreach(cell, query->rtable)
+		if (lfirst_node(RangeTblEntry, cell)->rtekind == RTE_RELATION)
+			lfirst_node(RangeTblEntry, cell)->checkAsUser = user;
+#endif
+}
+
+/*
+ * etl_init_range_table gives an executor state one entry, which the message
+ * of a violated constraint looks at.
+ */
+#define etl_init_range_table(estate, relation) \
+	do { \
+		RangeTblEntry *rte_ = makeNode(RangeTblEntry); \
+		rte_->rtekind = RTE_RELATION; \
+		rte_->relid = (relation); \
+		ETL_INIT_RANGE_TABLE_((estate), rte_); \
+	} while (0)
+
+#if PG_VERSION_NUM >= 180000
+#define ETL_INIT_RANGE_TABLE_(estate, rte) \
+	do { \
+		List	   *infos_ = NIL; \
+		addRTEPermissionInfo(&infos_, (rte)); \
+		ExecInitRangeTable((estate), list_make1(rte), infos_, bms_make_singleton(1)); \
+	} while (0)
+#elif PG_VERSION_NUM >= 160000
+#define ETL_INIT_RANGE_TABLE_(estate, rte) \
+	do { \
+		List	   *infos_ = NIL; \
+		addRTEPermissionInfo(&infos_, (rte)); \
+		ExecInitRangeTable((estate), list_make1(rte), infos_); \
+	} while (0)
+#else
+#define ETL_INIT_RANGE_TABLE_(estate, rte) ExecInitRangeTable((estate), list_make1(rte))
+#endif
+
+/*
+ * etl_ungroup puts expressions in the place of what refers to the grouping
+ * step, which is an entry of its own since 18, in a query and all inside it.
+ * Grouping sets are left alone unless *with_sets: a query with them can then
+ * be looked at, but not be run.
+ */
+static inline bool
+etl_ungroup(Node *node, bool *with_sets)
+{
+#if PG_VERSION_NUM >= 180000
+	if (node == NULL)
+		return false;
+	if (IsA(node, Query))
+	{
+		Query	   *query = (Query *) node;
+
+		if (query->hasGroupRTE && (*with_sets || query->groupingSets == NIL))
+		{
+			query->targetList =
+				(List *) flatten_group_exprs(NULL, query, (Node *) query->targetList);
+			query->havingQual = flatten_group_exprs(NULL, query, query->havingQual);
+		}
+		return query_tree_walker(query, etl_ungroup, with_sets, 0);
+	}
+	return expression_tree_walker(node, etl_ungroup, with_sets);
+#else
+	return false;
+#endif
+}
 
 #endif							/* ETL_COMPAT_H */

@@ -20,6 +20,7 @@
 #include "utils/varlena.h"
 
 #include "catalog/connector.h"
+#include "common/compat.h"
 #include "common/errors.h"
 #include "common/options.h"
 #include "connector/connector.h"
@@ -56,7 +57,7 @@ etl_connector_find(const char *name)
 	if (handler == NULL)
 		report_unknown(name ? name : "");
 
-	function = LookupFuncName(stringToQualifiedNameList(handler), 1, argument, false);
+	function = LookupFuncName(etl_qualified_name(handler), 1, argument, false);
 	if (get_func_rettype(function) != INTERNALOID)
 		ereport(ERROR,
 				(errcode(ETL_ERR_DEFINITION),

@@ -17,6 +17,7 @@
 
 #include "utils/memutils.h"
 
+#include "common/compat.h"
 #include "common/errors.h"
 #include "decode/decode.h"
 
@@ -64,9 +65,8 @@ free_libraries(void *arg)
 	d->zstd = NULL;
 }
 
-static void
-pg_attribute_noreturn()
-	corrupt(Decompressor *d, const char *reason)
+pg_noreturn static void
+corrupt(Decompressor *d, const char *reason)
 {
 	ereport(ERROR,
 			(errcode(ETL_ERR_PROTOCOL),
@@ -150,9 +150,8 @@ read_gzip(void *arg, char *buffer, size_t size)
  * zstd_failed raises what ZSTD_decompressStream returned.  For broken data the
  * library has many names, and which one comes depends on how the bytes arrive.
  */
-static void
-pg_attribute_noreturn()
-	zstd_failed(Decompressor *d, size_t result)
+pg_noreturn static void
+zstd_failed(Decompressor *d, size_t result)
 {
 	switch (ZSTD_getErrorCode(result))
 	{

@@ -16,6 +16,7 @@
 #include "mb/pg_wchar.h"
 #include "utils/memutils.h"
 
+#include "common/compat.h"
 #include "common/errors.h"
 #include "common/json.h"
 #include "decode/json_decoder.h"
@@ -101,9 +102,8 @@ ndjson_next(EtlDecoder *decoder, EtlRecord *record)
 /*
  * broken raises what is wrong with the document around the records.
  */
-static void
-pg_attribute_noreturn()
-	broken(JsonDecoder *json, const char *problem)
+pg_noreturn static void
+broken(JsonDecoder *json, const char *problem)
 {
 	EtlDecoder *decoder = &json->base;
 

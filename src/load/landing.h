@@ -21,6 +21,7 @@
 
 #include "catalog/definition.h"
 #include "catalog/history.h"
+#include "common/compat.h"
 #include "common/driver.h"
 #include "common/options.h"
 #include "decode/decode.h"
@@ -214,7 +215,7 @@ extern EtlPolicy etl_drift_unknown_field(EtlLanding *landing, const char *field)
 /* what to do with a value that does not fit; may ask for a restart */
 extern EtlPolicy etl_drift_misfit(EtlLanding *landing, const EtlColumn *column, const EtlValue *value,
 								  const char **remedy);
-pg_attribute_noreturn() extern void etl_drift_restart(EtlLanding *landing);
+pg_noreturn extern void etl_drift_restart(EtlLanding *landing);
 
 /* reject.c */
 extern EtlRejects *etl_rejects_begin(EtlLanding *landing);

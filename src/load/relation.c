@@ -38,6 +38,7 @@
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
+#include "common/compat.h"
 #include "common/errors.h"
 #include "common/names.h"
 #include "common/run_as.h"
@@ -297,7 +298,7 @@ ensure_key(const EtlStream *stream, const EtlLoadOptions *options, Oid relid)
 	if (options->merge && !has_unique_key(stream, relid))
 	{
 		Relation	rel = table_open(relid, AccessShareLock);
-		bool		has_primary = OidIsValid(RelationGetPrimaryKeyIndex(rel));
+		bool		has_primary = OidIsValid(etl_primary_key_index(rel));
 
 		table_close(rel, AccessShareLock);
 		etl_relation_sql(psprintf("ALTER TABLE %s ADD %s (%s)", stream->target,

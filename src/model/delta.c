@@ -26,6 +26,7 @@
 #include "utils/rel.h"
 #include "utils/typcache.h"
 
+#include "common/compat.h"
 #include "common/json.h"
 #include "common/names.h"
 #include "model/internal.h"
@@ -75,9 +76,7 @@ inline_entry(RangeTblEntry *rte, Scope *scope)
 		rte->relkind = 0;
 		rte->rellockmode = 0;
 		rte->inh = false;
-		rte->requiredPerms = 0;
-		rte->checkAsUser = InvalidOid;
-		rte->selectedCols = NULL;
+		etl_entry_forget_rights(rte);
 		table_close(view, NoLock);
 	}
 	else if (rte->rtekind == RTE_CTE && !rte->self_reference)
@@ -146,6 +145,7 @@ typedef struct LeafSearch
 	List	   *inputs;			/* EtlInput * that changed */
 	List	   *leaves;
 	const char *hindrance;
+	Query	   *query;			/* the one whose entries are looked at */
 } LeafSearch;
 
 /*
@@ -188,7 +188,14 @@ leaf_walker(Node *node, LeafSearch *search)
 	if (node == NULL)
 		return false;
 	if (IsA(node, Query))
-		return query_tree_walker((Query *) node, leaf_walker, search, QTW_EXAMINE_RTES_BEFORE);
+	{
+		Query	   *outer = search->query;
+
+		search->query = (Query *) node;
+		query_tree_walker(search->query, leaf_walker, search, QTW_EXAMINE_RTES_BEFORE);
+		search->query = outer;
+		return false;
+	}
 	if (IsA(node, RangeTblEntry))
 	{
 		RangeTblEntry *rte = (RangeTblEntry *) node;
@@ -201,6 +208,7 @@ leaf_walker(Node *node, LeafSearch *search)
 			EtlDeltaLeaf *leaf = palloc0(sizeof(EtlDeltaLeaf));
 
 			leaf->rte = rte;
+			leaf->as_user = etl_entry_user(search->query, rte);
 			leaf->input = input;
 			search->leaves = lappend(search->leaves, leaf);
 			if (rte->tablesample != NULL)
@@ -550,7 +558,7 @@ key_over_leaf(Query *query, int resno, EtlDeltaLeaf *leaf, List *leaves)
 	if (replace.varno == 0 || leaves_of(rt_fetch(replace.varno, query->rtable), one) == 0 ||
 		(rt_fetch(replace.varno, query->rtable) == leaf->rte && reads_whole_row(query, replace.varno)))
 		return NULL;
-	result = flatten_join_alias_vars(query, copyObject((Node *) entry->expr));
+	result = etl_flatten_joins(query, copyObject((Node *) entry->expr));
 	result = replace_mutator(result, &replace);
 	return replace.failed || !contain_var_clause(result) ? NULL : result;
 }
@@ -655,6 +663,7 @@ etl_delta_plan(const EtlModel *model, const Query *query, List *inputs)
 
 	delta->query = copyObject(unconstify(Query *, query));
 	inline_query(delta->query, NULL);
+	(void) etl_ungroup((Node *) delta->query, &(bool) {false});
 	leaf_walker((Node *) delta->query, &search);
 	delta->leaves = search.leaves;
 	delta->set_operation = has_unions((Node *) delta->query, NULL);

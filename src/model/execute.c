@@ -19,6 +19,7 @@
 #include "utils/ruleutils.h"
 #include "utils/snapmgr.h"
 
+#include "common/compat.h"
 #include "model/internal.h"
 
 bool		etl_model_defer_triggers = false;
@@ -37,7 +38,7 @@ run_plan(PlannedStmt *plan, const char *source, QueryEnvironment *environment, D
 	desc = CreateQueryDesc(plan, source, GetActiveSnapshot(), InvalidSnapshot, receiver,
 						   NULL, environment, 0);
 	ExecutorStart(desc, etl_model_defer_triggers ? EXEC_FLAG_SKIP_TRIGGERS : 0);
-	ExecutorRun(desc, ForwardScanDirection, 0L, true);
+	etl_executor_run(desc);
 	processed = desc->estate->es_processed;
 	ExecutorFinish(desc);
 	ExecutorEnd(desc);

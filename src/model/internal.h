@@ -153,6 +153,7 @@ typedef struct EtlDeltaKey
 typedef struct EtlDeltaLeaf
 {
 	RangeTblEntry *rte;			/* in EtlDelta.query */
+	Oid			as_user;		/* whose rights it is read with; InvalidOid: the caller's */
 	EtlInput   *input;
 	List	   *keys;			/* Node *: each key column over this relation, as varno 1 */
 } EtlDeltaLeaf;

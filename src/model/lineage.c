@@ -27,6 +27,7 @@
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
+#include "common/compat.h"
 #include "common/json.h"
 #include "common/names.h"
 #include "model/internal.h"
@@ -167,6 +168,7 @@ relation_edges(Oid relid, AttrNumber attnum)
 		Relation	view = table_open(relid, AccessShareLock);
 		Level		level = {copyObject(get_view_query(view)), NULL};
 
+		(void) etl_ungroup((Node *) level.query, &(bool) {true});
 		table_close(view, NoLock);
 		return column_edges(&level, attnum);
 	}
@@ -524,12 +526,13 @@ column_edges(Level *level, int resno)
 List *
 etl_query_lineage(Query *query, const EtlModel *model)
 {
-	Level		level = {query, NULL};
+	Level		level = {copyObject(query), NULL};
 	List	   *result = NIL;
 	ListCell   *cell;
 	ListCell   *item;
 
-	foreach(cell, query->targetList)
+	(void) etl_ungroup((Node *) level.query, &(bool) {true});
+	foreach(cell, level.query->targetList)
 	{
 		TargetEntry *entry = lfirst_node(TargetEntry, cell);
 		List	   *edges;

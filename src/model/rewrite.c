@@ -229,12 +229,9 @@ keep_rights(Node *node, Oid *as_user)
 	if (node == NULL)
 		return false;
 	if (IsA(node, Query))
-		return query_tree_walker((Query *) node, keep_rights, as_user, QTW_EXAMINE_RTES_BEFORE);
-	if (IsA(node, RangeTblEntry))
 	{
-		if (((RangeTblEntry *) node)->rtekind == RTE_RELATION)
-			((RangeTblEntry *) node)->checkAsUser = *as_user;
-		return false;
+		etl_query_read_as((Query *) node, *as_user);
+		return query_tree_walker((Query *) node, keep_rights, as_user, 0);
 	}
 	return expression_tree_walker(node, keep_rights, as_user);
 }
@@ -243,20 +240,18 @@ keep_rights(Node *node, Oid *as_user)
  * replace_leaf puts a subquery in the place of a relation.
  */
 static void
-replace_leaf(RangeTblEntry *rte, Query *subquery)
+replace_leaf(EtlDeltaLeaf *leaf, Query *subquery)
 {
-	Oid			as_user = rte->checkAsUser;
+	RangeTblEntry *rte = leaf->rte;
 
-	keep_rights((Node *) subquery, &as_user);
+	keep_rights((Node *) subquery, &leaf->as_user);
 	rte->rtekind = RTE_SUBQUERY;
 	rte->subquery = subquery;
 	rte->relid = InvalidOid;
 	rte->relkind = 0;
 	rte->rellockmode = 0;
 	rte->inh = false;
-	rte->requiredPerms = 0;
-	rte->checkAsUser = InvalidOid;
-	rte->selectedCols = NULL;
+	etl_entry_forget_rights(rte);
 	if (rte->alias == NULL)
 		rte->alias = makeAlias(rte->eref->aliasname, NIL);
 }
@@ -350,7 +345,7 @@ etl_delta_rewrite(EtlDelta *delta, bool null_keys, QueryEnvironment *environment
 		subqueries = lappend(subqueries,
 							 etl_query_analyze(leaf_sql(delta, lfirst(cell), null_keys), environment));
 	for (int i = 0; i < list_length(subqueries); i++)
-		replace_leaf(((EtlDeltaLeaf *) list_nth(delta->leaves, i))->rte, list_nth(subqueries, i));
+		replace_leaf(list_nth(delta->leaves, i), list_nth(subqueries, i));
 	if (!delta->append && delta->set_operation)
 		delta->query = wrap(delta, delta->query, null_keys, environment);
 	return delta->query;

@@ -172,8 +172,7 @@ etl_swap_index(EtlSwap *swap)
 		ObjectAddress address;
 
 		index_close(index, NoLock);
-		address = DefineIndex(swap->transient, statement, InvalidOid, InvalidOid, InvalidOid,
-							  false, false, false, false, true);
+		address = etl_define_index(swap->transient, statement);
 		swap->pairs = lappend_oid(swap->pairs, address.objectId);
 		CommandCounterIncrement();
 	}
@@ -246,6 +245,7 @@ exchange(Oid first, Oid second)
 	EXCHANGE(int32, relpages);
 	EXCHANGE(float4, reltuples);
 	EXCHANGE(int32, relallvisible);
+	ETL_EXCHANGE_MORE(EXCHANGE);
 #undef EXCHANGE
 
 	indexes = CatalogOpenIndexes(classes);

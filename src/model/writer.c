@@ -26,6 +26,7 @@
 #include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
 
+#include "common/compat.h"
 #include "model/internal.h"
 
 #define BATCH_ROWS	1000
@@ -260,7 +261,7 @@ etl_writer_to_heap(EtlWriter *writer, Oid relid, Oid constraints_of, bool frozen
 	writer->result_rel = makeNode(ResultRelInfo);
 	InitResultRelInfo(writer->result_rel, writer->constraints_of, 1, NULL, 0);
 	/* a constraint's message names the columns by the range table */
-	ExecInitRangeTable(writer->estate, list_make1(makeNode(RangeTblEntry)));
+	etl_init_range_table(writer->estate, constraints_of);
 }
 
 /*

@@ -58,7 +58,8 @@ say_who_holds(const LOCKTAG *tag, const char *node)
 {
 	int			n = 0;
 	VirtualTransactionId *holders = GetLockConflicts(tag, ExclusiveLock, &n);
-	int			pid = n > 0 ? etl_vxid_pid(holders[0]) : 0;
+	PGPROC	   *holder = n > 0 ? etl_vxid_proc(holders[0]) : NULL;
+	int			pid = holder ? holder->pid : 0;
 
 	if (pid != 0)
 		ereport(NOTICE,
@@ -132,7 +133,7 @@ etl_run_is_alive(int64 run_id)
 	if (RecoveryInProgress())
 		return true;
 	run_tag(&tag, run_id);
-	if (LockHeldByMe(&tag, ExclusiveLock))
+	if (etl_lock_held_by_me(&tag, ExclusiveLock))
 		return true;
 	/* share locks of several who ask do not disturb each other */
 	if (LockAcquire(&tag, ShareLock, false, true) == LOCKACQUIRE_NOT_AVAIL)

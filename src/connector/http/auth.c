@@ -42,7 +42,7 @@ basic(const char *user, const char *password)
 	char	   *encoded = palloc0(length + 1);
 	char	   *result;
 
-	length = pg_b64_encode(plain, strlen(plain), encoded, length);
+	length = etl_b64_encode(plain, strlen(plain), encoded, length);
 	encoded[Max(length, 0)] = '\0';
 	result = psprintf("Basic %s", encoded);
 	explicit_bzero(plain, strlen(plain));

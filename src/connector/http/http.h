@@ -17,6 +17,7 @@
 #ifndef ETL_HTTP_H
 #define ETL_HTTP_H
 
+#include "common/compat.h"
 #include "etl_connector.h"
 
 #define HTTP_MAX_REDIRECTS 5
@@ -226,9 +227,9 @@ extern int64 http_retry_delay(const HttpConfig *config, const HttpRetry *retry,
 extern TimestampTz http_rate_limit_take(const char *source, const HttpConfig *config);
 
 /* failure.c: raises what a failed request means */
-extern void http_failure_report(const HttpConfig *config, const HttpRequest *request,
-								const HttpResult *result, const HttpSink *sink, int attempts)
-	pg_attribute_noreturn();
+pg_noreturn extern void http_failure_report(const HttpConfig *config, const HttpRequest *request,
+											const HttpResult *result, const HttpSink *sink,
+											int attempts);
 extern char *http_failure_text(const HttpResult *result);	/* "HTTP 503", "a dropped connection" */
 
 /* spool.c: reading what a sink got, as EtlRead does */
