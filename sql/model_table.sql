@@ -138,6 +138,21 @@ SELECT etl.define_model('mt.above', 'SELECT 2 AS two');
 CALL etl.run('mt.above');
 SELECT relkind FROM pg_class WHERE oid = 'mt.above'::regclass;
 
+-- without a key only what differs is written: copies, NULLs, types that have no equality
+CREATE TABLE mt.loose (id int, j json, p point);
+INSERT INTO mt.loose VALUES (1, '{"a": 1}', NULL), (1, '{"a": 1}', NULL), (NULL, NULL, NULL), (2, '[1]', '(1,2)');
+SELECT etl.define_model('mt.keyless', 'SELECT * FROM mt.loose', 'table');
+CALL etl.run('mt.keyless');
+CREATE FUNCTION mt.same() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN new; END';
+CREATE TRIGGER same BEFORE INSERT OR UPDATE ON mt.keyless FOR EACH ROW EXECUTE FUNCTION mt.same();
+INSERT INTO mt.loose VALUES (1, '{"a": 1}', NULL), (NULL, NULL, NULL), (3, '{}', '(0,0)');
+DELETE FROM mt.loose WHERE id = 2;
+CALL etl.run('mt.keyless');
+SELECT * FROM mt.last;
+SELECT id, j, p, count(*) FROM (SELECT id, j::text, p::text FROM mt.keyless) k GROUP BY 1, 2, 3 ORDER BY 1;
+CALL etl.run('mt.keyless');
+SELECT * FROM mt.last;
+
 SELECT count(etl.drop_model(target, true, true)) FROM etl.models WHERE target LIKE 'mt.%';
 SELECT to_regclass('mt.m') IS NULL AS gone;
 DROP OWNED BY mt_reader;
