@@ -108,9 +108,10 @@ prepare_relation(EtlStaged *staged, TupleDesc desc)
 		if (etl_table_loses_columns(due->relid, desc) && !due->state->created)
 			ereport(ERROR,
 					(errcode(ETL_ERR_NOT_MANAGED),
-					 errmsg("table %s cannot be adopted: it has a column that the query does not yield, or yields with another type",
-							staged->model->target),
-					 errdetail("A model's table holds exactly the columns of its query; columns of the table would be dropped."),
+					 errmsg("table %s cannot be adopted: it has a column that the query does not "
+							"yield, or yields with another type", staged->model->target),
+					 errdetail("A model's table holds exactly the columns of its query; columns of "
+							   "the table would be dropped."),
 					 errhint("Drop the column, or let the query yield it with the table's type.")));
 		if (etl_table_loses_columns(due->relid, desc))
 			staged->dependents = etl_dependents_drop(due->relid);

@@ -99,8 +99,9 @@ row_hash(TupleDesc desc, const char *names)
 		Oid			type = TupleDescAttr(desc, i)->atttypid;
 
 		if (!OidIsValid(lookup_type_cache(type, TYPECACHE_HASH_EXTENDED_PROC)->hash_extended_proc))
-			return psprintf("pg_catalog.hashtextextended(ROW(%s)::pg_catalog.text COLLATE pg_catalog.\"C\", 0)",
-							names);
+			return psprintf(
+				"pg_catalog.hashtextextended(ROW(%s)::pg_catalog.text COLLATE pg_catalog.\"C\", 0)",
+				names);
 	}
 	return psprintf("pg_catalog.hash_record_extended(ROW(%s), 0)", names);
 }
@@ -149,18 +150,18 @@ static void
 require_unique_key(const EtlModel *model, QueryEnvironment *environment)
 {
 	char	   *columns = column_list(model->key, "s.");
-	char	   *twice = first_row(psprintf("SELECT pg_catalog.row_to_json(ROW(%s))::pg_catalog.text FROM etl_staged s"
-									 " GROUP BY %s HAVING pg_catalog.count(*) OPERATOR(pg_catalog.>) 1 LIMIT 1",
-									 columns, columns),
-							environment, one_text());
+	char	   *twice = first_row(
+		psprintf("SELECT pg_catalog.row_to_json(ROW(%s))::pg_catalog.text FROM etl_staged s"
+				 " GROUP BY %s HAVING pg_catalog.count(*) OPERATOR(pg_catalog.>) 1 LIMIT 1",
+				 columns, columns),
+		environment, one_text());
 
 	if (twice != NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNIQUE_VIOLATION),
-				 errmsg("the query of %s yields more than one row for a key", model->target),
-				 errdetail("Key (%s): %s.", column_list(model->key, ""), twice),
-				 errhint("Make the query yield one row a key, for example with SELECT DISTINCT ON (%s) … ORDER BY.",
-						 column_list(model->key, ""))));
+		ereport(ERROR, (errcode(ERRCODE_UNIQUE_VIOLATION),
+						errmsg("the query of %s yields more than one row for a key", model->target),
+						errdetail("Key (%s): %s.", column_list(model->key, ""), twice),
+						errhint("Make the query yield one row a key, for example with SELECT "
+								"DISTINCT ON (%s) … ORDER BY.", column_list(model->key, ""))));
 }
 
 /*
@@ -323,18 +324,20 @@ etl_diff_compute(const EtlModel *model, Oid relid, TupleDesc staged_desc, Tuples
 	key = keyed ? psprintf("ROW(%s)", column_list(model->key, "")) : row_hash(staged_desc, names);
 	/* rows without a key may be there several times: the n-th pairs with the n-th */
 	copy = keyed ? pstrdup("1") : psprintf("pg_catalog.row_number() OVER (PARTITION BY %s)", key);
-	diff = make_diff(relid, columns, staged_desc,
-					 psprintf("SELECT CASE WHEN c.etl_here IS NULL THEN 'I' WHEN s.etl_here IS NULL THEN 'D'"
-							  " ELSE 'U' END::\"char\", c.etl_table, c.etl_ctid, %s"
-							  " FROM (SELECT %s AS etl_key, %s AS etl_copy, true AS etl_here, * FROM etl_staged) s"
-							  " FULL JOIN (SELECT %s AS etl_key, %s AS etl_copy, true AS etl_here,"
-							  " c.tableoid AS etl_table, c.ctid AS etl_ctid, c.* FROM %s c WHERE %s) c ON %s"
-							  " WHERE s.etl_here IS NULL OR c.etl_here IS NULL"
-							  " OR ROW(%s)::pg_catalog.record OPERATOR(pg_catalog.*<>) ROW(%s)::pg_catalog.record",
-							  column_list(columns, "s."), key, copy, key, copy, table,
-							  scope ? scope : "true", match_condition(model, staged_desc, by_columns),
-							  column_list(columns, "s."), column_list(columns, "c.")),
-					 environment);
+	diff = make_diff(
+		relid, columns, staged_desc,
+		psprintf(
+			"SELECT CASE WHEN c.etl_here IS NULL THEN 'I' WHEN s.etl_here IS NULL THEN 'D'"
+			" ELSE 'U' END::\"char\", c.etl_table, c.etl_ctid, %s"
+			" FROM (SELECT %s AS etl_key, %s AS etl_copy, true AS etl_here, * FROM etl_staged) s"
+			" FULL JOIN (SELECT %s AS etl_key, %s AS etl_copy, true AS etl_here,"
+			" c.tableoid AS etl_table, c.ctid AS etl_ctid, c.* FROM %s c WHERE %s) c ON %s"
+			" WHERE s.etl_here IS NULL OR c.etl_here IS NULL"
+			" OR ROW(%s)::pg_catalog.record OPERATOR(pg_catalog.*<>) ROW(%s)::pg_catalog.record",
+			column_list(columns, "s."), key, copy, key, copy, table, scope ? scope : "true",
+			match_condition(model, staged_desc, by_columns), column_list(columns, "s."),
+			column_list(columns, "c.")),
+		environment);
 	tuplestore_end(staged);
 	return diff;
 }
@@ -380,10 +383,12 @@ etl_diff_apply_upserts(EtlDiff *diff)
 	char	   *table = etl_quoted_relation(diff->relid);
 
 	if (diff->updated > 0)
-		apply(diff, psprintf("UPDATE %s c SET (%s) = ROW(%s) FROM etl_diff d"
-							 " WHERE d.etl_op OPERATOR(pg_catalog.=) 'U' AND c.ctid OPERATOR(pg_catalog.=) d.etl_ctid"
-							 " AND c.tableoid OPERATOR(pg_catalog.=) d.etl_table",
-							 table, column_list(diff->columns, ""), column_list(diff->columns, "d.")));
+		apply(diff,
+			  psprintf("UPDATE %s c SET (%s) = ROW(%s) FROM etl_diff d"
+					   " WHERE d.etl_op OPERATOR(pg_catalog.=) 'U' AND c.ctid "
+					   "OPERATOR(pg_catalog.=) d.etl_ctid"
+					   " AND c.tableoid OPERATOR(pg_catalog.=) d.etl_table",
+					   table, column_list(diff->columns, ""), column_list(diff->columns, "d.")));
 	if (diff->inserted > 0)
 		apply(diff, psprintf("INSERT INTO %s (%s) SELECT %s FROM etl_diff d%s",
 							 table, column_list(diff->columns, ""), column_list(diff->columns, "d."),
@@ -398,7 +403,8 @@ etl_diff_apply_deletes(EtlDiff *diff)
 {
 	if (diff->deleted > 0)
 		apply(diff, psprintf("DELETE FROM %s c USING etl_diff d"
-							 " WHERE d.etl_op OPERATOR(pg_catalog.=) 'D' AND c.ctid OPERATOR(pg_catalog.=) d.etl_ctid"
+							 " WHERE d.etl_op OPERATOR(pg_catalog.=) 'D' AND c.ctid "
+							 "OPERATOR(pg_catalog.=) d.etl_ctid"
 							 " AND c.tableoid OPERATOR(pg_catalog.=) d.etl_table",
 							 etl_quoted_relation(diff->relid)));
 }

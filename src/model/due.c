@@ -167,7 +167,8 @@ view_fits(Oid relid, TupleDesc desc)
 	have = RelationGetDescr(rel);
 	same = have->natts == desc->natts;
 	for (int i = 0; same && i < have->natts; i++)
-		same = strcmp(NameStr(TupleDescAttr(have, i)->attname), NameStr(TupleDescAttr(desc, i)->attname)) == 0 &&
+		same = strcmp(NameStr(TupleDescAttr(have, i)->attname),
+					  NameStr(TupleDescAttr(desc, i)->attname)) == 0 &&
 			   TupleDescAttr(have, i)->atttypid == TupleDescAttr(desc, i)->atttypid;
 	table_close(rel, NoLock);
 	return same;
