@@ -84,7 +84,7 @@ SELECT * FROM rc.last;
 SELECT * FROM rc.e;
 
 -- a view that etl does not manage stops the run before any work, named with its definition
-CREATE VIEW rc.theirs AS SELECT i FROM rc.b;
+CREATE VIEW rc.theirs AS SELECT b.i FROM rc.b, rc.seed;
 SELECT etl.define_model('rc.b', 'SELECT i::text AS i, g FROM rc.seed', 'table');
 SELECT max(run_id) AS runs_before FROM etl.run \gset
 \set VERBOSITY default

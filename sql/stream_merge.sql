@@ -19,7 +19,7 @@ SELECT etl.define_stream('sm.u', 'sm_files', '{"path": "*.csv", "header": false}
 CALL etl.run('sm.u');
 SELECT _etl_row, "Id", "the name" FROM sm.u ORDER BY 2;
 SELECT * FROM public.sm_loads;
-SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = 'sm.u'::regclass;
+SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = 'sm.u'::regclass AND contype = 'p';
 CREATE TABLE public.sm_before AS SELECT "Id", ctid AS c, xmin::text AS x FROM sm.u;
 
 -- older, the same, newer, new, and a first time for what had none
