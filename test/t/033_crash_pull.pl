@@ -38,7 +38,8 @@ sub wait_until_up
 {
 	for (1 .. 600)
 	{
-		my ($code) = $node->psql('postgres', 'SELECT 1', timeout => 10);
+		# a psql that was refused before it read its input is an exception
+		my ($code) = eval { $node->psql('postgres', 'SELECT 1', timeout => 10) };
 		return if defined $code && $code == 0;
 		usleep(50_000);
 	}

@@ -63,7 +63,8 @@ kill 'KILL', $pid;
 $session->{run}->finish;
 for (1 .. 200)
 {
-	my ($code) = $node->psql('postgres', 'SELECT 1');
+	# a psql that was refused before it read its input is an exception
+	my ($code) = eval { $node->psql('postgres', 'SELECT 1') };
 
 	last if defined $code && $code == 0;
 	usleep(100_000);
