@@ -22,6 +22,7 @@
 #include "parser/parsetree.h"
 #include "rewrite/rewriteHandler.h"
 #include "rewrite/rewriteManip.h"
+#include "utils/acl.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/typcache.h"
@@ -618,12 +619,35 @@ input_hindrance(const EtlModel *model, EtlInput *input, const Jsonb *built_input
 	if (input->kind == 'r')
 		return psprintf("etl does not see which rows of %s changed", input->name);
 	if (input->kind != 's')
-		return etl_json_get_int64(built_inputs, input->name, 0) == input->publication ? NULL :
-																						psprintf("etl does not know which rows of %s changed", input->name);
+	{
+		if (etl_json_get_int64(built_inputs, input->name, 0) == input->publication)
+			return NULL;
+		return psprintf("etl does not know which rows of %s changed", input->name);
+	}
 	if (input->consumption->lost != NIL)
 		return "what they gave cannot be told apart in the result";
 	if (input->consumption->pending != NIL && strcmp(input->stream->mode, "append") != 0)
 		return psprintf("%s is a %s stream", input->name, input->stream->mode);
+	return NULL;
+}
+
+/*
+ * unreadable_leaf tells why the owner cannot read what changed by itself:
+ * the view of another role may show what its own rights do not reach.
+ */
+static const char *
+unreadable_leaf(const EtlModel *model, List *leaves)
+{
+	Oid			owner = get_role_oid(model->owner, false);
+	ListCell   *cell;
+
+	foreach(cell, leaves)
+	{
+		EtlDeltaLeaf *leaf = lfirst(cell);
+
+		if (pg_class_aclcheck(leaf->rte->relid, owner, ACL_SELECT) != ACLCHECK_OK)
+			return psprintf("its owner reads %s only through a view of another role", leaf->input->name);
+	}
 	return NULL;
 }
 
@@ -673,6 +697,8 @@ etl_delta_plan(const EtlModel *model, const Query *query, List *inputs)
 		delta->hindrance = "its query does not show where it reads what changed";
 	else if (contain_volatile_functions((Node *) delta->query))
 		delta->hindrance = "its query uses a volatile function";
+	else
+		delta->hindrance = unreadable_leaf(model, delta->leaves);
 	if (delta->hindrance != NULL)
 		return delta;
 
