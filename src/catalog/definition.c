@@ -32,7 +32,8 @@ store(const char *kind, const char *name, const char *owner, const char *sql, Et
 	if (owner != NULL)
 		etl_check_owner(owner, kind, name);
 	rows = etl_sql_query(sql, params);
-	return rows->n == 0 ? "unchanged" : etl_row_bool(rows, 0, "created") ? "created" : "updated";
+	return rows->n == 0 ? "unchanged" : etl_row_bool(rows, 0, "created") ? "created" :
+																		   "updated";
 }
 
 /*
@@ -49,10 +50,10 @@ raise_undefined(const char *kind, const char *name, const char *names_sql)
 		names = lappend(names, etl_row_text(rows, i, "name"));
 	nearest = etl_nearest(name, names);
 	ereport(ERROR,
-			(errcode(ETL_ERR_UNDEFINED),
-			 errmsg("%s \"%s\" is not defined", kind, name),
+			(errcode(ETL_ERR_UNDEFINED), errmsg("%s \"%s\" is not defined", kind, name),
 			 nearest ? errhint("Did you mean \"%s\"?", nearest) :
-			 errhint("Define it with etl.define_%s().", strcmp(kind, "node") == 0 ? "stream() or etl.define_model" : kind)));
+					   errhint("Define it with etl.define_%s().",
+							   strcmp(kind, "node") == 0 ? "stream() or etl.define_model" : kind)));
 }
 
 /* ---- sources ---- */
@@ -438,7 +439,9 @@ etl_definition_delete(const char *kind, const char *target, const char *name)
 		etl_param_text(&params, name);
 	return etl_sql_exec(psprintf("DELETE FROM etl.%s WHERE %s RETURNING 1", kind,
 								 is_check ? "target = $1 AND name = $2" :
-								 is_node ? "target = $1" : "name = $1"), &params) > 0;
+								 is_node  ? "target = $1" :
+											"name = $1"),
+						&params) > 0;
 }
 
 void
@@ -486,10 +489,9 @@ etl_lineage_store(const char *node, List *edges)
 	etl_param_text(&params, node);
 	for (int i = 0; i < 4; i++)
 		etl_param_texts(&params, columns[i]);
-	etl_sql_exec("DELETE FROM etl.column_edge WHERE target = $1", &(EtlParams)
-				 {
-					 .n = 1, .types = {TEXTOID}, .values = {params.values[0]}, .nulls = {' '}
-				 });
+	etl_sql_exec(
+		"DELETE FROM etl.column_edge WHERE target = $1",
+		&(EtlParams){.n = 1, .types = {TEXTOID}, .values = {params.values[0]}, .nulls = {' '}});
 	etl_sql_exec("INSERT INTO etl.column_edge SELECT $1, * FROM unnest($2, $3, $4, $5)"
 				 " ON CONFLICT DO NOTHING", &params);
 }

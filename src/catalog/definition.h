@@ -88,12 +88,12 @@ extern EtlSource *etl_source_get(const char *name);
 extern const char *etl_stream_store(const EtlStream *stream);
 extern EtlStream *etl_stream_find(const char *target);
 extern EtlStream *etl_stream_get(const char *target);
-extern List *etl_stream_all(void);		/* EtlStream *, by target */
+extern List *etl_stream_all(void);	/* EtlStream *, by target */
 
 extern const char *etl_model_store(const EtlModel *model);
 extern EtlModel *etl_model_find(const char *target);
 extern EtlModel *etl_model_get(const char *target);
-extern List *etl_model_all(void);		/* EtlModel *, by target */
+extern List *etl_model_all(void);	/* EtlModel *, by target */
 extern void etl_model_set_resolved(const char *target, bool resolved);
 
 extern const char *etl_check_store(const EtlCheck *check);

@@ -33,7 +33,7 @@ etl_load_store(const EtlLoad *load)
 {
 	EtlParams	params = {0};
 	int64		counted = load->rows_loaded + load->rows_updated + load->rows_unchanged +
-		load->rows_deduplicated + load->rows_discarded + load->rows_rejected;
+					load->rows_deduplicated + load->rows_discarded + load->rows_rejected;
 
 	if (load->rows_read != counted)
 		ereport(ERROR,
@@ -142,7 +142,8 @@ etl_file_store(const char *target, const EtlFile *file)
 	etl_param_int8(&params, file->load_id);
 	etl_sql_exec("INSERT INTO etl.file VALUES ($1, $2, $3, $4, $5, $6)"
 				 " ON CONFLICT (target, uri) DO UPDATE SET size = excluded.size,"
-				 " mtime = excluded.mtime, hash = excluded.hash, load_id = excluded.load_id", &params);
+				 " mtime = excluded.mtime, hash = excluded.hash, load_id = excluded.load_id",
+				 &params);
 }
 
 void
@@ -195,7 +196,8 @@ etl_consumed_add_pending(const char *model, const char *stream)
 	etl_sql_exec("INSERT INTO etl.consumed AS c (model, stream, loads)"
 				 " SELECT $1, $2, coalesce(range_agg(int8range(load_id, load_id, '[]')), '{}')"
 				 " FROM etl.load WHERE target = $2"
-				 " ON CONFLICT (model, stream) DO UPDATE SET loads = c.loads + excluded.loads", &params);
+				 " ON CONFLICT (model, stream) DO UPDATE SET loads = c.loads + excluded.loads",
+				 &params);
 }
 
 void

@@ -82,7 +82,8 @@ extern void etl_rejects_store(List *rejects);	/* EtlReject * */
 
 /* pending = succeeded loads of 'stream' visible to the active snapshot, minus the consumed set */
 extern List *etl_loads_pending(const char *model, const char *stream);	/* EtlLoad * (ids, blocks) */
-extern void etl_consumed_add_pending(const char *model, const char *stream);	/* in the publishing transaction */
+extern void etl_consumed_add_pending(const char *model,
+									 const char *stream);	/* in the publishing transaction */
 extern void etl_consumed_forget(const char *model);
 
 typedef struct EtlNodeState

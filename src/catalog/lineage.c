@@ -23,27 +23,30 @@ walk(List *steps, const char *target, const char *column, bool upstream, int dep
 	etl_param_text(&params, target);
 	etl_param_text(&params, column);
 	etl_param_int4(&params, depth);
-	rows = etl_sql_query(upstream ?
-							 "WITH RECURSIVE way AS ("
-							 " SELECT 1 AS depth, e.* FROM etl.column_edge e"
-							 " WHERE e.target = $1 AND ($2 IS NULL OR e.column_name = $2)"
-							 " UNION SELECT w.depth + 1, e.* FROM way w JOIN etl.column_edge e"
-							 " ON e.target = w.source AND (e.column_name = w.source_column OR w.source_column = '*')"
-							 " WHERE ($3 = 0 OR w.depth < $3) AND w.depth < 1000)"
-							 " SELECT min(depth) AS depth, target, column_name, source, source_column, transformation FROM way"
-							 " GROUP BY 2, 3, 4, 5, 6"
-							 " ORDER BY 1, target COLLATE \"C\", column_name COLLATE \"C\", source COLLATE \"C\","
-							 " source_column COLLATE \"C\", transformation COLLATE \"C\"" :
-							 "WITH RECURSIVE way AS ("
-							 " SELECT 1 AS depth, e.* FROM etl.column_edge e"
-							 " WHERE e.source = $1 AND ($2 IS NULL OR e.source_column IN ($2, '*'))"
-							 " UNION SELECT w.depth + 1, e.* FROM way w JOIN etl.column_edge e"
-							 " ON e.source = w.target AND e.source_column IN (w.column_name, '*')"
-							 " WHERE ($3 = 0 OR w.depth < $3) AND w.depth < 1000)"
-							 " SELECT min(depth) AS depth, target, column_name, source, source_column, transformation FROM way"
-							 " GROUP BY 2, 3, 4, 5, 6"
-							 " ORDER BY 1, target COLLATE \"C\", column_name COLLATE \"C\", source COLLATE \"C\","
-							 " source_column COLLATE \"C\", transformation COLLATE \"C\"", &params);
+	rows = etl_sql_query(
+		upstream ?
+			"WITH RECURSIVE way AS ("
+			" SELECT 1 AS depth, e.* FROM etl.column_edge e"
+			" WHERE e.target = $1 AND ($2 IS NULL OR e.column_name = $2)"
+			" UNION SELECT w.depth + 1, e.* FROM way w JOIN etl.column_edge e"
+			" ON e.target = w.source AND (e.column_name = w.source_column OR w.source_column = '*')"
+			" WHERE ($3 = 0 OR w.depth < $3) AND w.depth < 1000)"
+			" SELECT min(depth) AS depth, target, column_name, source, source_column, "
+			"transformation FROM way"
+			" GROUP BY 2, 3, 4, 5, 6"
+			" ORDER BY 1, target COLLATE \"C\", column_name COLLATE \"C\", source COLLATE \"C\","
+			" source_column COLLATE \"C\", transformation COLLATE \"C\"" :
+			"WITH RECURSIVE way AS ("
+			" SELECT 1 AS depth, e.* FROM etl.column_edge e"
+			" WHERE e.source = $1 AND ($2 IS NULL OR e.source_column IN ($2, '*'))"
+			" UNION SELECT w.depth + 1, e.* FROM way w JOIN etl.column_edge e"
+			" ON e.source = w.target AND e.source_column IN (w.column_name, '*')"
+			" WHERE ($3 = 0 OR w.depth < $3) AND w.depth < 1000)"
+			" SELECT min(depth) AS depth, target, column_name, source, source_column, "
+			"transformation FROM way"
+			" GROUP BY 2, 3, 4, 5, 6"
+			" ORDER BY 1, target COLLATE \"C\", column_name COLLATE \"C\", source COLLATE \"C\","
+			" source_column COLLATE \"C\", transformation COLLATE \"C\"", &params);
 	for (int i = 0; i < rows->n; i++)
 	{
 		EtlLineageStep *step = palloc0(sizeof(EtlLineageStep));

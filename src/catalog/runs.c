@@ -17,13 +17,13 @@
 #include "catalog/runs.h"
 #include "catalog/sql.h"
 
-#define RUN_COLUMNS                                                                            \
+#define RUN_COLUMNS \
 	"run_id, selector, exclude, full_refresh, params, publish, retry_of, status, started_at, " \
-	"finished_at, nodes_total, nodes_succeeded, nodes_failed, nodes_skipped, rows_written, "   \
+	"finished_at, nodes_total, nodes_succeeded, nodes_failed, nodes_skipped, rows_written, " \
 	"rows_rejected, error, requested_by"
 
-#define TASK_COLUMNS                                                                            \
-	"task_id, run_id, node, kind, action, reason, status, attempt, started_at, finished_at, "   \
+#define TASK_COLUMNS \
+	"task_id, run_id, node, kind, action, reason, status, attempt, started_at, finished_at, " \
 	"rows_inserted, rows_updated, rows_deleted, rows_rejected, sqlstate, error, detail, hint, " \
 	"skipped_because"
 
@@ -358,13 +358,14 @@ etl_reject_reasons(int64 run_id, const char *target)
 
 	etl_param_int8(&params, run_id);
 	etl_param_text(&params, target);
-	rows = etl_sql_query("SELECT pg_catalog.format('%s x %s%s: %s', pg_catalog.count(*), e.reason ->> 'check',"
-						 " ' of ' || (e.reason ->> 'column'),"
-						 " pg_catalog.left(pg_catalog.min(e.reason ->> 'message'), 200)) AS reason"
-						 " FROM etl.reject r, pg_catalog.jsonb_array_elements(r.reasons) AS e (reason)"
-						 " WHERE r.run_id = $1 AND r.target = $2"
-						 " GROUP BY e.reason ->> 'column', e.reason ->> 'check'"
-						 " ORDER BY pg_catalog.count(*) DESC, 1 LIMIT 5", &params);
+	rows = etl_sql_query(
+		"SELECT pg_catalog.format('%s x %s%s: %s', pg_catalog.count(*), e.reason ->> 'check',"
+		" ' of ' || (e.reason ->> 'column'),"
+		" pg_catalog.left(pg_catalog.min(e.reason ->> 'message'), 200)) AS reason"
+		" FROM etl.reject r, pg_catalog.jsonb_array_elements(r.reasons) AS e (reason)"
+		" WHERE r.run_id = $1 AND r.target = $2"
+		" GROUP BY e.reason ->> 'column', e.reason ->> 'check'"
+		" ORDER BY pg_catalog.count(*) DESC, 1 LIMIT 5", &params);
 	for (int i = 0; i < rows->n; i++)
 		result = lappend(result, etl_row_text(rows, i, "reason"));
 	return result;

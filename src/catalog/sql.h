@@ -35,7 +35,7 @@ extern void etl_param_bool(EtlParams *params, bool value);
 extern void etl_param_float8(EtlParams *params, double value);
 extern void etl_param_jsonb(EtlParams *params, const Jsonb *value);
 extern void etl_param_bytea(EtlParams *params, const char *bytes, int length);
-extern void etl_param_texts(EtlParams *params, List *values);		/* list of char *; NIL → '{}' */
+extern void etl_param_texts(EtlParams *params, List *values);	/* list of char *; NIL → '{}' */
 extern void etl_param_timestamp(EtlParams *params, TimestampTz value);
 extern void etl_param_datum(EtlParams *params, Oid type, Datum value, bool isnull);
 
@@ -51,7 +51,8 @@ extern uint64 etl_sql_exec(const char *sql, EtlParams *params);
 extern EtlRows *etl_sql_query(const char *sql, EtlParams *params);
 /* etl_sql_query_seen only reads, and sees exactly what the active snapshot sees. */
 extern EtlRows *etl_sql_query_seen(const char *sql, EtlParams *params);
-extern int64 etl_sql_int8(const char *sql, EtlParams *params);	/* first column of the first row; 0 when none */
+extern int64 etl_sql_int8(const char *sql,
+						  EtlParams *params);	/* first column of the first row; 0 when none */
 
 /* Columns by name; NULL or the zero value where SQL is null. */
 extern char *etl_row_text(EtlRows *rows, int i, const char *column);

@@ -36,13 +36,13 @@
 	object_aclcheck(DatabaseRelationId, (oid), (role), (mode))
 #define etl_owns_relation(oid, role) \
 	object_ownercheck(RelationRelationId, (oid), (role))
-#define etl_qualified_name(string) stringToQualifiedNameList((string), NULL)
+#define etl_qualified_name(string)	   stringToQualifiedNameList((string), NULL)
 #define etl_flatten_joins(query, node) flatten_join_alias_vars(NULL, (query), (node))
 #define etl_define_index(relid, statement) \
 	DefineIndex((relid), (statement), InvalidOid, InvalidOid, InvalidOid, \
 				-1, false, false, false, false, true)
-#define rd_newRelfilenodeSubid rd_newRelfilelocatorSubid
-#define rd_firstRelfilenodeSubid rd_firstRelfilelocatorSubid
+#define rd_newRelfilenodeSubid			  rd_newRelfilelocatorSubid
+#define rd_firstRelfilenodeSubid		  rd_firstRelfilelocatorSubid
 #define RelationAssumeNewRelfilenode(rel) RelationAssumeNewRelfilelocator(rel)
 #else
 #define etl_insert_index_tuples(result, slot, estate) \
@@ -52,8 +52,8 @@
 	pg_namespace_aclcheck((oid), (role), (mode))
 #define etl_object_aclcheck_database(oid, role, mode) \
 	pg_database_aclcheck((oid), (role), (mode))
-#define etl_owns_relation(oid, role) pg_class_ownercheck((oid), (role))
-#define etl_qualified_name(string) stringToQualifiedNameList(string)
+#define etl_owns_relation(oid, role)   pg_class_ownercheck((oid), (role))
+#define etl_qualified_name(string)	   stringToQualifiedNameList(string)
 #define etl_flatten_joins(query, node) flatten_join_alias_vars((query), (node))
 #define etl_define_index(relid, statement) \
 	DefineIndex((relid), (statement), InvalidOid, InvalidOid, InvalidOid, \
@@ -63,28 +63,28 @@
 #if PG_VERSION_NUM >= 170000
 #include "storage/procarray.h"
 #include "utils/resowner.h"
-#define etl_create_wait_event_set(n) CreateWaitEventSet(CurrentResourceOwner, (n))
+#define etl_create_wait_event_set(n)   CreateWaitEventSet(CurrentResourceOwner, (n))
 #define etl_lock_held_by_me(tag, mode) LockHeldByMe((tag), (mode), false)
 /* the end of the transaction closes the files */
-#define RelationCloseSmgrByOid(relid) ((void) (relid))
-#define etl_vxid_proc(vxid) ProcNumberGetProc((vxid).procNumber)
+#define RelationCloseSmgrByOid(relid)  ((void) (relid))
+#define etl_vxid_proc(vxid)			   ProcNumberGetProc((vxid).procNumber)
 #else
-#define etl_create_wait_event_set(n) CreateWaitEventSet(CurrentMemoryContext, (n))
+#define etl_create_wait_event_set(n)   CreateWaitEventSet(CurrentMemoryContext, (n))
 #define etl_lock_held_by_me(tag, mode) LockHeldByMe((tag), (mode))
 /* needs storage/sinvaladt.h */
-#define etl_vxid_proc(vxid) BackendIdGetProc((vxid).backendId)
+#define etl_vxid_proc(vxid)			   BackendIdGetProc((vxid).backendId)
 #endif
 
 #if PG_VERSION_NUM >= 180000
 /* what a swap of two heaps exchanges in pg_class, beyond what all versions have */
 #define ETL_EXCHANGE_MORE(EXCHANGE) EXCHANGE(int32, relallfrozen)
-#define etl_executor_run(desc) ExecutorRun((desc), ForwardScanDirection, 0)
-#define etl_primary_key_index(rel) RelationGetPrimaryKeyIndex((rel), false)
+#define etl_executor_run(desc)		ExecutorRun((desc), ForwardScanDirection, 0)
+#define etl_primary_key_index(rel)	RelationGetPrimaryKeyIndex((rel), false)
 #define etl_b64_encode(bytes, n, to, size) \
 	pg_b64_encode((const uint8 *) (bytes), (n), (to), (size))
 #else
-#define etl_executor_run(desc) ExecutorRun((desc), ForwardScanDirection, 0, true)
-#define etl_primary_key_index(rel) RelationGetPrimaryKeyIndex(rel)
+#define etl_executor_run(desc)			   ExecutorRun((desc), ForwardScanDirection, 0, true)
+#define etl_primary_key_index(rel)		   RelationGetPrimaryKeyIndex(rel)
 #define etl_b64_encode(bytes, n, to, size) pg_b64_encode((bytes), (n), (to), (size))
 #define ETL_EXCHANGE_MORE(EXCHANGE)
 /* comes first in a declaration, as C11 wants it */
@@ -148,7 +148,8 @@ etl_query_read_as(Query *query, Oid user)
  * of a violated constraint looks at.
  */
 #define etl_init_range_table(estate, relation) \
-	do { \
+	do \
+	{ \
 		RangeTblEntry *rte_ = makeNode(RangeTblEntry); \
 		rte_->rtekind = RTE_RELATION; \
 		rte_->relid = (relation); \
@@ -157,14 +158,16 @@ etl_query_read_as(Query *query, Oid user)
 
 #if PG_VERSION_NUM >= 180000
 #define ETL_INIT_RANGE_TABLE_(estate, rte) \
-	do { \
+	do \
+	{ \
 		List	   *infos_ = NIL; \
 		addRTEPermissionInfo(&infos_, (rte)); \
 		ExecInitRangeTable((estate), list_make1(rte), infos_, bms_make_singleton(1)); \
 	} while (0)
 #elif PG_VERSION_NUM >= 160000
 #define ETL_INIT_RANGE_TABLE_(estate, rte) \
-	do { \
+	do \
+	{ \
 		List	   *infos_ = NIL; \
 		addRTEPermissionInfo(&infos_, (rte)); \
 		ExecInitRangeTable((estate), list_make1(rte), infos_); \

@@ -27,6 +27,6 @@ typedef struct EtlDriver
  * security context and settings included) and the error is returned, copied
  * into the caller's context.  Cancel and shutdown are re-thrown.
  */
-extern ErrorData *etl_subxact(void (*work) (void *arg), void *arg);
+extern ErrorData *etl_subxact(void (*work)(void *arg), void *arg);
 
 #endif							/* ETL_DRIVER_H */

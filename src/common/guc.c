@@ -33,16 +33,17 @@ bool		etl_adopt_roles = false;
 void
 etl_guc_define(void)
 {
-	DefineCustomBoolVariable("etl.adopt_roles",
-							 "Lets CREATE EXTENSION use roles named etl_* that can log in or have members already.",
-							 NULL, &etl_adopt_roles, false, PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomBoolVariable(
+		"etl.adopt_roles",
+		"Lets CREATE EXTENSION use roles named etl_* that can log in or have members already.",
+		NULL, &etl_adopt_roles, false, PGC_SUSET, 0, NULL, NULL, NULL);
 	DefineCustomStringVariable("etl.allowed_directories",
 							   "Comma-separated directories that file sources may read.",
 							   "Empty means none.",
 							   &etl_allowed_directories, "", PGC_SUSET, 0, NULL, NULL, NULL);
-	DefineCustomStringVariable("etl.allowed_hosts",
-							   "Comma-separated hosts that sources may reach.",
-							   "A private or loopback address is reached only when its host is listed here. * allows every public host.",
+	DefineCustomStringVariable("etl.allowed_hosts", "Comma-separated hosts that sources may reach.",
+							   "A private or loopback address is reached only when its host is "
+							   "listed here. * allows every public host.",
 							   &etl_allowed_hosts, "", PGC_SUSET, 0, NULL, NULL, NULL);
 	DefineCustomStringVariable("etl.environment",
 							   "Name of this environment, for example prod or dev.",

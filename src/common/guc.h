@@ -9,14 +9,14 @@
 #define ETL_GUC_H
 
 extern char *etl_allowed_directories;	/* comma-separated; empty: none */
-extern char *etl_allowed_hosts;			/* comma-separated; private addresses only when listed */
+extern char *etl_allowed_hosts; /* comma-separated; private addresses only when listed */
 extern char *etl_secret_key_file;
 extern char *etl_environment;
-extern char *etl_params;				/* jsonb text: the run's parameters */
-extern char *etl_test_now;				/* the clock that schedules and retries read */
-extern char *etl_tls_ca_file;			/* empty: the authorities of the operating system */
-extern int	etl_max_record_size_kb;
-extern int	etl_publish_lock_timeout_ms;
+extern char *etl_params;		/* jsonb text: the run's parameters */
+extern char *etl_test_now;		/* the clock that schedules and retries read */
+extern char *etl_tls_ca_file;	/* empty: the authorities of the operating system */
+extern int etl_max_record_size_kb;
+extern int etl_publish_lock_timeout_ms;
 extern bool etl_adopt_roles;
 
 extern void etl_guc_define(void);

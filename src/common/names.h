@@ -26,9 +26,10 @@ typedef struct EtlName
  */
 extern EtlName *etl_name_parse(const char *text);
 extern char *etl_name_canonical(const char *text);
-extern char *etl_name_of_target(const char *text);	/* canonical; ET001 in a schema of the server's or etl's own */
+extern char *etl_name_of_target(
+	const char *text);			/* canonical; ET001 in a schema of the server's or etl's own */
 extern char *etl_name_of_relation(Oid relid);	/* canonical name of an existing relation, NULL if gone */
-extern Oid	etl_name_relation(const char *canonical);	/* InvalidOid when it does not exist */
+extern Oid etl_name_relation(const char *canonical);	/* InvalidOid when it does not exist */
 
 /* etl_snake_case makes an identifier of a foreign name: snake_case, at most 63 bytes. */
 extern char *etl_snake_case(const char *name);

@@ -18,6 +18,6 @@ typedef struct EtlOptionSet
 	const EtlOptionDef *defs;
 } EtlOptionSet;
 
-extern List *etl_option_sets(void);		/* EtlOptionSet * */
+extern List *etl_option_sets(void);	/* EtlOptionSet * */
 
 #endif							/* ETL_OPTION_SETS_H */

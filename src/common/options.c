@@ -133,11 +133,13 @@ etl_options_check(const Jsonb *options, const char *of,
 		{
 			const char *nearest = etl_nearest(key, names_of(more, names_of(defs, NIL)));
 
-			ereport(ERROR,
-					(errcode(ETL_ERR_DEFINITION),
-					 errmsg("unknown option \"%s\" for %s", key, of),
-					 nearest ? errdetail("The nearest option is \"%s\".", nearest) : 0,
-					 errhint("SELECT * FROM etl.options('%s') lists them; docs/reference.md explains them.", of)));
+			ereport(
+				ERROR,
+				(errcode(ETL_ERR_DEFINITION), errmsg("unknown option \"%s\" for %s", key, of),
+				 nearest ? errdetail("The nearest option is \"%s\".", nearest) : 0,
+				 errhint(
+					 "SELECT * FROM etl.options('%s') lists them; docs/reference.md explains them.",
+					 of)));
 		}
 		value = etl_json_get(options, key);
 		if (value != NULL)
@@ -223,7 +225,7 @@ etl_option_duration_ms(const char *key, const char *text)
 	PG_END_TRY();
 
 	return interval->time / 1000 +
-		((int64) interval->day + (int64) interval->month * DAYS_PER_MONTH) * SECS_PER_DAY * 1000;
+		   ((int64) interval->day + (int64) interval->month * DAYS_PER_MONTH) * SECS_PER_DAY * 1000;
 }
 
 EtlThreshold

@@ -30,7 +30,7 @@ extern void etl_options_register(const char *of, const EtlOptionDef *defs);
 
 /* Values; raise ET001 naming the key when the text does not parse. */
 extern int64 etl_option_size(const char *key, const char *text);	/* "64MB" → bytes */
-extern int64 etl_option_duration_ms(const char *key, const char *text); /* "10 min" */
+extern int64 etl_option_duration_ms(const char *key, const char *text);	/* "10 min" */
 
 /* A count ("100") or a share ("1%"); is_share tells which, value 0.01 for 1%. */
 typedef struct EtlThreshold

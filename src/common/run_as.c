@@ -25,8 +25,7 @@
 /* Settings that can change the result of a query; stored with a definition. */
 static const char *const stored_settings[] = {
 	"search_path", "TimeZone", "DateStyle", "IntervalStyle", "lc_monetary",
-	"lc_numeric", "lc_time", "extra_float_digits", NULL
-};
+	"lc_numeric", "lc_time", "extra_float_digits", NULL};
 
 void
 etl_run_as_begin(EtlRunAs *as, const char *owner, const Jsonb *settings)
@@ -42,7 +41,7 @@ etl_run_as_begin(EtlRunAs *as, const char *owner, const Jsonb *settings)
 
 	GetUserIdAndSecContext(&as->saved_user, &as->saved_context);
 	SetUserIdAndSecContext(role, as->saved_context | SECURITY_RESTRICTED_OPERATION |
-						   SECURITY_LOCAL_USERID_CHANGE);
+									 SECURITY_LOCAL_USERID_CHANGE);
 	as->guc_level = NewGUCNestLevel();
 
 	if (settings == NULL)
@@ -96,9 +95,11 @@ void
 etl_check_owns_relation(const char *owner, Oid relid)
 {
 	if (!etl_owns_relation(relid, get_role_oid(owner, false)))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("role \"%s\" is not the owner of relation \"%s\"", owner, get_rel_name(relid)),
-				 errdetail("etl writes only to relations that belong to the owner of the definition."),
-				 errhint("Change the owner of the relation with ALTER TABLE … OWNER TO, or choose another target.")));
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("role \"%s\" is not the owner of relation \"%s\"", owner, get_rel_name(relid)),
+			 errdetail("etl writes only to relations that belong to the owner of the definition."),
+			 errhint("Change the owner of the relation with ALTER TABLE … OWNER TO, or choose "
+					 "another target.")));
 }

@@ -15,11 +15,11 @@
 #include "common/driver.h"
 
 ErrorData *
-etl_subxact(void (*work) (void *arg), void *arg)
+etl_subxact(void (*work)(void *arg), void *arg)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
-	ErrorData  *volatile error = NULL;
+	ErrorData *volatile error = NULL;
 
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(context);

@@ -83,9 +83,10 @@ add_file(Walk *walk, const char *path, bool exact)
 	if (!S_ISREG(status.st_mode))
 	{
 		ereport(exact ? ERROR : WARNING,
-				(errcode(ETL_ERR_NOT_ALLOWED),
-				 errmsg("\"%s\" is not a regular file", resolved),
-				 S_ISDIR(status.st_mode) ? errhint("Add a pattern, for example \"%s/*.csv\".", resolved) : errhint("Only regular files are read.")));
+				(errcode(ETL_ERR_NOT_ALLOWED), errmsg("\"%s\" is not a regular file", resolved),
+				 S_ISDIR(status.st_mode) ?
+					 errhint("Add a pattern, for example \"%s/*.csv\".", resolved) :
+					 errhint("Only regular files are read.")));
 		return;
 	}
 	if (!pg_verify_mbstr(GetDatabaseEncoding(), resolved, strlen(resolved), true))

@@ -112,12 +112,12 @@ etl_path_check(const char *owner, const char *real_path)
 				 errhint("Run GRANT pg_read_server_files TO %s as a superuser, "
 						 "or let a member of that role define the stream.", owner)));
 	if (!is_in_allowed_directory(real_path))
-		ereport(ERROR,
-				(errcode(ETL_ERR_NOT_ALLOWED),
-				 errmsg("path \"%s\" is outside the allowed directories", real_path),
-				 errdetail("Setting etl.allowed_directories is \"%s\"; symlinks are resolved before comparing.",
-						   etl_allowed_directories ? etl_allowed_directories : ""),
-				 errhint("A superuser can add the directory to etl.allowed_directories.")));
+		ereport(ERROR, (errcode(ETL_ERR_NOT_ALLOWED),
+						errmsg("path \"%s\" is outside the allowed directories", real_path),
+						errdetail("Setting etl.allowed_directories is \"%s\"; symlinks are "
+								  "resolved before comparing.",
+								  etl_allowed_directories ? etl_allowed_directories : ""),
+						errhint("A superuser can add the directory to etl.allowed_directories.")));
 }
 
 int

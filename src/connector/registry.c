@@ -39,11 +39,10 @@ report_unknown(const char *name)
 	initStringInfo(&all);
 	foreach(cell, names)
 		appendStringInfo(&all, "%s%s", all.len > 0 ? ", " : "", (char *) lfirst(cell));
-	ereport(ERROR,
-			(errcode(ETL_ERR_UNDEFINED),
-			 errmsg("there is no connector \"%s\"", name),
-			 errdetail("Installed connectors: %s.", all.data),
-			 nearest ? errhint("Perhaps you meant \"%s\".", nearest) : errhint("See the view etl.connectors.")));
+	ereport(ERROR, (errcode(ETL_ERR_UNDEFINED), errmsg("there is no connector \"%s\"", name),
+					errdetail("Installed connectors: %s.", all.data),
+					nearest ? errhint("Perhaps you meant \"%s\".", nearest) :
+							  errhint("See the view etl.connectors.")));
 }
 
 const EtlConnector *

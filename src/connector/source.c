@@ -136,13 +136,13 @@ etl_sql_drop_source(PG_FUNCTION_ARGS)
 	etl_check_owner(source->owner, "source", name);
 	streams = streams_of(name);
 	if (streams != NIL && !cascade)
-		ereport(ERROR,
-				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
-				 errmsg("cannot drop source \"%s\" because stream %s is fed from it", name,
-						((EtlStream *) linitial(streams))->target),
-				 errdetail_plural("%d stream is fed from it.", "%d streams are fed from it.",
-								  list_length(streams), list_length(streams)),
-				 errhint("Drop them first, or pass cascade => true; their tables stay unless drop_relation is true.")));
+		ereport(ERROR, (errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+						errmsg("cannot drop source \"%s\" because stream %s is fed from it", name,
+							   ((EtlStream *) linitial(streams))->target),
+						errdetail_plural("%d stream is fed from it.", "%d streams are fed from it.",
+										 list_length(streams), list_length(streams)),
+						errhint("Drop them first, or pass cascade => true; their tables stay "
+								"unless drop_relation is true.")));
 	foreach(cell, streams)
 		drop_stream(((EtlStream *) lfirst(cell))->target, drop_relation);
 	PG_RETURN_BOOL(etl_definition_delete("source", name, NULL));
@@ -302,8 +302,10 @@ redact(Jsonb *document)
 			depth--;
 			sensitive = false;
 		}
-		result = pushJsonbValue(&state, token, token < WJB_BEGIN_ARRAY ? &item : token == WJB_BEGIN_ARRAY ? &item :
-																											NULL);
+		result = pushJsonbValue(&state, token,
+								token < WJB_BEGIN_ARRAY	 ? &item :
+								token == WJB_BEGIN_ARRAY ? &item :
+														   NULL);
 	}
 	return JsonbValueToJsonb(result);
 }

@@ -55,7 +55,8 @@ typedef struct EtlRecord
 	int64		raw_size;		/* its whole length */
 	const char *raw_sha256;		/* of the whole, in hex, when raw_length < raw_size; else NULL */
 	const char *problem;		/* ETL_RECORD_BAD: lower-case sentence */
-	const char *problem_code;	/* "malformed", "too_few_fields", "too_many_fields", "encoding", "too_large", … */
+	const char *
+		problem_code;			/* "malformed", "too_few_fields", "too_many_fields", "encoding", "too_large", … */
 	const char *problem_field;	/* name of the field, or NULL */
 } EtlRecord;
 

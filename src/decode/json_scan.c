@@ -133,7 +133,9 @@ etl_json_scan_string(char *p, bool in_place, int *length, JsonFault *fault)
 		char	   *stop;
 
 		if (*p != '\\')
-			return fail(fault, "malformed", *p ? "control character in a string" : "string without its closing quote", p);
+			return fail(fault, "malformed",
+						*p ? "control character in a string" : "string without its closing quote",
+						p);
 		if (!in_place)
 			out = ignored;
 		p = read_escape(p, &out, fault);

@@ -108,7 +108,7 @@ typedef struct EtlServices
 	 * raises ET015, also when 'host' is not among the secret's allowed hosts
 	 * (NULL: not asked).  The core wipes it.
 	 */
-	char	   *(*secret) (EtlConnectorContext *context, const char *name, const char *host);
+	char *(*secret)(EtlConnectorContext *context, const char *name, const char *host);
 	/* raises ET004 unless etl.allowed_hosts lets sources reach this host name */
 	void		(*check_host) (const char *host);
 	/* true when this resolved address may be connected to for 'host' */
@@ -116,8 +116,8 @@ typedef struct EtlServices
 	/* raises ET004/42501 unless the owner may read server files under this real path */
 	void		(*check_path) (EtlConnectorContext *context, const char *real_path);
 	/* scans one JSON document; 'paths' are dotted JSON paths, 'max_path' is relative to a record */
-	EtlJsonFacts *(*json_facts) (EtlRead *body, const char *records_path, int npaths,
-								 const char *const *paths, const char *max_path);
+	EtlJsonFacts *(*json_facts)(EtlRead *body, const char *records_path, int npaths,
+								const char *const *paths, const char *max_path);
 	/* the clock that tests can set */
 	TimestampTz (*now) (void);
 } EtlServices;
@@ -146,10 +146,10 @@ typedef struct EtlConnector
 
 	/* raises ET001 for option values that the tables above cannot judge */
 	void		(*validate) (const Jsonb *source_options, const Jsonb *stream_options,
-							 const char *format);	/* stream_options NULL: only the source is defined */
+					 const char *format);	/* stream_options NULL: only the source is defined */
 
 	/* begins a pull; returns its state */
-	void	   *(*open) (EtlConnectorContext *context);
+	void *(*open)(EtlConnectorContext *context);
 
 	/* the next item, or what to wait for; bytes of earlier items stay readable until 'release' */
 	EtlPoll		(*next) (void *state, EtlItem **item, EtlWait *wait);
@@ -160,11 +160,11 @@ typedef struct EtlConnector
 	void		(*release) (void *state, EtlItem *item);
 
 	/* position to commit when the pull came to its end (after the last item); NULL: none */
-	Jsonb	   *(*final_position) (void *state);
+	Jsonb *(*final_position)(void *state);
 
 	void		(*close) (void *state);
 } EtlConnector;
 
-typedef const EtlConnector *(*EtlConnectorHandler) (void);
+typedef const EtlConnector *(*EtlConnectorHandler)(void);
 
 #endif							/* ETL_CONNECTOR_H */

@@ -235,7 +235,8 @@ coerce_datetime(EtlCoercer *coercer, const EtlValue *value, Datum *datum)
 		for (i = 0; i < lengthof(moving); i++)
 			if (pg_strncasecmp(p, moving[i], strlen(moving[i])) == 0 &&
 				!isalpha((unsigned char) p[strlen(moving[i])]))
-				return psprintf("\"%s\" means another time tomorrow", etl_coerce_shown(value->text, value->length));
+				return psprintf("\"%s\" means another time tomorrow",
+								etl_coerce_shown(value->text, value->length));
 	}
 	return call_input(coercer, value->text, datum);
 }

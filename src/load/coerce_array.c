@@ -63,8 +63,8 @@ append_array(StringInfo out, JsonbContainer *array)
 				appendStringInfoString(out, value.val.boolean ? "true" : "false");
 				break;
 			case jbvNumeric:
-				appendStringInfoString(out, DatumGetCString(
-												DirectFunctionCall1(numeric_out, NumericGetDatum(value.val.numeric))));
+				appendStringInfoString(out, DatumGetCString(DirectFunctionCall1(
+												numeric_out, NumericGetDatum(value.val.numeric))));
 				break;
 			case jbvString:
 				append_quoted(out, value.val.string.val, value.val.string.len);

@@ -44,8 +44,8 @@ format_of_path(const char *path)
 	{
 		const char *ending;
 		const char *format;
-	} endings[] = {
-		{".csv", "csv"}, {".tsv", "csv"}, {".txt", "csv"}, {".json", "json"}, {".ndjson", "ndjson"}, {".jsonl", "ndjson"}};
+	} endings[] = {{".csv", "csv"},	  {".tsv", "csv"},		 {".txt", "csv"},
+				   {".json", "json"}, {".ndjson", "ndjson"}, {".jsonl", "ndjson"}};
 	char	   *name = path ? pstrdup(path) : pstrdup("");
 	static const char *const packed[] = {".gz", ".zst"};
 
@@ -74,7 +74,9 @@ static void
 resolve_format(EtlStream *stream, const EtlConnector *connector)
 {
 	if (stream->format == NULL)
-		stream->format = connector->needs_network ? pstrdup("json") : format_of_path(etl_json_get_text(stream->options, "path"));
+		stream->format = connector->needs_network ?
+							 pstrdup("json") :
+							 format_of_path(etl_json_get_text(stream->options, "path"));
 	if (stream->format == NULL)
 		ereport(ERROR,
 				(errcode(ETL_ERR_DEFINITION),
@@ -197,10 +199,10 @@ check_columns(const EtlStream *stream)
 	ListCell   *other;
 
 	foreach(cell, stream->key)
-		for_each_cell(other, stream->key, lnext(stream->key, cell)) if (strcmp(lfirst(cell), lfirst(other)) == 0)
-			ereport(ERROR,
-					(errcode(ETL_ERR_DEFINITION),
-					 errmsg("key names column \"%s\" twice", (char *) lfirst(cell))));
+		for_each_cell(other, stream->key,
+					  lnext(stream->key, cell)) if (strcmp(lfirst(cell), lfirst(other)) == 0)
+			ereport(ERROR, (errcode(ETL_ERR_DEFINITION),
+							errmsg("key names column \"%s\" twice", (char *) lfirst(cell))));
 
 	foreach(cell, etl_columns_parse(stream->columns))
 	{

@@ -173,12 +173,12 @@ etl_drift_unknown_field(EtlLanding *landing, const char *field)
 			etl_drift_restart(landing);
 			break;
 		case ETL_FREEZE:
-			ereport(ERROR,
-					(errcode(ETL_ERR_SCHEMA_FROZEN),
-					 errmsg("field \"%s\" of %s has no column in \"%s\"", field, landing->origin,
-							landing->stream->target),
-					 errdetail("The stream's schema_policy freezes columns."),
-					 errhint("Add the column, or let columns evolve, discard_value, discard_row or quarantine.")));
+			ereport(ERROR, (errcode(ETL_ERR_SCHEMA_FROZEN),
+							errmsg("field \"%s\" of %s has no column in \"%s\"", field,
+								   landing->origin, landing->stream->target),
+							errdetail("The stream's schema_policy freezes columns."),
+							errhint("Add the column, or let columns evolve, discard_value, "
+									"discard_row or quarantine.")));
 			break;
 		case ETL_DISCARD_VALUE:
 			journal_once(landing, "field_discarded", field, NULL);

@@ -83,7 +83,9 @@ exact_number(const char *text, int length)
 		if (zero && negative)
 			return 0;
 		/* nineteen digits may be too many: compare with the greatest bigint */
-		if (whole < 19 || (whole == 19 && strncmp(digits, negative ? "9223372036854775808" : "9223372036854775807", 19) <= 0))
+		if (whole < 19 ||
+			(whole == 19 &&
+			 strncmp(digits, negative ? "9223372036854775808" : "9223372036854775807", 19) <= 0))
 			return MAY_BIGINT | MAY_NUMERIC;
 		return MAY_NUMERIC;
 	}

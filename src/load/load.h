@@ -38,6 +38,6 @@ extern bool etl_pull_needs_network(const EtlStream *stream);
  * adopting it when its columns are all declared; InvalidOid when it can only
  * be made from the first load.
  */
-extern Oid	etl_stream_relation(const EtlStream *stream);
+extern Oid etl_stream_relation(const EtlStream *stream);
 
 #endif							/* ETL_LOAD_H */

@@ -33,7 +33,8 @@ const EtlOptionDef etl_stream_file_options[] = {
 	{"on_change", "replace|append|error", "replace",
 	 "what happens when a file that was loaded has changed"},
 	{"path_columns", "any", NULL,
-	 "columns from the path: a list of names found as /name=value/, or an object of names and regular expressions with one group"},
+	 "columns from the path: a list of names found as /name=value/, or an object of names and "
+	 "regular expressions with one group"},
 	{NULL}};
 
 /*
@@ -121,7 +122,8 @@ read_path_columns(const Jsonb *options)
 		EtlPathColumn *column = palloc(sizeof(EtlPathColumn));
 
 		column->name = lfirst(cell);
-		column->pattern = patterns ? etl_json_get_text(value, column->name) : psprintf("(?:^|/)%s=([^/]*)(?:/|$)", column->name);
+		column->pattern = patterns ? etl_json_get_text(value, column->name) :
+									 psprintf("(?:^|/)%s=([^/]*)(?:/|$)", column->name);
 		if (column->pattern == NULL)
 			ereport(ERROR,
 					(errcode(ETL_ERR_DEFINITION),

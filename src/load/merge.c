@@ -157,23 +157,26 @@ merge_sql(EtlLanding *landing)
 					 keys.data, keys.data);
 	if (stream->event_time != NULL)
 		appendStringInfo(&sql, ", %s DESC NULLS LAST", quote_identifier(stream->event_time));
-	appendStringInfo(&sql,
-					 ", _etl_load_id DESC, _etl_row DESC),"
-					 " compared AS MATERIALIZED (SELECT n.*, t.ctid AS \"etl tid\","
-					 " CASE WHEN t.ctid IS NULL THEN 'i' WHEN %s THEN 'o'"
-					 " WHEN pg_catalog.record_image_eq(ROW(%s), ROW(%s)) THEN 'u' ELSE 'c' END AS \"etl op\""
-					 " FROM newest n LEFT JOIN %s t ON %s),"
-					 " changed AS (UPDATE %s t SET %s FROM compared s"
-					 " WHERE s.\"etl op\" OPERATOR(pg_catalog.=) 'c' AND t.ctid OPERATOR(pg_catalog.=) s.\"etl tid\""
-					 " RETURNING 1),"
-					 " added AS (INSERT INTO %s (%s) SELECT %s FROM compared"
-					 " WHERE \"etl op\" OPERATOR(pg_catalog.=) 'i' RETURNING 1)"
-					 " SELECT (SELECT pg_catalog.count(*) FROM added), (SELECT pg_catalog.count(*) FROM changed),"
-					 " pg_catalog.count(*) FILTER (WHERE \"etl op\" OPERATOR(pg_catalog.=) 'u'),"
-					 " pg_catalog.count(*) FILTER (WHERE \"etl op\" OPERATOR(pg_catalog.=) 'o'),"
-					 " pg_catalog.count(*) FROM compared",
-					 older_condition(landing), new.data, current.data, stream->target, join.data,
-					 stream->target, set.data, stream->target, bare.data, bare.data);
+	appendStringInfo(
+		&sql,
+		", _etl_load_id DESC, _etl_row DESC),"
+		" compared AS MATERIALIZED (SELECT n.*, t.ctid AS \"etl tid\","
+		" CASE WHEN t.ctid IS NULL THEN 'i' WHEN %s THEN 'o'"
+		" WHEN pg_catalog.record_image_eq(ROW(%s), ROW(%s)) THEN 'u' ELSE 'c' END AS \"etl op\""
+		" FROM newest n LEFT JOIN %s t ON %s),"
+		" changed AS (UPDATE %s t SET %s FROM compared s"
+		" WHERE s.\"etl op\" OPERATOR(pg_catalog.=) 'c' AND t.ctid OPERATOR(pg_catalog.=) s.\"etl "
+		"tid\""
+		" RETURNING 1),"
+		" added AS (INSERT INTO %s (%s) SELECT %s FROM compared"
+		" WHERE \"etl op\" OPERATOR(pg_catalog.=) 'i' RETURNING 1)"
+		" SELECT (SELECT pg_catalog.count(*) FROM added), (SELECT pg_catalog.count(*) FROM "
+		"changed),"
+		" pg_catalog.count(*) FILTER (WHERE \"etl op\" OPERATOR(pg_catalog.=) 'u'),"
+		" pg_catalog.count(*) FILTER (WHERE \"etl op\" OPERATOR(pg_catalog.=) 'o'),"
+		" pg_catalog.count(*) FROM compared",
+		older_condition(landing), new.data, current.data, stream->target, join.data, stream->target,
+		set.data, stream->target, bare.data, bare.data);
 	return sql.data;
 }
 

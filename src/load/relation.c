@@ -161,7 +161,8 @@ is_listed(List *list, const char *name)
 static int
 how_well(Oid relid, const char *name, const char *field, const char *identifier)
 {
-	char	   *original = OidIsValid(relid) ? GetComment(relid, RelationRelationId, get_attnum(relid, name)) : NULL;
+	char	   *original =
+		OidIsValid(relid) ? GetComment(relid, RelationRelationId, get_attnum(relid, name)) : NULL;
 
 	if (original != NULL && strcmp(original, field) == 0)
 		return 0;
@@ -430,9 +431,10 @@ add_declared(const EtlStream *stream, Oid relid)
 		if (!IsA(column, ColumnDef) || get_attnum(relid, column->colname) != InvalidAttrNumber)
 			continue;
 		typenameTypeIdAndMod(NULL, column->typeName, &type, &typmod);
-		etl_relation_sql(psprintf("ALTER TABLE %s ADD COLUMN %s %s", stream->target,
-								  quote_identifier(column->colname),
-								  format_type_extended(type, typmod, FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY)));
+		etl_relation_sql(psprintf(
+			"ALTER TABLE %s ADD COLUMN %s %s", stream->target, quote_identifier(column->colname),
+			format_type_extended(type, typmod,
+								 FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY)));
 		etl_schema_change_store(stream->target, 0, "column_added", column->colname, NULL,
 								format_type_with_typemod(type, typmod));
 	}
@@ -528,12 +530,14 @@ etl_relation_widen(const EtlStream *stream, Oid relid, const char *column, Oid t
 		return;
 
 	/* a date becomes the midnight of the zone that the stream reads its timestamps in */
-	etl_relation_sql(psprintf("ALTER TABLE %s ALTER COLUMN %s TYPE %s USING %s", stream->target,
-							  quote_identifier(column), format_type_be_qualified(type),
-							  type == TIMESTAMPTZOID ? psprintf("pg_catalog.timezone(%s, %s::pg_catalog.timestamp)",
-																quote_literal_cstr(etl_load_options_read(stream)->coerce.timezone),
-																quote_identifier(column)) :
-													   quote_identifier(column)));
+	etl_relation_sql(
+		psprintf("ALTER TABLE %s ALTER COLUMN %s TYPE %s USING %s", stream->target,
+				 quote_identifier(column), format_type_be_qualified(type),
+				 type == TIMESTAMPTZOID ?
+					 psprintf("pg_catalog.timezone(%s, %s::pg_catalog.timestamp)",
+							  quote_literal_cstr(etl_load_options_read(stream)->coerce.timezone),
+							  quote_identifier(column)) :
+					 quote_identifier(column)));
 	etl_schema_change_store(stream->target, load_id, "type_widened", column, format_type_be(old),
 							format_type_be(type));
 }

@@ -161,7 +161,10 @@ etl_load_writer_slot(EtlLoadWriter *writer)
 	{
 		MemoryContext old = MemoryContextSwitchTo(writer->landing->context);
 
-		*slot = writer->kind == WRITE_BULK ? table_slot_create(writer->landing->rel, NULL) : MakeSingleTupleTableSlot(RelationGetDescr(writer->landing->rel), &TTSOpsVirtual);
+		*slot =
+			writer->kind == WRITE_BULK ?
+				table_slot_create(writer->landing->rel, NULL) :
+				MakeSingleTupleTableSlot(RelationGetDescr(writer->landing->rel), &TTSOpsVirtual);
 		MemoryContextSwitchTo(old);
 	}
 	return ExecClearTuple(*slot);

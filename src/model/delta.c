@@ -687,7 +687,7 @@ etl_delta_plan(const EtlModel *model, const Query *query, List *inputs)
 
 	delta->query = copyObject(unconstify(Query *, query));
 	inline_query(delta->query, NULL);
-	(void) etl_ungroup((Node *) delta->query, &(bool) {false});
+	(void) etl_ungroup((Node *) delta->query, &(bool){false});
 	leaf_walker((Node *) delta->query, &search);
 	delta->leaves = search.leaves;
 	delta->set_operation = has_unions((Node *) delta->query, NULL);

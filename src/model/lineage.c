@@ -168,7 +168,7 @@ relation_edges(Oid relid, AttrNumber attnum)
 		Relation	view = table_open(relid, AccessShareLock);
 		Level		level = {copyObject(get_view_query(view)), NULL};
 
-		(void) etl_ungroup((Node *) level.query, &(bool) {true});
+		(void) etl_ungroup((Node *) level.query, &(bool){true});
 		table_close(view, NoLock);
 		return column_edges(&level, attnum);
 	}
@@ -283,7 +283,10 @@ var_edges(Var *var, Level *level)
 		case RTE_VALUES:
 			foreach(cell, rte->values_lists)
 				if (var->varattno > 0)
-					edges = add_edges(edges, trace_expression(list_nth(lfirst(cell), var->varattno - 1), level, TRANSFORMATION), TRANSFORMATION);
+					edges = add_edges(edges,
+									  trace_expression(list_nth(lfirst(cell), var->varattno - 1),
+													   level, TRANSFORMATION),
+									  TRANSFORMATION);
 			return edges;
 		case RTE_TABLEFUNC:
 			return trace_expression((Node *) rte->tablefunc, level, TRANSFORMATION);
@@ -472,11 +475,17 @@ row_edges(Level *level)
 
 	edges = add_edges(edges, trace_expression(query->havingQual, level, FILTER), FILTER);
 	foreach(cell, query->groupClause)
-		edges = add_edges(edges, trace_expression(sort_expression(lfirst(cell), query->targetList), level, GROUP), GROUP);
+		edges = add_edges(
+			edges, trace_expression(sort_expression(lfirst(cell), query->targetList), level, GROUP),
+			GROUP);
 	foreach(cell, query->distinctClause)
-		edges = add_edges(edges, trace_expression(sort_expression(lfirst(cell), query->targetList), level, GROUP), GROUP);
+		edges = add_edges(
+			edges, trace_expression(sort_expression(lfirst(cell), query->targetList), level, GROUP),
+			GROUP);
 	foreach(cell, query->sortClause)
-		edges = add_edges(edges, trace_expression(sort_expression(lfirst(cell), query->targetList), level, SORT), SORT);
+		edges = add_edges(
+			edges, trace_expression(sort_expression(lfirst(cell), query->targetList), level, SORT),
+			SORT);
 	return edges;
 }
 
@@ -499,7 +508,10 @@ branch_edges(Node *node, Level *level, int resno, Kind kind)
 		SetOperationStmt *operation = castNode(SetOperationStmt, node);
 		List	   *edges = branch_edges(operation->larg, level, resno, kind);
 
-		return add_edges(edges, branch_edges(operation->rarg, level, resno, operation->op == SETOP_EXCEPT ? FILTER : kind), IDENTITY);
+		return add_edges(edges,
+						 branch_edges(operation->rarg, level, resno,
+									  operation->op == SETOP_EXCEPT ? FILTER : kind),
+						 IDENTITY);
 	}
 }
 
@@ -531,7 +543,7 @@ etl_query_lineage(Query *query, const EtlModel *model)
 	ListCell   *cell;
 	ListCell   *item;
 
-	(void) etl_ungroup((Node *) level.query, &(bool) {true});
+	(void) etl_ungroup((Node *) level.query, &(bool){true});
 	foreach(cell, level.query->targetList)
 	{
 		TargetEntry *entry = lfirst_node(TargetEntry, cell);

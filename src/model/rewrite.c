@@ -67,11 +67,13 @@ pending_condition(const EtlDeltaLeaf *leaf, Oid relid)
 		first = Min(first, load->first_block);
 		last = Max(last, load->last_block);
 	}
-	return psprintf("t._etl_load_id OPERATOR(pg_catalog.=) ANY ('{%s}'::pg_catalog.int8[])%s", ids.data,
-					!located ? "" :
-							   psprintf(" AND t.ctid OPERATOR(pg_catalog.>=) '(" INT64_FORMAT ",0)'::pg_catalog.tid"
-										" AND t.ctid OPERATOR(pg_catalog.<) '(" INT64_FORMAT ",0)'::pg_catalog.tid",
-										first, last + 1));
+	return psprintf(
+		"t._etl_load_id OPERATOR(pg_catalog.=) ANY ('{%s}'::pg_catalog.int8[])%s", ids.data,
+		!located ?
+			"" :
+			psprintf(" AND t.ctid OPERATOR(pg_catalog.>=) '(" INT64_FORMAT ",0)'::pg_catalog.tid"
+					 " AND t.ctid OPERATOR(pg_catalog.<) '(" INT64_FORMAT ",0)'::pg_catalog.tid",
+					 first, last + 1));
 }
 
 /*
@@ -192,8 +194,9 @@ leaf_columns(Oid relid)
 	for (int i = 0; i < desc->natts; i++)
 		appendStringInfo(&sql, "%s%s%s", i ? ", " : "",
 						 TupleDescAttr(desc, i)->attisdropped ? "NULL::pg_catalog.int4" : "t.",
-						 TupleDescAttr(desc, i)->attisdropped ? psprintf(" AS etl_dropped_%d", i) :
-																quote_identifier(NameStr(TupleDescAttr(desc, i)->attname)));
+						 TupleDescAttr(desc, i)->attisdropped ?
+							 psprintf(" AS etl_dropped_%d", i) :
+							 quote_identifier(NameStr(TupleDescAttr(desc, i)->attname)));
 	table_close(rel, NoLock);
 	return sql.data;
 }

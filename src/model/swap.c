@@ -230,11 +230,11 @@ exchange(Oid first, Oid second)
 	b = (Form_pg_class) GETSTRUCT(two);
 
 #define EXCHANGE(type, field) \
-	do                        \
-	{                         \
-		type		was = a->field;  \
-		a->field = b->field;  \
-		b->field = was;       \
+	do \
+	{ \
+		type		was = a->field; \
+		a->field = b->field; \
+		b->field = was; \
 	} while (0)
 	EXCHANGE(Oid, relfilenode);
 	EXCHANGE(Oid, reltablespace);

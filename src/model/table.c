@@ -135,11 +135,11 @@ check_adoptable(const EtlModel *model, Oid relid)
 	if (relkind == RELKIND_VIEW ||
 		(stored && (relkind == RELKIND_RELATION || relkind == RELKIND_PARTITIONED_TABLE)))
 		return;
-	ereport(ERROR,
-			(errcode(ETL_ERR_NOT_MANAGED),
-			 errmsg("relation %s cannot be adopted: it is not a %s", model->target, stored ? "table" : "view"),
-			 errdetail("Making the model would drop it with its contents."),
-			 errhint("Drop or rename it, or give the model another name.")));
+	ereport(ERROR, (errcode(ETL_ERR_NOT_MANAGED),
+					errmsg("relation %s cannot be adopted: it is not a %s", model->target,
+						   stored ? "table" : "view"),
+					errdetail("Making the model would drop it with its contents."),
+					errhint("Drop or rename it, or give the model another name.")));
 }
 
 /*
@@ -159,11 +159,11 @@ etl_table_must_be_managed(const EtlModel *model, Oid relid, const EtlNodeState *
 		check_adoptable(model, relid);
 		return;
 	}
-	ereport(ERROR,
-			(errcode(ETL_ERR_NOT_MANAGED),
-			 errmsg("relation %s exists and was not created by etl", model->target),
-			 errdetail("Building the model would replace its contents."),
-			 errhint("Define the model with option \"adopt\": true to take the relation over, or give it another name.")));
+	ereport(ERROR, (errcode(ETL_ERR_NOT_MANAGED),
+					errmsg("relation %s exists and was not created by etl", model->target),
+					errdetail("Building the model would replace its contents."),
+					errhint("Define the model with option \"adopt\": true to take the relation "
+							"over, or give it another name.")));
 }
 
 /* ---- columns ---- */
@@ -278,7 +278,8 @@ etl_table_reshape(const EtlModel *model, Oid relid, TupleDesc desc)
 				(errcode(ETL_ERR_SCHEMA_FROZEN),
 				 errmsg("the columns of %s differ from its query's, and on_schema_change is %s",
 						model->target, policy),
-				 surplus ? errdetail("Column \"%s\" is gone or has another type.", (char *) linitial(surplus)) :
+				 surplus ? errdetail("Column \"%s\" is gone or has another type.",
+									 (char *) linitial(surplus)) :
 						   errdetail("Column \"%s\" is new.",
 									 NameStr(((Form_pg_attribute) linitial(missing))->attname)),
 				 errhint("Define the model with on_schema_change sync, or alter the table.")));

@@ -75,19 +75,22 @@ decorations(Oid relid)
 {
 	char	   *name = quote_literal_cstr(etl_quoted_relation(relid));
 
-	return texts(psprintf("SELECT format('GRANT %%s ON %%s TO %%s%%s', a.privilege_type, %s,"
-						  " CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END,"
-						  " CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)"
-						  " FROM pg_class c, aclexplode(c.relacl) a"
-						  " WHERE c.oid = $1 AND a.grantee <> c.relowner"
-						  " UNION ALL"
-						  " SELECT CASE WHEN d.objsubid = 0 THEN format('COMMENT ON VIEW %%s IS %%L', %s, d.description)"
-						  " ELSE format('COMMENT ON COLUMN %%s.%%I IS %%L', %s, a.attname, d.description) END"
-						  " FROM pg_description d LEFT JOIN pg_attribute a"
-						  " ON a.attrelid = d.objoid AND a.attnum = d.objsubid"
-						  " WHERE d.objoid = $1 AND d.classoid = 'pg_class'::regclass",
-						  name, name, name),
-				 relid);
+	return texts(
+		psprintf(
+			"SELECT format('GRANT %%s ON %%s TO %%s%%s', a.privilege_type, %s,"
+			" CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) "
+			"END,"
+			" CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)"
+			" FROM pg_class c, aclexplode(c.relacl) a"
+			" WHERE c.oid = $1 AND a.grantee <> c.relowner"
+			" UNION ALL"
+			" SELECT CASE WHEN d.objsubid = 0 THEN format('COMMENT ON VIEW %%s IS %%L', %s, "
+			"d.description)"
+			" ELSE format('COMMENT ON COLUMN %%s.%%I IS %%L', %s, a.attname, d.description) END"
+			" FROM pg_description d LEFT JOIN pg_attribute a"
+			" ON a.attrelid = d.objoid AND a.attnum = d.objsubid"
+			" WHERE d.objoid = $1 AND d.classoid = 'pg_class'::regclass", name, name, name),
+		relid);
 }
 
 /*

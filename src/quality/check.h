@@ -53,7 +53,7 @@ extern bool etl_dimension_known(const char *name, List **names);
 typedef struct EtlCheckState EtlCheckState;
 
 /* EtlColumnTest judges one value that is not null: true when it passes. */
-typedef bool (*EtlColumnTest) (EtlCheckState *state, int column, Datum value);
+typedef bool (*EtlColumnTest)(EtlCheckState *state, int column, Datum value);
 
 struct EtlCheckState
 {
@@ -112,8 +112,8 @@ extern bool etl_rowexpr_only_builtin(Node *expr);
 extern void etl_predicate_compile(EtlCheckState *state);
 extern bool etl_predicate_fails(EtlCheckState *state, TupleTableSlot *slot);
 extern void etl_predicate_reasons(EtlCheckState *state, TupleTableSlot *slot,
-								  void (*emit) (void *arg, EtlCheckState *state, const char *column,
-												const char *value, const char *message),
+								  void (*emit)(void *arg, EtlCheckState *state, const char *column,
+											   const char *value, const char *message),
 								  void *arg);
 extern char *etl_value_text(TupleDesc desc, AttrNumber attno, Datum value, bool isnull);
 extern char *etl_columns_text(List *columns);
@@ -126,8 +126,8 @@ extern bool etl_relationship_exists(EtlCheckState *state, TupleTableSlot *slot);
 extern EtlCheckSet *etl_checkset_make(const char *target, TupleDesc desc, const char *owner,
 									  List *checks);
 extern bool etl_checks_row_emit(EtlCheckSet *set, TupleTableSlot *slot,
-								void (*emit) (void *arg, EtlCheckState *state, const char *column,
-											  const char *value, const char *message),
+								void		(*emit) (void *arg, EtlCheckState *state, const char *column,
+											 const char *value, const char *message),
 								void *arg);
 extern bool etl_check_must_obey(int sqlerrcode);
 extern Jsonb *etl_checks_reason(EtlCheckState *state, const char *column, const char *value,
@@ -145,7 +145,7 @@ extern const char *etl_check_status(EtlCheckState *state);
 extern bool etl_target_visible(const char *target, Oid relid);
 extern TupleDesc etl_visible_columns(Oid relid);
 
-typedef bool (*EtlRowVisitor) (TupleTableSlot *slot, void *arg);	/* false: enough */
+typedef bool (*EtlRowVisitor)(TupleTableSlot *slot, void *arg);	/* false: enough */
 extern void etl_scan_relation(Oid relid, EtlRowVisitor visit, void *arg);
 
 /* whose rights and settings the checks of a relation run with */

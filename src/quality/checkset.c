@@ -48,7 +48,8 @@ etl_check_must_obey(int sqlerrcode)
 static double
 default_weight(const char *on_fail)
 {
-	return strcmp(on_fail, "fail") == 0 ? 5 : strcmp(on_fail, "quarantine") == 0 ? 3 : 1;
+	return strcmp(on_fail, "fail") == 0 ? 5 : strcmp(on_fail, "quarantine") == 0 ? 3 :
+																				   1;
 }
 
 /*
@@ -195,8 +196,8 @@ etl_checks_set_load(EtlCheckSet *set, int64 load_id)
 
 /* ---- the row loop ---- */
 
-typedef void (*EmitReason) (void *arg, EtlCheckState *state, const char *column,
-							const char *value, const char *message);
+typedef void (*EmitReason)(void *arg, EtlCheckState *state, const char *column,
+						   const char *value, const char *message);
 
 /*
  * judge lets one check look at the row; true when it fails.
@@ -292,7 +293,7 @@ etl_checks_row_emit(EtlCheckSet *set, TupleTableSlot *slot, EmitReason emit, voi
 	GetUserIdAndSecContext(&saved_user, &saved_context);
 	if (saved_user != set->role)
 		SetUserIdAndSecContext(set->role, saved_context | SECURITY_RESTRICTED_OPERATION |
-							   SECURITY_LOCAL_USERID_CHANGE);
+											  SECURITY_LOCAL_USERID_CHANGE);
 	slot_getallattrs(slot);
 	ResetExprContext(set->econtext);
 	set->econtext->ecxt_scantuple = slot;

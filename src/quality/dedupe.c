@@ -114,8 +114,10 @@ columns_of(TupleDesc desc)
 	{
 		Form_pg_attribute attr = TupleDescAttr(desc, i);
 
-		appendStringInfo(&sql, "%s%s", i > 0 ? ", " : "", attr->attisdropped ? "NULL::pg_catalog.int4" :
-						 psprintf("t.%s", quote_identifier(NameStr(attr->attname))));
+		appendStringInfo(&sql, "%s%s", i > 0 ? ", " : "",
+						 attr->attisdropped ?
+							 "NULL::pg_catalog.int4" :
+							 psprintf("t.%s", quote_identifier(NameStr(attr->attname))));
 	}
 	return sql.data;
 }
@@ -154,9 +156,9 @@ tie_break(TupleDesc desc, Oid relid, List *key)
 							 quote_identifier(NameStr(attr->attname)));
 			continue;
 		}
-		appendStringInfo(&sql, OidIsValid(type->cmp_proc) ? "%st.%s" :
-						 "%st.%s::pg_catalog.text COLLATE \"C\"", sql.len > 0 ? ", " : "",
-						 quote_identifier(NameStr(attr->attname)));
+		appendStringInfo(
+			&sql, OidIsValid(type->cmp_proc) ? "%st.%s" : "%st.%s::pg_catalog.text COLLATE \"C\"",
+			sql.len > 0 ? ", " : "", quote_identifier(NameStr(attr->attname)));
 	}
 	return sql.data;
 }

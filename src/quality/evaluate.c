@@ -372,7 +372,7 @@ may_check(const char *target)
 	Oid			operators = get_role_oid("etl_operator", true);
 
 	return (OidIsValid(operators) && has_privs_of_role(GetUserId(), operators)) ||
-		etl_target_visible(target, etl_name_relation(target));
+		   etl_target_visible(target, etl_name_relation(target));
 }
 
 /*
@@ -387,7 +387,7 @@ raise_no_target(const char *name, List *targets)
 			(errcode(ETL_ERR_UNDEFINED),
 			 errmsg("%s has no checks", name),
 			 nearest ? errhint("Did you mean \"%s\"?", nearest) :
-			 errhint("Define one with etl.define_check().")));
+					   errhint("Define one with etl.define_check().")));
 }
 
 /*

@@ -21,65 +21,60 @@
 
 #define COMMON_OPTIONS \
 	{"where", "text", NULL, "Boolean SQL expression: only rows for which it is true are checked."}, \
-	{"max_failed", "threshold", NULL, "Failed rows that are tolerated, inclusive: a count, or a share (\"1%\")."}, \
-	{"weight", "number", NULL, "Weight in the score; by default warn 1, quarantine 3, fail 5."}
+		{"max_failed", "threshold", NULL, "Failed rows that are tolerated, inclusive: a count, or a share (\"1%\")."}, \
+	{ \
+		"weight", "number", NULL, "Weight in the score; by default warn 1, quarantine 3, fail 5." \
+	}
 
 static const EtlOptionDef plain_options[] = {
 	COMMON_OPTIONS,
-	{NULL}
-};
+	{NULL}};
 
 static const EtlOptionDef unique_options[] = {
 	{"order_by", "text", "_etl_load_id, _etl_row",
-	"ORDER BY list: the first row of each key stays when the check quarantines."},
+	 "ORDER BY list: the first row of each key stays when the check quarantines."},
 	COMMON_OPTIONS,
-	{NULL}
-};
+	{NULL}};
 
 static const EtlOptionDef accepted_values_options[] = {
 	{"values", "any", NULL, "Required: array of the values that pass."},
 	COMMON_OPTIONS,
-	{NULL}
-};
+	{NULL}};
 
 static const EtlOptionDef range_options[] = {
 	{"min", "any", NULL, "Smallest value that passes, in the column's type."},
 	{"max", "any", NULL, "Greatest value that passes, in the column's type."},
 	COMMON_OPTIONS,
-	{NULL}
-};
+	{NULL}};
 
 static const EtlOptionDef regex_options[] = {
-	{"pattern", "text", NULL, "Required: regular expression that a part of the value must match; anchor it with ^ and $."},
+	{"pattern", "text", NULL,
+	 "Required: regular expression that a part of the value must match; anchor it with ^ and $."},
 	COMMON_OPTIONS,
-	{NULL}
-};
+	{NULL}};
 
 static const EtlOptionDef relationship_options[] = {
 	{"to", "text", NULL, "Required: relation in which each value must be found."},
 	{"columns", "text[]", NULL, "Its columns; by default those of the same names."},
 	COMMON_OPTIONS,
-	{NULL}
-};
+	{NULL}};
 
 static const EtlOptionDef expression_options[] = {
-	{"expression", "text", NULL, "Required: boolean SQL expression over the columns of a row; true and null pass."},
+	{"expression", "text", NULL,
+	 "Required: boolean SQL expression over the columns of a row; true and null pass."},
 	COMMON_OPTIONS,
-	{NULL}
-};
+	{NULL}};
 
 static const EtlOptionDef row_count_options[] = {
 	{"min", "integer", NULL, "Fewest rows that pass."},
 	{"max", "integer", NULL, "Most rows that pass."},
 	COMMON_OPTIONS,
-	{NULL}
-};
+	{NULL}};
 
 static const EtlOptionDef freshness_options[] = {
 	{"max_age", "duration", NULL, "Required: greatest age of the newest value."},
 	COMMON_OPTIONS,
-	{NULL}
-};
+	{NULL}};
 
 /*
  * The dimensions are the usual six; a relation that another contradicts is
@@ -95,12 +90,10 @@ static const EtlCheckKind kinds[] = {
 	{ETL_KIND_RELATIONSHIP, "relationship", true, "consistency", 1, 32, relationship_options},
 	{ETL_KIND_EXPRESSION, "expression", true, "accuracy", 0, INT_MAX, expression_options},
 	{ETL_KIND_ROW_COUNT, "row_count", false, "completeness", 0, 0, row_count_options},
-	{ETL_KIND_FRESHNESS, "freshness", false, "timeliness", 0, 1, freshness_options}
-};
+	{ETL_KIND_FRESHNESS, "freshness", false, "timeliness", 0, 1, freshness_options}};
 
 static const char *const dimensions[] = {
-	"completeness", "uniqueness", "validity", "accuracy", "consistency", "timeliness"
-};
+	"completeness", "uniqueness", "validity", "accuracy", "consistency", "timeliness"};
 
 /*
  * etl_quality_register_options puts the option sets of all kinds into
@@ -183,22 +176,22 @@ validate_columns(const EtlCheckKind *kind, const EtlCheck *check)
 	ListCell   *a;
 
 	if (n < kind->min_columns || n > kind->max_columns)
-		ereport(ERROR,
-				(errcode(ETL_ERR_DEFINITION),
-				 errmsg("a check of kind %s cannot have %d columns", kind->name, n),
-				 kind->max_columns == 0 ? errhint("Leave \"columns\" out.") :
-				 kind->min_columns == 0 ? errhint("Give at most %d.", kind->max_columns) :
-				 errhint("Give \"columns\", an array of column names such as '{id}'.")));
+		ereport(ERROR, (errcode(ETL_ERR_DEFINITION),
+						errmsg("a check of kind %s cannot have %d columns", kind->name, n),
+						kind->max_columns == 0 ?
+							errhint("Leave \"columns\" out.") :
+						kind->min_columns == 0 ?
+							errhint("Give at most %d.", kind->max_columns) :
+							errhint("Give \"columns\", an array of column names such as '{id}'.")));
 	foreach(a, check->columns)
 	{
 		ListCell   *b;
 
-		for_each_cell(b, check->columns, lnext(check->columns, a))
-			if (strcmp(lfirst(a), lfirst(b)) == 0)
-				ereport(ERROR,
-						(errcode(ETL_ERR_DEFINITION),
-						 errmsg("column \"%s\" is named twice", (char *) lfirst(a)),
-						 errhint("Name each column once.")));
+		for_each_cell(b, check->columns, lnext(check->columns, a)) if (strcmp(lfirst(a), lfirst(b)) == 0)
+			ereport(ERROR,
+					(errcode(ETL_ERR_DEFINITION),
+					 errmsg("column \"%s\" is named twice", (char *) lfirst(a)),
+					 errhint("Name each column once.")));
 	}
 }
 
@@ -238,7 +231,9 @@ validate_values(const EtlCheckKind *kind, const Jsonb *options)
 			continue;
 		n++;
 		if (item.type == jbvNull)
-			refuse(kind, "values", "It holds a null; null values pass anyway, use a not_null check to refuse them.");
+			refuse(
+				kind, "values",
+				"It holds a null; null values pass anyway, use a not_null check to refuse them.");
 		if (item.type == jbvBinary)
 			refuse(kind, "values", "Its elements must be numbers, texts or booleans.");
 	}

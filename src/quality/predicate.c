@@ -112,9 +112,9 @@ comparison(EtlCheckState *state, Comparison *by, AttrNumber attno, bool need_ord
 	by->base = getBaseType(attr->atttypid);
 	by->collation = attr->attcollation;
 	by->as_int64 = by->base == INT2OID || by->base == INT4OID || by->base == INT8OID ||
-		by->base == DATEOID || by->base == TIMESTAMPOID || by->base == TIMESTAMPTZOID;
+				   by->base == DATEOID || by->base == TIMESTAMPOID || by->base == TIMESTAMPTZOID;
 	by->bytewise = builtin_text(by->base) &&
-		(!OidIsValid(by->collation) || get_collation_isdeterministic(by->collation));
+				   (!OidIsValid(by->collation) || get_collation_isdeterministic(by->collation));
 
 	type = lookup_type_cache(by->base, TYPECACHE_CMP_PROC_FINFO | TYPECACHE_EQ_OPR_FINFO);
 	by->has_cmp = OidIsValid(type->cmp_proc_finfo.fn_oid);
@@ -163,7 +163,7 @@ range_test(EtlCheckState *state, int column, Datum value)
 		DatumGetInt32(FunctionCall2Coll(&range->by.cmp, range->by.collation, value, range->min)) < 0)
 		return false;
 	return !range->has_max ||
-		DatumGetInt32(FunctionCall2Coll(&range->by.cmp, range->by.collation, value, range->max)) <= 0;
+		   DatumGetInt32(FunctionCall2Coll(&range->by.cmp, range->by.collation, value, range->max)) <= 0;
 }
 
 /*
@@ -174,7 +174,7 @@ static int64
 round_bound(const char *text, bool is_min)
 {
 	Datum		number = DirectFunctionCall3(numeric_in, CStringGetDatum(text),
-											 ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
+									   ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
 	Datum		whole = DirectFunctionCall1(is_min ? numeric_ceil : numeric_floor, number);
 
 	if (DatumGetBool(DirectFunctionCall2(numeric_gt, whole,
@@ -355,7 +355,8 @@ regex_test(EtlCheckState *state, int column, Datum value)
 			pfree(regex->wide);
 		regex->wide = NULL;
 		regex->wide_size = 0;
-		regex->wide = MemoryContextAllocHuge(state->set->context, sizeof(pg_wchar) * ((Size) length * 2 + 64));
+		regex->wide = MemoryContextAllocHuge(state->set->context,
+											 sizeof(pg_wchar) * ((Size) length * 2 + 64));
 		regex->wide_size = length * 2 + 64;
 	}
 	length = pg_mb2wchar_with_len(bytes, regex->wide, length);
@@ -615,7 +616,7 @@ row_values(EtlCheckState *state, TupleTableSlot *slot)
 	{
 		AttrNumber	attno = state->attnos[i];
 		char	   *value = etl_value_text(state->set->desc, attno, slot->tts_values[attno - 1],
-										   slot->tts_isnull[attno - 1]);
+									 slot->tts_isnull[attno - 1]);
 
 		if (state->ncolumns == 1)
 			return value;
@@ -640,18 +641,18 @@ column_message(EtlCheckState *state, int column, Datum value)
 		case ETL_KIND_REGEX:
 			return psprintf("does not match %s", ((RegexColumns *) state->material)->pattern_text);
 		default:
-			{
-				RangeColumn *range = &((RangeColumn *) state->material)[column];
-				bool		below = range->min_text != NULL;
+		{
+			RangeColumn *range = &((RangeColumn *) state->material)[column];
+			bool		below = range->min_text != NULL;
 
-				if (below && range->by.as_int64)
-					below = to_int64(range->by.base, value) < range->low;
-				else if (below)
-					below = DatumGetInt32(FunctionCall2Coll(&range->by.cmp, range->by.collation,
-															value, range->min)) < 0;
-				return below ? psprintf("is below the minimum %s", range->min_text) :
-					psprintf("is above the maximum %s", range->max_text);
-			}
+			if (below && range->by.as_int64)
+				below = to_int64(range->by.base, value) < range->low;
+			else if (below)
+				below = DatumGetInt32(FunctionCall2Coll(&range->by.cmp, range->by.collation,
+														value, range->min)) < 0;
+			return below ? psprintf("is below the minimum %s", range->min_text) :
+						   psprintf("is above the maximum %s", range->max_text);
+		}
 	}
 }
 
@@ -661,8 +662,8 @@ column_message(EtlCheckState *state, int column, Datum value)
  */
 void
 etl_predicate_reasons(EtlCheckState *state, TupleTableSlot *slot,
-					  void (*emit) (void *arg, EtlCheckState *state, const char *column,
-									const char *value, const char *message),
+					  void (*emit)(void *arg, EtlCheckState *state, const char *column,
+								   const char *value, const char *message),
 					  void *arg)
 {
 	const Jsonb *options = state->def->options;
@@ -688,7 +689,8 @@ etl_predicate_reasons(EtlCheckState *state, TupleTableSlot *slot,
 			emit(arg, state, NameStr(TupleDescAttr(state->set->desc, attno - 1)->attname),
 				 etl_value_text(state->set->desc, attno, slot->tts_values[attno - 1],
 								slot->tts_isnull[attno - 1]),
-				 column_message(state, i, slot->tts_isnull[attno - 1] ? (Datum) 0 :
-								slot->tts_values[attno - 1]));
+				 column_message(state, i,
+								slot->tts_isnull[attno - 1] ? (Datum) 0 :
+															  slot->tts_values[attno - 1]));
 	}
 }

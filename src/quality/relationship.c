@@ -48,9 +48,9 @@ typedef struct ParentKey
 
 typedef struct Relationship Relationship;
 
-#define SH_PREFIX parent
+#define SH_PREFIX		parent
 #define SH_ELEMENT_TYPE ParentKey
-#define SH_SCOPE static inline
+#define SH_SCOPE		static inline
 #define SH_DECLARE
 #define SH_KEY_TYPE Datum *
 #include "lib/simplehash.h"
@@ -84,15 +84,15 @@ struct Relationship
 
 static bool parent_keys_equal(Relationship *relationship, Datum *stored, Datum *sought);
 
-#define SH_PREFIX parent
-#define SH_ELEMENT_TYPE ParentKey
-#define SH_KEY_TYPE Datum *
-#define SH_KEY values
+#define SH_PREFIX			 parent
+#define SH_ELEMENT_TYPE		 ParentKey
+#define SH_KEY_TYPE			 Datum *
+#define SH_KEY				 values
 #define SH_HASH_KEY(tb, key) ((void) (key), 0)
-#define SH_EQUAL(tb, a, b) parent_keys_equal((Relationship *) (tb)->private_data, (a), (b))
+#define SH_EQUAL(tb, a, b)	 parent_keys_equal((Relationship *) (tb)->private_data, (a), (b))
 #define SH_STORE_HASH
 #define SH_GET_HASH(tb, a) ((a)->hash)
-#define SH_SCOPE static inline
+#define SH_SCOPE		   static inline
 #define SH_DEFINE
 #include "lib/simplehash.h"
 
@@ -210,12 +210,12 @@ static char *
 operator_name(EtlCheckState *state, int i, Form_pg_attribute attr)
 {
 	OpExpr	   *equal = castNode(OpExpr, etl_rowexpr_equal(state->set->desc, state->attnos[i],
-															 attr, i + 1));
+													   attr, i + 1));
 	HeapTuple	tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(equal->opno));
 	Form_pg_operator form = (Form_pg_operator) GETSTRUCT(tuple);
 	char	   *name = psprintf("OPERATOR(%s.%s)",
-								quote_identifier(get_namespace_name(form->oprnamespace)),
-								NameStr(form->oprname));
+						  quote_identifier(get_namespace_name(form->oprnamespace)),
+						  NameStr(form->oprname));
 
 	ReleaseSysCache(tuple);
 	return name;
@@ -338,7 +338,7 @@ etl_relationship_compile(EtlCheckState *state)
 	relationship->probe_sql = probe.data;
 	relationship->keys_sql = keys.data;
 	relationship->indexed = parent->rd_rel->relkind == RELKIND_RELATION &&
-		has_index(parent, attnos, state->ncolumns);
+							has_index(parent, attnos, state->ncolumns);
 	relation_close(parent, AccessShareLock);
 	state->material = relationship;
 	state->may_raise = true;
@@ -416,7 +416,8 @@ keys_receive(TupleTableSlot *slot, DestReceiver *self)
 	}
 	entry = parent_insert_hash(relationship->keys, relationship->probe_values,
 							   key_hash(relationship, relationship->build_hash,
-										relationship->probe_values), &found);
+										relationship->probe_values),
+							   &found);
 	if (!found)
 	{
 		MemoryContextSwitchTo(relationship->keys_context);
@@ -424,9 +425,9 @@ keys_receive(TupleTableSlot *slot, DestReceiver *self)
 		entry->values = palloc(sizeof(Datum) * relationship->n);
 		for (int i = 0; i < relationship->n; i++)
 			entry->values[i] = relationship->typlen[i] == -1 ?
-				PointerGetDatum(PG_DETOAST_DATUM_COPY(relationship->probe_values[i])) :
-				datumCopy(relationship->probe_values[i], relationship->typbyval[i],
-						  relationship->typlen[i]);
+								   PointerGetDatum(PG_DETOAST_DATUM_COPY(relationship->probe_values[i])) :
+								   datumCopy(relationship->probe_values[i], relationship->typbyval[i],
+											 relationship->typlen[i]);
 	}
 	MemoryContextSwitchTo(old);
 	receiver->full = MemoryContextMemAllocated(relationship->keys_context, true) > key_budget();
@@ -501,7 +502,7 @@ probe_parent(EtlCheckState *state)
 	if (relationship->plan == NULL)
 	{
 		SPIPlanPtr	plan = SPI_prepare(relationship->probe_sql, relationship->n,
-									   relationship->param_types);
+									  relationship->param_types);
 
 		if (plan == NULL || SPI_keepplan(plan) != 0)
 			elog(ERROR, "could not prepare: %s", relationship->probe_sql);

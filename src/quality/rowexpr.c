@@ -174,9 +174,9 @@ etl_rowexpr_equal(TupleDesc desc, AttrNumber attno, Form_pg_attribute other, Att
 	Form_pg_attribute attr = TupleDescAttr(desc, attno - 1);
 	Var		   *left = makeVar(1, attno, attr->atttypid, attr->atttypmod, attr->attcollation, 0);
 	Var		   *right = makeVar(2, other_attno, other->atttypid, other->atttypmod,
-							   other->attcollation, 0);
+						 other->attcollation, 0);
 	Expr	   *expr = make_op(pstate, list_make1(makeString("=")), (Node *) left, (Node *) right,
-							   NULL, -1);
+						 NULL, -1);
 
 	assign_expr_collations(pstate, (Node *) expr);
 	return (Node *) expr;

@@ -148,12 +148,12 @@ count_unique(SetWork *work)
 	char	   *columns = columns_sql(state->def->columns, work->alias);
 
 	run_counts(state, psprintf(
-				   "SELECT COALESCE(pg_catalog.sum(g.n), 0)::pg_catalog.int8,"
-				   " COALESCE(pg_catalog.sum(g.n - 1) FILTER (WHERE g.is_key), 0)::pg_catalog.int8"
-				   " FROM (SELECT pg_catalog.count(*) AS n,"
-				   " pg_catalog.num_nulls(%s) OPERATOR(pg_catalog.=) 0 AS is_key"
-				   " FROM %s AS %s WHERE %s GROUP BY %s) AS g",
-				   columns, work->relation, work->alias, condition_sql(state), columns));
+						  "SELECT COALESCE(pg_catalog.sum(g.n), 0)::pg_catalog.int8,"
+						  " COALESCE(pg_catalog.sum(g.n - 1) FILTER (WHERE g.is_key), 0)::pg_catalog.int8"
+						  " FROM (SELECT pg_catalog.count(*) AS n,"
+						  " pg_catalog.num_nulls(%s) OPERATOR(pg_catalog.=) 0 AS is_key"
+						  " FROM %s AS %s WHERE %s GROUP BY %s) AS g",
+						  columns, work->relation, work->alias, condition_sql(state), columns));
 }
 
 /*
@@ -193,7 +193,7 @@ move_duplicates(SetWork *work)
 	EtlCheckState *state = work->state;
 	int64		load_id = state->set->load_id;
 	bool		landed = get_attnum(work->relid, "_etl_load_id") > 0 &&
-		get_attnum(work->relid, "_etl_row") > 0;
+				  get_attnum(work->relid, "_etl_row") > 0;
 	char	   *columns = columns_sql(state->def->columns, work->alias);
 	const char *alias = work->alias;
 	StringInfoData sql;
@@ -215,8 +215,8 @@ move_duplicates(SetWork *work)
 		appendStringInfo(&sql, " AND %s._etl_load_id OPERATOR(pg_catalog.=) " INT64_FORMAT,
 						 alias, load_id);
 	appendStringInfo(&sql, " RETURNING (pg_catalog.to_jsonb(%s.*) OPERATOR(pg_catalog.-)"
-					 " '{_etl_load_id,_etl_row}'::pg_catalog.text[])::pg_catalog.text,"
-					 " pg_catalog.concat_ws(', ', %s)", alias, columns);
+						   " '{_etl_load_id,_etl_row}'::pg_catalog.text[])::pg_catalog.text,"
+						   " pg_catalog.concat_ws(', ', %s)", alias, columns);
 	if (landed)
 		appendStringInfo(&sql, ", %s._etl_load_id, %s._etl_row", alias, alias);
 	else
@@ -246,7 +246,7 @@ orphan_sql(SetWork *work)
 		to = state->def->columns;
 	initStringInfo(&sql);
 	appendStringInfo(&sql, "pg_catalog.num_nulls(%s) OPERATOR(pg_catalog.=) 0"
-					 " AND NOT EXISTS (SELECT 1 FROM %s AS \"etl parent\" WHERE true",
+						   " AND NOT EXISTS (SELECT 1 FROM %s AS \"etl parent\" WHERE true",
 					 columns_sql(state->def->columns, work->alias), work->relation);
 	forboth(cell, state->def->columns, parent_cell, to)
 		appendStringInfo(&sql, " AND \"etl parent\".%s = %s.%s",
@@ -279,7 +279,8 @@ count_rows(SetWork *work)
 	bool		many;
 
 	row = run_row(psprintf("SELECT pg_catalog.count(*) FROM %s AS %s WHERE %s",
-						   work->relation, work->alias, condition_sql(state)), &desc);
+						   work->relation, work->alias, condition_sql(state)),
+				  &desc);
 	count = DatumGetInt64(SPI_getbinval(row, desc, 1, &isnull));
 	few = etl_json_has(options, "min") && count < etl_json_get_int64(options, "min", 0);
 	many = etl_json_has(options, "max") && count > etl_json_get_int64(options, "max", 0);
@@ -314,7 +315,8 @@ event_time_of(const char *target)
 	EtlStream  *stream = etl_stream_find(target);
 	EtlModel   *model = stream ? NULL : etl_model_find(target);
 
-	return stream ? stream->event_time : model ? model->event_time : NULL;
+	return stream ? stream->event_time : model ? model->event_time :
+												 NULL;
 }
 
 static void
@@ -323,7 +325,7 @@ measure_freshness(SetWork *work)
 	EtlCheckState *state = work->state;
 	char	   *max_age = etl_json_get_text(state->def->options, "max_age");
 	char	   *column = state->def->columns != NIL ? linitial(state->def->columns) :
-		event_time_of(state->set->target);
+												event_time_of(state->set->target);
 	MemoryContext context = state->set->context;
 	TupleDesc	desc;
 	HeapTuple	row;
@@ -337,7 +339,8 @@ measure_freshness(SetWork *work)
 				 errmsg("it names no column and %s has no event_time", state->set->target)));
 	row = run_row(psprintf("SELECT pg_catalog.max(%s.%s)::pg_catalog.timestamptz FROM %s AS %s WHERE %s",
 						   work->alias, quote_identifier(column), work->relation, work->alias,
-						   condition_sql(state)), &desc);
+						   condition_sql(state)),
+				  &desc);
 	newest = SPI_getbinval(row, desc, 1, &isnull);
 	state->evaluated = isnull ? 0 : 1;
 	state->failed = 0;
@@ -346,9 +349,11 @@ measure_freshness(SetWork *work)
 		state->note = MemoryContextStrdup(context, psprintf("no row has a value in %s", column));
 		return;
 	}
-	age = TIMESTAMP_IS_NOEND(DatumGetTimestampTz(newest)) ? PG_INT64_MIN / 2 :
-		TIMESTAMP_IS_NOBEGIN(DatumGetTimestampTz(newest)) ? PG_INT64_MAX / 2 :
-		current_time_for_checks() - DatumGetTimestampTz(newest);
+	age = TIMESTAMP_IS_NOEND(DatumGetTimestampTz(newest)) ?
+			  PG_INT64_MIN / 2 :
+		  TIMESTAMP_IS_NOBEGIN(DatumGetTimestampTz(newest)) ?
+			  PG_INT64_MAX / 2 :
+			  current_time_for_checks() - DatumGetTimestampTz(newest);
 	state->failed = age > etl_option_duration_ms("max_age", max_age) * 1000 ? 1 : 0;
 	state->value = MemoryContextStrdup(context, psprintf("%.3f", (double) age / USECS_PER_SEC));
 	if (state->failed)
@@ -402,7 +407,7 @@ judge_all(EtlCheckSet *set, SetWork *work, bool moving)
 	{
 		EtlCheckState *state = &set->states[i];
 		bool		moves = state->kind->id == ETL_KIND_UNIQUE &&
-			strcmp(state->def->on_fail, "quarantine") == 0;
+					 strcmp(state->def->on_fail, "quarantine") == 0;
 		int			n_rejects = work->rejects ? list_length(*work->rejects) : 0;
 		ErrorData  *error;
 

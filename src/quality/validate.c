@@ -98,7 +98,8 @@ identifying_columns(const char *target, Oid relid)
 {
 	EtlStream  *stream = etl_stream_find(target);
 	EtlModel   *model = stream ? NULL : etl_model_find(target);
-	List	   *key = stream ? stream->key : model ? model->key : NIL;
+	List	   *key = stream ? stream->key : model ? model->key :
+											   NIL;
 	ListCell   *cell;
 
 	foreach(cell, key)
@@ -218,7 +219,7 @@ query_rows(void *arg)
 	EtlRunAs	as;
 	char	   *column = etl_columns_text(state->def->columns);
 	char	   *reason = state->kind->id == ETL_KIND_UNIQUE ? "is there more than once" :
-		psprintf("is not in %s", state->set->target);
+														psprintf("is not in %s", state->set->target);
 
 	etl_run_as_begin(&as, state->set->owner, state->def->settings);
 	SPI_connect();

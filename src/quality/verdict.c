@@ -128,7 +128,8 @@ etl_checks_results(EtlCheckSet *set, int64 run_id)
 		result->status = etl_check_status(state);
 		result->evaluated = counted ? state->evaluated : 0;
 		result->failed = counted ? state->failed : 0;
-		result->value = !counted ? NULL : counts_rows(state) ? share_text(state) : state->value;
+		result->value = !counted ? NULL : counts_rows(state) ? share_text(state) :
+															   state->value;
 		result->threshold = threshold_text(state);
 		result->detail = detail_text(state);
 		result->weight = state->weight;
@@ -177,9 +178,9 @@ etl_checks_verdict(EtlCheckSet *set)
 	for (int i = 0; i < set->nstates; i++)
 		if (blocks(&set->states[i]))
 			appendStringInfo(&names, "%s%s", names.len > 0 ? ", " : "", set->states[i].def->name);
-	ereport(ERROR,
-			(errcode(ETL_ERR_CHECK_FAILED),
-			 errmsg("%s did not pass its checks: %s", set->target, names.data),
-			 errdetail("%s", etl_checks_report(set)),
-			 errhint("Correct the rows at their origin, quarantine them (on_fail 'quarantine'), or tolerate some with max_failed.")));
+	ereport(ERROR, (errcode(ETL_ERR_CHECK_FAILED),
+					errmsg("%s did not pass its checks: %s", set->target, names.data),
+					errdetail("%s", etl_checks_report(set)),
+					errhint("Correct the rows at their origin, quarantine them (on_fail "
+							"'quarantine'), or tolerate some with max_failed.")));
 }

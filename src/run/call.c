@@ -165,10 +165,11 @@ check_atomic(EtlGraph *graph)
 			continue;
 		ereport(ERROR,
 				(errcode(ETL_ERR_IN_TRANSACTION),
-				 errmsg("%s waits for a network, which a transaction block must not", node->name->canonical),
+				 errmsg("%s waits for a network, which a transaction block must not",
+						node->name->canonical),
 				 errdetail("Locks and the snapshot of the transaction would be held all the time."),
-				 errhint("Run CALL etl.run('%s') alone, outside the transaction block and with autocommit on.",
-						 node->name->canonical)));
+				 errhint("Run CALL etl.run('%s') alone, outside the transaction block and with "
+						 "autocommit on.", node->name->canonical)));
 	}
 }
 

@@ -71,6 +71,7 @@ etl_sql_check(PG_FUNCTION_ARGS)
 
 	InitMaterializedSRF(fcinfo, 0);
 	etl_check_and_store(speaks_of_graph(selector) ? selected_targets(selector) :
-						etl_check_targets(selector), (ReturnSetInfo *) fcinfo->resultinfo);
+													etl_check_targets(selector),
+						(ReturnSetInfo *) fcinfo->resultinfo);
 	PG_RETURN_NULL();
 }

@@ -35,16 +35,20 @@ static const struct
 	const char *sqlstate;		/* a code, or a class */
 	const char *remedy;
 } remedies[] = {
-	{"ET011", "Look at the rows with SELECT * FROM etl.validate('%n'), correct the data, the model or the check"},
+	{"ET011", "Look at the rows with SELECT * FROM etl.validate('%n'), correct the data, the model "
+			  "or the check"},
 	{"ET005", "Check that the source can be reached with the options of its definition"},
 	{"ET006", "Look at what the source answered, correct the options of the stream"},
-	{"ET009", "Correct the records at the source, or raise max_rejects of %n so that they are put aside"},
+	{"ET009",
+	 "Correct the records at the source, or raise max_rejects of %n so that they are put aside"},
 	{"ET010", "Adapt the stream's columns or its schema_policy to the source"},
 	{"ET019", "Find who holds a lock on %n for long, or raise etl.publish_lock_timeout"},
-	{"23", "Look at the rows that violate the constraint; filter them in the model, or quarantine them with a check"},
+	{"23", "Look at the rows that violate the constraint; filter them in the model, or quarantine "
+		   "them with a check"},
 	{"42501", "Grant the owner of %n the privilege that is missing"},
 	{"42", "Correct the definition of %n"},
-	{"22", "Correct the definition of %n, or quarantine the values it cannot take with a check on its input"},
+	{"22", "Correct the definition of %n, or quarantine the values it cannot take with a check on "
+		   "its input"},
 	{"53", "Give the server the resource that it lacks"},
 	{"57", "It was stopped from outside"},
 };

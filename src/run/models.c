@@ -271,7 +271,8 @@ have_one_owner(List *nodes)
 	ListCell   *cell;
 
 	foreach(cell, nodes)
-		if (strcmp(((EtlNode *) lfirst(cell))->model->owner, ((EtlNode *) linitial(nodes))->model->owner) != 0)
+		if (strcmp(((EtlNode *) lfirst(cell))->model->owner,
+				   ((EtlNode *) linitial(nodes))->model->owner) != 0)
 			return false;
 	return true;
 }

@@ -81,8 +81,9 @@ say_succeeded(const EtlTask *task)
 {
 	int64		written = task->rows_inserted + task->rows_updated + task->rows_deleted;
 	char	   *time = etl_format_seconds(task->started_at, task->finished_at);
-	char	   *rejects = task->rows_rejected == 0 ? "" :
-											   psprintf(" (%s rejected)", etl_format_count(task->rows_rejected));
+	char	   *rejects = task->rows_rejected == 0 ?
+						"" :
+						psprintf(" (%s rejected)", etl_format_count(task->rows_rejected));
 
 	if (task->action != NULL && strcmp(task->action, "view") == 0)
 		ereport(NOTICE, (errmsg("%s: view in %s%s", task->node, time, rejects)));

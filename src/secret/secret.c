@@ -166,9 +166,9 @@ etl_secret_open(MemoryContext context, const char *name, const char *host)
 		const char *nearest = etl_nearest(name, etl_secret_names());
 
 		ereport(ERROR,
-				(errcode(ETL_ERR_SECRET),
-				 errmsg("there is no secret \"%s\"", name),
-				 nearest ? errhint("Perhaps you meant \"%s\".", nearest) : errhint("A member of etl_admin can define it with etl.define_secret.")));
+				(errcode(ETL_ERR_SECRET), errmsg("there is no secret \"%s\"", name),
+				 nearest ? errhint("Perhaps you meant \"%s\".", nearest) :
+						   errhint("A member of etl_admin can define it with etl.define_secret.")));
 	}
 	check_secret_host(secret, host);
 
@@ -229,14 +229,17 @@ refuse_logged_value(const char *statement, const char *value)
 	pfree(quoted);
 	if (value[0] == '\0' || !statements_are_logged() || !(in_text || in_parameter))
 		return;
-	ereport(ERROR,
-			(errcode(ETL_ERR_SECRET),
-			 errmsg("the value of a secret would be written to the server log"),
-			 errdetail("Statements are logged (log_statement, log_min_duration_statement, "
-					   "log_min_duration_sample or log_transaction_sample_rate)."),
-			 in_text ? errhint("Pass the value as a bind parameter with log_parameter_max_length = 0, "
-							   "or define the secret by file or env; consider this value known to readers of the log.") :
-					   errhint("Set log_parameter_max_length = 0, or define the secret by file or env.")));
+	ereport(
+		ERROR,
+		(errcode(ETL_ERR_SECRET),
+		 errmsg("the value of a secret would be written to the server log"),
+		 errdetail("Statements are logged (log_statement, log_min_duration_statement, "
+				   "log_min_duration_sample or log_transaction_sample_rate)."),
+		 in_text ?
+			 errhint("Pass the value as a bind parameter with log_parameter_max_length = 0, "
+					 "or define the secret by file or env; consider this value known to readers of "
+					 "the log.") :
+			 errhint("Set log_parameter_max_length = 0, or define the secret by file or env.")));
 }
 
 /*
@@ -403,11 +406,12 @@ etl_sql_drop_secret(PG_FUNCTION_ARGS)
 	etl_check_owner(secret->owner, "secret", name);
 	users = etl_secret_users(name);
 	if (users != NIL && !cascade)
-		ereport(ERROR,
-				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
-				 errmsg("cannot drop secret \"%s\" because %s uses it", name, (char *) linitial(users)),
-				 errdetail_plural("%d definition uses it.", "%d definitions use it.",
-								  list_length(users), list_length(users)),
-				 errhint("Change them first, or pass cascade => true: they then fail until it is defined again.")));
+		ereport(ERROR, (errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+						errmsg("cannot drop secret \"%s\" because %s uses it", name,
+							   (char *) linitial(users)),
+						errdetail_plural("%d definition uses it.", "%d definitions use it.",
+										 list_length(users), list_length(users)),
+						errhint("Change them first, or pass cascade => true: they then fail until "
+								"it is defined again.")));
 	PG_RETURN_BOOL(etl_definition_delete("secret", name, NULL));
 }

@@ -80,8 +80,10 @@ static const EtlOptionDef rate_limit_options[] = {
 
 static const EtlOptionDef paginate_options[] = {
 	{"type", "page|offset|cursor|next_url|link_header", NULL, "how further pages are asked for"},
-	{"param", "text", NULL, "page, offset, cursor: parameter that says where to go on; default page, offset, cursor"},
-	{"start", "integer", NULL, "page: number of the first page, default 1; offset: first offset, default 0"},
+	{"param", "text", NULL,
+	 "page, offset, cursor: parameter that says where to go on; default page, offset, cursor"},
+	{"start", "integer", NULL,
+	 "page: number of the first page, default 1; offset: first offset, default 0"},
 	{"size_param", "text", NULL, "page, offset: parameter for the number of records in a page"},
 	{"size", "integer", NULL, "page, offset: records in a page; a shorter page is the last"},
 	{"next", "text", NULL, "cursor, next_url: JSON path of the next cursor or URL in an answer"},
@@ -255,9 +257,9 @@ read_auth(HttpConfig *config, const Jsonb *auth)
 	}
 	if ((config->token && strpbrk(config->token, "\r\n")) ||
 		(config->key_name && strpbrk(config->key_name, "\r\n: ")))
-		ereport(ERROR,
-				(errcode(ETL_ERR_DEFINITION),
-				 errmsg("the credentials hold a line end or another character that a header field may not hold")));
+		ereport(ERROR, (errcode(ETL_ERR_DEFINITION),
+						errmsg("the credentials hold a line end or another character that a header "
+							   "field may not hold")));
 }
 
 /*
@@ -325,7 +327,8 @@ read_incremental(HttpConfig *config, const Jsonb *incremental)
 		ereport(ERROR,
 				(errcode(ETL_ERR_DEFINITION),
 				 errmsg("option \"incremental\" needs the format json")));
-	if (config->inc_lookback != NULL && strspn(config->inc_lookback, "0123456789.") != strlen(config->inc_lookback))
+	if (config->inc_lookback != NULL &&
+		strspn(config->inc_lookback, "0123456789.") != strlen(config->inc_lookback))
 		(void) etl_option_duration_ms("lookback", config->inc_lookback);
 }
 

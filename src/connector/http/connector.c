@@ -246,13 +246,13 @@ redirect(HttpState *state, const HttpResult *result)
 				 errhint("Check the url of the source.")));
 	if (!http_url_is_supported(result->redirect) ||
 		(strncmp(state->sent->url, "https:", 6) == 0 && strncmp(result->redirect, "https:", 6) != 0))
-		ereport(ERROR,
-				(errcode(ETL_ERR_NOT_ALLOWED),
-				 errmsg("\"%s\" redirects to where etl does not follow",
-						http_url_show(state->config, state->sent->url)),
-				 errdetail("The target is \"%s\"; only http and https are followed, and never from https to http.",
-						   http_url_show(state->config, result->redirect)),
-				 errhint("Check the url of the source.")));
+		ereport(ERROR, (errcode(ETL_ERR_NOT_ALLOWED),
+						errmsg("\"%s\" redirects to where etl does not follow",
+							   http_url_show(state->config, state->sent->url)),
+						errdetail("The target is \"%s\"; only http and https are followed, and "
+								  "never from https to http.",
+								  http_url_show(state->config, result->redirect)),
+						errhint("Check the url of the source.")));
 	state->target = http_url_without(result->redirect,
 									 state->config->key_in_query ? state->config->key_name : "");
 	if (result->status == 303 || ((result->status == 301 || result->status == 302) &&

@@ -93,7 +93,9 @@ excerpt(const HttpConfig *config, const HttpSink *sink)
 			bytes[i] = ' ';
 	bytes[n] = '\0';
 	/* up to the first byte that is no text in the database's encoding */
-	length = pg_verify_mbstr_len(GetDatabaseEncoding(), bytes, n, true) >= 0 ? n : pg_encoding_verifymbstr(GetDatabaseEncoding(), bytes, n);
+	length = pg_verify_mbstr_len(GetDatabaseEncoding(), bytes, n, true) >= 0 ?
+				 n :
+				 pg_encoding_verifymbstr(GetDatabaseEncoding(), bytes, n);
 	bytes[length] = '\0';
 	return http_mask(config, bytes);
 }
@@ -117,7 +119,10 @@ status_hint(const HttpResult *result)
 		case 429:
 			return "Set \"rate_limit\" of the source lower than what the server allows, or \"retry\" higher.";
 		default:
-			return result->status >= 500 ? "The server has a problem of its own: run again later, or set \"retry\" higher." : "Check the options of the stream against the documentation of the server.";
+			return result->status >= 500 ?
+					   "The server has a problem of its own: run again later, or set \"retry\" "
+					   "higher." :
+					   "Check the options of the stream against the documentation of the server.";
 	}
 }
 
@@ -129,12 +134,15 @@ report_status(const HttpConfig *config, const char *url, const HttpResult *resul
 			  const HttpSink *sink, int attempts)
 {
 	char	   *body = excerpt(config, sink);
-	char	   *wait = result->retry_after > 0 ? psprintf(" It asks to wait %lld s.", (long long) result->retry_after) : "";
+	char	   *wait = result->retry_after > 0 ?
+					 psprintf(" It asks to wait %lld s.", (long long) result->retry_after) :
+					 "";
 
 	ereport(ERROR,
 			(errcode(ETL_ERR_HTTP_STATUS),
 			 errmsg("\"%s\" answered with HTTP %ld", url, result->status),
-			 body[0] ? errdetail("Attempts: %d.%s The answer begins: %s", attempts, wait, body) : errdetail("Attempts: %d.%s The answer is empty.", attempts, wait),
+			 body[0] ? errdetail("Attempts: %d.%s The answer begins: %s", attempts, wait, body) :
+					   errdetail("Attempts: %d.%s The answer is empty.", attempts, wait),
 			 errhint("%s", status_hint(result))));
 }
 
@@ -149,9 +157,11 @@ http_failure_report(const HttpConfig *config, const HttpRequest *request,
 	if (result->blocked != NULL)
 		ereport(ERROR,
 				(errcode(ETL_ERR_NOT_ALLOWED),
-				 errmsg("host \"%s\" leads to an address that may not be reached", http_url_host(request->url)),
+				 errmsg("host \"%s\" leads to an address that may not be reached",
+						http_url_host(request->url)),
 				 errdetail("It resolves to %s, which is private or reserved.", result->blocked),
-				 errhint("Private and loopback addresses are reached only when etl.allowed_hosts names the host itself.")));
+				 errhint("Private and loopback addresses are reached only when etl.allowed_hosts "
+						 "names the host itself.")));
 	if (sink->too_large)
 		ereport(ERROR,
 				(errcode(ETL_ERR_TOO_LARGE),
@@ -166,15 +176,14 @@ http_failure_report(const HttpConfig *config, const HttpRequest *request,
 				 errmsg("could not write a temporary file: %m")));
 	}
 	if (result->code == CURLE_PEER_FAILED_VERIFICATION)
-		ereport(ERROR,
-				(errcode(ETL_ERR_UNREACHABLE),
-				 errmsg("\"%s\" cannot be trusted", url),
-				 errdetail("%s (%s)", certificate_problem(result), result->message),
-				 errhint("Certificates are always verified. Renew the certificate, use the name it was issued for, "
-						 "or add its authority (etl.tls_ca_file).")));
-	ereport(ERROR,
-			(errcode(ETL_ERR_UNREACHABLE),
-			 errmsg("\"%s\" cannot be reached: %s", url, http_failure_text(result)),
-			 errdetail("Attempts: %d. %s.", attempts, http_mask(config, result->message)),
-			 errhint("Check the url, the network and \"timeout\" of the source; the run can be tried again.")));
+		ereport(ERROR, (errcode(ETL_ERR_UNREACHABLE), errmsg("\"%s\" cannot be trusted", url),
+						errdetail("%s (%s)", certificate_problem(result), result->message),
+						errhint("Certificates are always verified. Renew the certificate, use the "
+								"name it was issued for, "
+								"or add its authority (etl.tls_ca_file).")));
+	ereport(ERROR, (errcode(ETL_ERR_UNREACHABLE),
+					errmsg("\"%s\" cannot be reached: %s", url, http_failure_text(result)),
+					errdetail("Attempts: %d. %s.", attempts, http_mask(config, result->message)),
+					errhint("Check the url, the network and \"timeout\" of the source; the run can "
+							"be tried again.")));
 }

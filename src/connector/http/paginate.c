@@ -104,7 +104,9 @@ page_parameters(HttpPager *pager)
 
 	if (config->inc_param != NULL)
 	{
-		char	   *value = pager->value != NULL ? http_increment_look_back(pager->value, config->inc_lookback) : config->inc_start;
+		char	   *value = pager->value != NULL ?
+						  http_increment_look_back(pager->value, config->inc_lookback) :
+						  config->inc_start;
 
 		if (value != NULL)
 			pairs = add_pair(pairs, config->inc_param, value);
@@ -184,20 +186,25 @@ http_pager_request(HttpPager *pager)
 		if (config->body != NULL)
 			request->body = etl_json_bare_text(config->body);
 	}
-	request->body_type = config->body && etl_json_kind(config->body) == 's' ? "text/plain; charset=utf-8" : "application/json";
+	request->body_type = config->body && etl_json_kind(config->body) == 's' ?
+							 "text/plain; charset=utf-8" :
+							 "application/json";
 	if (has_header(config, "Content-Type"))
 		request->body_type = NULL;
 
 	key.a = hash_bytes_extended((unsigned char *) request->url, strlen(request->url), 1);
-	key.b = request->body == NULL ? 1 :
-									hash_bytes_extended((unsigned char *) request->body, strlen(request->body), 2);
+	key.b = request->body == NULL ?
+				1 :
+				hash_bytes_extended((unsigned char *) request->body, strlen(request->body), 2);
 	if (see(pager, key))
-		ereport(ERROR,
-				(errcode(ETL_ERR_PROTOCOL),
-				 errmsg("paging of \"%s\" goes round in circles", http_url_show(config, request->url)),
-				 errdetail("After " INT64_FORMAT " pages the server points to one that was already read.",
-						   pager->pages),
-				 errhint("Check the option \"paginate\", or report the loop to the operator of the server.")));
+		ereport(ERROR, (errcode(ETL_ERR_PROTOCOL),
+						errmsg("paging of \"%s\" goes round in circles",
+							   http_url_show(config, request->url)),
+						errdetail("After " INT64_FORMAT
+								  " pages the server points to one that was already read.",
+								  pager->pages),
+						errhint("Check the option \"paginate\", or report the loop to the operator "
+								"of the server.")));
 	pager->pages++;
 	return request;
 }
@@ -344,11 +351,12 @@ look(HttpPager *pager, const EtlServices *services, const HttpSink *sink, const 
 	http_sink_reader(&reader, sink);
 	facts = services->json_facts(&reader.read, config->records, npaths, paths, config->inc_field);
 	if (!facts->valid)
-		ereport(ERROR,
-				(errcode(ETL_ERR_PROTOCOL),
-				 errmsg("the answer of \"%s\" is not a complete JSON document", http_url_show(config, url)),
-				 errdetail(INT64_FORMAT " bytes came.", sink->length),
-				 errhint("Look at the answer with another client; if it is not JSON, give the stream its format.")));
+		ereport(ERROR, (errcode(ETL_ERR_PROTOCOL),
+						errmsg("the answer of \"%s\" is not a complete JSON document",
+							   http_url_show(config, url)),
+						errdetail(INT64_FORMAT " bytes came.", sink->length),
+						errhint("Look at the answer with another client; if it is not JSON, give "
+								"the stream its format.")));
 	/* cppcheck-suppress returnDanglingLifetime ; facts hold nothing of the reader */
 	return facts;
 }

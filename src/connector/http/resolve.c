@@ -94,8 +94,8 @@ copy_container(Resolver *resolver, JsonbContainer *container, bool in_auth)
 			continue;
 		}
 		item.type = jbvString;
-		item.val.string.val = resolver->context->services->secret(resolver->context, name,
-																  below_auth ? resolver->auth_host : resolver->host);
+		item.val.string.val = resolver->context->services->secret(
+			resolver->context, name, below_auth ? resolver->auth_host : resolver->host);
 		item.val.string.len = strlen(item.val.string.val);
 		resolver->masked = lappend(resolver->masked, item.val.string.val);
 		result = pushJsonbValue(&resolver->state, token, &item);

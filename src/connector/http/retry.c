@@ -94,7 +94,8 @@ http_rate_limit_take(const char *source, const HttpConfig *config)
 		return now;
 	if (sources == NULL)
 	{
-		HASHCTL		control = {.keysize = SOURCE_NAME_SIZE, .entrysize = sizeof(RateEntry), .hcxt = TopMemoryContext};
+		HASHCTL		control = {
+			.keysize = SOURCE_NAME_SIZE, .entrysize = sizeof(RateEntry), .hcxt = TopMemoryContext};
 
 		sources = hash_create("etl rate limits", 16, &control,
 							  HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
