@@ -109,11 +109,21 @@ class Users:
         """User ids are 1..n; n after day 'day'."""
         return self.first_count + (day - 1) * self.new_count
 
-    def make_row(self, user_id):
-        """Returns (user_id, what the file says, what it means) of a user."""
+    def roll(self, field, complete):
+        """A number in [0, 1), spread evenly over every fifty rows of a day, so that no day is odd by chance."""
+        if complete:
+            return 0.04 + 0.96 * self.random.random()
+        deck = self.decks.setdefault(field, [])
+        if not deck:
+            deck += [(place + self.random.random()) / 50 for place in range(50)]
+            self.random.shuffle(deck)
+        return deck.pop()
+
+    def make_row(self, user_id, complete=False):
+        """Returns (user_id, what the file says, what it means) of a user; complete: nothing is missing."""
         choose, chance = self.random.choice, self.random.random
         email = f'{choose(FIRST_NAMES)}.{choose(LAST_NAMES)}{user_id}@{choose(DOMAINS)}'
-        roll = chance()
+        roll = self.roll('email', complete)
         if roll < 0.03:
             emails = (None, None)
         elif roll < 0.035:
@@ -128,7 +138,7 @@ class Users:
 
         registered = BASE - datetime.timedelta(days=1 + int(chance() * 1800))
         iso = registered.isoformat()
-        roll = chance()
+        roll = self.roll('registration_date', complete)
         if roll < 0.02:
             dates = (None, None)
         elif roll < 0.023:
@@ -141,7 +151,7 @@ class Users:
             dates = (iso, iso)
 
         code = choose(list(COUNTRIES))
-        roll = chance()
+        roll = self.roll('country', complete)
         if roll < 0.02:
             countries = (None, None)
         elif roll < 0.023:
@@ -157,11 +167,11 @@ class Users:
             countries = (name, code)
 
         group = choose(AGE_GROUPS)
-        roll = chance()
+        roll = self.roll('age_group', complete)
         groups = ((None, None) if roll < 0.02 else
                   (group.replace('-', ' - '), group) if roll < 0.1 else (group, group))
         tier = choose(TIERS)
-        roll = chance()
+        roll = self.roll('customer_tier', complete)
         tiers = ((None, 'bronze') if roll < 0.02 else
                  (tier.upper(), tier) if roll < 0.1 else
                  (tier.capitalize(), tier) if roll < 0.3 else (tier, tier))
@@ -176,9 +186,10 @@ class Users:
         else:
             ids = list(range(self.known_on(day - 1) + 1, self.known_on(day) + 1))
             ids += self.random.sample(range(1, self.first_count + 1), self.new_count)
+        self.decks = {}
         rows = [self.make_row(user_id) for user_id in ids]
         repeated = self.random.sample(rows, max(2, len(rows) // 50))
-        rows += [row if self.random.random() < 0.5 else self.make_row(row[0]) for row in repeated]
+        rows += [row if self.random.random() < 0.5 else self.make_row(row[0], complete=True) for row in repeated]
 
         bad = []
         for number in range(max(1, len(rows) // 1000)):
@@ -208,6 +219,7 @@ class Products:
         self.random = random.Random(f'{seed}/products')
         self.count = max(300, round(10000 * scale))
         self.new_count = max(2, self.count // 200)
+        self.made = 0                   # records so far; each fiftieth has no supplier
         self.records = {}               # product_id → newest record
         self.meaning = {}               # product_id → newest meaning
         self.listing = []               # product ids in the server's order, some twice
@@ -247,7 +259,8 @@ class Products:
             record['inventory_count'] = -1 - int(chance() * 5)
         else:
             record['inventory_count'] = stock
-        record['supplier_id'] = None if chance() < 0.02 else f'S{int(chance() * 200):03d}'
+        self.made += 1
+        record['supplier_id'] = None if self.made % 50 == 0 else f'S{int(chance() * 200):03d}'
         # A field that the first third of the listing does not have.
         if number > self.count // 3:
             record['discount_percent'] = int(chance() * 6) * 5
