@@ -146,68 +146,7 @@ etl_file_store(const char *target, const EtlFile *file)
 				 &params);
 }
 
-void
-etl_file_forget(const char *target, const char *uri)
-{
-	EtlParams	params = {0};
-
-	etl_param_text(&params, target);
-	etl_param_text(&params, uri);
-	etl_sql_exec("DELETE FROM etl.file WHERE target = $1 AND ($2 IS NULL OR uri = $2)", &params);
-}
-
-/* ---- what models consumed ---- */
-
-List *
-etl_loads_pending(const char *model, const char *stream)
-{
-	EtlParams	params = {0};
-	EtlRows    *rows;
-	List	   *loads = NIL;
-
-	etl_param_text(&params, model);
-	etl_param_text(&params, stream);
-	rows = etl_sql_query("SELECT l.load_id, l.relfilenode, l.first_block, l.last_block, l.rows_loaded"
-						 " FROM etl.load l WHERE l.target = $2 AND l.status = 'succeeded'"
-						 " AND NOT EXISTS (SELECT FROM etl.consumed c WHERE c.model = $1"
-						 " AND c.stream = $2 AND c.loads @> l.load_id)"
-						 " ORDER BY l.load_id", &params);
-	for (int i = 0; i < rows->n; i++)
-	{
-		EtlLoad    *load = palloc0(sizeof(EtlLoad));
-
-		load->load_id = etl_row_int8(rows, i, "load_id");
-		load->relfilenode = etl_row_int8(rows, i, "relfilenode");
-		load->first_block = etl_row_int8(rows, i, "first_block");
-		load->last_block = etl_row_int8(rows, i, "last_block");
-		load->rows_loaded = etl_row_int8(rows, i, "rows_loaded");
-		loads = lappend(loads, load);
-	}
-	return loads;
-}
-
-void
-etl_consumed_add_pending(const char *model, const char *stream)
-{
-	EtlParams	params = {0};
-
-	etl_param_text(&params, model);
-	etl_param_text(&params, stream);
-	etl_sql_exec("INSERT INTO etl.consumed AS c (model, stream, loads)"
-				 " SELECT $1, $2, coalesce(range_agg(int8range(load_id, load_id, '[]')), '{}')"
-				 " FROM etl.load WHERE target = $2"
-				 " ON CONFLICT (model, stream) DO UPDATE SET loads = c.loads + excluded.loads",
-				 &params);
-}
-
-void
-etl_consumed_forget(const char *model)
-{
-	EtlParams	params = {0};
-
-	etl_param_text(&params, model);
-	etl_sql_exec("DELETE FROM etl.consumed WHERE model = $1", &params);
-}
+/* ---- nodes ---- */
 
 EtlNodeState *
 etl_node_state_get(const char *target)
@@ -256,46 +195,6 @@ etl_node_state_set(const char *target, const EtlNodeState *state)
 				 " publication = excluded.publication, inputs = excluded.inputs,"
 				 " rows_changed = excluded.rows_changed, last_success_at = excluded.last_success_at,"
 				 " last_run_id = excluded.last_run_id", &params);
-}
-
-/* ---- tasks ---- */
-
-void
-etl_task_store(EtlTask *task)
-{
-	EtlParams	params = {0};
-	EtlRows    *rows;
-
-	etl_param_datum(&params, INT8OID, Int64GetDatum(task->task_id), task->task_id == 0);
-	etl_param_int8(&params, task->run_id);
-	etl_param_text(&params, task->node);
-	etl_param_text(&params, task->kind);
-	etl_param_text(&params, task->action);
-	etl_param_text(&params, task->reason);
-	etl_param_text(&params, task->status);
-	etl_param_int4(&params, task->attempt == 0 ? 1 : task->attempt);
-	etl_param_timestamp(&params, task->started_at == 0 ? DT_NOBEGIN : task->started_at);
-	etl_param_timestamp(&params, task->finished_at == 0 ? DT_NOBEGIN : task->finished_at);
-	etl_param_int8(&params, task->rows_inserted);
-	etl_param_int8(&params, task->rows_updated);
-	etl_param_int8(&params, task->rows_deleted);
-	etl_param_int8(&params, task->rows_rejected);
-	etl_param_text(&params, task->sqlstate);
-	etl_param_text(&params, task->error);
-	etl_param_text(&params, task->detail);
-	etl_param_text(&params, task->hint);
-	etl_param_text(&params, task->skipped_because);
-	rows = etl_sql_query("INSERT INTO etl.task VALUES (coalesce($1, nextval('etl.task_id_seq')), $2, $3,"
-						 " $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)"
-						 " ON CONFLICT (task_id) DO UPDATE SET action = excluded.action,"
-						 " reason = excluded.reason, status = excluded.status,"
-						 " started_at = excluded.started_at, finished_at = excluded.finished_at,"
-						 " rows_inserted = excluded.rows_inserted, rows_updated = excluded.rows_updated,"
-						 " rows_deleted = excluded.rows_deleted, rows_rejected = excluded.rows_rejected,"
-						 " sqlstate = excluded.sqlstate, error = excluded.error,"
-						 " detail = excluded.detail, hint = excluded.hint,"
-						 " skipped_because = excluded.skipped_because RETURNING task_id", &params);
-	task->task_id = etl_row_int8(rows, 0, "task_id");
 }
 
 /* ---- check results ---- */

@@ -58,7 +58,6 @@ typedef struct EtlFile
 
 extern EtlFile *etl_file_find(const char *target, const char *uri);
 extern void etl_file_store(const char *target, const EtlFile *file);
-extern void etl_file_forget(const char *target, const char *uri);	/* uri NULL: all */
 
 /* ---- rejects ---- */
 
@@ -78,13 +77,7 @@ typedef struct EtlReject
 /* reject.c: writes many at once, straight into the heap and the indexes of etl.reject */
 extern void etl_rejects_store(List *rejects);	/* EtlReject * */
 
-/* ---- what models consumed ---- */
-
-/* pending = succeeded loads of 'stream' visible to the active snapshot, minus the consumed set */
-extern List *etl_loads_pending(const char *model, const char *stream);	/* EtlLoad * (ids, blocks) */
-extern void etl_consumed_add_pending(const char *model,
-									 const char *stream);	/* in the publishing transaction */
-extern void etl_consumed_forget(const char *model);
+/* ---- nodes ---- */
 
 typedef struct EtlNodeState
 {
@@ -125,8 +118,6 @@ typedef struct EtlTask
 	char	   *hint;
 	char	   *skipped_because;
 } EtlTask;
-
-extern void etl_task_store(EtlTask *task);	/* inserts (task_id 0) or updates */
 
 /* ---- check results ---- */
 
