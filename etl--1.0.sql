@@ -252,7 +252,8 @@ CREATE TABLE etl.node_state (
 	inputs jsonb NOT NULL DEFAULT '{}',        -- publication of each model input when built
 	rows_changed bigint NOT NULL DEFAULT 0,    -- since the last ANALYZE
 	last_success_at timestamptz,
-	last_run_id bigint
+	last_run_id bigint,
+	rebuild text                               -- why the next build must be a full one
 );
 
 CREATE TABLE etl.check_result (

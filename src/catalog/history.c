@@ -171,6 +171,7 @@ etl_node_state_get(const char *target)
 	state->rows_changed = etl_row_int8(rows, 0, "rows_changed");
 	state->last_success_at = etl_row_timestamp(rows, 0, "last_success_at");
 	state->last_run_id = etl_row_int8(rows, 0, "last_run_id");
+	state->rebuild = etl_row_text(rows, 0, "rebuild");
 	return state;
 }
 
@@ -195,6 +196,16 @@ etl_node_state_set(const char *target, const EtlNodeState *state)
 				 " publication = excluded.publication, inputs = excluded.inputs,"
 				 " rows_changed = excluded.rows_changed, last_success_at = excluded.last_success_at,"
 				 " last_run_id = excluded.last_run_id", &params);
+}
+
+void
+etl_node_rebuilt(const char *target, const char *reason)
+{
+	EtlParams	params = {0};
+
+	etl_param_text(&params, target);
+	etl_param_text(&params, reason);
+	etl_sql_exec("UPDATE etl.node_state SET rebuild = NULL WHERE target = $1 AND rebuild = $2", &params);
 }
 
 /* ---- check results ---- */

@@ -89,10 +89,13 @@ typedef struct EtlNodeState
 	int64		rows_changed;
 	TimestampTz last_success_at;
 	int64		last_run_id;
+	char	   *rebuild;		/* why the next build must be a full one; read only here */
 } EtlNodeState;
 
 extern EtlNodeState *etl_node_state_get(const char *target);	/* never NULL: zeroes when unknown */
 extern void etl_node_state_set(const char *target, const EtlNodeState *state);
+/* the full build that 'reason' asked for is done; another reason that came meanwhile stays */
+extern void etl_node_rebuilt(const char *target, const char *reason);
 
 /* ---- runs and tasks ---- */
 

@@ -93,12 +93,13 @@ etl_rejects_open(const char *target, int64 after, int limit)
 }
 
 void
-etl_stream_rewritten(const char *target)
+etl_stream_rewritten(const char *target, const char *reason)
 {
 	EtlParams	params = {0};
 
 	etl_param_text(&params, target);
-	etl_sql_exec("UPDATE etl.node_state SET built_version = NULL"
+	etl_param_text(&params, reason);
+	etl_sql_exec("UPDATE etl.node_state SET rebuild = $2"
 				 " WHERE target IN (SELECT model FROM etl.consumed WHERE stream = $1)", &params);
 }
 

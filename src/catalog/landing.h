@@ -35,9 +35,10 @@ extern EtlRows *etl_rejects_open(const char *target, int64 after, int limit);
 
 /*
  * Rows of former loads came or changed: models that consumed those loads
- * build anew, since no delta by load id shows them.
+ * build anew, since no delta by load id shows them.  'reason' names the load,
+ * so that no two are the same.
  */
-extern void etl_stream_rewritten(const char *target);
+extern void etl_stream_rewritten(const char *target, const char *reason);
 
 /* Everything etl knows of the loads of a stream's files or cursor, NULL: all origins; how many files. */
 extern int64 etl_stream_forget(const char *target, const char *origin);

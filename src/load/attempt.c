@@ -190,11 +190,7 @@ prepare_relation(EtlAttempt *attempt)
 		etl_relation_add_columns(pull->stream, relid, fields, attempt->load.load_id);
 
 	foreach(cell, attempt->widenings)
-	{
-		EtlWidening *widening = lfirst(cell);
-
-		etl_relation_widen(pull->stream, relid, widening->column, widening->type, attempt->load.load_id);
-	}
+		etl_widen(attempt->landing, relid, lfirst(cell));
 	return relid;
 }
 

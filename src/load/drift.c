@@ -211,13 +211,53 @@ wider_type(EtlLanding *landing, const EtlColumn *column, const EtlValue *value)
 	return type;
 }
 
+/*
+ * known_widening finds what became of an earlier wish to widen a column.
+ */
+static EtlWidening *
+known_widening(EtlLanding *landing, const char *column)
+{
+	ListCell   *cell;
+
+	foreach(cell, landing->widenings)
+		if (strcmp(((EtlWidening *) lfirst(cell))->column, column) == 0)
+			return lfirst(cell);
+	return NULL;
+}
+
+/*
+ * widen_or_tell asks for a restart with a wider column; where the column
+ * must stay as it is, returns why, NULL when no wider type is known.
+ */
+static const char *
+widen_or_tell(EtlLanding *landing, const EtlColumn *column, Oid type)
+{
+	EtlWidening *widening = known_widening(landing, column->name);
+	MemoryContext old;
+
+	if (type == TEXTOID || landing->replay != NULL)
+		return NULL;
+	if (widening == NULL)
+	{
+		old = MemoryContextSwitchTo(landing->restart_context);
+		widening = palloc0(sizeof(EtlWidening));
+		widening->column = pstrdup(column->name);
+		widening->type = type;
+		widening->refused = etl_widen_hindrance(RelationGetRelid(landing->rel), column->attnum);
+		landing->widenings = lappend(landing->widenings, widening);
+		MemoryContextSwitchTo(old);
+	}
+	if (widening->refused == NULL)
+		etl_drift_restart(landing);
+	return widening->refused;
+}
+
 EtlPolicy
 etl_drift_misfit(EtlLanding *landing, const EtlColumn *column, const EtlValue *value,
 				 const char **remedy)
 {
 	Oid			type;
-	MemoryContext old;
-	EtlWidening *widening;
+	const char *refused;
 
 	*remedy = NULL;
 	switch (landing->options->data_type)
@@ -226,19 +266,10 @@ etl_drift_misfit(EtlLanding *landing, const EtlColumn *column, const EtlValue *v
 			if (column->declared)
 				break;
 			type = wider_type(landing, column, value);
-			if (type != TEXTOID && landing->replay == NULL &&
-				etl_relation_may_widen(RelationGetRelid(landing->rel), column->attnum))
-			{
-				old = MemoryContextSwitchTo(landing->restart_context);
-				widening = palloc(sizeof(EtlWidening));
-				widening->column = pstrdup(column->name);
-				widening->type = type;
-				landing->widenings = lappend(landing->widenings, widening);
-				MemoryContextSwitchTo(old);
-				etl_drift_restart(landing);
-			}
-			*remedy = psprintf("ALTER TABLE %s ALTER COLUMN %s TYPE %s", landing->stream->target,
-							   quote_identifier(column->name), format_type_be(type));
+			refused = widen_or_tell(landing, column, type);
+			*remedy = etl_widen_sql(landing->stream, landing->options, column->name, type);
+			if (refused != NULL)
+				*remedy = psprintf("%s (%s)", *remedy, refused);
 			break;
 		case ETL_FREEZE:
 			ereport(ERROR,

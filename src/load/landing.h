@@ -127,9 +127,6 @@ extern Oid etl_relation_create(const EtlStream *stream, const EtlLoadOptions *op
 extern Oid etl_relation_ensure(const EtlStream *stream, const EtlLoadOptions *options);
 extern void etl_relation_add_columns(const EtlStream *stream, Oid relid, List *columns, int64 load_id);
 extern void etl_relation_comment_column(const EtlStream *stream, const char *column, const char *field);
-extern bool etl_relation_may_widen(Oid relid, AttrNumber attnum);
-extern void etl_relation_widen(const EtlStream *stream, Oid relid, const char *column, Oid type,
-							   int64 load_id);
 /* runs one utility or DML command as whoever is current; its row count */
 extern uint64 etl_relation_sql(const char *sql);
 
@@ -144,6 +141,7 @@ typedef struct EtlWidening
 {
 	char	   *column;
 	Oid			type;
+	char	   *refused;		/* why it could not be done; NULL: not tried, or done */
 } EtlWidening;
 
 /* A reject on its second way: what it keeps, and what became of it. */
@@ -206,6 +204,12 @@ extern EtlDecoder *etl_landing_decoder(const EtlStream *stream, EtlRead *input,
 									   const char *records_path, const char *origin);
 extern void etl_landing_keep_fields(EtlLanding *landing);
 extern char *etl_path_value(const EtlPathColumn *column, const char *origin);
+
+/* widen.c: the statement, what stands in its way (NULL: nothing that is known), and doing it */
+extern char *etl_widen_sql(const EtlStream *stream, const EtlLoadOptions *options, const char *column,
+						   Oid type);
+extern char *etl_widen_hindrance(Oid relid, AttrNumber attnum);
+extern void etl_widen(EtlLanding *landing, Oid relid, EtlWidening *widening);
 
 /* drift.c */
 extern int etl_drift_column(EtlLanding *landing, const char *field);	/* -1: none */

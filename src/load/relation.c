@@ -14,16 +14,10 @@
 #include "access/relation.h"
 #include "access/sysattr.h"
 #include "access/table.h"
-#include "catalog/dependency.h"
 #include "catalog/heap.h"
-#include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_depend.h"
 #include "catalog/pg_index.h"
-#include "catalog/pg_policy.h"
-#include "catalog/pg_rewrite.h"
-#include "catalog/pg_trigger.h"
 #include "commands/comment.h"
 #include "executor/spi.h"
 #include "mb/pg_wchar.h"
@@ -33,7 +27,6 @@
 #include "parser/parser.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
-#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
@@ -486,58 +479,4 @@ etl_relation_add_columns(const EtlStream *stream, Oid relid, List *columns, int6
 								format_type_be(column->type));
 	}
 	comment_columns(stream, columns);
-}
-
-/*
- * etl_relation_may_widen tells whether nothing but indexes and constraints
- * depends on the column: a view would refuse, and its definition may be
- * anybody's.
- */
-bool
-etl_relation_may_widen(Oid relid, AttrNumber attnum)
-{
-	Relation	depend = table_open(DependRelationId, AccessShareLock);
-	ScanKeyData keys[3];
-	SysScanDesc scan;
-	HeapTuple	tuple;
-	bool		free = true;
-
-	ScanKeyInit(&keys[0], Anum_pg_depend_refclassid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(RelationRelationId));
-	ScanKeyInit(&keys[1], Anum_pg_depend_refobjid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(relid));
-	ScanKeyInit(&keys[2], Anum_pg_depend_refobjsubid, BTEqualStrategyNumber, F_INT4EQ,
-				Int32GetDatum(attnum));
-	scan = systable_beginscan(depend, DependReferenceIndexId, true, NULL, 3, keys);
-	while ((tuple = systable_getnext(scan)) != NULL)
-	{
-		Oid			class = ((Form_pg_depend) GETSTRUCT(tuple))->classid;
-
-		if (class == RewriteRelationId || class == TriggerRelationId || class == PolicyRelationId)
-			free = false;
-	}
-	systable_endscan(scan);
-	table_close(depend, AccessShareLock);
-	return free;
-}
-
-void
-etl_relation_widen(const EtlStream *stream, Oid relid, const char *column, Oid type, int64 load_id)
-{
-	Oid			old = get_atttype(relid, get_attnum(relid, column));
-
-	if (old == type)
-		return;
-
-	/* a date becomes the midnight of the zone that the stream reads its timestamps in */
-	etl_relation_sql(
-		psprintf("ALTER TABLE %s ALTER COLUMN %s TYPE %s USING %s", stream->target,
-				 quote_identifier(column), format_type_be_qualified(type),
-				 type == TIMESTAMPTZOID ?
-					 psprintf("pg_catalog.timezone(%s, %s::pg_catalog.timestamp)",
-							  quote_literal_cstr(etl_load_options_read(stream)->coerce.timezone),
-							  quote_identifier(column)) :
-					 quote_identifier(column)));
-	etl_schema_change_store(stream->target, load_id, "type_widened", column, format_type_be(old),
-							format_type_be(type));
 }

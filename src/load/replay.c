@@ -443,7 +443,9 @@ finish_replay(Replay *replay)
 	etl_load_store(load);
 	if (load->rows_loaded + load->rows_updated == 0)
 		return;
-	etl_stream_rewritten(replay->stream->target);
+	etl_stream_rewritten(replay->stream->target,
+						 psprintf("records of former loads of %s were replayed with load " INT64_FORMAT,
+								  replay->stream->target, load->load_id));
 	state = etl_node_state_get(replay->stream->target);
 	state->rows_changed += load->rows_loaded + load->rows_updated;
 	state->publication++;

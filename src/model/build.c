@@ -24,6 +24,7 @@
 #include "common/json.h"
 #include "common/names.h"
 #include "common/run_as.h"
+#include "load/dependents.h"
 #include "model/internal.h"
 
 struct EtlStaged
@@ -94,7 +95,7 @@ prepare_relation(EtlStaged *staged, TupleDesc desc)
 
 	if (OidIsValid(due->relid) && get_rel_relkind(due->relid) == RELKIND_VIEW)
 	{
-		staged->dependents = etl_dependents_drop(due->relid);
+		staged->dependents = etl_dependents_drop(due->relid, 0);
 		etl_execute_utility(psprintf("DROP VIEW %s", etl_quoted_relation(due->relid)));
 		due->relid = InvalidOid;
 	}
@@ -114,7 +115,7 @@ prepare_relation(EtlStaged *staged, TupleDesc desc)
 							   "the table would be dropped."),
 					 errhint("Drop the column, or let the query yield it with the table's type.")));
 		if (etl_table_loses_columns(due->relid, desc))
-			staged->dependents = etl_dependents_drop(due->relid);
+			staged->dependents = etl_dependents_drop(due->relid, 0);
 		etl_table_reshape(staged->model, due->relid, desc);
 	}
 }
@@ -319,6 +320,8 @@ remember(EtlStaged *staged)
 	state->last_success_at = GetCurrentTimestamp();
 	state->last_run_id = staged->driver->run_id;
 	etl_node_state_set(staged->model->target, state);
+	if (state->rebuild != NULL && strcmp(staged->due->plan.action, "incremental") != 0)
+		etl_node_rebuilt(staged->model->target, state->rebuild);
 }
 
 /*
@@ -364,7 +367,7 @@ etl_model_finish(EtlStaged *staged)
 			etl_table_indexes(model, staged->due->relid);
 		}
 		etl_run_as_end(&as);
-		etl_dependents_restore(staged->dependents);
+		etl_dependents_restore(staged->dependents, NULL);
 		etl_run_as_begin(&as, model->owner, model->settings);
 		etl_table_hooks(model, "post_hook");
 		etl_run_as_end(&as);

@@ -227,6 +227,11 @@ decide_stored(EtlDue *due, const EtlModel *model, const EtlQueryTraits *traits, 
 		decide(due, "full", "full refresh asked for");
 	else if (due->state->built_version != model->version)
 		decide(due, "full", "the definition changed");
+	else if (due->state->rebuild != NULL)
+	{
+		due->columns_changed = !etl_table_fits(model, due->relid, etl_query_desc(due->query));
+		decide(due, "full", due->state->rebuild);
+	}
 	else if (!etl_table_fits(model, due->relid, etl_query_desc(due->query)))
 	{
 		due->columns_changed = true;

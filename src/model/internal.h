@@ -198,9 +198,7 @@ extern EtlDue *etl_due(const EtlModel *model, bool full_refresh);
 
 extern void etl_view_build(EtlDriver *driver, const EtlModel *model, EtlDue *due,
 						   EtlBuildResult *result);
-/* dependents of a relation whose columns go: managed ones are dropped and returned, others raise ET013 */
-extern List *etl_dependents_drop(Oid relid);
-extern void etl_dependents_restore(List *dependents);
+/* raises ET013 when the build would change columns under a view that etl does not manage */
 extern void etl_dependents_check(const EtlModel *model, EtlDue *due);
 
 /* ---- incremental.c ---- */

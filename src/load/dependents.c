@@ -1,0 +1,348 @@
+/*-------------------------------------------------------------------------
+ *
+ * dependents.c
+ *    Views that stand on a relation whose columns change: away and back.
+ *
+ * PostgreSQL refuses to change or drop a column that a view reads.  Views
+ * that are models are dropped, the highest first, and made again in the same
+ * transaction, as their owners, with everything they had; a view that etl
+ * does not manage is left alone, and stops the change.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+
+#include "common/errors.h"
+#include "common/names.h"
+#include "common/run_as.h"
+#include "load/dependents.h"
+#include "load/landing.h"
+
+/* One statement that gives a view something back; for a column, its name. */
+typedef struct Garment
+{
+	char	   *column;
+	char	   *statement;
+} Garment;
+
+struct EtlViewDress
+{
+	bool		granted;		/* privileges were ever granted or revoked */
+	List	   *garments;		/* Garment * */
+};
+
+/* A managed view that was dropped and must come back. */
+typedef struct DroppedView
+{
+	EtlModel   *model;
+	char	   *text;			/* its query as it stood */
+	bool		redefined;		/* the definition has changed since the view was made */
+	EtlViewDress *dress;
+} DroppedView;
+
+/*
+ * lookup returns the rows, as Garment *, of a query over the system
+ * catalogues that takes one OID and yields one or two texts.
+ */
+static List *
+lookup(const char *sql, Oid relid, AttrNumber column)
+{
+	MemoryContext context = CurrentMemoryContext;
+	Oid			types[2] = {OIDOID, INT2OID};
+	Datum		values[2] = {ObjectIdGetDatum(relid), Int16GetDatum(column)};
+	List	   *result = NIL;
+	int			level = NewGUCNestLevel();
+
+	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET,
+							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	SPI_connect();
+	if (SPI_execute_with_args(sql, 2, types, values, NULL, false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not run: %s", sql);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		HeapTuple	row = SPI_tuptable->vals[i];
+		TupleDesc	desc = SPI_tuptable->tupdesc;
+		char	   *name = desc->natts > 1 ? SPI_getvalue(row, desc, 2) : NULL;
+		MemoryContext old = MemoryContextSwitchTo(context);
+		Garment    *garment = palloc0(sizeof(Garment));
+
+		garment->statement = pstrdup(SPI_getvalue(row, desc, 1));
+		garment->column = name ? pstrdup(name) : NULL;
+		result = lappend(result, garment);
+		MemoryContextSwitchTo(old);
+	}
+	SPI_finish();
+	AtEOXact_GUC(false, level);
+	return result;
+}
+
+/*
+ * view_text returns the query of a view, qualified.
+ */
+static char *
+view_text(Oid view)
+{
+	return ((Garment *) linitial(lookup("SELECT pg_get_viewdef($1)", view, 0)))->statement;
+}
+
+/* ---- what a view has beside its query ---- */
+
+#define GRANTEE "CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END"
+#define VIEW_NAME "format('%I.%I', n.nspname, c.relname)"
+#define OF_VIEW   "pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+
+static const char *const dress_sql =
+	"SELECT format('GRANT %s ON %s TO %s%s', a.privilege_type, " VIEW_NAME ", " GRANTEE ","
+	" CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END), NULL"
+	" FROM " OF_VIEW ", aclexplode(coalesce(c.relacl, acldefault('r', c.relowner))) a"
+	" WHERE c.oid = $1"
+	" UNION ALL"
+	" SELECT format('GRANT %s (%I) ON %s TO %s%s', a.privilege_type, t.attname, " VIEW_NAME ", " GRANTEE ","
+	" CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END), t.attname"
+	" FROM " OF_VIEW " JOIN pg_attribute t ON t.attrelid = c.oid, aclexplode(t.attacl) a WHERE c.oid = $1"
+	" UNION ALL"
+	" SELECT format('ALTER VIEW %s SET (%I = %L)', " VIEW_NAME ", o.option_name, o.option_value), NULL"
+	" FROM " OF_VIEW ", pg_options_to_table(c.reloptions) o WHERE c.oid = $1"
+	" UNION ALL"
+	" SELECT format('ALTER VIEW %s ALTER COLUMN %I SET DEFAULT %s', " VIEW_NAME ", t.attname,"
+	" pg_get_expr(d.adbin, d.adrelid)), t.attname"
+	" FROM " OF_VIEW " JOIN pg_attrdef d ON d.adrelid = c.oid"
+	" JOIN pg_attribute t ON t.attrelid = c.oid AND t.attnum = d.adnum WHERE c.oid = $1"
+	" UNION ALL"
+	" SELECT CASE WHEN d.objsubid = 0 THEN format('COMMENT ON VIEW %s IS %L', " VIEW_NAME ", d.description)"
+	" ELSE format('COMMENT ON COLUMN %s.%I IS %L', " VIEW_NAME ", t.attname, d.description) END, t.attname"
+	" FROM " OF_VIEW " JOIN pg_description d ON d.objoid = c.oid AND d.classoid = 'pg_class'::regclass"
+	" LEFT JOIN pg_attribute t ON t.attrelid = d.objoid AND t.attnum = d.objsubid AND d.objsubid > 0"
+	" WHERE c.oid = $1";
+
+/* what is granted on a new view by default privileges, and to its owner */
+static const char *const bare_sql =
+	"SELECT DISTINCT format('REVOKE ALL ON %s FROM %s', " VIEW_NAME ", " GRANTEE ")"
+	" FROM " OF_VIEW ", aclexplode(coalesce(c.relacl, acldefault('r', c.relowner))) a"
+	" WHERE c.oid = $1";
+
+/*
+ * was_granted tells whether privileges on a view are other than those that
+ * every owner has.
+ */
+static bool
+was_granted(Oid view)
+{
+	return lookup("SELECT '' FROM pg_class WHERE oid = $1 AND relacl IS NOT NULL", view, 0) != NIL;
+}
+
+EtlViewDress *
+etl_view_undress(Oid view, const char *owner)
+{
+	EtlViewDress *dress = palloc0(sizeof(EtlViewDress));
+	Garment    *garment = linitial(lookup("SELECT pg_get_userbyid(relowner)::text, quote_ident(relname)"
+										  " FROM pg_class WHERE oid = $1", view, 0));
+
+	dress->granted = was_granted(view);
+	dress->garments = lookup(dress_sql, view, 0);
+
+	/* at last, since what comes before asks for the rights of its former owner */
+	if (strcmp(garment->statement, owner) != 0)
+	{
+		garment->statement = psprintf("ALTER VIEW %s OWNER TO %s", etl_name_of_relation(view),
+									  quote_identifier(garment->statement));
+		garment->column = NULL;
+		dress->garments = lappend(dress->garments, garment);
+	}
+	return dress;
+}
+
+void
+etl_view_dress(Oid view, const EtlViewDress *dress)
+{
+	bool		grant = dress->granted || was_granted(view);
+	ListCell   *cell;
+
+	if (grant)
+		foreach(cell, lookup(bare_sql, view, 0))
+			etl_relation_sql(((Garment *) lfirst(cell))->statement);
+	foreach(cell, dress->garments)
+	{
+		Garment    *garment = lfirst(cell);
+
+		if (garment->column == NULL && !grant && strncmp(garment->statement, "GRANT", 5) == 0)
+			continue;
+		if (garment->column == NULL || get_attnum(view, garment->column) != InvalidAttrNumber)
+			etl_relation_sql(garment->statement);
+	}
+	CommandCounterIncrement();
+}
+
+/* ---- what depends on a relation ---- */
+
+/*
+ * views_above returns the OIDs, as text, of the views and materialized
+ * views that stand directly on a relation, or on a column of it.
+ */
+static List *
+views_above(Oid relid, AttrNumber column)
+{
+	return lookup("SELECT DISTINCT r.ev_class::text FROM pg_depend d"
+				  " JOIN pg_rewrite r ON r.oid = d.objid JOIN pg_class c ON c.oid = r.ev_class"
+				  " WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass"
+				  " AND d.refobjid = $1 AND ($2 = 0 OR d.refobjsubid = $2)"
+				  " AND r.ev_class <> $1 AND c.relkind IN ('v', 'm') ORDER BY 1", relid, column);
+}
+
+/*
+ * is_ours tells whether etl can make a view again: it is a model, and
+ * carries no triggers or rules.
+ */
+static bool
+is_ours(Oid view)
+{
+	char	   *name = etl_name_of_relation(view);
+	EtlModel   *model = name ? etl_model_find(name) : NULL;
+
+	return model != NULL && strcmp(model->materialized, "view") == 0 &&
+		   get_rel_relkind(view) == RELKIND_VIEW &&
+		   lookup("SELECT '' FROM pg_trigger WHERE tgrelid = $1"
+				  " UNION ALL SELECT '' FROM pg_rewrite WHERE ev_class = $1 AND rulename <> '_RETURN'",
+				  view, 0) == NIL;
+}
+
+/*
+ * collect lists the managed views above a relation, the highest first;
+ * stops at one that etl does not manage and tells it.
+ */
+static List *
+collect(Oid relid, AttrNumber column, List *found, Oid *foreign, Oid *below)
+{
+	ListCell   *cell;
+
+	foreach(cell, views_above(relid, column))
+	{
+		Oid			view = atooid(((Garment *) lfirst(cell))->statement);
+
+		if (OidIsValid(*foreign) || list_member_oid(found, view))
+			continue;
+		if (!is_ours(view))
+		{
+			*foreign = view;
+			*below = relid;
+			break;
+		}
+		found = collect(view, 0, found, foreign, below);
+		found = lappend_oid(found, view);
+	}
+	return found;
+}
+
+Oid
+etl_dependents_foreign(Oid relid, AttrNumber column, Oid *below)
+{
+	Oid			foreign = InvalidOid;
+
+	(void) collect(relid, column, NIL, &foreign, below);
+	return foreign;
+}
+
+void
+etl_dependents_must_be_managed(Oid relid, AttrNumber column)
+{
+	Oid			below;
+	Oid			foreign = etl_dependents_foreign(relid, column, &below);
+
+	if (OidIsValid(foreign))
+		ereport(ERROR,
+				(errcode(ETL_ERR_NOT_MANAGED),
+				 errmsg("%s depends on columns of %s that change, and etl does not manage it",
+						etl_name_of_relation(foreign), etl_name_of_relation(below)),
+				 errdetail("%s is: %s",
+						   etl_model_find(etl_name_of_relation(foreign)) ?
+							   "It carries triggers or rules that would be lost; its definition" :
+							   "Its definition",
+						   view_text(foreign)),
+				 errhint("Drop it and make it again after the run, or define it as a model.")));
+}
+
+/* ---- away and back ---- */
+
+/*
+ * drop_view drops one managed view and keeps what brings it back.
+ */
+static DroppedView *
+drop_view(Oid view)
+{
+	DroppedView *dropped = palloc0(sizeof(DroppedView));
+	EtlModel   *model = etl_model_get(etl_name_of_relation(view));
+	EtlRunAs	as;
+
+	dropped->model = model;
+	dropped->redefined = etl_node_state_get(model->target)->built_version != model->version;
+	etl_run_as_begin(&as, model->owner, NULL);
+	dropped->text = view_text(view);
+	dropped->dress = etl_view_undress(view, model->owner);
+	etl_relation_sql(psprintf("DROP VIEW %s", model->target));
+	etl_run_as_end(&as);
+	CommandCounterIncrement();
+	return dropped;
+}
+
+List *
+etl_dependents_drop(Oid relid, AttrNumber column)
+{
+	List	   *dropped = NIL;
+	Oid			foreign = InvalidOid;
+	Oid			below;
+	ListCell   *cell;
+
+	etl_dependents_must_be_managed(relid, column);
+	foreach(cell, collect(relid, column, NIL, &foreign, &below))
+		dropped = lcons(drop_view(lfirst_oid(cell)), dropped);
+	return dropped;
+}
+
+/*
+ * create_as_it_stood makes a view of the query that it had; 'arg' is a
+ * DroppedView.
+ */
+static void
+create_as_it_stood(void *arg)
+{
+	DroppedView *view = arg;
+	EtlRunAs	as;
+
+	etl_run_as_begin(&as, view->model->owner, NULL);
+	etl_relation_sql(psprintf("CREATE VIEW %s AS %s", view->model->target, view->text));
+	etl_run_as_end(&as);
+}
+
+void
+etl_dependents_restore(List *dependents, const char **at)
+{
+	ListCell   *cell;
+
+	foreach(cell, dependents)
+	{
+		DroppedView *view = lfirst(cell);
+		EtlModel   *model = view->model;
+		EtlRunAs	as;
+
+		if (at != NULL)
+			*at = model->target;
+		/* a new definition is for the next run to check and publish, if the old one still does */
+		if (!view->redefined || etl_subxact(create_as_it_stood, view) != NULL)
+		{
+			etl_run_as_begin(&as, model->owner, model->settings);
+			etl_relation_sql(psprintf("CREATE VIEW %s AS %s", model->target, model->query));
+			etl_run_as_end(&as);
+		}
+		etl_run_as_begin(&as, model->owner, NULL);
+		etl_view_dress(etl_name_relation(model->target), view->dress);
+		etl_run_as_end(&as);
+	}
+}
