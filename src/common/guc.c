@@ -24,6 +24,7 @@ char	   *etl_params = NULL;
 char	   *etl_test_now = NULL;
 char	   *etl_tls_ca_file = NULL;
 int			etl_max_record_size_kb = 16384;
+int			etl_max_workers = 4;
 int			etl_publish_lock_timeout_ms = 60000;
 bool		etl_adopt_roles = false;
 
@@ -52,6 +53,11 @@ etl_guc_define(void)
 							"The largest record that is landed; larger ones are rejects.",
 							NULL, &etl_max_record_size_kb, 16384, 1, 262144, PGC_SUSET, GUC_UNIT_KB,
 							NULL, NULL, NULL);
+	DefineCustomIntVariable("etl.max_workers",
+							"How many task workers the server runs at a time, over all databases.",
+							"They come out of max_worker_processes, as do the launcher, a scheduler for "
+							"each database with the extension, and a worker for chores.",
+							&etl_max_workers, 4, 0, 1024, PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomStringVariable("etl.params",
 							   "Parameters of the run as JSON text, read by etl.param().",
 							   NULL, &etl_params, "{}", PGC_USERSET, 0, NULL, NULL, NULL);
