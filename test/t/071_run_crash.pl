@@ -2,10 +2,13 @@
 use strict;
 use warnings;
 
+use FindBin;
+use lib "$FindBin::Bin/../perl";
+
+use Etl::Crash qw(wait_until_up);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
-use Time::HiRes qw(usleep);
 
 my $node = PostgreSQL::Test::Cluster->new('run_crash');
 $node->init;
@@ -61,14 +64,7 @@ $session->quit;
 ($session, $pid) = start_run();
 kill 'KILL', $pid;
 $session->{run}->finish;
-for (1 .. 200)
-{
-	# a psql that was refused before it read its input is an exception
-	my ($code) = eval { $node->psql('postgres', 'SELECT 1') };
-
-	last if defined $code && $code == 0;
-	usleep(100_000);
-}
+wait_until_up($node, $pid);
 is(answer('SELECT status FROM etl.runs ORDER BY run_id DESC LIMIT 1'), 'interrupted', 'a dead run shows as interrupted');
 is(answer("SELECT string_agg(DISTINCT status, ', ') FROM etl.explain_run()"), 'interrupted', 'and is explained');
 my $killed = answer('SELECT max(run_id) FROM etl.runs');
