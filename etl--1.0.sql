@@ -188,6 +188,7 @@ CREATE TABLE etl.load (
 	first_block bigint,
 	last_block bigint,
 	fields text[],                  -- header of a CSV file, which a replay of its records needs
+	last_event_time timestamptz,    -- greatest event time that it landed
 	started_at timestamptz NOT NULL,
 	finished_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
 	CONSTRAINT accounting_closes CHECK (rows_read = rows_loaded + rows_updated + rows_unchanged
@@ -229,7 +230,8 @@ CREATE TABLE etl.reject (
 	reasons jsonb NOT NULL,
 	status text NOT NULL DEFAULT 'open',   -- open | replayed | discarded | superseded
 	rejected_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
-	closed_at timestamptz
+	closed_at timestamptz,
+	of_row boolean                         -- raw is a row of the relation as JSON; null: a record of the source
 );
 CREATE INDEX reject_open_idx ON etl.reject (target, reject_id) WITH (deduplicate_items = off) WHERE status = 'open';
 
@@ -443,6 +445,7 @@ RETURNS text LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'etl_sql_define_check';
 COMMENT ON FUNCTION etl.define_check(text, text, text[], jsonb, text, text, text, text) IS
 'Defines a quality rule on a relation, which may come to exist later. Every run of the node evaluates it before anything is published.
 target: the relation. kind: not_null, unique, accepted_values, range, regex, relationship, expression, row_count or freshness. columns: what it looks at; none for row_count, optional for expression and freshness (default: the node''s event_time). options: SELECT * FROM etl.options(''check:range''), and so on. on_fail: fail (default) rolls the node back, quarantine moves the failing rows to etl.rejects, warn records. dimension: completeness, uniqueness, validity, accuracy, consistency or timeliness; default by kind. name: default <kind>_<columns joined by _>. description: for people.
+A quarantining unique check on a stream compares with the whole relation and moves rows of the load (or replay) at hand only: a row that was there before stays, whatever order_by says; among new rows of one key the first by order_by, then by (_etl_load_id, _etl_row) stays.
 NULL passes every kind but not_null. Returns created, updated or unchanged.
 Errors: ET001 for unknown or unfit kinds, options, columns, and for quarantine where no row can be moved; 42501 unless one is a member of the owner of the node.
 Example: SELECT etl.define_check(''clean.orders'', ''range'', ''{amount}'', ''{"min": 0, "max_failed": "1%"}'', on_fail => ''quarantine'');';
@@ -644,7 +647,7 @@ CREATE VIEW etl.rejects AS
 	FROM etl.reject AS r
 	WHERE pg_catalog.pg_has_role('etl_steward', 'USAGE') OR etl._owns(r.target);
 COMMENT ON VIEW etl.rejects IS
-'Records that could not land or failed a quarantining check. raw: byte for byte; record: the same as text, invalid bytes and NUL as \xHH; of one above etl.max_record_size the first 64 kB. reasons: all of them, as check, column, value and message. position: line or number of the record in its origin. Status open, replayed, discarded or superseded. Visible to the owner of the node and to etl_steward.
+'Records that could not land or failed a quarantining check. raw: byte for byte (of a row that a unique check moved, or of a model: the row as JSON); record: the same as text, invalid bytes and NUL as \xHH; of one above etl.max_record_size the first 64 kB. reasons: all of them, as check, column, value and message. position: line or number of the record in its origin. Status open, replayed, discarded or superseded. Visible to the owner of the node and to etl_steward.
 Example: SELECT origin, position, reasons->0->>''message'' FROM etl.rejects WHERE status = ''open'';';
 
 CREATE VIEW etl.schema_changes AS
@@ -685,7 +688,7 @@ COMMENT ON VIEW etl.logs IS
 'What runs reported, oldest first by logged_at.';
 
 CREATE VIEW etl.freshness AS
-	SELECT n.target, n.last_loaded_at, NULL::timestamptz AS last_event_time,
+	SELECT n.target, n.last_loaded_at, n.last_event_time,
 		pg_catalog.clock_timestamp() - n.last_loaded_at AS age, NULL::interval AS sla,
 		CASE
 			WHEN n.last_loaded_at IS NULL AND n.last_status IS DISTINCT FROM 'failed' THEN 'never_loaded'
@@ -695,19 +698,25 @@ CREATE VIEW etl.freshness AS
 	FROM (
 		SELECT s.target,
 			(SELECT pg_catalog.max(l.finished_at) FROM etl.load AS l WHERE l.target = s.target AND l.status = 'succeeded') AS last_loaded_at,
+			-- of a stream that each load replaces, only the last one's rows are there
+			(SELECT pg_catalog.max(l.last_event_time) FROM etl.load AS l WHERE l.target = s.target AND l.status = 'succeeded'
+				AND (s.mode <> 'replace' OR l.load_id = (SELECT pg_catalog.max(x.load_id) FROM etl.load AS x
+					WHERE x.target = s.target AND x.status = 'succeeded'))) AS last_event_time,
 			(SELECT t.status FROM etl.task AS t WHERE t.node = s.target AND t.status IN ('succeeded', 'failed')
 				ORDER BY t.task_id DESC LIMIT 1) AS last_status
 		FROM etl.stream AS s
 		UNION ALL
 		SELECT m.target,
 			(SELECT x.last_success_at FROM etl.node_state AS x WHERE x.target = m.target),
+			NULL,
 			(SELECT t.status FROM etl.task AS t WHERE t.node = m.target AND t.status IN ('succeeded', 'failed')
 				ORDER BY t.task_id DESC LIMIT 1)
 		FROM etl.model AS m
 	) AS n
 	WHERE etl._may_read(n.target);
 COMMENT ON VIEW etl.freshness IS
-'How old what one sees is: per stream its last load, per model its last publication; state up_to_date, failed (the last try failed) or never_loaded.';
+'How old what one sees is: per stream its last load, per model its last publication; state up_to_date, failed (the last try failed) or never_loaded. last_event_time: the greatest value of the event_time of a stream that its loads landed (a date or timestamp without zone is read in the option timezone; infinite ones do not count); null for models, which keep no count of it.
+Example: SELECT target, age, last_event_time FROM etl.freshness WHERE state <> ''up_to_date'';';
 
 CREATE VIEW etl.sources AS
 SELECT name, connector, etl.redact(options) AS options, description, version, owner, defined_at

@@ -113,12 +113,28 @@ etl_source_get(const char *name)
 
 /* ---- streams ---- */
 
+/*
+ * forget_event_times clears what loads landed of another event time.
+ */
+static void
+forget_event_times(const char *target)
+{
+	EtlParams	params = {0};
+
+	etl_param_text(&params, target);
+	etl_sql_exec("UPDATE etl.load SET last_event_time = NULL"
+				 " WHERE target = $1 AND last_event_time IS NOT NULL", &params);
+}
+
 const char *
 etl_stream_store(const EtlStream *stream)
 {
 	EtlStream  *old = etl_stream_find(stream->target);
 	EtlParams	params = {0};
 
+	if (old != NULL && strcmp(old->event_time ? old->event_time : "",
+							  stream->event_time ? stream->event_time : "") != 0)
+		forget_event_times(stream->target);
 	etl_param_text(&params, stream->target);
 	etl_param_text(&params, stream->source);
 	etl_param_jsonb(&params, stream->options);

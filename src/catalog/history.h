@@ -36,6 +36,7 @@ typedef struct EtlLoad
 	int64		relfilenode;	/* with first/last block: where an append load lies; 0: unknown */
 	int64		first_block;
 	int64		last_block;
+	TimestampTz last_event_time;	/* greatest that it landed; DT_NOBEGIN: none */
 	TimestampTz started_at;
 } EtlLoad;
 
@@ -72,6 +73,7 @@ typedef struct EtlReject
 	int			raw_length;
 	int64		record_size;
 	Jsonb	   *reasons;		/* [{"check","column","value","message"}] */
+	bool		of_row;			/* raw is the row as JSON, by column: its record was at hand no more */
 } EtlReject;
 
 /* reject.c: writes many at once, straight into the heap and the indexes of etl.reject */

@@ -87,7 +87,7 @@ etl_rejects_open(const char *target, int64 after, int limit)
 	etl_param_int4(&params, limit);
 	return etl_sql_query("SELECT reject_id, target, load_id, run_id, origin, \"position\","
 						 " etl._record(raw) AS record, raw, record_size, reasons, status,"
-						 " rejected_at, closed_at FROM etl.reject"
+						 " rejected_at, closed_at, of_row FROM etl.reject"
 						 " WHERE target = $1 AND status = 'open' AND reject_id > $2"
 						 " ORDER BY reject_id LIMIT $3", &params);
 }

@@ -49,6 +49,7 @@ enum
 	COL_STATUS,
 	COL_REJECTED_AT,
 	COL_CLOSED_AT,
+	COL_OF_ROW,
 	NCOLUMNS
 };
 
@@ -212,6 +213,8 @@ put_reject(RejectTable *table, const EtlReject *reject)
 	values[COL_STATUS] = table->status;
 	values[COL_REJECTED_AT] = TimestampTzGetDatum(GetCurrentTimestamp());
 	slot->tts_isnull[COL_CLOSED_AT] = true;
+	values[COL_OF_ROW] = BoolGetDatum(true);
+	slot->tts_isnull[COL_OF_ROW] = !reject->of_row;
 	ExecStoreVirtualTuple(slot);
 }
 

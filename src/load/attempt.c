@@ -302,6 +302,7 @@ begin_accounting(EtlAttempt *attempt)
 	load->target = attempt->pull->stream->target;
 	load->origin = ((EtlItem *) linitial(attempt->items))->origin;
 	load->first_block = load->last_block = -1;
+	load->last_event_time = DT_NOBEGIN;
 }
 
 /*

@@ -115,6 +115,7 @@ etl_landing_begin(EtlLanding *landing, Oid relid)
 	landing->check_rows = etl_checks_has_rows(landing->checks);
 	landing->rejects = etl_rejects_begin(landing);
 	landing->writer = etl_load_writer_begin(landing);
+	etl_event_time_begin(landing);
 	MemoryContextSwitchTo(old);
 }
 
@@ -445,6 +446,26 @@ etl_land_record(EtlLanding *landing, const EtlRecord *record, bool bad, const Et
 /* ---- the end ---- */
 
 /*
+ * account_moved counts a row that a set check moved: it is one of the load.
+ * Returns whether it makes a new reject; a replayed record has one already.
+ */
+static bool
+account_moved(EtlLanding *landing, EtlReject *reject)
+{
+	EtlLoad    *load = landing->load;
+
+	reject->target = landing->stream->target;
+	reject->run_id = load->run_id;
+	reject->origin = load->origin;
+	if (load->rows_loaded > 0)
+		load->rows_loaded--;
+	else
+		load->rows_updated--;
+	load->rows_rejected++;
+	return landing->replay == NULL || !etl_landed_take_back(landing->replay, reject);
+}
+
+/*
  * set_checks evaluates the checks of the whole relation, stores the rows
  * they quarantined, keeps the results and raises ET011 when one blocks.
  */
@@ -453,32 +474,22 @@ set_checks(EtlLanding *landing)
 {
 	EtlLoad    *load = landing->load;
 	List	   *quarantined = NIL;
+	List	   *rejects = NIL;
 	MemoryContext old;
 	ListCell   *cell;
 
-	/* a replay brings rows of other loads, so no load of its own is named */
+	/* a replay brings rows of former loads */
 	if (landing->replay == NULL)
 		etl_checks_set_load(landing->checks, load->load_id);
+	else
+		etl_landed_tell(landing->replay, landing->checks);
 	etl_checks_set(landing->checks, RelationGetRelid(landing->rel), &quarantined);
 	foreach(cell, quarantined)
-	{
-		EtlReject  *reject = lfirst(cell);
-
-		reject->target = landing->stream->target;
-		reject->run_id = load->run_id;
-		if (reject->load_id == 0)
-			reject->load_id = load->load_id;
-		if (reject->load_id == load->load_id && reject->origin == NULL)
-			reject->origin = load->origin;
-		if (reject->load_id == load->load_id && load->rows_loaded > 0)
-		{
-			load->rows_loaded--;
-			load->rows_rejected++;
-		}
-		else
-			load->rows_deleted++;
-	}
-	etl_rejects_store(quarantined);
+		if (account_moved(landing, lfirst(cell)))
+			rejects = lappend(rejects, lfirst(cell));
+	etl_rejects_store(rejects);
+	if (quarantined != NIL)
+		etl_event_time_recount(landing);
 
 	old = MemoryContextSwitchTo(landing->context);
 	landing->check_results = etl_checks_results(landing->checks, load->run_id);
@@ -501,6 +512,7 @@ etl_landing_end(EtlLanding *landing)
 	set_checks(landing);
 	etl_rejects_verdict(landing->rejects, true);
 	etl_rejects_flush(landing->rejects);
+	load->last_event_time = etl_event_time_end(landing);
 
 	if (load->first_block >= 0)
 		load->relfilenode = relfilenode;

@@ -144,6 +144,15 @@ typedef struct EtlWidening
 	char	   *refused;		/* why it could not be done; NULL: not tried, or done */
 } EtlWidening;
 
+/* A reject whose record landed, and what took it away again. */
+typedef struct EtlLanded
+{
+	int64		reject_id;
+	int64		load_id;
+	int64		position;
+	Jsonb	   *reasons;		/* NULL: it stays */
+} EtlLanded;
+
 /* A reject on its second way: what it keeps, and what became of it. */
 typedef struct EtlReplay
 {
@@ -152,6 +161,11 @@ typedef struct EtlReplay
 	const Jsonb *patch;			/* values to override, by field or column name */
 	Jsonb	   *reasons;		/* set when it was rejected again */
 	bool		superseded;		/* set when a newer record of its key is there */
+
+	/* of the whole replay */
+	EtlLanded  *landed;
+	int			nlanded;
+	int			room;
 } EtlReplay;
 
 typedef struct EtlLanding
@@ -189,6 +203,10 @@ typedef struct EtlLanding
 	List	   *widenings;		/* EtlWidening *, in the restart context */
 	MemoryContext restart_context;
 
+	AttrNumber	event_attnum;	/* of event_time, when it is a date or timestamp; else 0 */
+	Oid			event_type;
+	Timestamp	last_event;		/* greatest so far, DT_NOBEGIN: none; without a zone: local */
+
 	EtlReplay  *replay;			/* the reject being replayed; NULL: a load from the source */
 
 	List	   *journaled;		/* char *: schema changes already written */
@@ -204,6 +222,12 @@ extern EtlDecoder *etl_landing_decoder(const EtlStream *stream, EtlRead *input,
 									   const char *records_path, const char *origin);
 extern void etl_landing_keep_fields(EtlLanding *landing);
 extern char *etl_path_value(const EtlPathColumn *column, const char *origin);
+
+/* event_time.c: the greatest event time that the load lands; a slot of which every value is set */
+extern void etl_event_time_begin(EtlLanding *landing);
+extern void etl_event_time_note(EtlLanding *landing, TupleTableSlot *slot);
+extern void etl_event_time_recount(EtlLanding *landing);	/* rows of the load were taken away */
+extern TimestampTz etl_event_time_end(const EtlLanding *landing);	/* DT_NOBEGIN: none */
 
 /* widen.c: the statement, what stands in its way (NULL: nothing that is known), and doing it */
 extern char *etl_widen_sql(const EtlStream *stream, const EtlLoadOptions *options, const char *column,
@@ -252,6 +276,12 @@ extern TupleTableSlot *etl_load_writer_slot(EtlLoadWriter *writer);
 extern void etl_load_writer_put(EtlLoadWriter *writer, const EtlRecord *record);
 extern void etl_load_writer_flush(EtlLoadWriter *writer);
 extern void etl_load_writer_end(EtlLoadWriter *writer);
+
+/* landed.c: the landed records of a replay; remembered, told to the checks, taken back, closed */
+extern void etl_landed_add(EtlLanding *landing, int64 reject_id);
+extern void etl_landed_tell(EtlReplay *replay, EtlCheckSet *checks);
+extern bool etl_landed_take_back(EtlReplay *replay, const EtlReject *reject);
+extern void etl_landed_close(const EtlReplay *replay, const char *target);
 
 /* merge.c: the staged rows of a load into the current state */
 extern void etl_merge_apply(EtlLanding *landing, Tuplestorestate *staged);

@@ -274,6 +274,7 @@ open_record(Replay *replay, EtlRows *rows, int i, bytea *raw)
 {
 	Bytes	   *bytes = palloc0(sizeof(Bytes));
 	int64		load_id = etl_row_int8(rows, i, "load_id");
+	bool		of_row = etl_row_bool(rows, i, "of_row");
 	EtlDecodeOptions decode = {0};
 
 	if (load_id != replay->fields_of)
@@ -287,13 +288,13 @@ open_record(Replay *replay, EtlRows *rows, int i, bytea *raw)
 	bytes->read.read = read_bytes;
 	bytes->read.arg = bytes;
 	initStringInfo(&bytes->content);
-	if (replay->fields != NIL)
+	if (replay->fields != NIL && !of_row)
 		append_header(replay, &bytes->content);
 	appendBinaryStringInfo(&bytes->content, VARDATA_ANY(raw), VARSIZE_ANY_EXHDR(raw));
 	appendStringInfoChar(&bytes->content, '\n');
 
-	decode.format = replay->decoded_as.format;
-	decode.options = replay->decoded_as.options;
+	decode.format = of_row ? "ndjson" : replay->decoded_as.format;
+	decode.options = of_row ? etl_json_parse("{}") : replay->decoded_as.options;
 	decode.origin = replay->landing.origin;
 	decode.max_record_size = (int64) bytes->content.len + 1024;
 	return etl_decoder_open(&bytes->read, &decode);
@@ -341,7 +342,8 @@ replay_record(Replay *replay, EtlRows *rows, int i)
 }
 
 /*
- * close_replayed writes what became of a reject.
+ * close_replayed writes what became of a reject; one that landed is closed
+ * when nothing can take it away any more.
  */
 static void
 close_replayed(Replay *replay, int64 reject_id, int64 discarded_before)
@@ -355,7 +357,7 @@ close_replayed(Replay *replay, int64 reject_id, int64 discarded_before)
 	else if (replay->load.rows_discarded > discarded_before)
 		etl_reject_close(target, reject_id, "discarded");
 	else
-		etl_reject_close(target, reject_id, "replayed");
+		etl_landed_add(&replay->landing, reject_id);
 }
 
 /*
@@ -426,6 +428,7 @@ begin_replay(Replay *replay, const Jsonb *patch)
 	replay->load.origin = "replay";
 	replay->load.started_at = GetCurrentTimestamp();
 	replay->load.first_block = replay->load.last_block = -1;
+	replay->load.last_event_time = DT_NOBEGIN;
 }
 
 /*
@@ -499,6 +502,7 @@ etl_sql_replay(PG_FUNCTION_ARGS)
 		etl_landing_begin(&replay->landing, relid);
 		replay_all(replay, ids);
 		etl_landing_end(&replay->landing);
+		etl_landed_close(replay->landing.replay, replay->stream->target);
 		etl_run_as_end(&as);
 		finish_replay(replay);
 		PopActiveSnapshot();

@@ -189,17 +189,14 @@ keep_record(EtlLoadWriter *writer, const EtlRecord *record)
 void
 etl_load_writer_put(EtlLoadWriter *writer, const EtlRecord *record)
 {
+	/* of rows that may still be refused, those that landed are noted later */
+	if (writer->kind != WRITE_SQL)
+		etl_event_time_note(writer->landing, writer->slots[writer->kind == WRITE_STAGE ? 0 : writer->n]);
 	if (writer->kind == WRITE_STAGE)
-	{
 		tuplestore_puttupleslot(writer->staged, writer->slots[0]);
-		writer->n++;
-	}
-	else
-	{
-		if (writer->kind == WRITE_SQL)
-			keep_record(writer, record);
-		writer->n++;
-	}
+	else if (writer->kind == WRITE_SQL)
+		keep_record(writer, record);
+	writer->n++;
 	writer->bytes += record->raw_length;
 	if (writer->n >= ETL_BATCH_ROWS || writer->bytes >= ETL_BATCH_BYTES)
 		etl_load_writer_flush(writer);
@@ -341,7 +338,10 @@ write_range(EtlLoadWriter *writer, int first, int last)
 		for (int i = first; i < last; i++)
 		{
 			if (writer->kept[i].landed)
+			{
+				etl_event_time_note(writer->landing, writer->slots[i]);
 				writer->landing->load->rows_loaded++;
+			}
 			else
 				reject_kept(writer, i, "unique", NULL,
 							"conflicts with a unique constraint of the relation, or a trigger dropped it");

@@ -98,6 +98,8 @@ struct EtlCheckSet
 	EtlCheckState *states;
 	int			nrows;			/* states judged by row */
 	int64		load_id;		/* > 0: unique checks move only rows of this load */
+	bool		only_rows;		/* … only those named by 'rows': load ids, row numbers */
+	Datum		rows[2];
 };
 
 /* ---- rowexpr.c ---- */

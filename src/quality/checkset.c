@@ -13,8 +13,10 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
@@ -192,6 +194,19 @@ void
 etl_checks_set_load(EtlCheckSet *set, int64 load_id)
 {
 	set->load_id = load_id;
+}
+
+void
+etl_checks_set_rows(EtlCheckSet *set, int n, const Datum *load_ids, const Datum *rows)
+{
+	MemoryContext old = MemoryContextSwitchTo(set->context);
+
+	set->only_rows = true;
+	set->rows[0] = PointerGetDatum(construct_array(unconstify(Datum *, load_ids), n, INT8OID, 8,
+												   FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+	set->rows[1] = PointerGetDatum(construct_array(unconstify(Datum *, rows), n, INT8OID, 8,
+												   FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+	MemoryContextSwitchTo(old);
 }
 
 /* ---- the row loop ---- */

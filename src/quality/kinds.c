@@ -32,7 +32,8 @@ static const EtlOptionDef plain_options[] = {
 
 static const EtlOptionDef unique_options[] = {
 	{"order_by", "text", "_etl_load_id, _etl_row",
-	 "ORDER BY list: the first row of each key stays when the check quarantines."},
+	 "ORDER BY list: of the rows of a load that share a key the first stays when the check quarantines; "
+	 "a row that was there before the load always stays."},
 	COMMON_OPTIONS,
 	{NULL}};
 

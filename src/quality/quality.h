@@ -64,6 +64,13 @@ extern void etl_checks_set(EtlCheckSet *set, Oid relid, List **rejects);
 extern void etl_checks_set_load(EtlCheckSet *set, int64 load_id);
 
 /*
+ * etl_checks_set_rows tells it the same of a replay, whose rows carry the
+ * numbers of former loads: only these may be moved, each named by
+ * _etl_load_id and _etl_row.
+ */
+extern void etl_checks_set_rows(EtlCheckSet *set, int n, const Datum *load_ids, const Datum *rows);
+
+/*
  * etl_checks_results gives the EtlCheckResult list; etl_checks_verdict
  * raises ET011 with the report in its detail when one blocks.
  */

@@ -14,6 +14,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
@@ -109,19 +110,37 @@ run_counts(EtlCheckState *state, const char *sql)
 /* ---- unique ---- */
 
 /*
- * survivor_order is the ORDER BY that decides which row of a key stays.
+ * new_rows_condition is true of the rows that a load or replay brought,
+ * which alone may be moved; NULL where all may.
+ */
+static char *
+new_rows_condition(EtlCheckSet *set, Oid relid, const char *alias)
+{
+	if (get_attnum(relid, "_etl_load_id") <= 0 || get_attnum(relid, "_etl_row") <= 0)
+		return NULL;
+	if (set->only_rows)
+		return psprintf("((%s._etl_load_id, %s._etl_row) OPERATOR(pg_catalog.=) ANY"
+						" (SELECT * FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS r))", alias, alias);
+	if (set->load_id > 0)
+		return psprintf("(%s._etl_load_id OPERATOR(pg_catalog.=) " INT64_FORMAT ")", alias, set->load_id);
+	return NULL;
+}
+
+/*
+ * survivor_order is the ORDER BY that decides which row of a key stays:
+ * what was there before the load, then order_by, then the first landed.
  */
 static char *
 survivor_order(EtlCheckState *state, Oid relid, const char *alias)
 {
 	char	   *order_by = etl_json_get_text(state->def->options, "order_by");
 	bool		landed = get_attnum(relid, "_etl_load_id") > 0 && get_attnum(relid, "_etl_row") > 0;
+	char	   *new_rows = new_rows_condition(state->set, relid, alias);
 	StringInfoData sql;
 
 	initStringInfo(&sql);
-	if (landed && state->set->load_id > 0)
-		appendStringInfo(&sql, "(%s._etl_load_id OPERATOR(pg_catalog.=) " INT64_FORMAT "), ",
-						 alias, state->set->load_id);
+	if (new_rows != NULL)
+		appendStringInfo(&sql, "%s, ", new_rows);
 	if (order_by != NULL)
 	{
 		etl_orderby_validate("order_by", order_by);
@@ -173,6 +192,7 @@ add_reject(SetWork *work, HeapTuple row, TupleDesc desc)
 	reject->raw = TextDatumGetCString(SPI_getbinval(row, desc, 1, &isnull));
 	reject->raw_length = strlen(reject->raw);
 	reject->record_size = reject->raw_length;
+	reject->of_row = true;
 	value = SPI_getbinval(row, desc, 3, &isnull);
 	reject->load_id = isnull ? 0 : DatumGetInt64(value);
 	value = SPI_getbinval(row, desc, 4, &isnull);
@@ -185,13 +205,14 @@ add_reject(SetWork *work, HeapTuple row, TupleDesc desc)
 
 /*
  * move_duplicates deletes all but the first row of each key and makes
- * rejects of them.  In a load, rows of earlier loads stay and come first.
+ * rejects of them.  Rows that were there before a load stay, and come first.
  */
 static void
 move_duplicates(SetWork *work)
 {
 	EtlCheckState *state = work->state;
-	int64		load_id = state->set->load_id;
+	Oid			types[2] = {INT8ARRAYOID, INT8ARRAYOID};
+	char	   *new_rows = new_rows_condition(state->set, work->relid, work->alias);
 	bool		landed = get_attnum(work->relid, "_etl_load_id") > 0 &&
 				  get_attnum(work->relid, "_etl_row") > 0;
 	char	   *columns = columns_sql(state->def->columns, work->alias);
@@ -211,9 +232,8 @@ move_duplicates(SetWork *work)
 					 " AND %s.tableoid OPERATOR(pg_catalog.=) \"etl ranked\".row_table"
 					 " AND \"etl ranked\".n OPERATOR(pg_catalog.>) 1",
 					 work->relation, alias, alias, alias);
-	if (load_id > 0 && landed)
-		appendStringInfo(&sql, " AND %s._etl_load_id OPERATOR(pg_catalog.=) " INT64_FORMAT,
-						 alias, load_id);
+	if (new_rows != NULL)
+		appendStringInfo(&sql, " AND %s", new_rows);
 	appendStringInfo(&sql, " RETURNING (pg_catalog.to_jsonb(%s.*) OPERATOR(pg_catalog.-)"
 						   " '{_etl_load_id,_etl_row}'::pg_catalog.text[])::pg_catalog.text,"
 						   " pg_catalog.concat_ws(', ', %s)", alias, columns);
@@ -222,7 +242,8 @@ move_duplicates(SetWork *work)
 	else
 		appendStringInfoString(&sql, ", NULL::pg_catalog.int8, NULL::pg_catalog.int8");
 
-	if (SPI_execute(sql.data, false, 0) != SPI_OK_DELETE_RETURNING)
+	if (SPI_execute_with_args(sql.data, state->set->only_rows ? 2 : 0, types, state->set->rows, NULL,
+							  false, 0) != SPI_OK_DELETE_RETURNING)
 		elog(ERROR, "unexpected result of: %s", sql.data);
 	for (uint64 i = 0; i < SPI_processed; i++)
 		add_reject(work, SPI_tuptable->vals[i], SPI_tuptable->tupdesc);
