@@ -127,9 +127,18 @@ CREATE TABLE etl.run (
 	params jsonb NOT NULL DEFAULT '{}',
 	publish text NOT NULL DEFAULT 'each',
 	retry_of bigint,
+	since timestamptz,
+	until timestamptz,
 	trigger text NOT NULL DEFAULT 'manual',
 	trigger_name text,
+	due_at timestamptz,             -- when its schedule wanted it
+	priority int NOT NULL DEFAULT 0,        -- greater ones start first
+	timeout_ms bigint NOT NULL DEFAULT 0,   -- 0: none
 	status text NOT NULL,
+	led_by text NOT NULL DEFAULT 'call',    -- call: a session; queue: whoever takes it, again after a crash
+	led_at timestamptz,             -- when its leader began; after a crash, the last one
+	crashes int NOT NULL DEFAULT 0, -- in a row, without any commit between
+	incomplete boolean NOT NULL DEFAULT false,      -- something was built on input that did not succeed
 	queued_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
 	started_at timestamptz,
 	finished_at timestamptz,

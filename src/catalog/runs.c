@@ -18,9 +18,10 @@
 #include "catalog/sql.h"
 
 #define RUN_COLUMNS \
-	"run_id, selector, exclude, full_refresh, params, publish, retry_of, status, started_at, " \
-	"finished_at, nodes_total, nodes_succeeded, nodes_failed, nodes_skipped, rows_written, " \
-	"rows_rejected, error, requested_by"
+	"run_id, selector, exclude, full_refresh, params, publish, retry_of, since, until, trigger, " \
+	"trigger_name, due_at, priority, timeout_ms, status, led_by, led_at, crashes, incomplete, " \
+	"queued_at, started_at, finished_at, nodes_total, nodes_succeeded, nodes_failed, " \
+	"nodes_skipped, rows_written, rows_rejected, error, requested_by"
 
 #define TASK_COLUMNS \
 	"task_id, run_id, node, kind, action, reason, status, attempt, started_at, finished_at, " \
@@ -51,13 +52,24 @@ etl_run_insert(const EtlRun *run)
 	etl_param_jsonb(&params, run->params);
 	etl_param_text(&params, run->publish);
 	etl_param_int8(&params, run->retry_of);
+	etl_param_timestamp(&params, run->since);
+	etl_param_timestamp(&params, run->until);
+	etl_param_text(&params, run->trigger ? run->trigger : "manual");
+	etl_param_text(&params, run->trigger_name);
+	etl_param_timestamp(&params, run->due_at);
+	etl_param_int4(&params, run->priority);
+	etl_param_int8(&params, run->timeout_ms);
 	etl_param_text(&params, run->status);
+	etl_param_text(&params, run->led_by ? run->led_by : "call");
+	etl_param_timestamp(&params, run->led_at);
 	etl_param_timestamp(&params, run->started_at);
 	etl_param_int4(&params, run->nodes_total);
 	etl_param_text(&params, run->requested_by);
 	etl_sql_exec("INSERT INTO etl.run (run_id, selector, exclude, full_refresh, params, publish,"
-				 " retry_of, status, started_at, nodes_total, requested_by)"
-				 " VALUES ($1, $2, $3, $4, $5, $6, NULLIF($7, 0), $8, $9, $10, $11)", &params);
+				 " retry_of, since, until, trigger, trigger_name, due_at, priority, timeout_ms,"
+				 " status, led_by, led_at, started_at, nodes_total, requested_by)"
+				 " VALUES ($1, $2, $3, $4, $5, $6, NULLIF($7, 0), $8, $9, $10, $11, $12, $13, $14,"
+				 " $15, $16, $17, $18, $19, $20)", &params);
 }
 
 /*
@@ -77,9 +89,56 @@ etl_run_update(const EtlRun *run)
 	etl_param_int8(&params, run->rows_written);
 	etl_param_int8(&params, run->rows_rejected);
 	etl_param_text(&params, run->error);
+	etl_param_int4(&params, run->nodes_total);
+	etl_param_timestamp(&params, run->started_at);
+	etl_param_timestamp(&params, run->led_at);
+	etl_param_int4(&params, run->crashes);
+	etl_param_bool(&params, run->incomplete);
 	etl_sql_exec("UPDATE etl.run SET status = $2, finished_at = $3, nodes_succeeded = $4,"
 				 " nodes_failed = $5, nodes_skipped = $6, rows_written = $7, rows_rejected = $8,"
-				 " error = $9 WHERE run_id = $1", &params);
+				 " error = $9, nodes_total = $10, started_at = $11, led_at = $12, crashes = $13,"
+				 " incomplete = $14 WHERE run_id = $1", &params);
+}
+
+/*
+ * read_run makes a struct of a row.
+ */
+static EtlRun *
+read_run(EtlRows *rows, int i)
+{
+	EtlRun	   *run = palloc0(sizeof(EtlRun));
+
+	run->run_id = etl_row_int8(rows, i, "run_id");
+	run->selector = etl_row_text(rows, i, "selector");
+	run->exclude = etl_row_text(rows, i, "exclude");
+	run->full_refresh = etl_row_bool(rows, i, "full_refresh");
+	run->params = etl_row_jsonb(rows, i, "params");
+	run->publish = etl_row_text(rows, i, "publish");
+	run->retry_of = etl_row_int8(rows, i, "retry_of");
+	run->since = etl_row_timestamp(rows, i, "since");
+	run->until = etl_row_timestamp(rows, i, "until");
+	run->trigger = etl_row_text(rows, i, "trigger");
+	run->trigger_name = etl_row_text(rows, i, "trigger_name");
+	run->due_at = etl_row_timestamp(rows, i, "due_at");
+	run->priority = etl_row_int4(rows, i, "priority");
+	run->timeout_ms = etl_row_int8(rows, i, "timeout_ms");
+	run->status = etl_row_text(rows, i, "status");
+	run->led_by = etl_row_text(rows, i, "led_by");
+	run->led_at = etl_row_timestamp(rows, i, "led_at");
+	run->crashes = etl_row_int4(rows, i, "crashes");
+	run->incomplete = etl_row_bool(rows, i, "incomplete");
+	run->queued_at = etl_row_timestamp(rows, i, "queued_at");
+	run->started_at = etl_row_timestamp(rows, i, "started_at");
+	run->finished_at = etl_row_timestamp(rows, i, "finished_at");
+	run->nodes_total = etl_row_int4(rows, i, "nodes_total");
+	run->nodes_succeeded = etl_row_int4(rows, i, "nodes_succeeded");
+	run->nodes_failed = etl_row_int4(rows, i, "nodes_failed");
+	run->nodes_skipped = etl_row_int4(rows, i, "nodes_skipped");
+	run->rows_written = etl_row_int8(rows, i, "rows_written");
+	run->rows_rejected = etl_row_int8(rows, i, "rows_rejected");
+	run->error = etl_row_text(rows, i, "error");
+	run->requested_by = etl_row_text(rows, i, "requested_by");
+	return run;
 }
 
 /*
@@ -90,33 +149,10 @@ etl_run_find(int64 run_id)
 {
 	EtlParams	params = {0};
 	EtlRows    *rows;
-	EtlRun	   *run;
 
 	etl_param_int8(&params, run_id);
 	rows = etl_sql_query("SELECT " RUN_COLUMNS " FROM etl.run WHERE run_id = $1", &params);
-	if (rows->n == 0)
-		return NULL;
-
-	run = palloc0(sizeof(EtlRun));
-	run->run_id = run_id;
-	run->selector = etl_row_text(rows, 0, "selector");
-	run->exclude = etl_row_text(rows, 0, "exclude");
-	run->full_refresh = etl_row_bool(rows, 0, "full_refresh");
-	run->params = etl_row_jsonb(rows, 0, "params");
-	run->publish = etl_row_text(rows, 0, "publish");
-	run->retry_of = etl_row_int8(rows, 0, "retry_of");
-	run->status = etl_row_text(rows, 0, "status");
-	run->started_at = etl_row_timestamp(rows, 0, "started_at");
-	run->finished_at = etl_row_timestamp(rows, 0, "finished_at");
-	run->nodes_total = etl_row_int4(rows, 0, "nodes_total");
-	run->nodes_succeeded = etl_row_int4(rows, 0, "nodes_succeeded");
-	run->nodes_failed = etl_row_int4(rows, 0, "nodes_failed");
-	run->nodes_skipped = etl_row_int4(rows, 0, "nodes_skipped");
-	run->rows_written = etl_row_int8(rows, 0, "rows_written");
-	run->rows_rejected = etl_row_int8(rows, 0, "rows_rejected");
-	run->error = etl_row_text(rows, 0, "error");
-	run->requested_by = etl_row_text(rows, 0, "requested_by");
-	return run;
+	return rows->n == 0 ? NULL : read_run(rows, 0);
 }
 
 /*
@@ -134,8 +170,23 @@ etl_run_newest(void)
 List *
 etl_runs_running(void)
 {
-	EtlRows    *rows = etl_sql_query("SELECT run_id FROM etl.run WHERE status = 'running'"
+	EtlRows    *rows = etl_sql_query("SELECT " RUN_COLUMNS " FROM etl.run WHERE status = 'running'"
 								  " ORDER BY run_id", NULL);
+	List	   *result = NIL;
+
+	for (int i = 0; i < rows->n; i++)
+		result = lappend(result, read_run(rows, i));
+	return result;
+}
+
+/*
+ * etl_runs_waiting lists the queued runs in the order in which they start.
+ */
+List *
+etl_runs_waiting(void)
+{
+	EtlRows    *rows = etl_sql_query("SELECT run_id FROM etl.run WHERE status = 'queued'"
+								  " ORDER BY priority DESC, run_id", NULL);
 	List	   *result = NIL;
 
 	for (int i = 0; i < rows->n; i++)

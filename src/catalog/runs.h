@@ -22,7 +22,19 @@ typedef struct EtlRun
 	Jsonb	   *params;
 	char	   *publish;		/* each | together */
 	int64		retry_of;		/* 0: none */
+	TimestampTz since;			/* DT_NOBEGIN: not given, here and below */
+	TimestampTz until;
+	char	   *trigger;		/* manual | schedule | event | backfill …; NULL: manual */
+	char	   *trigger_name;
+	TimestampTz due_at;			/* when its schedule wanted it */
+	int			priority;		/* greater ones start first */
+	int64		timeout_ms;		/* 0: none */
 	const char *status;
+	const char *led_by;			/* call | queue; NULL: call */
+	TimestampTz led_at;			/* when its leader began, after a crash the last one */
+	int			crashes;		/* in a row, without any commit between */
+	bool		incomplete;		/* something was built on input that did not succeed */
+	TimestampTz queued_at;		/* read only */
 	TimestampTz started_at;
 	TimestampTz finished_at;	/* DT_NOBEGIN: still running */
 	int			nodes_total;
@@ -40,7 +52,8 @@ extern void etl_run_insert(const EtlRun *run);
 extern void etl_run_update(const EtlRun *run);
 extern EtlRun *etl_run_find(int64 run_id);	/* NULL when there is none */
 extern int64 etl_run_newest(void);	/* 0 when there is none */
-extern List *etl_runs_running(void);	/* int64 * */
+extern List *etl_runs_running(void);	/* EtlRun *, those whose rows say so */
+extern List *etl_runs_waiting(void);	/* int64 *: queued ones, the first to start first */
 
 /* a run whose process is gone: it and its open tasks get 'status' */
 extern void etl_run_close(int64 run_id, const char *status, const char *error);
