@@ -219,6 +219,49 @@ etl_run_close(int64 run_id, const char *status, const char *error)
 }
 
 /*
+ * park ends the tasks at work as failed, or the run when there are none.
+ */
+static void
+park(int64 run_id, const char *error)
+{
+	EtlParams	params = {0};
+
+	etl_param_int8(&params, run_id);
+	etl_param_text(&params, error);
+	if (etl_sql_exec("UPDATE etl.task SET status = 'failed', sqlstate = '57P02', error = $2,"
+					 " finished_at = pg_catalog.clock_timestamp(),"
+					 " hint = 'Look into the server log for what ended the process, then retry the run.'"
+					 " WHERE run_id = $1 AND status = 'running'", &params) > 0)
+		etl_sql_exec("UPDATE etl.run SET crashes = 0 WHERE run_id = $1 AND $2 IS NOT NULL", &params);
+	else
+		etl_run_close(run_id, "failed", error);
+}
+
+/*
+ * etl_run_requeue: see runs.h.
+ */
+void
+etl_run_requeue(int64 run_id, int limit, const char *parked)
+{
+	EtlParams	params = {0};
+	int64		crashes;
+
+	etl_param_int8(&params, run_id);
+	crashes = etl_sql_int8(
+		"UPDATE etl.run AS r SET crashes = CASE"
+		" WHEN EXISTS (SELECT FROM etl.load AS l WHERE l.run_id = r.run_id AND l.finished_at >= r.led_at)"
+		" OR EXISTS (SELECT FROM etl.task AS t WHERE t.run_id = r.run_id AND t.finished_at >= r.led_at"
+		" AND t.status IN ('succeeded', 'failed')) THEN 1 ELSE crashes + 1 END"
+		" WHERE run_id = $1 RETURNING crashes::bigint", &params);
+	if (crashes >= limit)
+		park(run_id, parked);
+	etl_sql_exec("UPDATE etl.run SET status = 'queued' WHERE run_id = $1 AND status = 'running'", &params);
+	etl_sql_exec("UPDATE etl.task SET status = 'interrupted', error = 'its process ended',"
+				 " finished_at = pg_catalog.clock_timestamp()"
+				 " WHERE run_id = $1 AND status = 'running'", &params);
+}
+
+/*
  * array_param adds an array made of one field of every task.
  */
 static void

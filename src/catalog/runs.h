@@ -58,6 +58,14 @@ extern List *etl_runs_waiting(void);	/* int64 *: queued ones, the first to start
 /* a run whose process is gone: it and its open tasks get 'status' */
 extern void etl_run_close(int64 run_id, const char *status, const char *error);
 
+/*
+ * etl_run_requeue queues a run again whose process has died.  Its tasks at
+ * work become interrupted; after 'limit' deaths in a row without any commit
+ * between they fail with 'parked' as their error instead, or the run does when
+ * there are none.
+ */
+extern void etl_run_requeue(int64 run_id, int limit, const char *parked);
+
 extern void etl_tasks_insert(List *tasks);	/* EtlTask *, one statement; sets task_id */
 extern void etl_tasks_update(List *tasks);	/* EtlTask *, one statement */
 /* why a run put records of a node aside, most frequent first: char *, "12 × message" */

@@ -29,4 +29,11 @@ typedef struct EtlDriver
  */
 extern ErrorData *etl_subxact(void (*work)(void *arg), void *arg);
 
+/*
+ * etl_error_is_cancel tells a cancel of this process from an error that only
+ * has its code: 57014 of a function's RAISE, or of another server, is a
+ * failure like any other.
+ */
+extern bool etl_error_is_cancel(const ErrorData *error);
+
 #endif							/* ETL_DRIVER_H */

@@ -14,6 +14,20 @@
 
 #include "common/driver.h"
 
+/*
+ * etl_error_is_cancel: see driver.h.  Everything that stops a backend from
+ * outside is raised at one place of PostgreSQL, which the error names.
+ */
+bool
+etl_error_is_cancel(const ErrorData *error)
+{
+	return error->sqlerrcode == ERRCODE_QUERY_CANCELED && error->funcname != NULL &&
+		   strcmp(error->funcname, "ProcessInterrupts") == 0;
+}
+
+/*
+ * etl_subxact: see driver.h.
+ */
 ErrorData *
 etl_subxact(void (*work)(void *arg), void *arg)
 {
@@ -35,9 +49,7 @@ etl_subxact(void (*work)(void *arg), void *arg)
 		error = CopyErrorData();
 
 		/* whoever asked us to stop must be obeyed, not reported */
-		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED ||
-			error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN ||
-			error->sqlerrcode == ERRCODE_CRASH_SHUTDOWN || error->elevel > ERROR)
+		if (etl_error_is_cancel(error) || error->elevel > ERROR)
 			PG_RE_THROW();
 
 		FlushErrorState();

@@ -25,15 +25,15 @@ PG_FUNCTION_INFO_V1(etl_sql_owns);
 PG_FUNCTION_INFO_V1(etl_sql_run_alive);
 
 /*
- * has_role tells whether the current user has the rights of a role; nobody
- * but superusers has those of a role that is gone.
+ * has_role tells whether a user has the rights of a role; nobody but
+ * superusers has those of a role that is gone.
  */
 static bool
-has_role(const char *role_name)
+has_role(Oid user, const char *role_name)
 {
 	Oid			role = get_role_oid(role_name, true);
 
-	return OidIsValid(role) ? has_privs_of_role(GetUserId(), role) : superuser();
+	return OidIsValid(role) ? has_privs_of_role(user, role) : superuser_arg(user);
 }
 
 /*
@@ -47,7 +47,7 @@ owns(const char *target)
 	if (superuser())
 		return true;
 	owner = etl_node_owner(target);
-	return owner != NULL && has_role(owner);
+	return owner != NULL && has_role(GetUserId(), owner);
 }
 
 /*
@@ -95,19 +95,19 @@ etl_sql_run_alive(PG_FUNCTION_ARGS)
 }
 
 /*
- * etl_check_may_run raises 42501 unless the current user may run every
- * selected node.
+ * etl_check_may_run raises 42501 unless the role may run every selected
+ * node.
  */
 void
-etl_check_may_run(EtlGraph *graph)
+etl_check_may_run(EtlGraph *graph, Oid role)
 {
-	if (has_role("etl_operator"))
+	if (has_role(role, "etl_operator"))
 		return;
 	for (int i = 0; i < graph->n; i++)
 	{
 		EtlNode    *node = graph->nodes[i];
 
-		if (!node->selected || has_role(node->owner))
+		if (!node->selected || has_role(role, node->owner))
 			continue;
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),

@@ -1,16 +1,18 @@
 /*-------------------------------------------------------------------------
  *
  * driver.c
- *    The transactions of a CALL.
+ *    The transactions of a run: of a CALL, or of a worker.
  *
- * Outside a transaction block the driver commits through SPI, as PL/pgSQL's
- * COMMIT does, and an error that reaches it is caught at top level: what the
- * failed work left behind (subtransactions, SPI levels, snapshots) is taken
- * down to where the CALL stood, then the transaction is rolled back.  Inside
- * a transaction block it commits nothing and works in subtransactions.
+ * In a CALL outside a transaction block the driver commits through SPI, as
+ * PL/pgSQL's COMMIT does, and an error that reaches it is caught at top
+ * level: what the failed work left behind (subtransactions, SPI levels,
+ * snapshots) is taken down to where the CALL stood, then the transaction is
+ * rolled back.  Inside a transaction block it commits nothing and works in
+ * subtransactions.  A worker has no statement around it, so its driver
+ * begins and ends transactions itself.
  *
- * Whatever must survive a commit lives in SPI's procedure context, which is
- * the current context after etl_driver_begin.
+ * Whatever must survive a commit lives in the driver's context, which is the
+ * current one after etl_driver_begin.
  *
  *-------------------------------------------------------------------------
  */
@@ -25,6 +27,7 @@
 #include "utils/portal.h"
 #include "utils/snapmgr.h"
 
+#include "common/json.h"
 #include "run/run.h"
 
 /*
@@ -57,6 +60,20 @@ commit_call(EtlDriver *base)
 }
 
 /*
+ * commit_worker commits and begins the next transaction.
+ */
+static void
+commit_worker(EtlDriver *base)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	CommitTransactionCommand();
+	StartTransactionCommand();
+	MemoryContextSwitchTo(context);
+	begin_transaction((EtlRunDriver *) base);
+}
+
+/*
  * commit_nothing stands for a commit inside a caller's transaction: what was
  * done becomes visible to what follows.
  */
@@ -67,7 +84,8 @@ commit_nothing(EtlDriver *base)
 }
 
 /*
- * etl_driver_begin connects to SPI and makes its procedure context current.
+ * etl_driver_begin begins the driver of a CALL and makes its context current:
+ * SPI's procedure context.
  */
 void
 etl_driver_begin(EtlRunDriver *driver, bool atomic, char *params)
@@ -77,8 +95,39 @@ etl_driver_begin(EtlRunDriver *driver, bool atomic, char *params)
 	driver->base.atomic = atomic;
 	driver->base.commit = atomic ? commit_nothing : commit_call;
 	driver->base.node = NULL;
+	driver->worker = false;
 	driver->params = params ? pstrdup(params) : "{}";
 	driver->context = CurrentMemoryContext;
+	set_local("etl.params", driver->params);
+}
+
+/*
+ * etl_driver_begin_worker begins the driver of a process without a statement,
+ * and its first transaction.  The context is a child of the current one, so
+ * that it goes with it when the process is broken off.
+ */
+void
+etl_driver_begin_worker(EtlRunDriver *driver)
+{
+	driver->base.atomic = false;
+	driver->base.commit = commit_worker;
+	driver->base.node = NULL;
+	driver->worker = true;
+	driver->params = "{}";
+	driver->context = AllocSetContextCreate(CurrentMemoryContext, "etl run", ALLOCSET_DEFAULT_SIZES);
+	StartTransactionCommand();
+	MemoryContextSwitchTo(driver->context);
+	begin_transaction(driver);
+}
+
+/*
+ * etl_driver_set_params sets what etl.param() tells, now and in every
+ * transaction to come.
+ */
+void
+etl_driver_set_params(EtlRunDriver *driver, const Jsonb *params)
+{
+	driver->params = MemoryContextStrdup(driver->context, params ? etl_json_text(params) : "{}");
 	set_local("etl.params", driver->params);
 }
 
@@ -88,7 +137,17 @@ etl_driver_begin(EtlRunDriver *driver, bool atomic, char *params)
 void
 etl_driver_end(EtlRunDriver *driver)
 {
-	SPI_finish();
+	MemoryContext parent;
+
+	if (!driver->worker)
+	{
+		SPI_finish();
+		return;
+	}
+	parent = MemoryContextGetParent(driver->context);
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(parent);
+	MemoryContextDelete(driver->context);
 }
 
 /*
@@ -103,12 +162,20 @@ etl_driver_commit_lazily(EtlRunDriver *driver)
 }
 
 /*
- * roll_back takes the session down to where the CALL stood and begins a new
- * transaction.
+ * roll_back takes the session down to where the driver began, and begins a
+ * new transaction.
  */
 static void
 roll_back(EtlRunDriver *driver)
 {
+	if (driver->worker)
+	{
+		AbortOutOfAnyTransaction();
+		StartTransactionCommand();
+		MemoryContextSwitchTo(driver->context);
+		begin_transaction(driver);
+		return;
+	}
 	while (GetCurrentTransactionNestLevel() > 1)
 		RollbackAndReleaseCurrentSubTransaction();
 	while (!SPI_inside_nonatomic_context())
@@ -144,8 +211,7 @@ etl_driver_try(EtlRunDriver *driver, void (*work)(void *arg), void *arg)
 	{
 		MemoryContextSwitchTo(context);
 		error = CopyErrorData();
-		if (error->elevel > ERROR || error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN ||
-			error->sqlerrcode == ERRCODE_CRASH_SHUTDOWN)
+		if (error->elevel > ERROR)
 			PG_RE_THROW();
 		FlushErrorState();
 		roll_back(driver);

@@ -99,7 +99,7 @@ work_on_stream(EtlRunState *state, EtlNode *node)
 	task->rows_deleted = result->deleted;
 	task->rows_rejected = result->rejected;
 	node->changed = result->loads > 0;
-	if (error != NULL && error->sqlerrcode == ERRCODE_QUERY_CANCELED)
+	if (error != NULL && etl_error_is_cancel(error))
 	{
 		etl_node_broken_off(state, node);
 		ReThrowError(error);
@@ -120,16 +120,20 @@ work_on_stream(EtlRunState *state, EtlNode *node)
 }
 
 /*
- * tell reports the finished tasks of the nodes.
+ * tell reports the finished tasks of the nodes; to the server log only what failed.
  */
 static void
-tell(List *nodes)
+tell(EtlRunState *state, List *nodes)
 {
 	ListCell   *cell;
 
 	foreach(cell, nodes)
-		if (((EtlNode *) lfirst(cell))->done)
-			etl_report_task(((EtlNode *) lfirst(cell))->task);
+	{
+		EtlNode    *node = lfirst(cell);
+
+		if (node->done && (state->tells || strcmp(node->task->status, "failed") == 0))
+			etl_report_task(node->task);
+	}
 }
 
 /*
@@ -257,7 +261,7 @@ take(EtlRunState *state, EtlNode *node)
 		if (member->model != NULL && strcmp(member->model->materialized, "view") == 0)
 			member->changed = member->changed || changed_above;
 	}
-	tell(nodes);
+	tell(state, nodes);
 	return done;
 }
 
@@ -287,7 +291,7 @@ skip_rest(EtlRunState *state)
 		}
 		etl_node_skipped(state, node, node, cause->name->canonical,
 						 "its inputs depend on each other in a circle");
-		etl_report_task(node->task);
+		tell(state, list_make1(node));
 	}
 }
 

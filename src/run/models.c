@@ -444,7 +444,7 @@ etl_work_on_models(EtlRunState *state, List *nodes)
 
 	if (error == NULL)
 		return !work.postponed;
-	if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
+	if (etl_error_is_cancel(error))
 		ReThrowError(error);
 
 	/* the error came from outside the build: from planning, or the commit */

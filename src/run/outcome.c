@@ -150,7 +150,12 @@ etl_nodes_begin(EtlRunState *state, List *nodes)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	write_finished(state);
 	PopActiveSnapshot();
-	etl_driver_commit_lazily(&state->driver);
+
+	/* after a crash it must be known for certain what was at work at the next one */
+	if (state->run.crashes > 0)
+		state->driver.base.commit(&state->driver.base);
+	else
+		etl_driver_commit_lazily(&state->driver);
 }
 
 /*

@@ -92,7 +92,7 @@ void
 etl_plan_nodes(EtlGraph *graph, bool full_refresh, bool run)
 {
 	for (int i = 0; i < graph->n; i++)
-		if (graph->order[i]->selected)
+		if (graph->order[i]->selected && !graph->order[i]->done)
 			plan_node(graph->order[i], full_refresh, run);
 }
 

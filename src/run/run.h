@@ -94,11 +94,14 @@ extern void etl_plan_nodes(EtlGraph *graph, bool full_refresh, bool run);
 typedef struct EtlRunDriver
 {
 	EtlDriver	base;
+	bool		worker;			/* without a statement around it */
 	char	   *params;			/* JSON text for etl.params */
 	MemoryContext context;
 } EtlRunDriver;
 
 extern void etl_driver_begin(EtlRunDriver *driver, bool atomic, char *params);
+extern void etl_driver_begin_worker(EtlRunDriver *driver);
+extern void etl_driver_set_params(EtlRunDriver *driver, const Jsonb *params);
 extern void etl_driver_end(EtlRunDriver *driver);
 /* commits what only records progress: a crash may lose it, so no flush is waited for */
 extern void etl_driver_commit_lazily(EtlRunDriver *driver);
@@ -120,8 +123,8 @@ extern bool etl_run_is_alive(int64 run_id);
 
 /* ---- access.c ---- */
 
-/* raises 42501 unless the current user may run every selected node */
-extern void etl_check_may_run(EtlGraph *graph);
+/* raises 42501 unless the role may run every selected node */
+extern void etl_check_may_run(EtlGraph *graph, Oid role);
 /* the current user may SELECT from the relation, owns its definition, or operates */
 extern bool etl_may_read(const char *target);
 
@@ -134,9 +137,23 @@ typedef struct EtlRunState
 	EtlGraph   *graph;
 	List	   *finished;		/* EtlTask * whose rows are still to be written */
 	int			unchanged;		/* nodes with nothing to do */
+	bool		tells;			/* a session listens: NOTICEs for it */
 } EtlRunState;
 
 extern void etl_run_execute(EtlRunState *state);
+
+/* ---- open.c ---- */
+
+/*
+ * etl_run_open selects and plans the nodes and writes the run and its tasks;
+ * commits.  'run' holds what was asked for; with a run_id its row is there
+ * already, and what a leader before this one has done counts.
+ */
+extern void etl_run_open(EtlRunState *state);
+/* does the work of an open run and writes how it ended */
+extern void etl_run_work(EtlRunState *state);
+/* writes that an open run was broken off, and by what */
+extern void etl_run_break_off(EtlRunState *state, ErrorData *error);
 
 /* ---- outcome.c ---- */
 

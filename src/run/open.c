@@ -1,0 +1,363 @@
+/*-------------------------------------------------------------------------
+ *
+ * open.c
+ *    The beginning and the end of a run.
+ *
+ * Picks and plans the nodes, writes the run and its tasks; has execute.c do
+ * the work; writes how it ended.  The same for a CALL, which brings a new
+ * run, and for a queued run, whose row is there already and whose tasks are
+ * too when a leader before this one has died.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "common/errors.h"
+#include "common/json.h"
+#include "load/load.h"
+#include "run/lead.h"
+#include "run/run.h"
+
+/*
+ * is_final tells whether a status is a task's last one.
+ */
+static bool
+is_final(const char *status)
+{
+	return strcmp(status, "succeeded") == 0 || strcmp(status, "failed") == 0 ||
+		   strcmp(status, "skipped") == 0;
+}
+
+/*
+ * restrict_to_retry leaves selected only what did not succeed in another
+ * run, and takes over that run's arguments where none are given.
+ */
+static void
+restrict_to_retry(EtlRunState *state, int *attempt)
+{
+	EtlRun	   *run = &state->run;
+	EtlRun	   *other = etl_run_find(run->retry_of);
+	EtlGraph   *graph = state->graph;
+	Bitmapset  *wanted = NULL;
+	ListCell   *cell;
+
+	if (other == NULL)
+		ereport(ERROR,
+				(errcode(ETL_ERR_UNDEFINED),
+				 errmsg("there is no run %lld", (long long) run->retry_of),
+				 errhint("SELECT run_id, status FROM etl.runs lists them.")));
+	if (strcmp(other->status, "queued") == 0 ||
+		(strcmp(other->status, "running") == 0 && etl_run_is_alive(run->retry_of)))
+		ereport(ERROR,
+				(errcode(ETL_ERR_DEFINITION),
+				 errmsg("run %lld is still %s", (long long) run->retry_of, other->status),
+				 errhint("Wait until it has ended.")));
+
+	/* the last attempt of a node tells */
+	foreach(cell, etl_tasks_of(run->retry_of))
+	{
+		EtlTask    *task = lfirst(cell);
+		EtlNode    *node = etl_graph_find(graph, task->node);
+
+		*attempt = Max(*attempt, task->attempt + 1);
+		if (node == NULL)
+			continue;
+		if (strcmp(task->status, "succeeded") != 0)
+			wanted = bms_add_member(wanted, node->index);
+		else
+			wanted = bms_del_member(wanted, node->index);
+	}
+	for (int i = 0; i < graph->n; i++)
+		graph->nodes[i]->selected = graph->nodes[i]->selected && bms_is_member(i, wanted);
+	etl_graph_number_steps(graph);
+
+	run->full_refresh = run->full_refresh || other->full_refresh;
+	if ((run->params == NULL || etl_json_keys(run->params) == NIL) && other->params != NULL)
+		run->params = other->params;
+}
+
+/*
+ * check_interval refuses since and until where no selected model keeps an
+ * interval ledger.
+ */
+static void
+check_interval(EtlGraph *graph)
+{
+	ereport(ERROR,
+			(errcode(ETL_ERR_DEFINITION),
+			 errmsg("since and until need models that keep an interval ledger"),
+			 errdetail("None of the %d nodes does; they follow what changed in their inputs.", graph->n),
+			 errhint("Leave since and until out; full_refresh => true builds everything again.")));
+}
+
+/*
+ * check_atomic refuses what cannot be done in a caller's transaction.
+ */
+static void
+check_atomic(EtlGraph *graph)
+{
+	if (IsolationUsesXactSnapshot())
+		ereport(ERROR,
+				(errcode(ETL_ERR_IN_TRANSACTION),
+				 errmsg("inside a transaction block etl.run() needs isolation level read committed"),
+				 errdetail("It could not see what another session did while it waited for it."),
+				 errhint("Run it outside the transaction block, or BEGIN ISOLATION LEVEL READ COMMITTED.")));
+	for (int i = 0; i < graph->n; i++)
+	{
+		EtlNode    *node = graph->nodes[i];
+
+		if (!node->selected || node->stream == NULL || !etl_pull_needs_network(node->stream))
+			continue;
+		ereport(ERROR,
+				(errcode(ETL_ERR_IN_TRANSACTION),
+				 errmsg("%s waits for a network, which a transaction block must not",
+						node->name->canonical),
+				 errdetail("Locks and the snapshot of the transaction would be held all the time."),
+				 errhint("Run CALL etl.run('%s') alone, outside the transaction block and with "
+						 "autocommit on.", node->name->canonical)));
+	}
+}
+
+/*
+ * lock_all takes the nodes' locks in name order, for the whole transaction.
+ */
+static void
+lock_all(EtlGraph *graph)
+{
+	for (int i = 0; i < graph->n; i++)
+		if (graph->nodes[i]->selected)
+			etl_lock_node(graph->nodes[i]->name->canonical, false);
+}
+
+/*
+ * check_rights judges the run by the rights of who asked for it.
+ */
+static void
+check_rights(EtlRunState *state)
+{
+	const char *name = state->run.requested_by;
+	Oid			role = get_role_oid(name, true);
+
+	if (!OidIsValid(role))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("role \"%s\", who asked for this run, does not exist any more", name),
+				 errhint("Submit it again as a role that exists.")));
+	etl_check_may_run(state->graph, role);
+}
+
+/*
+ * take_up notes what earlier leaders of this run have done: its nodes are
+ * those that have tasks.
+ */
+static void
+take_up(EtlRunState *state, List *tasks)
+{
+	EtlGraph   *graph = state->graph;
+	EtlRun	   *run = &state->run;
+	ListCell   *cell;
+
+	run->nodes_succeeded = run->nodes_failed = run->nodes_skipped = 0;
+	run->rows_written = run->rows_rejected = 0;
+	for (int i = 0; i < graph->n; i++)
+		graph->nodes[i]->selected = false;
+
+	/* a node's last attempt comes last */
+	foreach(cell, tasks)
+	{
+		EtlTask    *task = lfirst(cell);
+		EtlNode    *node = etl_graph_find(graph, task->node);
+
+		run->rows_written += task->rows_inserted + task->rows_updated + task->rows_deleted;
+		run->rows_rejected += task->rows_rejected;
+		if (node == NULL)
+			continue;
+		node->selected = true;
+		node->task = task;
+	}
+	for (int i = 0; i < graph->n; i++)
+	{
+		EtlNode    *node = graph->nodes[i];
+		EtlTask    *task = node->task;
+
+		if (task == NULL || !is_final(task->status))
+			continue;
+		node->done = true;
+		node->changed = strcmp(task->status, "succeeded") == 0;
+		run->nodes_succeeded += node->changed;
+		run->nodes_failed += strcmp(task->status, "failed") == 0;
+		run->nodes_skipped += strcmp(task->status, "skipped") == 0;
+		if (!node->changed)
+			node->blocked_by = task->skipped_because ? etl_graph_find(graph, task->skipped_because) : node;
+		if (!node->changed && node->blocked_by == NULL)
+			node->blocked_by = node;
+	}
+	etl_graph_number_steps(graph);
+}
+
+/*
+ * new_task makes the task of a node's next attempt, waiting.
+ */
+static EtlTask *
+new_task(EtlRunState *state, EtlNode *node, int attempt)
+{
+	EtlTask    *task = palloc0(sizeof(EtlTask));
+
+	task->run_id = state->run.run_id;
+	task->node = node->name->canonical;
+	task->kind = node->kind;
+	task->action = pstrdup(node->action);
+	task->reason = node->reason;
+	task->status = "queued";
+	task->attempt = attempt;
+	task->started_at = DT_NOBEGIN;
+	task->finished_at = DT_NOBEGIN;
+	return task;
+}
+
+/*
+ * write_run writes the run and those of its tasks that are not written yet.
+ */
+static void
+write_run(EtlRunState *state, int attempt)
+{
+	EtlRun	   *run = &state->run;
+	EtlGraph   *graph = state->graph;
+	bool		known = run->run_id != 0;
+	List	   *tasks = NIL;
+
+	if (!known)
+		run->run_id = etl_run_next_id();
+	run->status = "running";
+	run->led_at = GetCurrentTimestamp();
+	if (run->started_at == DT_NOBEGIN || !known)
+		run->started_at = run->led_at;
+	run->finished_at = DT_NOBEGIN;
+
+	run->nodes_total = 0;
+	for (int i = 0; i < graph->n; i++)
+	{
+		EtlNode    *node = graph->order[i];
+
+		if (!node->selected)
+			continue;
+		run->nodes_total++;
+		if (node->task != NULL && strcmp(node->task->status, "interrupted") != 0)
+			continue;
+		node->task = new_task(state, node, node->task ? node->task->attempt + 1 : attempt);
+		tasks = lappend(tasks, node->task);
+	}
+
+	if (!state->driver.base.atomic && !known)
+		(void) etl_lock_run(run->run_id);
+	state->driver.base.run_id = run->run_id;
+	etl_last_run_id = run->run_id;
+	if (known)
+		etl_run_update(run);
+	else
+		etl_run_insert(run);
+	etl_tasks_insert(tasks);
+}
+
+/*
+ * etl_run_open: see run.h.
+ */
+void
+etl_run_open(EtlRunState *state)
+{
+	EtlRun	   *run = &state->run;
+	bool		atomic = state->driver.base.atomic;
+	List	   *tasks = NIL;
+	int			attempt = 1;
+
+	PushActiveSnapshot(GetTransactionSnapshot());
+	if (!atomic)
+		etl_runs_reconcile();
+	CommandCounterIncrement();
+	etl_driver_set_params(&state->driver, run->params);
+	state->graph = etl_graph_load();
+	if (run->run_id != 0)
+		tasks = etl_tasks_of(run->run_id);
+	if (tasks != NIL)
+		take_up(state, tasks);
+	else
+	{
+		etl_select(state->graph, run->selector, run->exclude);
+		if (run->retry_of != 0)
+			restrict_to_retry(state, &attempt);
+	}
+	check_rights(state);
+	if (run->since != DT_NOBEGIN || run->until != DT_NOBEGIN)
+		check_interval(state->graph);
+	if (atomic)
+	{
+		check_atomic(state->graph);
+		lock_all(state->graph);
+		PopActiveSnapshot();
+		PushActiveSnapshot(GetTransactionSnapshot());
+	}
+	etl_driver_set_params(&state->driver, run->params);
+	etl_plan_nodes(state->graph, run->full_refresh, true);
+	write_run(state, attempt);
+	PopActiveSnapshot();
+	etl_driver_commit_lazily(&state->driver);
+}
+
+/*
+ * close_run writes how the run ended.
+ */
+static void
+close_run(EtlRunState *state)
+{
+	EtlRun	   *run = &state->run;
+
+	PushActiveSnapshot(GetTransactionSnapshot());
+	run->status = run->nodes_failed > 0 ? "failed" : "succeeded";
+	run->finished_at = GetCurrentTimestamp();
+	if (run->nodes_failed > 0)
+		run->error = psprintf("failed: %s", etl_report_failures(state));
+	etl_tasks_update(state->finished);
+	state->finished = NIL;
+	etl_run_update(run);
+	PopActiveSnapshot();
+	state->driver.base.commit(&state->driver.base);
+}
+
+/*
+ * etl_run_work: see run.h.
+ */
+void
+etl_run_work(EtlRunState *state)
+{
+	etl_run_execute(state);
+	close_run(state);
+}
+
+/*
+ * etl_run_break_off: see run.h.
+ */
+void
+etl_run_break_off(EtlRunState *state, ErrorData *error)
+{
+	EtlRun	   *run = &state->run;
+
+	run->status = etl_error_is_cancel(error) ? "cancelled" : "failed";
+	run->error = error->message;
+	run->finished_at = GetCurrentTimestamp();
+	if (run->started_at == DT_NOBEGIN)
+		run->started_at = run->finished_at;
+	PushActiveSnapshot(GetTransactionSnapshot());
+	etl_tasks_update(state->finished);
+	state->finished = NIL;
+	etl_run_update(run);
+	etl_run_close(run->run_id, run->status, run->error);
+	PopActiveSnapshot();
+	state->driver.base.commit(&state->driver.base);
+}
