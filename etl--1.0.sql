@@ -307,6 +307,72 @@ CREATE TABLE etl.log (
 );
 
 -- ====================================================================
+-- catalog: when runs start by themselves
+-- ====================================================================
+
+-- Which database this state belongs to. The row is written by the first
+-- definition of a schedule, or by etl.pause and etl.resume, never by CREATE
+-- EXTENSION: a restored dump brings its own, and one that does not name this
+-- very database keeps everything paused until etl.resume().
+CREATE TABLE etl.instance (
+	one boolean PRIMARY KEY DEFAULT true CHECK (one),
+	system_identifier text NOT NULL,
+	database_oid bigint NOT NULL,
+	paused boolean NOT NULL DEFAULT false
+);
+
+CREATE TABLE etl.schedule (
+	name text PRIMARY KEY,
+	selector text NOT NULL,
+	cron text,
+	every interval,
+	on_event jsonb,
+	timezone text NOT NULL,
+	overlap text NOT NULL,
+	misfire text NOT NULL,
+	params jsonb NOT NULL,
+	options jsonb NOT NULL,
+	paused boolean NOT NULL,
+	description text,
+	settings jsonb NOT NULL,
+	version int NOT NULL DEFAULT 1,
+	owner text NOT NULL,
+	defined_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	-- state
+	anchor timestamptz,             -- what 'every' counts from
+	next_due timestamptz,           -- the slot that comes next; null: none
+	fire_at timestamptz,            -- when it is started: the slot and its jitter
+	last_due timestamptz,           -- the newest slot that was started or skipped
+	days_off date[],                -- of the calendar, as last read
+	days_off_at timestamptz
+);
+
+-- What became of each moment a schedule was due. The key is what keeps two
+-- processes from starting the same slot twice.
+CREATE TABLE etl.schedule_slot (
+	schedule text NOT NULL,
+	due_at timestamptz NOT NULL,
+	status text NOT NULL,           -- fired | skipped
+	run_id bigint,
+	reason text,
+	decided_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	PRIMARY KEY (schedule, due_at)
+);
+
+-- The events that a schedule, or a stream with delivery: stream, waits for.
+CREATE TABLE etl.schedule_event (
+	schedule text NOT NULL,
+	number int NOT NULL,            -- within on_event, from left to right
+	kind text NOT NULL,             -- file | published | notify | sql
+	argument text NOT NULL,
+	every interval,                 -- how often an sql condition is evaluated
+	seen text,                      -- what was there when it was last looked at
+	happened_at timestamptz,        -- null: not since the last run
+	check_at timestamptz,           -- when it has to be looked at
+	PRIMARY KEY (schedule, number)
+);
+
+-- ====================================================================
 -- common
 -- ====================================================================
 
@@ -895,7 +961,7 @@ DECLARE
 BEGIN
 	FOREACH relation IN ARRAY ARRAY['source', 'stream', 'model', 'quality_check', 'secret', 'dependency',
 		'column_edge', 'run', 'task', 'load', 'cursor', 'file', 'reject', 'consumed', 'node_state',
-		'check_result', 'schema_change', 'log', 'run_id_seq', 'task_id_seq', 'load_id_seq',
+		'check_result', 'schema_change', 'log', 'instance', 'schedule', 'schedule_slot', 'schedule_event', 'run_id_seq', 'task_id_seq', 'load_id_seq',
 		'reject_id_seq', 'event_id_seq']
 	LOOP
 		PERFORM pg_catalog.pg_extension_config_dump(('etl.' || relation)::pg_catalog.regclass, '');

@@ -1,0 +1,807 @@
+/*-------------------------------------------------------------------------
+ *
+ * cron.c
+ *    Cron expressions: reading them, and when they come next in a zone.
+ *
+ * Two clocks are kept apart: an instant (seconds since 1970 in UTC) and a
+ * wall (what a clock in the zone shows, as seconds since its own 1970).  The
+ * fields describe walls.  A wall becomes an instant as "the first instant at
+ * which the clock shows this or later": in a gap that is the first valid
+ * instant, in an overlap the first of two, and since the mapping never goes
+ * backwards, "the next instant" is the instant of the next wall beyond the
+ * greatest that the clock has shown so far.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "mb/pg_wchar.h"
+#include "pgtime.h"
+#include "port/pg_bitutils.h"
+#include "utils/datetime.h"
+#include "utils/timestamp.h"
+
+#include "common/errors.h"
+#include "common/options.h"
+#include "run/cron.h"
+
+#define SHOWN_LENGTH	200
+#define DAYS_IN_CYCLE	146097	/* the Gregorian calendar repeats after 400 years */
+#define ZONE_REACH		(3 * SECS_PER_DAY)	/* no clock is ever further from UTC */
+#define NEVER			PG_INT64_MAX
+
+#define BIT(n)			(UINT64CONST(1) << (n))
+
+typedef struct Field
+{
+	const char *name;
+	int			low;
+	int			high;
+	const char *words;			/* names of three letters each, from 'low' on */
+	const char *other_way;		/* what to use for a step beyond the field */
+} Field;
+
+enum
+{
+	OF_SECOND, OF_MINUTE, OF_HOUR, OF_DAY, OF_MONTH, OF_WEEKDAY, N_FIELDS
+};
+
+static const Field fields[N_FIELDS] = {
+	{"second", 0, 59, "", "every => '%d seconds'"},
+	{"minute", 0, 59, "", "every => '%d minutes'"},
+	{"hour", 0, 23, "", "every => '%d hours'"},
+	{"day of month", 1, 31, "", "every => '%d days'"},
+	{"month", 1, 12, "JANFEBMARAPRMAYJUNJULAUGSEPOCTNOVDEC", "every => '%d months'"},
+	{"day of week", 0, 7, "SUNMONTUEWEDTHUFRISAT", "every => '%d days'"},
+};
+
+typedef struct Macro
+{
+	const char *name;
+	const char *meaning;
+} Macro;
+
+static const Macro macros[] = {
+	{"@yearly", "0 0 1 1 *"},
+	{"@annually", "0 0 1 1 *"},
+	{"@monthly", "0 0 1 * *"},
+	{"@weekly", "0 0 * * 0"},
+	{"@daily", "0 0 * * *"},
+	{"@midnight", "0 0 * * *"},
+	{"@hourly", "0 * * * *"},
+	{"@minutely", "* * * * *"},
+};
+
+typedef struct Parser
+{
+	const char *text;			/* as given */
+	const char *at;				/* the next character */
+	int			field;
+	EtlCron    *cron;
+} Parser;
+
+/* ---- reading ---- */
+
+/*
+ * refuse raises ET001, pointing at a character.
+ */
+static void
+refuse(const Parser *parser, const char *at, const char *what, const char *hint)
+{
+	int			character = pg_mbstrlen_with_len(parser->text, at - parser->text) + 1;
+	int			length = strlen(parser->text);
+	int			shown = pg_mbcliplen(parser->text, length, SHOWN_LENGTH);
+
+	ereport(ERROR,
+			(errcode(ETL_ERR_DEFINITION),
+			 errmsg("invalid cron expression \"%s%s\"", pnstrdup(parser->text, shown),
+					shown < length ? "…" : ""),
+			 parser->field < N_FIELDS ?
+				 errdetail("At character %d, in the field for the %s: %s.", character,
+						   fields[parser->field].name, what) :
+				 errdetail("At character %d: %s.", character, what),
+			 errhint("%s", hint ? hint :
+						   "Write five fields, minute hour day-of-month month day-of-week, or six "
+						   "with the second first, for example '30 2 * * mon-fri'.")));
+}
+
+/*
+ * shown_character returns the character at a place, for a message.
+ */
+static char *
+shown_character(const char *at)
+{
+	return *at == '\0' ? "the end" : psprintf("\"%s\"", pnstrdup(at, pg_mblen(at)));
+}
+
+/*
+ * is_blank tells whether a character separates fields.
+ */
+static bool
+is_blank(char c)
+{
+	return c == ' ' || c == '\t' || c == '\n' || c == '\r';
+}
+
+/*
+ * read_digits reads a number of at most four digits.
+ */
+static int
+read_digits(Parser *parser)
+{
+	const char *begin = parser->at;
+	int			value = 0;
+
+	while (*parser->at >= '0' && *parser->at <= '9')
+	{
+		if (parser->at - begin == 4)
+			refuse(parser, begin, "the number is too large", NULL);
+		value = value * 10 + (*parser->at++ - '0');
+	}
+	if (parser->at == begin)
+		refuse(parser, begin, psprintf("a number was expected, not %s", shown_character(begin)), NULL);
+	return value;
+}
+
+/*
+ * read_word reads a name of three letters; -1 when there is none.
+ */
+static int
+read_word(Parser *parser)
+{
+	const Field *field = &fields[parser->field];
+
+	for (int i = 0; field->words[i * 3] != '\0'; i++)
+	{
+		if (pg_strncasecmp(parser->at, field->words + i * 3, 3) != 0)
+			continue;
+		parser->at += 3;
+		return field->low + i;
+	}
+	return -1;
+}
+
+/*
+ * read_value reads a number or name of the current field.
+ */
+static int
+read_value(Parser *parser)
+{
+	const Field *field = &fields[parser->field];
+	const char *begin = parser->at;
+	int			value = read_word(parser);
+
+	if (value >= 0)
+		return value;
+	if (*begin < '0' || *begin > '9')
+		refuse(parser, begin,
+			   psprintf("%s is neither a number from %d to %d%s", shown_character(begin), field->low,
+						field->high, field->words[0] ? " nor a name such as MON or JAN" : " nor *"),
+			   NULL);
+	value = read_digits(parser);
+	if (value < field->low || value > field->high)
+		refuse(parser, begin,
+			   psprintf("%d is not between %d and %d", value, field->low, field->high), NULL);
+	return value;
+}
+
+/*
+ * read_step reads what may follow a slash; 1 when nothing does.
+ */
+static int
+read_step(Parser *parser)
+{
+	const Field *field = &fields[parser->field];
+	const char *begin;
+	int			step;
+
+	if (*parser->at != '/')
+		return 1;
+	begin = ++parser->at;
+	step = read_digits(parser);
+	if (step == 0)
+		refuse(parser, begin, "a step must be at least 1", NULL);
+	if (step > field->high - field->low)
+	{
+		char		other_way[64];
+
+		snprintf(other_way, sizeof(other_way), field->other_way, step);
+		refuse(parser, begin, psprintf("a step of %d never fits into this field", step),
+			   psprintf("Use %s instead of cron.", other_way));
+	}
+	return step;
+}
+
+/*
+ * mark sets the bits of a range; 7 in the day of week is Sunday.
+ */
+static uint64
+mark(const Parser *parser, int low, int high, int step)
+{
+	uint64		bits = 0;
+
+	for (int i = low; i <= high; i += step)
+		bits |= BIT(parser->field == OF_WEEKDAY ? i % 7 : i);
+	return bits;
+}
+
+/*
+ * read_special reads what only days of the month or of the week know, when
+ * it stands there: L, L-3, LW, 15W; 5L, FRI#2.
+ */
+static bool
+read_special(Parser *parser)
+{
+	EtlCron    *cron = parser->cron;
+	const char *begin = parser->at;
+	int			value;
+
+	if (parser->field == OF_DAY && (*begin == 'L' || *begin == 'l'))
+	{
+		parser->at++;
+		if (*parser->at == 'W' || *parser->at == 'w')
+		{
+			parser->at++;
+			cron->last_workday = true;
+			return true;
+		}
+		value = 0;
+		if (*parser->at == '-')
+		{
+			parser->at++;
+			value = read_digits(parser);
+			if (value > 30)
+				refuse(parser, begin, "no month has so many days before its last", NULL);
+		}
+		cron->days_before_end |= BIT(value);
+		return true;
+	}
+	if (parser->field != OF_DAY && parser->field != OF_WEEKDAY)
+		return false;
+	if (parser->field == OF_WEEKDAY && (*begin == 'L' || *begin == 'l'))
+		refuse(parser, begin, "L needs a day before it",
+			   "Write 5L or FRIL for the last Friday of the month; the last day of the month is L in "
+			   "the third of five fields.");
+	if (*begin == '*' || *begin == '?')
+		return false;
+
+	value = read_value(parser);
+	if (parser->field == OF_DAY && (*parser->at == 'W' || *parser->at == 'w'))
+	{
+		cron->days_nearest |= BIT(value);
+		parser->at++;
+		return true;
+	}
+	if (parser->field == OF_WEEKDAY && (*parser->at == 'L' || *parser->at == 'l'))
+	{
+		cron->weekdays_last |= BIT(value % 7);
+		parser->at++;
+		return true;
+	}
+	if (parser->field == OF_WEEKDAY && *parser->at == '#')
+	{
+		const char *at = ++parser->at;
+		int			nth = read_digits(parser);
+
+		if (nth < 1 || nth > 5)
+			refuse(parser, at, "a month has the same day of the week one to five times", NULL);
+		cron->weekdays_nth[value % 7] |= BIT(nth);
+		return true;
+	}
+	parser->at = begin;
+	return false;
+}
+
+/*
+ * read_item reads one part of a list: *, a value, a range, each with a step.
+ */
+static uint64
+read_item(Parser *parser)
+{
+	const Field *field = &fields[parser->field];
+	const char *begin = parser->at;
+	int			low;
+	int			high;
+
+	if (*begin == '*')
+	{
+		parser->at++;
+		return mark(parser, field->low, field->high - (parser->field == OF_WEEKDAY),
+					read_step(parser));
+	}
+	if (read_special(parser))
+		return 0;
+
+	low = high = read_value(parser);
+	if (*parser->at == '-')
+	{
+		parser->at++;
+		high = read_value(parser);
+		if (parser->field == OF_WEEKDAY && high == 0)
+			high = 7;
+		if (high < low)
+			refuse(parser, begin, "the range ends before it begins",
+				   "Write it as two ranges, for example 22-23,0-4.");
+	}
+	else if (*parser->at == '/')
+		high = field->high - (parser->field == OF_WEEKDAY && low < 7);
+	return mark(parser, low, high, read_step(parser));
+}
+
+/*
+ * read_field reads one whole field and returns its bits.
+ */
+static uint64
+read_field(Parser *parser)
+{
+	uint64		bits = 0;
+
+	if (*parser->at == '?')
+	{
+		if (parser->field != OF_DAY && parser->field != OF_WEEKDAY)
+			refuse(parser, parser->at, "? stands for any day, and nowhere else", "Write * here.");
+		parser->at++;
+		bits = mark(parser, fields[parser->field].low,
+					fields[parser->field].high - (parser->field == OF_WEEKDAY), 1);
+	}
+	else
+		for (;;)
+		{
+			bits |= read_item(parser);
+			if (*parser->at != ',')
+				break;
+			parser->at++;
+		}
+
+	if (*parser->at != '\0' && !is_blank(*parser->at))
+		refuse(parser, parser->at,
+			   psprintf("%s was not expected", shown_character(parser->at)), NULL);
+	while (is_blank(*parser->at))
+		parser->at++;
+	return bits;
+}
+
+/*
+ * count_fields counts what blanks separate.
+ */
+static int
+count_fields(const char *text)
+{
+	int			n = 0;
+
+	while (*text)
+	{
+		while (is_blank(*text))
+			text++;
+		if (*text == '\0')
+			break;
+		n++;
+		while (*text && !is_blank(*text))
+			text++;
+	}
+	return n;
+}
+
+/*
+ * expand_macro returns the fields that @daily and the like stand for.
+ */
+static const char *
+expand_macro(const Parser *parser)
+{
+	size_t		length = strlen(parser->at);
+
+	while (length > 0 && is_blank(parser->at[length - 1]))
+		length--;
+	for (int i = 0; i < lengthof(macros); i++)
+		if (strlen(macros[i].name) == length &&
+			pg_strncasecmp(macros[i].name, parser->at, length) == 0)
+			return macros[i].meaning;
+	refuse(parser, parser->at, "there is no such macro",
+		   "Macros are @yearly, @monthly, @weekly, @daily, @hourly and @minutely; for other periods "
+		   "use every.");
+	return NULL;
+}
+
+static int64 next_wall(const EtlCron *cron, int64 wall);
+
+/*
+ * etl_cron_parse: see cron.h.
+ */
+void
+etl_cron_parse(const char *text, EtlCron *cron)
+{
+	Parser		parser = {.text = text, .at = text, .field = N_FIELDS, .cron = cron};
+	uint64	   *bits[N_FIELDS] = {&cron->seconds, &cron->minutes, &cron->hours,
+								  &cron->days, &cron->months, &cron->weekdays};
+	int			n;
+
+	memset(cron, 0, sizeof(EtlCron));
+	while (is_blank(*parser.at))
+		parser.at++;
+	if (*parser.at == '@')
+		parser.at = expand_macro(&parser);
+	n = count_fields(parser.at);
+	if (n != 5 && n != 6)
+		refuse(&parser, parser.at,
+			   n == 0 ? "there are no fields" :
+						psprintf("there are %d field%s, but five or six are needed", n, n == 1 ? "" : "s"),
+			   NULL);
+
+	cron->seconds = BIT(0);
+	for (parser.field = N_FIELDS - n; parser.field < N_FIELDS; parser.field++)
+	{
+		if (parser.field == OF_DAY)
+			cron->any_day = *parser.at == '*' || *parser.at == '?';
+		if (parser.field == OF_WEEKDAY)
+			cron->any_weekday = *parser.at == '*' || *parser.at == '?';
+		*bits[parser.field] = read_field(&parser);
+	}
+	cron->every_hour = cron->hours == BIT(24) - 1;
+
+	/* 2000-01-01 as good as any: a whole cycle of the calendar is searched */
+	if (next_wall(cron, INT64CONST(946684800)) == NEVER)
+		refuse(&parser, text, "no day is ever like that",
+			   "Look at the day of the month and the month: the 30th of February never comes.");
+}
+
+/* ---- walls ---- */
+
+/*
+ * weekday_of gives the day of the week, 0 for Sunday.
+ */
+static int
+weekday_of(int julian)
+{
+	return j2day(julian);
+}
+
+/*
+ * month_length gives the number of days of a month.
+ */
+static int
+month_length(int year, int month)
+{
+	return day_tab[isleap(year)][month - 1];
+}
+
+/*
+ * nearest_workday finds the day from Monday to Friday nearest to a day of a
+ * month, in the same month.
+ */
+static int
+nearest_workday(int year, int month, int day)
+{
+	int			length = month_length(year, month);
+	int			weekday;
+
+	if (day > length)
+		return 0;
+	weekday = weekday_of(date2j(year, month, day));
+	if (weekday == 6)
+		return day > 1 ? day - 1 : day + 2;
+	if (weekday == 0)
+		return day < length ? day + 1 : day - 2;
+	return day;
+}
+
+/*
+ * is_day_of_month tells whether the field for the day of the month means
+ * this day.
+ */
+static bool
+is_day_of_month(const EtlCron *cron, int year, int month, int day)
+{
+	int			length = month_length(year, month);
+
+	if (cron->days & BIT(day))
+		return true;
+	if (cron->days_before_end & BIT(length - day))
+		return true;
+	if (cron->last_workday && nearest_workday(year, month, length) == day)
+		return true;
+	for (uint64 bits = cron->days_nearest; bits != 0; bits &= bits - 1)
+		if (nearest_workday(year, month, pg_rightmost_one_pos64(bits)) == day)
+			return true;
+	return false;
+}
+
+/*
+ * is_day_of_week does the same for the day of the week.
+ */
+static bool
+is_day_of_week(const EtlCron *cron, int year, int month, int day, int weekday)
+{
+	if (cron->weekdays & BIT(weekday))
+		return true;
+	if ((cron->weekdays_last & BIT(weekday)) && day + 7 > month_length(year, month))
+		return true;
+	return (cron->weekdays_nth[weekday] & BIT((day - 1) / 7 + 1)) != 0;
+}
+
+/*
+ * is_day tells whether a day is meant: when both fields restrict, either
+ * suffices, as cron has always had it.
+ */
+static bool
+is_day(const EtlCron *cron, int julian)
+{
+	int			year;
+	int			month;
+	int			day;
+	bool		of_month;
+	bool		of_week;
+
+	j2date(julian, &year, &month, &day);
+	if (!(cron->months & BIT(month)))
+		return false;
+	of_month = is_day_of_month(cron, year, month, day);
+	of_week = is_day_of_week(cron, year, month, day, weekday_of(julian));
+	if (cron->any_day || cron->any_weekday)
+		return of_month && of_week;
+	return of_month || of_week;
+}
+
+/*
+ * next_bit returns the first bit set from 'from' on, -1 when there is none.
+ */
+static int
+next_bit(uint64 bits, int from)
+{
+	if (from > 63)
+		return -1;
+	bits &= ~UINT64CONST(0) << from;
+	return bits == 0 ? -1 : pg_rightmost_one_pos64(bits);
+}
+
+/*
+ * next_in_day returns the first second of a day from 'from' on, -1 when the
+ * day has none left.
+ */
+static int
+next_in_day(const EtlCron *cron, int from)
+{
+	int			hour = from / SECS_PER_HOUR;
+	int			minute = from / SECS_PER_MINUTE % MINS_PER_HOUR;
+	int			second = from % SECS_PER_MINUTE;
+
+	for (int h = next_bit(cron->hours, hour); h >= 0; h = next_bit(cron->hours, h + 1))
+	{
+		for (int m = next_bit(cron->minutes, h == hour ? minute : 0); m >= 0;
+			 m = next_bit(cron->minutes, m + 1))
+		{
+			int			s = next_bit(cron->seconds, h == hour && m == minute ? second : 0);
+
+			if (s >= 0)
+				return (h * MINS_PER_HOUR + m) * SECS_PER_MINUTE + s;
+		}
+	}
+	return -1;
+}
+
+/*
+ * floor_div divides towards minus infinity.
+ */
+static int64
+floor_div(int64 value, int64 by)
+{
+	int64		quotient = value / by;
+
+	return value % by < 0 ? quotient - 1 : quotient;
+}
+
+/*
+ * next_wall returns the first wall after 'wall', NEVER when there is none
+ * within a cycle of the calendar.
+ */
+static int64
+next_wall(const EtlCron *cron, int64 wall)
+{
+	int64		first = floor_div(wall + 1, SECS_PER_DAY);
+	int			from = (int) (wall + 1 - first * SECS_PER_DAY);
+
+	for (int64 day = first; day <= first + DAYS_IN_CYCLE; day++)
+	{
+		int			second;
+
+		if (!is_day(cron, (int) (day + UNIX_EPOCH_JDATE)))
+			continue;
+		second = next_in_day(cron, day == first ? from : 0);
+		if (second >= 0)
+			return day * SECS_PER_DAY + second;
+	}
+	return NEVER;
+}
+
+/* ---- zones ---- */
+
+/*
+ * offset_at returns how far clocks are ahead of UTC at an instant, and until
+ * when that holds.
+ */
+static long
+offset_at(const pg_tz *zone, int64 instant, int64 *until)
+{
+	pg_time_t	time = instant;
+	pg_time_t	boundary;
+	long		before;
+	long		after;
+	int			dst_before;
+	int			dst_after;
+
+	if (pg_next_dst_boundary(&time, &before, &dst_before, &boundary, &after, &dst_after, zone) > 0)
+	{
+		*until = boundary;
+		return before;
+	}
+	*until = NEVER;
+	return pg_localtime(&time, zone)->tm_gmtoff;
+}
+
+/*
+ * greatest_wall returns the greatest wall that clocks have shown up to an
+ * instant: more than they show there after they were put back.
+ */
+static int64
+greatest_wall(const pg_tz *zone, int64 instant)
+{
+	int64		begin = instant - ZONE_REACH;
+	int64		greatest = PG_INT64_MIN;
+
+	while (begin <= instant)
+	{
+		int64		until;
+		long		offset = offset_at(zone, begin, &until);
+
+		greatest = Max(greatest, (until > instant ? instant : until - 1) + offset);
+		begin = until;
+	}
+	return greatest;
+}
+
+/*
+ * instant_of returns the first instant at which clocks show a wall or later.
+ */
+static int64
+instant_of(const pg_tz *zone, int64 wall)
+{
+	int64		begin = wall - ZONE_REACH;
+
+	for (;;)
+	{
+		int64		until;
+		long		offset = offset_at(zone, begin, &until);
+		int64		instant = Max(begin, wall - offset);
+
+		if (instant < until)
+			return instant;
+		begin = until;
+	}
+}
+
+/*
+ * next_elapsed returns the next instant of what means every hour: each that
+ * passes, whatever clocks show before or after.
+ */
+static int64
+next_elapsed(const EtlCron *cron, const pg_tz *zone, int64 after)
+{
+	int64		begin = after + 1;
+	int64		end = after + (int64) DAYS_IN_CYCLE * SECS_PER_DAY;
+
+	while (begin < end)
+	{
+		int64		until;
+		long		offset = offset_at(zone, begin, &until);
+		int64		wall = next_wall(cron, begin + offset - 1);
+
+		if (wall == NEVER)
+			return NEVER;
+		if (wall - offset < until)
+			return wall - offset;
+		begin = until;
+	}
+	return NEVER;
+}
+
+/*
+ * to_instant and to_timestamp translate between PostgreSQL's clock and ours.
+ */
+static int64
+to_instant(TimestampTz timestamp)
+{
+	return floor_div(timestamp, USECS_PER_SEC) +
+		(int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY;
+}
+
+static TimestampTz
+to_timestamp(int64 instant)
+{
+	return (instant - (int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY) * USECS_PER_SEC;
+}
+
+/*
+ * etl_cron_next: see cron.h.
+ */
+TimestampTz
+etl_cron_next(const EtlCron *cron, const pg_tz *zone, TimestampTz after)
+{
+	int64		instant;
+	int64		wall;
+
+	/* far from the ends of what timestamps can be */
+	if (!IS_VALID_TIMESTAMP(after) || after > END_TIMESTAMP / 2)
+		return DT_NOEND;
+	after = Max(after, (TimestampTz) 0 - INT64CONST(1000) * 366 * USECS_PER_DAY);
+
+	instant = to_instant(after);
+	if (cron->every_hour)
+		instant = next_elapsed(cron, zone, instant);
+	else
+	{
+		wall = next_wall(cron, greatest_wall(zone, instant));
+		instant = wall == NEVER ? NEVER : instant_of(zone, wall);
+	}
+	return instant == NEVER ? DT_NOEND : to_timestamp(instant);
+}
+
+/*
+ * etl_zone_instant and etl_zone_wall: see cron.h.
+ */
+TimestampTz
+etl_zone_instant(const pg_tz *zone, Timestamp wall)
+{
+	int64		seconds = to_instant(wall);
+
+	return to_timestamp(instant_of(zone, seconds)) + (wall - to_timestamp(seconds));
+}
+
+Timestamp
+etl_zone_wall(const pg_tz *zone, TimestampTz instant)
+{
+	int64		until;
+
+	return instant + offset_at(zone, to_instant(instant), &until) * USECS_PER_SEC;
+}
+
+/*
+ * nearest_zone looks for a zone whose name is like this one.
+ */
+static const char *
+nearest_zone(const char *name)
+{
+	pg_tzenum  *zones = pg_tzenumerate_start();
+	List	   *names = NIL;
+	pg_tz	   *zone;
+
+	while ((zone = pg_tzenumerate_next(zones)) != NULL)
+		names = lappend(names, pstrdup(pg_get_timezone_name(zone)));
+	pg_tzenumerate_end(zones);
+	return etl_nearest(name, names);
+}
+
+/*
+ * etl_zone_find: see cron.h.  What PostgreSQL also takes, offsets in POSIX
+ * notation, is refused: there +2 means two hours behind.
+ */
+pg_tz *
+etl_zone_find(const char *name)
+{
+	bool		is_offset = strpbrk(name, "+<,") != NULL || strspn(name, "0123456789:.-") == strlen(name);
+	pg_tz	   *zone = NULL;
+	const char *nearest;
+
+	for (const char *c = name; *c; c++)
+		is_offset = is_offset || (*c == '-' && c[1] >= '0' && c[1] <= '9');
+	if (!is_offset || strncmp(name, "Etc/", 4) == 0)
+		zone = pg_tzset(name);
+	if (zone != NULL && pg_tz_acceptable(zone))
+		return zone;
+
+	nearest = is_offset ? NULL : nearest_zone(name);
+	ereport(ERROR,
+			(errcode(ETL_ERR_DEFINITION),
+			 errmsg("\"%s\" is not a time zone", name),
+			 nearest ? errhint("Did you mean \"%s\"?", nearest) :
+					   errhint("Write a name of the time zone database, such as Europe/Berlin or UTC.")));
+	return NULL;
+}
