@@ -38,7 +38,7 @@ SELECT dimension, score, checks, failed FROM etl.quality_score('qs.t') WHERE che
 SELECT etl.define_check('qs.t', 'row_count', '{}', '{"min": 13, "weight": 0.01}', 'fail', name => 'rows');
 SELECT check_name, status FROM etl.check('qs.t') WHERE check_name = 'rows';
 SELECT dimension, score, checks, failed FROM etl.quality_score('qs.t') WHERE checks > 0;
-SELECT etl.define_check('qs.t', 'expression', '{}', '{"expression": "nope > 0", "weight": 0}', 'warn', 'uniqueness', name => 'rows');
+SELECT etl.define_check('qs.t', 'expression', '{}', '{"expression": "nope > 0", "weight": 0.001}', 'warn', 'uniqueness', name => 'rows');
 SELECT check_name, status FROM etl.check('qs.t') WHERE check_name = 'rows';
 SELECT dimension, score, checks, failed FROM etl.quality_score('qs.t') WHERE checks > 0;
 SELECT etl.drop_check('qs.t', 'rows');

@@ -67,6 +67,35 @@ one_of(const char *words, const char *value)
 }
 
 /*
+ * is_integer tells whether a JSON number is a bigint.
+ */
+static bool
+is_integer(const char *text)
+{
+	char	   *end;
+
+	errno = 0;
+	(void) strtoll(text, &end, 10);
+	return *end == '\0' && errno == 0;
+}
+
+/*
+ * all_texts tells whether a JSON array holds nothing but texts.
+ */
+static bool
+all_texts(const Jsonb *array)
+{
+	JsonbIterator *it = JsonbIteratorInit(unconstify(JsonbContainer *, &array->root));
+	JsonbValue	item;
+	JsonbIteratorToken token;
+
+	while ((token = JsonbIteratorNext(&it, &item, true)) != WJB_DONE)
+		if (token == WJB_ELEM && item.type != jbvString)
+			return false;
+	return true;
+}
+
+/*
  * check_value raises ET001 unless 'value' has the type that 'def' wants.
  * {"secret": name} fits wherever text does.
  */
@@ -84,9 +113,9 @@ check_value(const EtlOptionDef *def, const Jsonb *value, const char *of)
 	else if (strcmp(type, "text") == 0)
 		ok = kind == 's' || kind == 'n' || kind == 'b' || secret;
 	else if (strcmp(type, "text[]") == 0)
-		ok = kind == 's' || kind == 'a';
+		ok = kind == 's' || (kind == 'a' && all_texts(value));
 	else if (strcmp(type, "integer") == 0)
-		ok = kind == 'n' && strpbrk(text, ".eE") == NULL;
+		ok = kind == 'n' && is_integer(text);
 	else if (strcmp(type, "number") == 0)
 		ok = kind == 'n';
 	else if (strcmp(type, "boolean") == 0)
@@ -198,6 +227,9 @@ etl_option_size(const char *key, const char *text)
 				 errhint("Write a number with a unit, such as \"64MB\".")));
 	}
 	PG_END_TRY();
+	if (DatumGetInt64(size) <= 0)
+		ereport(ERROR, (errcode(ETL_ERR_DEFINITION),
+						errmsg("option \"%s\" must be more than nothing, not \"%s\"", key, text)));
 	return DatumGetInt64(size);
 }
 
@@ -205,6 +237,7 @@ int64
 etl_option_duration_ms(const char *key, const char *text)
 {
 	Interval   *interval;
+	int64		duration;
 	MemoryContext context = CurrentMemoryContext;
 
 	PG_TRY();
@@ -224,8 +257,12 @@ etl_option_duration_ms(const char *key, const char *text)
 	}
 	PG_END_TRY();
 
-	return interval->time / 1000 +
-		   ((int64) interval->day + (int64) interval->month * DAYS_PER_MONTH) * SECS_PER_DAY * 1000;
+	duration = interval->time / 1000 +
+			   ((int64) interval->day + (int64) interval->month * DAYS_PER_MONTH) * SECS_PER_DAY * 1000;
+	if (duration < 0)
+		ereport(ERROR, (errcode(ETL_ERR_DEFINITION),
+						errmsg("option \"%s\" must not be negative, but is \"%s\"", key, text)));
+	return duration;
 }
 
 EtlThreshold

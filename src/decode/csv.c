@@ -90,20 +90,19 @@ read_dialect(CsvDecoder *csv, const Jsonb *options)
 }
 
 /*
- * etl_csv_open makes a CSV decoder in the current context.
+ * configure reads the options of a stream into a decoder.
  */
-EtlDecoder *
-etl_csv_open(EtlRead *input, const EtlDecodeOptions *options)
+static void
+configure(CsvDecoder *csv, const Jsonb *jsonb)
 {
-	CsvDecoder *csv = palloc0(sizeof(CsvDecoder));
-	const Jsonb *jsonb = options->options;
 	char	   *encoding = etl_json_get_text(jsonb, "encoding");
 
-	etl_decoder_begin(&csv->base, input, options);
-	csv->base.next = csv_next;
 	read_dialect(csv, jsonb);
 	csv->has_header = etl_json_get_bool(jsonb, "header", true);
 	csv->skip_lines = etl_json_get_int64(jsonb, "skip_lines", 0);
+	if (csv->skip_lines < 0)
+		ereport(ERROR, (errcode(ETL_ERR_DEFINITION),
+						errmsg("option \"skip_lines\" must not be negative")));
 	csv->comment = etl_json_get_text(jsonb, "comment");
 	csv->comment_length = csv->comment ? strlen(csv->comment) : 0;
 	csv->nulls = etl_json_get_list(jsonb, "null");
@@ -115,6 +114,30 @@ etl_csv_open(EtlRead *input, const EtlDecodeOptions *options)
 				 errmsg("delimiter, quote and escape cannot be told from text in encoding \"%s\"",
 						pg_encoding_to_char(csv->base.encoding)),
 				 errhint("Use a comma, semicolon or tab, or convert the file to UTF8.")));
+}
+
+/*
+ * etl_csv_check raises ET001 for options that no CSV file can be read with.
+ */
+void
+etl_csv_check(const Jsonb *options)
+{
+	CsvDecoder	csv = {0};
+
+	configure(&csv, options);
+}
+
+/*
+ * etl_csv_open makes a CSV decoder in the current context.
+ */
+EtlDecoder *
+etl_csv_open(EtlRead *input, const EtlDecodeOptions *options)
+{
+	CsvDecoder *csv = palloc0(sizeof(CsvDecoder));
+
+	etl_decoder_begin(&csv->base, input, options);
+	csv->base.next = csv_next;
+	configure(csv, options->options);
 	csv->scan.maxcells = 64;
 	csv->scan.cells = palloc(csv->scan.maxcells * sizeof(CsvCell));
 	return &csv->base;

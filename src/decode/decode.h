@@ -76,6 +76,7 @@ typedef struct EtlDecodeOptions
 } EtlDecodeOptions;
 
 extern const EtlOptionDef etl_csv_options[];
+extern void etl_csv_check(const Jsonb *options);	/* ET001 for values that no CSV file can be read with */
 extern const EtlOptionDef etl_json_options[];
 
 extern EtlDecoder *etl_decoder_open(EtlRead *input, const EtlDecodeOptions *options);

@@ -18,6 +18,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/typcache.h"
 
 #include "catalog/definition.h"
 #include "catalog/landing.h"
@@ -26,6 +27,7 @@
 #include "common/json.h"
 #include "common/names.h"
 #include "common/options.h"
+#include "common/parse.h"
 #include "common/run_as.h"
 #include "connector/connector.h"
 #include "load/landing.h"
@@ -143,6 +145,8 @@ check_options(const EtlStream *stream, const EtlSource *source, const EtlConnect
 	for (int i = 0; i < 4; i++)
 		add_defs(all, &n, tables[i]);
 	etl_options_check(stream->options, source->connector, all, NULL);
+	if (strcmp(stream->format, "csv") == 0)
+		etl_csv_check(stream->options);
 	connector->validate(source->options, stream->options, stream->format);
 }
 
@@ -190,19 +194,20 @@ check_mode(const EtlStream *stream)
 
 /*
  * check_columns raises an error for a column list that cannot make a table,
- * and for a key that names a column twice.
+ * and for a key that cannot identify its rows.
  */
 static void
 check_columns(const EtlStream *stream)
 {
+	List	   *names = NIL;
 	ListCell   *cell;
-	ListCell   *other;
 
 	foreach(cell, stream->key)
-		for_each_cell(other, stream->key,
-					  lnext(stream->key, cell)) if (strcmp(lfirst(cell), lfirst(other)) == 0)
+		if (strcmp(lfirst(cell), ETL_LOAD_ID_COLUMN) == 0 || strcmp(lfirst(cell), ETL_ROW_COLUMN) == 0)
 			ereport(ERROR, (errcode(ETL_ERR_DEFINITION),
-							errmsg("key names column \"%s\" twice", (char *) lfirst(cell))));
+							errmsg("column \"%s\" cannot be part of a key", (char *) lfirst(cell)),
+							errdetail("etl gives it anew to every record that it reads."),
+							errhint("Name the columns of the record that identify it.")));
 
 	foreach(cell, etl_columns_parse(stream->columns))
 	{
@@ -218,7 +223,22 @@ check_columns(const EtlStream *stream)
 					(errcode(ETL_ERR_DEFINITION),
 					 errmsg("column \"%s\" cannot have the pseudo-type %s", column->colname,
 							format_type_be(type))));
+		if (etl_name_is_system_column(column->colname))
+			ereport(ERROR, (errcode(ETL_ERR_DEFINITION),
+							errmsg("column \"%s\" has the name of a system column", column->colname),
+							errhint("Choose another name.")));
+		if (etl_name_among(stream->key, column->colname) &&
+			!OidIsValid(lookup_type_cache(type, TYPECACHE_EQ_OPR)->eq_opr))
+			ereport(ERROR,
+					(errcode(ETL_ERR_DEFINITION),
+					 errmsg("column \"%s\" cannot be part of a key", column->colname),
+					 errdetail("Values of type %s cannot be compared.", format_type_be(type)),
+					 errhint("Use jsonb instead of json, or another column.")));
+		names = lappend(names, column->colname);
 	}
+	if (etl_name_twice(names) != NULL)
+		ereport(ERROR, (errcode(ETL_ERR_DEFINITION),
+						errmsg("argument \"columns\" declares column \"%s\" twice", etl_name_twice(names))));
 }
 
 Datum
@@ -239,13 +259,13 @@ etl_sql_define_stream(PG_FUNCTION_ARGS)
 	stream.options = PG_ARGISNULL(2) ? etl_json_parse("{}") : PG_GETARG_JSONB_P(2);
 	stream.format = etl_arg_text(fcinfo, 3);
 	stream.columns = etl_arg_text(fcinfo, 4);
-	stream.key = etl_arg_texts(fcinfo, 5, "key");
+	stream.key = etl_arg_columns(fcinfo, 5, "key");
 	stream.mode = PG_ARGISNULL(6) ? pstrdup("append") : etl_arg_text(fcinfo, 6);
-	stream.event_time = etl_arg_text(fcinfo, 7);
+	stream.event_time = etl_arg_nonempty(fcinfo, 7, "event_time");
 	policy = etl_arg_text(fcinfo, 8);
 	stream.schema_policy = policy ? policy : pstrdup("evolve");
 	stream.contract = PG_ARGISNULL(9) ? etl_json_parse("{}") : PG_GETARG_JSONB_P(9);
-	stream.tags = etl_arg_texts(fcinfo, 10, "tags");
+	stream.tags = etl_arg_tags(fcinfo, 10);
 	stream.description = etl_arg_text(fcinfo, 11);
 	stream.settings = etl_settings_capture();
 

@@ -95,9 +95,9 @@ view_text(Oid view)
 
 /* ---- what a view has beside its query ---- */
 
-#define GRANTEE "CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END"
+#define GRANTEE	  "CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END"
 #define VIEW_NAME "format('%I.%I', n.nspname, c.relname)"
-#define OF_VIEW   "pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+#define OF_VIEW	  "pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
 
 static const char *const dress_sql =
 	"SELECT format('GRANT %s ON %s TO %s%s', a.privilege_type, " VIEW_NAME ", " GRANTEE ","
@@ -144,7 +144,7 @@ etl_view_undress(Oid view, const char *owner)
 {
 	EtlViewDress *dress = palloc0(sizeof(EtlViewDress));
 	Garment    *garment = linitial(lookup("SELECT pg_get_userbyid(relowner)::text, quote_ident(relname)"
-										  " FROM pg_class WHERE oid = $1", view, 0));
+									   " FROM pg_class WHERE oid = $1", view, 0));
 
 	dress->granted = was_granted(view);
 	dress->garments = lookup(dress_sql, view, 0);

@@ -28,7 +28,7 @@ extern void etl_view_dress(Oid view, const EtlViewDress *dress);
  * triggers or rules of others, and in *below what it stands on; InvalidOid
  * when there is none.
  */
-extern Oid	etl_dependents_foreign(Oid relid, AttrNumber column, Oid *below);
+extern Oid etl_dependents_foreign(Oid relid, AttrNumber column, Oid *below);
 
 /* raises ET013 for the view that etl_dependents_foreign finds */
 extern void etl_dependents_must_be_managed(Oid relid, AttrNumber column);

@@ -24,7 +24,6 @@
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "parser/parse_type.h"
-#include "parser/parser.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -34,6 +33,7 @@
 #include "common/compat.h"
 #include "common/errors.h"
 #include "common/names.h"
+#include "common/parse.h"
 #include "common/run_as.h"
 #include "load/landing.h"
 #include "load/load.h"
@@ -83,7 +83,7 @@ etl_columns_parse(const char *columns)
 		return NIL;
 
 	/* the line break keeps a trailing comment from swallowing the parenthesis */
-	statements = raw_parser(psprintf("CREATE TABLE t (%s\n)", columns), RAW_PARSE_DEFAULT);
+	statements = etl_parse(psprintf("CREATE TABLE t (%s\n)", columns));
 	create = list_length(statements) == 1 ? (CreateStmt *) linitial_node(RawStmt, statements)->stmt : NULL;
 	if (create == NULL || !IsA(create, CreateStmt) || create->inhRelations != NIL ||
 		create->partspec != NULL || create->options != NIL || create->tablespacename != NULL ||

@@ -42,7 +42,7 @@ etl_widen_sql(const EtlStream *stream, const EtlLoadOptions *options, const char
 {
 	const char *name = quote_identifier(column);
 	char	   *sql = psprintf("ALTER TABLE %s ALTER COLUMN %s TYPE %s", stream->target, name,
-							   format_type_be(type));
+						 format_type_be(type));
 
 	/* a date becomes the midnight of the zone that the stream reads its timestamps in */
 	if (type == TIMESTAMPTZOID)
@@ -192,7 +192,7 @@ etl_widen(EtlLanding *landing, Oid relid, EtlWidening *widening)
 		ReThrowError(error);
 	widening->refused = MemoryContextStrdup(
 		landing->restart_context,
-		work.view != NULL ? psprintf("view %s does not go with the type: %s", work.view, error->message) :
+		work.view != NULL	  ? psprintf("view %s does not go with the type: %s", work.view, error->message) :
 		error->detail != NULL ? psprintf("%s: %s", error->message, error->detail) :
 								error->message);
 }

@@ -27,6 +27,7 @@
 #include "common/errors.h"
 #include "common/json.h"
 #include "common/names.h"
+#include "common/parse.h"
 #include "common/run_as.h"
 #include "model/internal.h"
 
@@ -43,9 +44,14 @@ typedef struct DependencyContext
 Query *
 etl_query_analyze(const char *query, QueryEnvironment *environment)
 {
-	RawStmt    *statement = linitial_node(RawStmt, raw_parser(query, RAW_PARSE_DEFAULT));
+	RawStmt    *statement = linitial_node(RawStmt, etl_parse(query));
+	EtlQueryText text;
+	Query	   *result;
 
-	return parse_analyze_fixedparams(statement, query, NULL, 0, environment);
+	etl_query_text_begin(&text, query);
+	result = parse_analyze_fixedparams(statement, query, NULL, 0, environment);
+	etl_query_text_end(&text);
+	return result;
 }
 
 /*

@@ -11,20 +11,25 @@
  */
 #include "postgres.h"
 
+#include "access/reloptions.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 
-#include "catalog/pg_type.h"
 #include "common/arguments.h"
 #include "common/errors.h"
 #include "common/json.h"
 #include "common/names.h"
 #include "common/options.h"
+#include "common/parse.h"
 #include "common/run_as.h"
 #include "model/internal.h"
 
@@ -115,36 +120,115 @@ check_stored_options(const EtlModel *model)
 }
 
 /*
+ * output_columns lists the names of what a query yields.
+ */
+static List *
+output_columns(Query *query)
+{
+	List	   *columns = NIL;
+	ListCell   *cell;
+
+	foreach(cell, query->targetList)
+		if (!lfirst_node(TargetEntry, cell)->resjunk)
+			columns = lappend(columns, lfirst_node(TargetEntry, cell)->resname);
+	return columns;
+}
+
+/*
  * check_key raises ET001 unless every key column is a column of the query.
  */
 static void
-check_key(const EtlModel *model, Query *query)
+check_key(const EtlModel *model, List *columns)
 {
 	ListCell   *cell;
-	ListCell   *target;
 
 	foreach(cell, model->key)
 	{
-		List	   *columns = NIL;
-		bool		found = false;
 		const char *nearest;
 
-		foreach(target, query->targetList)
-		{
-			TargetEntry *entry = lfirst_node(TargetEntry, target);
+		if (etl_name_among(columns, lfirst(cell)))
+			continue;
+		nearest = etl_nearest(lfirst(cell), columns);
+		ereport(ERROR,
+				(errcode(ETL_ERR_DEFINITION),
+				 errmsg("key column \"%s\" is not a column of the query", (char *) lfirst(cell)),
+				 nearest ? errhint("Did you mean \"%s\"?", nearest) : 0));
+	}
+}
 
-			if (entry->resjunk)
-				continue;
-			found |= strcmp(entry->resname, lfirst(cell)) == 0;
-			columns = lappend(columns, entry->resname);
-		}
-		nearest = found ? NULL : etl_nearest(lfirst(cell), columns);
-		if (!found)
+/*
+ * check_output raises ET001 for columns that no table and no view can have.
+ */
+static void
+check_output(const EtlModel *model, Query *query, List *columns)
+{
+	const char *twice = etl_name_twice(columns);
+	ListCell   *cell;
+
+	if (twice != NULL)
+		ereport(ERROR,
+				(errcode(ETL_ERR_DEFINITION),
+				 errmsg("the query of model %s has two columns \"%s\"", model->target, twice),
+				 errhint("Give one of them another name with AS, or leave it out.")));
+	foreach(cell, query->targetList)
+	{
+		TargetEntry *entry = lfirst_node(TargetEntry, cell);
+
+		if (entry->resjunk)
+			continue;
+		if (etl_name_is_system_column(entry->resname) && strcmp(model->materialized, "view") != 0)
 			ereport(ERROR,
 					(errcode(ETL_ERR_DEFINITION),
-					 errmsg("key column \"%s\" is not a column of the query", (char *) lfirst(cell)),
-					 nearest ? errhint("Did you mean \"%s\"?", nearest) : 0));
+					 errmsg("column \"%s\" has the name of a system column", entry->resname),
+					 errhint("Give it another name with AS.")));
+		if (exprType((Node *) entry->expr) == RECORDOID)
+			ereport(ERROR,
+					(errcode(ETL_ERR_DEFINITION),
+					 errmsg("column \"%s\" has the pseudo-type record", entry->resname),
+					 errhint("Cast it to a type with a name, or take its fields apart.")));
 	}
+}
+
+/*
+ * check_hooks raises an error for a hook that is not SQL.
+ */
+static void
+check_hooks(const EtlModel *model)
+{
+	static const char *const hooks[] = {"pre_hook", "post_hook"};
+	ListCell   *cell;
+
+	for (int i = 0; i < lengthof(hooks); i++)
+		foreach(cell, etl_json_get_list(model->options, hooks[i]))
+			if (etl_parse(lfirst(cell)) == NIL)
+				ereport(ERROR,
+						(errcode(ETL_ERR_DEFINITION),
+						 errmsg("option \"%s\" holds an empty statement", hooks[i])));
+}
+
+/*
+ * check_storage raises an error for storage parameters that no table has.
+ */
+static void
+check_storage(const EtlModel *model)
+{
+	Jsonb	   *with = etl_json_get(model->options, "with");
+	List	   *parameters = NIL;
+	ListCell   *cell;
+
+	foreach(cell, with ? etl_json_keys(with) : NIL)
+	{
+		char	   *value = etl_json_get_text(with, lfirst(cell));
+
+		if (value == NULL)
+			ereport(ERROR,
+					(errcode(ETL_ERR_DEFINITION),
+					 errmsg("storage parameter \"%s\" has no value", (char *) lfirst(cell))));
+		parameters = lappend(parameters, makeDefElem(lfirst(cell), (Node *) makeString(value), -1));
+	}
+	(void) heap_reloptions(RELKIND_RELATION,
+						   transformRelOptions((Datum) 0, parameters, NULL, NULL, true, false),
+						   true);
 }
 
 /*
@@ -156,12 +240,16 @@ judge_query(const EtlModel *model)
 {
 	EtlRunAs	as;
 	Query	   *query;
+	List	   *columns;
 
 	if (etl_model_missing(model) != NULL)
 		return false;
 	etl_run_as_begin(&as, model->owner, model->settings);
 	query = etl_query_analyze(model->query, NULL);
-	check_key(model, query);
+	columns = output_columns(query);
+	check_output(model, query, columns);
+	check_key(model, columns);
+	etl_model_indexes_check(model, columns);
 	etl_run_as_end(&as);
 	return true;
 }
@@ -186,13 +274,13 @@ etl_sql_define_model(PG_FUNCTION_ARGS)
 	model->target = etl_name_of_target(etl_arg_text(fcinfo, 0));
 	model->query = etl_arg_text(fcinfo, 1);
 	model->materialized = etl_arg_text(fcinfo, 2);
-	model->key = etl_arg_texts(fcinfo, 3, "key");
+	model->key = etl_arg_columns(fcinfo, 3, "key");
 	model->strategy = etl_arg_text(fcinfo, 4);
-	model->event_time = etl_arg_text(fcinfo, 5);
+	model->event_time = etl_arg_nonempty(fcinfo, 5, "event_time");
 	model->batch_size = PG_ARGISNULL(6) ? NULL : PG_GETARG_INTERVAL_P(6);
 	model->lookback = PG_ARGISNULL(7) ? NULL : PG_GETARG_INTERVAL_P(7);
 	model->options = PG_ARGISNULL(8) ? etl_json_parse("{}") : PG_GETARG_JSONB_P(8);
-	model->tags = etl_arg_texts(fcinfo, 9, "tags");
+	model->tags = etl_arg_tags(fcinfo, 9);
 	model->description = etl_arg_text(fcinfo, 10);
 	model->settings = etl_settings_capture();
 
@@ -211,6 +299,9 @@ etl_sql_define_model(PG_FUNCTION_ARGS)
 	check_materialization(model);
 	etl_options_check(model->options, "model", etl_model_options, NULL);
 	check_stored_options(model);
+	check_hooks(model);
+	check_storage(model);
+	etl_model_indexes_check(model, NIL);
 	(void) etl_query_parse(model->query);
 	names = etl_model_names(model);
 	etl_names_check_cycle(model->target, names);

@@ -84,6 +84,19 @@ extern void etl_writer_end(EtlWriter *writer);
 extern int64 etl_writer_rows(EtlWriter *writer);
 extern int64 etl_writer_rejected(EtlWriter *writer);
 
+/* ---- indexes.c: what the options "indexes" and "unique" ask for ---- */
+
+typedef struct EtlModelIndex
+{
+	char	   *text;			/* as between the parentheses of CREATE INDEX; NULL: the columns */
+	List	   *columns;		/* char *, those that stand alone */
+} EtlModelIndex;
+
+extern List *etl_model_indexes(const EtlModel *model, const char *option);	/* EtlModelIndex *; ET001 */
+
+/* raises ET001 for options that name no indexes, or columns not among 'columns' (NIL: unknown yet) */
+extern void etl_model_indexes_check(const EtlModel *model, List *columns);
+
 /* ---- table.c: the relation of a stored model ---- */
 
 extern TupleDesc etl_query_desc(Query *query);

@@ -18,7 +18,6 @@
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "parser/parse_type.h"
-#include "parser/parser.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -27,6 +26,7 @@
 #include "common/errors.h"
 #include "common/json.h"
 #include "common/names.h"
+#include "common/parse.h"
 #include "common/run_as.h"
 #include "model/internal.h"
 
@@ -46,7 +46,7 @@ static bool names_walker(Node *node, NamesContext *context);
 RawStmt *
 etl_query_parse(const char *query)
 {
-	List	   *statements = raw_parser(query, RAW_PARSE_DEFAULT);
+	List	   *statements = etl_parse(query);
 	RawStmt    *statement;
 	WithClause *with;
 	ListCell   *cell;

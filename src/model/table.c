@@ -342,39 +342,19 @@ quoted_columns(List *columns)
 }
 
 /*
- * want_option adds the indexes of one option: a list whose entries are
- * lists of column names, or texts as they stand between the parentheses of
- * CREATE INDEX.
+ * want_option adds the indexes of one option.
  */
 static List *
 want_option(List *wanted, const EtlModel *model, Oid relid, const char *option)
 {
-	Jsonb	   *list = etl_json_get(model->options, option);
-	JsonbIterator *it;
-	JsonbValue	value;
-	JsonbIteratorToken token;
-	bool		unique = strcmp(option, "unique") == 0;
+	ListCell   *cell;
 
-	if (list == NULL || !JB_ROOT_IS_ARRAY(list))
-		return wanted;
-	it = JsonbIteratorInit(&list->root);
-	token = JsonbIteratorNext(&it, &value, true);
-	while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)
+	foreach(cell, etl_model_indexes(model, option))
 	{
-		if (token != WJB_ELEM)
-			continue;
-		if (value.type == jbvString)
-			wanted = want_index(wanted, relid, unique, false,
-								pnstrdup(value.val.string.val, value.val.string.len));
-		else
-		{
-			Jsonb	   *columns = JsonbValueToJsonb(&value);
-			EtlJsonBuilder *builder = etl_json_object_begin();
+		EtlModelIndex *index = lfirst(cell);
 
-			etl_json_add(builder, "columns", columns);
-			wanted = want_index(wanted, relid, unique, false,
-								quoted_columns(etl_json_get_list(etl_json_object_end(builder), "columns")));
-		}
+		wanted = want_index(wanted, relid, strcmp(option, "unique") == 0, false,
+							index->text ? index->text : quoted_columns(index->columns));
 	}
 	return wanted;
 }

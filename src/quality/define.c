@@ -125,7 +125,7 @@ etl_sql_define_check(PG_FUNCTION_ARGS)
 	check.kind = required(etl_arg_text(fcinfo, 1), "kind");
 	word_must_be("kind of check", check.kind, etl_kind_names());
 	kind = etl_kind_find(check.kind);
-	check.columns = etl_arg_texts(fcinfo, 2, "columns");
+	check.columns = etl_arg_columns(fcinfo, 2, "columns");
 	check.options = PG_ARGISNULL(3) ? etl_json_parse("{}") : PG_GETARG_JSONB_P(3);
 	check.on_fail = required(etl_arg_text(fcinfo, 4), "on_fail");
 	word_must_be("on_fail", check.on_fail, list_make3("warn", "quarantine", "fail"));

@@ -10,6 +10,8 @@
  */
 #include "postgres.h"
 
+#include <math.h>
+
 #include "catalog/pg_collation.h"
 #include "regex/regex.h"
 #include "utils/builtins.h"
@@ -273,6 +275,36 @@ validate_pattern(const EtlCheckKind *kind, const Jsonb *options)
 }
 
 /*
+ * numeric_of reads the text of a JSON number.
+ */
+static Datum
+numeric_of(const char *text)
+{
+	return DirectFunctionCall3(numeric_in, CStringGetDatum(text), ObjectIdGetDatum(InvalidOid),
+							   Int32GetDatum(-1));
+}
+
+/*
+ * is_above tells whether a minimum is above a maximum, as far as that can
+ * be told without the column: for two numbers, and for two dates or times.
+ */
+static bool
+is_above(const Jsonb *min, const Jsonb *max)
+{
+	char	   *low = etl_json_bare_text(min);
+	char	   *high = etl_json_bare_text(max);
+
+	if (etl_json_kind(min) == 'n' && etl_json_kind(max) == 'n')
+		return DatumGetBool(DirectFunctionCall2(numeric_gt, numeric_of(low), numeric_of(high)));
+
+	/* ISO 8601 sorts as text as long as the shapes are the same */
+	return strlen(low) == strlen(high) && strlen(low) >= 10 && low[4] == '-' && low[7] == '-' &&
+		   strspn(low, "0123456789") == 4 && strspn(high, "0123456789") == 4 &&
+		   strspn(low, "0123456789-:T. ") == strlen(low) &&
+		   strspn(high, "0123456789-:T. ") == strlen(high) && strcmp(low, high) > 0;
+}
+
+/*
  * validate_bounds raises ET001 unless there is a minimum or a maximum.
  */
 static void
@@ -283,9 +315,12 @@ validate_bounds(const EtlCheckKind *kind, const Jsonb *options)
 
 	if (!has_min && !has_max)
 		refuse(kind, "min", "Give \"min\", \"max\" or both.");
-	if (kind->id == ETL_KIND_ROW_COUNT && has_min && has_max &&
-		etl_json_get_int64(options, "min", 0) > etl_json_get_int64(options, "max", 0))
+	if (has_min && has_max && is_above(etl_json_get(options, "min"), etl_json_get(options, "max")))
 		refuse(kind, "min", "The minimum is above the maximum.");
+	if (kind->id == ETL_KIND_ROW_COUNT && has_min && etl_json_get_int64(options, "min", 0) < 0)
+		refuse(kind, "min", "It must not be negative.");
+	if (kind->id == ETL_KIND_ROW_COUNT && has_max && etl_json_get_int64(options, "max", 0) < 0)
+		refuse(kind, "max", "It must not be negative.");
 }
 
 /*
@@ -303,8 +338,9 @@ etl_kind_validate(const EtlCheckKind *kind, const EtlCheck *check)
 
 	if ((text = etl_json_get_text(options, "where")) != NULL)
 		(void) etl_rowexpr_parse("where", text);
-	if ((text = etl_json_get_text(options, "weight")) != NULL && strtod(text, NULL) < 0)
-		refuse(kind, "weight", "It must not be negative.");
+	if ((text = etl_json_get_text(options, "weight")) != NULL &&
+		(!(strtod(text, NULL) > 0) || isinf(strtod(text, NULL))))
+		refuse(kind, "weight", "It must be greater than 0.");
 
 	switch (kind->id)
 	{
@@ -334,6 +370,8 @@ etl_kind_validate(const EtlCheckKind *kind, const EtlCheck *check)
 		case ETL_KIND_FRESHNESS:
 			if (!etl_json_has(options, "max_age"))
 				refuse(kind, "max_age", "It must be an interval, such as \"2 hours\".");
+			if (etl_option_duration_ms("max_age", etl_json_get_text(options, "max_age")) == 0)
+				refuse(kind, "max_age", "It must be longer than nothing.");
 			break;
 		case ETL_KIND_UNIQUE:
 			if ((text = etl_json_get_text(options, "order_by")) != NULL)

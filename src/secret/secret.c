@@ -364,20 +364,9 @@ etl_sql_define_secret(PG_FUNCTION_ARGS)
 
 	secret.name = etl_arg_text(fcinfo, 0);
 	secret.file = etl_arg_text(fcinfo, 2);
-	secret.env = etl_arg_text(fcinfo, 3);
+	secret.env = etl_arg_nonempty(fcinfo, 3, "env");
 	secret.any_host = PG_ARGISNULL(4);
-	if (!secret.any_host)
-	{
-		Datum	   *items;
-		bool	   *nulls;
-		int			n;
-
-		deconstruct_array(PG_GETARG_ARRAYTYPE_P(4), TEXTOID, -1, false, TYPALIGN_INT,
-						  &items, &nulls, &n);
-		for (int i = 0; i < n; i++)
-			if (!nulls[i])
-				secret.allowed_hosts = lappend(secret.allowed_hosts, TextDatumGetCString(items[i]));
-	}
+	secret.allowed_hosts = etl_arg_texts(fcinfo, 4, "allowed_hosts");
 	secret.description = etl_arg_text(fcinfo, 5);
 	secret.owner = GetUserNameFromId(GetUserId(), false);
 

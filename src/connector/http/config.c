@@ -296,8 +296,8 @@ read_paginate(HttpConfig *config, const Jsonb *paginate)
 		config->start = count(paginate, "start", kinds[i].start, 0);
 	}
 	config->size_param = etl_json_get_text(paginate, "size_param");
-	config->size = count(paginate, "size", 0, 0);
-	config->max_pages = count(paginate, "max_pages", 0, 0);
+	config->size = count(paginate, "size", 0, etl_json_has(paginate, "size") ? 1 : 0);
+	config->max_pages = count(paginate, "max_pages", 0, etl_json_has(paginate, "max_pages") ? 1 : 0);
 	config->next_path = etl_json_get_text(paginate, "next");
 
 	if (config->size_param != NULL && config->size == 0)
