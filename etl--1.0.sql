@@ -250,6 +250,7 @@ CREATE TABLE etl.consumed (
 	model text NOT NULL,
 	stream text NOT NULL,
 	loads int8multirange NOT NULL DEFAULT '{}',
+	missing bigint NOT NULL DEFAULT 0,         -- rows of the stream that were gone at the last full build
 	PRIMARY KEY (model, stream)
 );
 
@@ -264,7 +265,8 @@ CREATE TABLE etl.node_state (
 	rows_changed bigint NOT NULL DEFAULT 0,    -- since the last ANALYZE
 	last_success_at timestamptz,
 	last_run_id bigint,
-	rebuild text                               -- why the next build must be a full one
+	rebuild text,                              -- why the next build must be a full one
+	rows_held bigint NOT NULL DEFAULT 0        -- of a stream: what its loads put in, less what they took out
 );
 
 CREATE TABLE etl.check_result (
@@ -591,7 +593,8 @@ RETURNS text LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'etl_sql_define_model';
 COMMENT ON FUNCTION etl.define_model(text, text, text, text[], text, text, interval, interval, jsonb, text[], text) IS
 'Defines a relation by one SELECT; etl.run builds it after what it reads, which may be defined or loaded later.
 target: its name. query: the SELECT, in full; etl derives dependencies, lineage and increments from it. materialized: view (default), table or incremental. key: columns that identify a row (a unique index in which NULLs are equal is kept on them). strategy: append or merge, default: etl chooses. event_time: its time column, default none. batch_size, lookback: not built in this version. options: SELECT * FROM etl.options(''model''). tags: words for selectors. description: also the comment of the relation.
-Returns created, updated or unchanged. Errors: ET001 for what is no single SELECT, for unknown or unfit options; ET003 for a circle, naming it; 42501 for another owner''s model; the analyzer''s own errors once every input exists.
+Returns created, updated or unchanged. A full build, asked for or automatic, is refused (ET020) when rows that the model was built of are gone from its append streams, for example because somebody deleted them; option force_full builds it of what is left.
+Errors: ET001 for what is no single SELECT, for unknown or unfit options; ET003 for a circle, naming it; 42501 for another owner''s model; the analyzer''s own errors once every input exists.
 Example: SELECT etl.define_model(''mart.daily_sales'', ''SELECT day, sum(amount) AS amount FROM clean.orders GROUP BY day'', materialized => ''table'');';
 
 CREATE FUNCTION etl.drop_model(name text, "cascade" boolean DEFAULT false, drop_relation boolean DEFAULT false)

@@ -82,6 +82,65 @@ etl_consumption_store(const char *model, const char *stream, const EtlConsumptio
 				 &params);
 }
 
+List *
+etl_consumed_loads(const char *model, const char *stream)
+{
+	EtlParams	params = {0};
+	EtlRows    *rows;
+	List	   *loads = NIL;
+
+	etl_param_text(&params, model);
+	etl_param_text(&params, stream);
+	rows = etl_sql_query_seen("SELECT l.load_id, l.origin, l.rows_loaded FROM etl.load l"
+							  " JOIN etl.consumed c ON c.model = $1 AND c.stream = l.target"
+							  " WHERE l.target = $2 AND l.status = 'succeeded' AND l.origin <> 'replay'"
+							  " AND c.loads @> l.load_id ORDER BY l.load_id", &params);
+	for (int i = 0; i < rows->n; i++)
+	{
+		EtlLoad    *load = palloc0(sizeof(EtlLoad));
+
+		load->load_id = etl_row_int8(rows, i, "load_id");
+		load->origin = etl_row_text(rows, i, "origin");
+		load->rows_loaded = etl_row_int8(rows, i, "rows_loaded");
+		loads = lappend(loads, load);
+	}
+	return loads;
+}
+
+int64
+etl_stream_rows_held(const char *stream)
+{
+	EtlParams	params = {0};
+	EtlRows    *rows;
+
+	etl_param_text(&params, stream);
+	rows = etl_sql_query_seen("SELECT rows_held FROM etl.node_state WHERE target = $1", &params);
+	return rows->n == 0 ? 0 : etl_row_int8(rows, 0, "rows_held");
+}
+
+int64
+etl_consumed_missing(const char *model, const char *stream)
+{
+	EtlParams	params = {0};
+	EtlRows    *rows;
+
+	etl_param_text(&params, model);
+	etl_param_text(&params, stream);
+	rows = etl_sql_query_seen("SELECT missing FROM etl.consumed WHERE model = $1 AND stream = $2", &params);
+	return rows->n == 0 ? 0 : etl_row_int8(rows, 0, "missing");
+}
+
+void
+etl_consumed_set_missing(const char *model, const char *stream, int64 missing)
+{
+	EtlParams	params = {0};
+
+	etl_param_text(&params, model);
+	etl_param_text(&params, stream);
+	etl_param_int8(&params, missing);
+	etl_sql_exec("UPDATE etl.consumed SET missing = $3 WHERE model = $1 AND stream = $2", &params);
+}
+
 int64
 etl_publication_seen(const char *target)
 {

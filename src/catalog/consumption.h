@@ -25,6 +25,17 @@ extern EtlConsumption *etl_consumption_read(const char *model, const char *strea
 extern void etl_consumption_store(const char *model, const char *stream,
 								  const EtlConsumption *consumption);
 
+/*
+ * What became of the rows that a model was built of: loads of a stream that
+ * it consumed and that still count (EtlLoad *, by load id; replays apart),
+ * how many rows the stream's loads left in its relation, and how many of
+ * them were gone when the model was last built in full.
+ */
+extern List *etl_consumed_loads(const char *model, const char *stream);
+extern int64 etl_stream_rows_held(const char *stream);
+extern int64 etl_consumed_missing(const char *model, const char *stream);
+extern void etl_consumed_set_missing(const char *model, const char *stream, int64 rows);
+
 /* publication number of a node as the active snapshot sees it; 0 when it has none */
 extern int64 etl_publication_seen(const char *target);
 

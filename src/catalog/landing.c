@@ -103,6 +103,16 @@ etl_stream_rewritten(const char *target, const char *reason)
 				 " WHERE target IN (SELECT model FROM etl.consumed WHERE stream = $1)", &params);
 }
 
+void
+etl_stream_hold(const char *target, int64 rows)
+{
+	EtlParams	params = {0};
+
+	etl_param_text(&params, target);
+	etl_param_int8(&params, rows);
+	etl_sql_exec("UPDATE etl.node_state SET rows_held = rows_held + $2 WHERE target = $1", &params);
+}
+
 int64
 etl_stream_forget(const char *target, const char *origin)
 {

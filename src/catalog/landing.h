@@ -40,6 +40,9 @@ extern EtlRows *etl_rejects_open(const char *target, int64 after, int limit);
  */
 extern void etl_stream_rewritten(const char *target, const char *reason);
 
+/* A load put rows into the relation of a stream and took others out. */
+extern void etl_stream_hold(const char *target, int64 rows);
+
 /* Everything etl knows of the loads of a stream's files or cursor, NULL: all origins; how many files. */
 extern int64 etl_stream_forget(const char *target, const char *origin);
 

@@ -52,5 +52,7 @@
 #define ETL_ERR_UNRESOLVED		 MAKE_SQLSTATE('E', 'T', '0', '1', '8')
 /* the publication lock could not be had in time */
 #define ETL_ERR_PUBLISH_LOCK	 MAKE_SQLSTATE('E', 'T', '0', '1', '9')
+/* a full refresh would lose rows that the target holds and its inputs have no more */
+#define ETL_ERR_HORIZON			 MAKE_SQLSTATE('E', 'T', '0', '2', '0')
 
 #endif							/* ETL_ERRORS_H */

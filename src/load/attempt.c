@@ -266,6 +266,7 @@ store_load(EtlAttempt *attempt, const EtlFile *file)
 	state->rows_changed += load->rows_loaded + load->rows_updated + load->rows_deleted;
 	state->publication++;
 	etl_node_state_set(pull->stream->target, state);
+	etl_stream_hold(pull->stream->target, load->rows_loaded - load->rows_deleted);
 }
 
 /*

@@ -460,7 +460,11 @@ account_moved(EtlLanding *landing, EtlReject *reject)
 	if (load->rows_loaded > 0)
 		load->rows_loaded--;
 	else
+	{
+		/* with the record goes the row that it updated */
 		load->rows_updated--;
+		load->rows_deleted++;
+	}
 	load->rows_rejected++;
 	return landing->replay == NULL || !etl_landed_take_back(landing->replay, reject);
 }

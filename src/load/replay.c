@@ -453,6 +453,7 @@ finish_replay(Replay *replay)
 	state->rows_changed += load->rows_loaded + load->rows_updated;
 	state->publication++;
 	etl_node_state_set(replay->stream->target, state);
+	etl_stream_hold(replay->stream->target, load->rows_loaded - load->rows_deleted);
 }
 
 /*

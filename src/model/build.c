@@ -132,6 +132,8 @@ stage_stored(EtlStaged *staged, bool by_dml)
 	EtlRunAs	as;
 
 	etl_table_must_be_managed(model, due->relid, due->state);
+	if (strcmp(due->plan.action, "incremental") != 0)
+		etl_cover_check(model, due);
 	etl_run_as_begin(&as, model->owner, model->settings);
 	etl_table_hooks(model, "pre_hook");
 	prepare_relation(staged, desc);
@@ -320,7 +322,10 @@ remember(EtlStaged *staged)
 	state->last_success_at = GetCurrentTimestamp();
 	state->last_run_id = staged->driver->run_id;
 	etl_node_state_set(staged->model->target, state);
-	if (state->rebuild != NULL && strcmp(staged->due->plan.action, "incremental") != 0)
+	if (!stored || strcmp(staged->due->plan.action, "incremental") == 0)
+		return;
+	etl_cover_remember(staged->model, staged->due);
+	if (state->rebuild != NULL)
 		etl_node_rebuilt(staged->model->target, state->rebuild);
 }
 

@@ -40,6 +40,8 @@ const EtlOptionDef etl_model_options[] = {
 	{"adopt", "boolean", "false", "Take over a relation that etl did not create."},
 	{"depends_on", "text[]", NULL,
 	 "Relations that functions of the query read without etl seeing it."},
+	{"force_full", "boolean", "false",
+	 "Build in full of what is there, although rows that the model was built of are gone from its inputs."},
 	{"indexes", "any", NULL,
 	 "List of indexes: each a list of column names, or a text of columns and expressions."},
 	{"on_schema_change", "sync|append|ignore|fail", "sync",

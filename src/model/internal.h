@@ -52,6 +52,7 @@ typedef struct EtlInput
 	char		kind;			/* 's' stream, 'm' stored model, 'v' view model, 'r' relation etl does not feed */
 	EtlStream  *stream;
 	EtlConsumption *consumption;	/* streams */
+	int64		missing;		/* append streams, for a full build: rows that are gone; cover.c */
 	int64		publication;	/* models */
 } EtlInput;
 
@@ -206,6 +207,11 @@ typedef struct EtlDue
 } EtlDue;
 
 extern EtlDue *etl_due(const EtlModel *model, bool full_refresh);
+
+/* ---- cover.c: do the inputs still have what the target holds? ---- */
+
+extern void etl_cover_check(const EtlModel *model, EtlDue *due);	/* raises ET020 */
+extern void etl_cover_remember(const EtlModel *model, const EtlDue *due);
 
 /* ---- view.c ---- */
 
