@@ -484,7 +484,7 @@ RETURNS TABLE (tried bigint, landed bigint, still_rejected bigint) ROWS 1 LANGUA
 COMMENT ON FUNCTION etl.replay(text, text, jsonb) IS
 'Lands open rejects of a stream again, from their bytes.
 target: the stream. filter: a condition over the columns of the view etl.rejects, evaluated as the caller, who must be allowed to see them there; default all that are open. patch: fields or columns and the values to put in their place, default none.
-Returns how many were tried, landed and rejected again; a record older than the present one of its key is neither and becomes superseded. A record keeps the load and position it was first read with. Errors: ET002 for an unknown stream, 42501 unless the caller owns it or is a member of etl_operator or etl_steward.
+Returns how many were tried, landed and rejected again; a record older than the present one of its key is neither and becomes superseded. A record keeps the load and position it was first read with. Errors: ET001 for a patch that names neither a column nor a field, ET002 for an unknown stream, 42501 unless the caller owns it or is a member of etl_operator or etl_steward.
 Example: SELECT * FROM etl.replay(''raw.orders'', $$reasons @> ''[{"column": "currency"}]''$$, ''{"currency": "EUR"}'');';
 
 CREATE FUNCTION etl.discard(target text, filter text DEFAULT NULL)

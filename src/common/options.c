@@ -139,6 +139,30 @@ check_value(const EtlOptionDef *def, const Jsonb *value, const char *of)
 				 errhint("SELECT * FROM etl.options('%s') describes it.", of)));
 }
 
+/*
+ * set_of names a registered set that has the option 'key', 'of' when it does:
+ * the options of a stream come from several sets.
+ */
+static const char *
+set_of(const char *key, const char *of)
+{
+	const char *found = NULL;
+	ListCell   *cell;
+
+	foreach(cell, etl_option_sets())
+	{
+		EtlOptionSet *set = lfirst(cell);
+
+		if (key == NULL || find_option(set->defs, key) == NULL)
+			continue;
+		if (strcmp(set->of, of) == 0)
+			return of;
+		if (found == NULL)
+			found = set->of;
+	}
+	return found ? found : of;
+}
+
 void
 etl_options_check(const Jsonb *options, const char *of,
 				  const EtlOptionDef *defs, const EtlOptionDef *more)
@@ -168,7 +192,7 @@ etl_options_check(const Jsonb *options, const char *of,
 				 nearest ? errdetail("The nearest option is \"%s\".", nearest) : 0,
 				 errhint(
 					 "SELECT * FROM etl.options('%s') lists them; docs/reference.md explains them.",
-					 of)));
+					 set_of(nearest, of))));
 		}
 		value = etl_json_get(options, key);
 		if (value != NULL)

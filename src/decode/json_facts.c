@@ -298,6 +298,7 @@ child_of(Facts *facts, const char *key)
 		child.matching = matching_child(facts, parent, key);
 		child.records = child.matching & RECORDS_BIT && facts->records.n == facts->depth;
 	}
+	facts->result->found = facts->result->found || child.records;
 	return child;
 }
 

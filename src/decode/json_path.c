@@ -11,7 +11,7 @@
 
 /*
  * etl_json_path_parse cuts a path at its dots; "", "$" and NULL are the
- * document itself.
+ * document itself.  A last [*], as SQL/JSON writes it, says nothing more.
  */
 EtlJsonPath
 etl_json_path_parse(const char *text)
@@ -28,9 +28,11 @@ etl_json_path_parse(const char *text)
 		p++;
 	if (*p == '.')
 		p++;
-	if (*p == '\0')
+	if (*p == '\0' || strcmp(p, "[*]") == 0)
 		return path;
 	copy = pstrdup(p);
+	if (strlen(copy) > 3 && strcmp(copy + strlen(copy) - 3, "[*]") == 0)
+		copy[strlen(copy) - 3] = '\0';
 	for (p = copy; *p; p++)
 		room += *p == '.';
 	path.segments = palloc(room * sizeof(char *));

@@ -86,6 +86,7 @@ typedef struct EtlSeenFile
 typedef struct EtlJsonFacts
 {
 	bool		valid;			/* the document was well-formed to its end */
+	bool		found;			/* something stands at records_path, be it null or empty */
 	int64		records;		/* elements at records_path */
 	char	  **values;			/* text of the value at each asked path, NULL when absent or null */
 	char	   *max_field;		/* greatest value of max_path among the records, NULL when none */

@@ -100,8 +100,10 @@ infer_fields(EtlAttempt *attempt)
 		{
 			if (++n % ETL_BATCH_ROWS == 0)
 				CHECK_FOR_INTERRUPTS();
-			if (state == ETL_RECORD_OK)
-				etl_inference_add(inference, decoder, &record);
+			if (state != ETL_RECORD_OK)
+				continue;
+			attempt->has_records = true;
+			etl_inference_add(inference, decoder, &record);
 		}
 		inferred = etl_inference_end(inference, decoder);
 		MemoryContextSwitchTo(attempt->try_context);
@@ -180,14 +182,21 @@ prepare_relation(EtlAttempt *attempt)
 	Oid			relid = etl_relation_ensure(pull->stream, pull->options);
 	List	   *fields = NIL;
 	ListCell   *cell;
+	bool		keyed = OidIsValid(relid) && etl_relation_has_key(pull->stream, relid);
+	bool		has_fields;
 
-	if (!OidIsValid(relid) || attempt->infer)
+	if (!keyed || attempt->infer)
 		fields = infer_fields(attempt);
+	has_fields = fields != NIL || attempt->has_records;
 	fields = name_columns(attempt, add_path_fields(attempt, fields), relid);
 	if (!OidIsValid(relid))
 		relid = etl_relation_create(pull->stream, pull->options, fields, attempt->load.load_id);
 	else
 		etl_relation_add_columns(pull->stream, relid, fields, attempt->load.load_id);
+
+	/* without a single record nobody knows the type of the key */
+	if (!keyed && (has_fields || etl_relation_has_key(pull->stream, relid)))
+		etl_relation_ensure_key(pull->stream, pull->options, relid);
 
 	foreach(cell, attempt->widenings)
 		etl_widen(attempt->landing, relid, lfirst(cell));

@@ -207,6 +207,24 @@ unknown_field(EtlLanding *landing, int f, const EtlValue *value, EtlReasons *rea
 }
 
 /*
+ * note_patched remembers that a key of a replay's patch meant something.
+ */
+static void
+note_patched(EtlLanding *landing, const char *key)
+{
+	EtlReplay  *replay = landing->replay;
+	MemoryContext old;
+	ListCell   *cell;
+
+	foreach(cell, replay->patched)
+		if (strcmp(lfirst(cell), key) == 0)
+			return;
+	old = MemoryContextSwitchTo(landing->context);
+	replay->patched = lappend(replay->patched, pstrdup(key));
+	MemoryContextSwitchTo(old);
+}
+
+/*
  * patch_value returns the value that a replay's patch puts in the place of a
  * field's, or the field's own.
  */
@@ -219,9 +237,13 @@ patch_value(EtlLanding *landing, const char *field, int c, const EtlValue *value
 	const char *key = field;
 
 	for (int i = 0; i < 2 && found == NULL; i++, key = column)
+	{
 		if (key != NULL)
 			found = getKeyJsonValueFromContainer(unconstify(JsonbContainer *, &patch->root), key,
 												 strlen(key), NULL);
+		if (found != NULL)
+			note_patched(landing, key);
+	}
 	if (found == NULL)
 		return value;
 	if (found->type == jbvNull)

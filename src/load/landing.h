@@ -125,6 +125,8 @@ extern char *etl_relation_field_column(List *columns, Oid relid, const char *fie
 extern Oid etl_relation_create(const EtlStream *stream, const EtlLoadOptions *options,
 							   List *columns /* EtlNewColumn * */, int64 load_id);
 extern Oid etl_relation_ensure(const EtlStream *stream, const EtlLoadOptions *options);
+extern bool etl_relation_has_key(const EtlStream *stream, Oid relid);
+extern void etl_relation_ensure_key(const EtlStream *stream, const EtlLoadOptions *options, Oid relid);
 extern void etl_relation_add_columns(const EtlStream *stream, Oid relid, List *columns, int64 load_id);
 extern void etl_relation_comment_column(const EtlStream *stream, const char *column, const char *field);
 /* runs one utility or DML command as whoever is current; its row count */
@@ -159,6 +161,7 @@ typedef struct EtlReplay
 	int64		load_id;		/* first read with */
 	int64		position;
 	const Jsonb *patch;			/* values to override, by field or column name */
+	List	   *patched;		/* char *: keys of it that a record had, or could have had */
 	Jsonb	   *reasons;		/* set when it was rejected again */
 	bool		superseded;		/* set when a newer record of its key is there */
 

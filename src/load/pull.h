@@ -46,6 +46,7 @@ typedef struct EtlAttempt
 	EtlLanding *landing;
 	EtlLoad		load;
 	bool		infer;
+	bool		has_records;	/* inference met one */
 	List	   *widenings;
 	bool		nothing;		/* known already, or no record at all */
 } EtlAttempt;

@@ -264,10 +264,26 @@ has_unique_key(const EtlStream *stream, Oid relid)
 }
 
 /*
- * ensure_key makes the key columns NOT NULL, and unique for merge.
+ * etl_relation_has_key tells whether the columns of the key are there: not
+ * yet, where they are not declared and no record has come.
  */
-static void
-ensure_key(const EtlStream *stream, const EtlLoadOptions *options, Oid relid)
+bool
+etl_relation_has_key(const EtlStream *stream, Oid relid)
+{
+	ListCell   *cell;
+
+	foreach(cell, stream->key)
+		if (get_attnum(relid, lfirst(cell)) == InvalidAttrNumber)
+			return false;
+	return true;
+}
+
+/*
+ * etl_relation_ensure_key makes the key columns NOT NULL, and unique for
+ * merge.
+ */
+void
+etl_relation_ensure_key(const EtlStream *stream, const EtlLoadOptions *options, Oid relid)
 {
 	ListCell   *cell;
 
@@ -372,7 +388,6 @@ etl_relation_create(const EtlStream *stream, const EtlLoadOptions *options, List
 	etl_relation_sql(sql.data);
 
 	relid = etl_name_relation(stream->target);
-	ensure_key(stream, options, relid);
 	comment_columns(stream, columns);
 	etl_relation_sql(psprintf("COMMENT ON COLUMN %s.%s IS %s", stream->target, ETL_LOAD_ID_COLUMN,
 							  quote_literal_cstr("load that brought this row, see etl.loads")));
@@ -433,13 +448,37 @@ add_declared(const EtlStream *stream, Oid relid)
 	}
 }
 
+/*
+ * declares_enough tells whether the relation can be made before any data:
+ * the columns that a stream is keyed and ordered by are declared.
+ */
+static bool
+declares_enough(const EtlStream *stream, const EtlLoadOptions *options)
+{
+	ListCell   *cell;
+
+	if (stream->columns == NULL)
+		return false;
+	foreach(cell, stream->key)
+		if (!etl_column_declared(stream, lfirst(cell)))
+			return false;
+	return !options->merge || stream->event_time == NULL ||
+		   etl_column_declared(stream, stream->event_time);
+}
+
 Oid
 etl_relation_ensure(const EtlStream *stream, const EtlLoadOptions *options)
 {
 	Oid			relid = etl_name_relation(stream->target);
 
 	if (!OidIsValid(relid))
-		return stream->columns == NULL ? InvalidOid : etl_relation_create(stream, options, NIL, 0);
+	{
+		if (!declares_enough(stream, options))
+			return InvalidOid;
+		relid = etl_relation_create(stream, options, NIL, 0);
+		etl_relation_ensure_key(stream, options, relid);
+		return relid;
+	}
 
 	etl_check_owns_relation(stream->owner, relid);
 	if (!etl_node_state_get(stream->target)->created ||
@@ -447,7 +486,8 @@ etl_relation_ensure(const EtlStream *stream, const EtlLoadOptions *options)
 		get_attnum(relid, ETL_ROW_COLUMN) == InvalidAttrNumber)
 		adopt(stream, options, relid);
 	add_declared(stream, relid);
-	ensure_key(stream, options, relid);
+	if (etl_relation_has_key(stream, relid))
+		etl_relation_ensure_key(stream, options, relid);
 	return relid;
 }
 

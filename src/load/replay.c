@@ -27,6 +27,7 @@
 #include "catalog/landing.h"
 #include "common/errors.h"
 #include "common/json.h"
+#include "common/options.h"
 #include "common/names.h"
 #include "common/run_as.h"
 #include "load/landing.h"
@@ -468,6 +469,41 @@ check_patch(const Jsonb *patch)
 				 errmsg("patch must be a JSON object of fields and their values")));
 }
 
+/*
+ * check_patched raises ET001 for a key of the patch that is no column and
+ * that no record had as a field.
+ */
+static void
+check_patched(EtlLanding *landing)
+{
+	ListCell   *cell;
+	ListCell   *other;
+
+	if (landing->replay->patch == NULL)
+		return;
+	foreach(cell, etl_json_keys(landing->replay->patch))
+	{
+		char	   *key = lfirst(cell);
+		List	   *names = list_copy(landing->replay->patched);
+		bool		known = false;
+
+		for (int i = 0; i < landing->ncolumns; i++)
+			names = lappend(names, landing->columns[i].name);
+		foreach(other, names)
+			known = known || strcmp(lfirst(other), key) == 0;
+		if (!known)
+		{
+			const char *nearest = etl_nearest(key, names);
+
+			ereport(ERROR,
+					(errcode(ETL_ERR_DEFINITION),
+					 errmsg("patch names \"%s\", which is neither a column of \"%s\" nor a field of these"
+							" rejects", key, landing->stream->target),
+					 nearest ? errhint("The nearest is \"%s\".", nearest) : 0));
+		}
+	}
+}
+
 Datum
 etl_sql_replay(PG_FUNCTION_ARGS)
 {
@@ -502,6 +538,7 @@ etl_sql_replay(PG_FUNCTION_ARGS)
 					 errhint("Run the stream first: its first load makes the relation.")));
 		etl_landing_begin(&replay->landing, relid);
 		replay_all(replay, ids);
+		check_patched(&replay->landing);
 		etl_landing_end(&replay->landing);
 		etl_landed_close(replay->landing.replay, replay->stream->target);
 		etl_run_as_end(&as);

@@ -98,6 +98,15 @@ is(run($empty), '', 'an API without records: the pull succeeds');
 is($node->safe_psql('postgres', "SELECT count(*) FROM etl.loads WHERE target = '$empty'"), '0',
 	'and makes no load');
 
+$server->reset_all;
+my $sql_json = stream('{"path": "/page?page=1", "records": "$.data.items[*]"}');
+is(run($sql_json), '', 'records as SQL/JSON writes it: the pull succeeds');
+is(ids($sql_json), '10/10', 'records as SQL/JSON writes it: each record lands once');
+my $nowhere = stream('{"path": "/page", "records": "data.itms"}');
+is(run($nowhere), 'ET007', 'an answer without anything at "records" is an error, not an empty answer');
+like(told($nowhere), qr/data\.itms/, 'which names it');
+
+
 # ---- incremental ----
 
 $server->reset_all;

@@ -357,6 +357,13 @@ look(HttpPager *pager, const EtlServices *services, const HttpSink *sink, const 
 						errdetail(INT64_FORMAT " bytes came.", sink->length),
 						errhint("Look at the answer with another client; if it is not JSON, give "
 								"the stream its format.")));
+	/* later pages may leave out what is empty; the first shows a wrong path, or an error in it */
+	if (config->records != NULL && !facts->found && pager->pages <= 1)
+		ereport(ERROR, (errcode(ETL_ERR_PROTOCOL),
+						errmsg("there is nothing at \"%s\" in the answer of \"%s\"", config->records,
+							   http_url_show(config, url)),
+						errhint("Check the option \"records\", and look at the answer: it may be "
+								"an error that came with a status of success.")));
 	/* cppcheck-suppress returnDanglingLifetime ; facts hold nothing of the reader */
 	return facts;
 }
