@@ -642,6 +642,13 @@ COMMENT ON FUNCTION etl._record(bytea) IS
 raw: the bytes.
 Example: SELECT etl._record(raw) FROM etl.rejects;';
 
+CREATE FUNCTION etl._progress()
+	RETURNS TABLE (run_id bigint, node text, phase text, rows_done bigint, bytes_done bigint, bytes_total bigint,
+		rows_per_second bigint, started_at timestamptz, eta timestamptz)
+	AS 'MODULE_PATHNAME', 'etl_sql_progress' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION etl._progress() IS
+'What the processes of this database are at work on; for the view etl.progress.';
+
 CREATE FUNCTION etl._run_alive(run_id bigint) RETURNS boolean
 	AS 'MODULE_PATHNAME', 'etl_sql_run_alive' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
 COMMENT ON FUNCTION etl._run_alive(bigint) IS
@@ -847,6 +854,14 @@ COMMENT ON VIEW etl.models IS
 'Models as defined; resolved: whether every input exists and the query was analyzed. Visible: those one may read or owns.
 Example: SELECT target, materialized, version FROM etl.models;';
 
+CREATE VIEW etl.progress AS
+SELECT run_id, node, phase, rows_done, bytes_done, bytes_total, rows_per_second, started_at, eta
+FROM etl._progress()
+WHERE pg_catalog.pg_has_role('etl_operator', 'USAGE') OR etl._may_read(node);
+COMMENT ON VIEW etl.progress IS
+'What is at work now, and how far it has come, to the second. phase: loading, building, building indexes. bytes_done of bytes_total: of the file that is read, or of the tables that a query scans; NULL where nobody knows. eta: when the work ends at its present speed; NULL where nobody knows.
+Example: SELECT node, phase, rows_done, eta - now() AS left FROM etl.progress;';
+
 CREATE VIEW etl.dependencies AS
 SELECT node, depends_on
 FROM etl.dependency
@@ -917,7 +932,7 @@ DECLARE
 	viewers CONSTANT text[] := ARRAY['options', 'plan', 'compile', 'explain_run', 'last_run_id', 'param', 'lineage',
 		'quality_score', 'profile', 'dedupe', 'duplicates', 'show', 'status', 'next_runs'];
 	-- what the views call
-	for_views CONSTANT text[] := ARRAY['_may_read', '_owns', '_record', '_run_alive', 'redact'];
+	for_views CONSTANT text[] := ARRAY['_may_read', '_owns', '_record', '_run_alive', '_progress', 'redact'];
 	operators CONSTANT text[] := ARRAY['run', 'check', 'replay', 'discard', 'reload', 'reset', 'reset_intervals', 'unload', 'ingest'];
 	stewards CONSTANT text[] := ARRAY['replay', 'discard', 'validate', 'options'];
 	admins CONSTANT text[] := ARRAY['define_secret', 'drop_secret'];

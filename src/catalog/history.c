@@ -18,6 +18,7 @@
 #include "catalog/history.h"
 #include "catalog/sql.h"
 #include "common/errors.h"
+#include "common/guc.h"
 #include "common/json.h"
 
 /* ---- loads ---- */
@@ -260,6 +261,27 @@ etl_schema_change_store(const char *target, int64 load_id, const char *change,
 				 " VALUES ($1, $2, $3, $4, $5, $6)", &params);
 }
 
+/*
+ * log_json writes an event to the server log as one line of JSON.
+ */
+static void
+log_json(const char *level, int64 run_id, const char *node, const char *message, const char *detail)
+{
+	EtlJsonBuilder *line = etl_json_object_begin();
+
+	etl_json_add_text(line, "logged_at", timestamptz_to_str(GetCurrentTimestamp()));
+	etl_json_add_text(line, "level", level);
+	if (run_id != 0)
+		etl_json_add_int64(line, "run_id", run_id);
+	if (node != NULL)
+		etl_json_add_text(line, "node", node);
+	etl_json_add_text(line, "message", message);
+	if (detail != NULL)
+		etl_json_add_text(line, "detail", detail);
+	ereport(LOG_SERVER_ONLY, (errmsg_internal("%s", etl_json_text(etl_json_object_end(line))),
+							  errhidestmt(true), errhidecontext(true)));
+}
+
 void
 etl_log_store(const char *level, int64 run_id, const char *node, const char *message,
 			  const char *detail)
@@ -271,6 +293,8 @@ etl_log_store(const char *level, int64 run_id, const char *node, const char *mes
 	etl_param_text(&params, node);
 	etl_param_text(&params, message);
 	etl_param_text(&params, detail);
+	if (etl_log_json)
+		log_json(level, run_id, node, message, detail);
 	etl_sql_exec("INSERT INTO etl.log (level, run_id, node, message, detail)"
 				 " VALUES ($1, $2, $3, $4, $5)", &params);
 }

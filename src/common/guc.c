@@ -27,6 +27,7 @@ int			etl_max_record_size_kb = 16384;
 int			etl_max_workers = 4;
 int			etl_publish_lock_timeout_ms = 60000;
 bool		etl_adopt_roles = false;
+bool		etl_log_json = false;
 
 /*
  * etl_guc_define registers every setting; called once, from _PG_init.
@@ -49,6 +50,9 @@ etl_guc_define(void)
 	DefineCustomStringVariable("etl.environment",
 							   "Name of this environment, for example prod or dev.",
 							   NULL, &etl_environment, "", PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomBoolVariable("etl.log_json",
+							 "Writes what goes into etl.logs to the server log too, a JSON object a line.",
+							 NULL, &etl_log_json, false, PGC_SUSET, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("etl.max_record_size",
 							"The largest record that is landed; larger ones are rejects.",
 							NULL, &etl_max_record_size_kb, 16384, 1, 262144, PGC_SUSET, GUC_UNIT_KB,

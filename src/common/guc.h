@@ -19,6 +19,7 @@ extern int etl_max_record_size_kb;
 extern int etl_max_workers;		/* task workers of the whole server */
 extern int etl_publish_lock_timeout_ms;
 extern bool etl_adopt_roles;
+extern bool etl_log_json;
 
 extern void etl_guc_define(void);
 

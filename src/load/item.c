@@ -16,6 +16,7 @@
 #include "utils/memutils.h"
 
 #include "common/guc.h"
+#include "common/progress.h"
 #include "load/land.h"
 
 /*
@@ -132,6 +133,8 @@ etl_landing_item(EtlLanding *landing, EtlRead *input, const char *records_path)
 		record.position += landing->position_base;
 		last = record.position;
 		take_record(landing, &record, state == ETL_RECORD_BAD);
+		etl_progress_rows++;
+		etl_progress_check();
 	}
 
 	/* the fields' names belong to this decoder */

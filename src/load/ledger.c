@@ -18,6 +18,7 @@
 #include "catalog/landing.h"
 #include "common/errors.h"
 #include "common/names.h"
+#include "common/progress.h"
 #include "load/pull.h"
 
 /*
@@ -32,6 +33,7 @@ read_item(void *arg, char *buffer, size_t size)
 	if (reader->hash != NULL && n > 0)
 		(void) pg_cryptohash_update(reader->hash, (uint8 *) buffer, n);
 	reader->bytes += n;
+	etl_progress_bytes += n;
 	return n;
 }
 
@@ -47,6 +49,8 @@ etl_item_reader_open(EtlPull *pull, EtlItem *item, bool hash)
 	reader->read.arg = reader;
 	reader->pull = pull;
 	reader->item = item;
+	if (item->size > 0)
+		etl_progress_bytes_total = etl_progress_bytes + item->size;
 	pull->connector->rewind(pull->state, item);
 	if (hash)
 	{

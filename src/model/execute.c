@@ -21,6 +21,7 @@
 
 #include "common/compat.h"
 #include "model/internal.h"
+#include "model/watch.h"
 
 bool		etl_model_defer_triggers = false;
 
@@ -38,7 +39,9 @@ run_plan(PlannedStmt *plan, const char *source, QueryEnvironment *environment, D
 	desc = CreateQueryDesc(plan, source, GetActiveSnapshot(), InvalidSnapshot, receiver,
 						   NULL, environment, 0);
 	ExecutorStart(desc, etl_model_defer_triggers ? EXEC_FLAG_SKIP_TRIGGERS : 0);
+	etl_watch_begin(desc->planstate);
 	etl_executor_run(desc);
+	etl_watch_end();
 	processed = desc->estate->es_processed;
 	ExecutorFinish(desc);
 	ExecutorEnd(desc);

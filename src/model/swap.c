@@ -50,6 +50,7 @@
 #include "common/compat.h"
 #include "common/errors.h"
 #include "common/guc.h"
+#include "common/progress.h"
 #include "model/internal.h"
 
 /*
@@ -172,6 +173,7 @@ etl_swap_index(EtlSwap *swap)
 		ObjectAddress address;
 
 		index_close(index, NoLock);
+		etl_progress_phase("building indexes");
 		address = etl_define_index(swap->transient, statement);
 		swap->pairs = lappend_oid(swap->pairs, address.objectId);
 		CommandCounterIncrement();

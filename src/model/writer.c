@@ -27,6 +27,7 @@
 #include "utils/memutils.h"
 
 #include "common/compat.h"
+#include "common/progress.h"
 #include "model/internal.h"
 
 #define BATCH_ROWS	1000
@@ -152,6 +153,8 @@ receive(TupleTableSlot *row, DestReceiver *self)
 	EtlWriter  *writer = (EtlWriter *) self;
 	MemoryContext old = MemoryContextSwitchTo(writer->row_context);
 
+	etl_progress_rows++;
+	etl_progress_check();
 	slot_getallattrs(row);
 	if ((++writer->received & 1023) == 0)
 		MemoryContextReset(writer->row_context);

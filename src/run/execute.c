@@ -25,6 +25,7 @@
 #include "utils/snapmgr.h"
 
 #include "common/errors.h"
+#include "common/progress.h"
 #include "load/load.h"
 #include "run/run.h"
 
@@ -48,6 +49,7 @@ pull_stream(void *arg)
 	MemoryContext old;
 
 	etl_nodes_begin(state, list_make1(node));
+	etl_progress_start(state->run.run_id, node->name->canonical, "loading");
 	PushActiveSnapshot(GetTransactionSnapshot());
 	old = MemoryContextSwitchTo(state->driver.context);
 	node->stream = etl_stream_get(node->name->canonical);
@@ -194,6 +196,7 @@ lock_and_work(EtlRunState *state, List *nodes)
 	}
 	PG_FINALLY();
 	{
+		etl_progress_stop();
 		foreach(cell, locked)
 			etl_unlock_node(lfirst(cell));
 	}

@@ -17,6 +17,7 @@
 #include "utils/timestamp.h"
 
 #include "common/errors.h"
+#include "common/progress.h"
 #include "common/run_as.h"
 #include "model/model.h"
 #include "run/run.h"
@@ -207,6 +208,7 @@ build_models(void *arg)
 			continue;
 		work->at = node;
 		work->state->driver.base.node = node->name->canonical;
+		etl_progress_start(work->state->run.run_id, node->name->canonical, "building");
 		node->task->started_at = GetCurrentTimestamp();
 		build(work, node, result);
 		node->built_at = GetCurrentTimestamp();
