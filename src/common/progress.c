@@ -53,7 +53,7 @@ typedef struct Slot
 int64		etl_progress_rows = 0;
 int64		etl_progress_bytes = 0;
 int64		etl_progress_bytes_total = 0;
-void		(*etl_progress_measure) (int64 *done, int64 *total) = NULL;
+void (*etl_progress_measure)(int64 *done, int64 *total) = NULL;
 volatile sig_atomic_t etl_progress_due = false;
 
 static Slot *slots = NULL;
@@ -211,7 +211,8 @@ etl_progress_phase(const char *phase)
 	SpinLockAcquire(&mine->mutex);
 	strlcpy(mine->phase, phase, PHASE_SIZE);
 	SpinLockRelease(&mine->mutex);
-	etl_progress_check();
+	/* what follows may be long and have no place to look at the flag */
+	etl_progress_report();
 }
 
 /*

@@ -22,7 +22,7 @@ extern int64 etl_progress_bytes;
 extern int64 etl_progress_bytes_total;	/* 0: unknown */
 
 /* asked for the bytes when nobody counts them: set while a query runs, else NULL */
-extern void (*etl_progress_measure) (int64 *done, int64 *total);
+extern void (*etl_progress_measure)(int64 *done, int64 *total);
 
 extern volatile sig_atomic_t etl_progress_due;
 

@@ -173,7 +173,8 @@ etl_swap_index(EtlSwap *swap)
 		ObjectAddress address;
 
 		index_close(index, NoLock);
-		etl_progress_phase("building indexes");
+		etl_progress_phase(psprintf("building index %d of %d", foreach_current_index(cell) + 1,
+									list_length(swap->indexes)));
 		address = etl_define_index(swap->transient, statement);
 		swap->pairs = lappend_oid(swap->pairs, address.objectId);
 		CommandCounterIncrement();

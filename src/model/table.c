@@ -30,6 +30,7 @@
 #include "common/json.h"
 #include "common/names.h"
 #include "common/run_as.h"
+#include "common/progress.h"
 #include "model/internal.h"
 
 /*
@@ -457,7 +458,10 @@ etl_table_indexes(const EtlModel *model, Oid relid)
 	foreach(cell, drop)
 		etl_execute_utility(psprintf("DROP INDEX %s", (char *) lfirst(cell)));
 	foreach(cell, wanted)
+	{
+		etl_progress_phase("building indexes");
 		etl_execute_utility(((WantedIndex *) lfirst(cell))->sql);
+	}
 	if (drop != NIL || wanted != NIL)
 		CommandCounterIncrement();
 }

@@ -22,13 +22,7 @@
 #include "common/progress.h"
 #include "model/watch.h"
 
-typedef struct WatchedScan
-{
-	SeqScanState *state;
-	bool		begun;
-} WatchedScan;
-
-static List *scans = NIL;		/* WatchedScan * of the query that runs */
+static List *scans = NIL;		/* SeqScanState * of the query that runs */
 
 /*
  * fetch is what a watched scan runs for each row.
@@ -52,12 +46,7 @@ watch(PlanState *node, void *arg)
 	if (node->lefttree == NULL && node->righttree == NULL && node->instrument == NULL)
 		node->ExecProcNode = fetch;
 	if (IsA(node, SeqScanState))
-	{
-		Scan	   *scan = palloc0(sizeof(WatchedScan));
-
-		scan->state = castNode(SeqScanState, node);
-		scans = lappend(scans, scan);
-	}
+		scans = lappend(scans, node);
 	return planstate_tree_walker(node, watch, arg);
 }
 
@@ -65,9 +54,8 @@ watch(PlanState *node, void *arg)
  * blocks_read tells where a scan stands, its parallel workers included.
  */
 static int64
-blocks_read(WatchedScan *scan, int64 blocks)
+blocks_read(ScanState *state, int64 blocks)
 {
-	ScanState  *state = &scan->state->ss;
 	TableScanDesc desc = state->ss_currentScanDesc;
 	HeapScanDesc heap = (HeapScanDesc) desc;
 
@@ -79,9 +67,9 @@ blocks_read(WatchedScan *scan, int64 blocks)
 
 		return Min((int64) pg_atomic_read_u64(&shared->phs_nallocated), blocks);
 	}
+	/* the scan is opened with its first row, and is not in its table before and after */
 	if (!heap->rs_inited)
-		return scan->begun ? blocks : 0;
-	scan->begun = true;
+		return blocks;
 	return ((int64) heap->rs_cblock - heap->rs_startblock + blocks) % Max(blocks, 1);
 }
 
@@ -96,8 +84,8 @@ measure(int64 *done, int64 *total)
 	*done = *total = 0;
 	foreach(cell, scans)
 	{
-		Scan	   *scan = lfirst(cell);
-		int64		blocks = RelationGetNumberOfBlocks(scan->state->ss.ss_currentRelation);
+		ScanState  *scan = lfirst(cell);
+		int64		blocks = RelationGetNumberOfBlocks(scan->ss_currentRelation);
 
 		*total += blocks * BLCKSZ;
 		*done += blocks_read(scan, blocks) * BLCKSZ;
