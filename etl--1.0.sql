@@ -703,6 +703,19 @@ Errors: ET001 for a null name or when etl.params is not a JSON object.
 Example: SELECT etl.param(''region'', ''EU'');';
 
 -- ====================================================================
+-- worker
+-- ====================================================================
+
+CREATE FUNCTION etl.status() RETURNS TABLE (process text, pid int, since timestamptz, state text, detail text)
+	AS 'MODULE_PATHNAME', 'etl_sql_status' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION etl.status() IS
+'Returns the processes of etl: the launcher, and this database''s scheduler and workers.
+process: launcher, scheduler or task. pid: of the process, NULL when it is not there. since: when it came into this state.
+state: of the launcher running, restarting, standby, not preloaded; of the scheduler starting, running, waiting (runs are queued and no worker is free), idle (library and extension differ in version), restarting, stopped (a statement needs the database), absent; of a task starting, idle, busy, leaving.
+detail: what it does, and its last error.
+Example: SELECT process, state, detail FROM etl.status();';
+
+-- ====================================================================
 -- views
 -- ====================================================================
 

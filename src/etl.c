@@ -8,6 +8,7 @@
 #include "postgres.h"
 
 #include "fmgr.h"
+#include "miscadmin.h"
 
 #include "common/guc.h"
 #include "common/options.h"
@@ -16,6 +17,7 @@
 #include "load/landing.h"
 #include "model/model.h"
 #include "quality/quality.h"
+#include "worker/worker.h"
 
 PG_MODULE_MAGIC;
 
@@ -43,4 +45,6 @@ _PG_init(void)
 	etl_guc_define();
 	register_options();
 	etl_quality_register_options();
+	if (process_shared_preload_libraries_in_progress)
+		etl_worker_install();
 }

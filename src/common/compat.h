@@ -25,6 +25,7 @@
 #if PG_VERSION_NUM >= 160000
 #include "catalog/pg_class.h"
 #include "catalog/pg_database.h"
+#include "catalog/pg_extension.h"
 #include "catalog/pg_namespace.h"
 #include "varatt.h"
 #define etl_insert_index_tuples(result, slot, estate) \
@@ -36,6 +37,10 @@
 	object_aclcheck(DatabaseRelationId, (oid), (role), (mode))
 #define etl_owns_relation(oid, role) \
 	object_ownercheck(RelationRelationId, (oid), (role))
+#define etl_owns_database(oid, role) \
+	object_ownercheck(DatabaseRelationId, (oid), (role))
+#define etl_owns_extension(oid, role) \
+	object_ownercheck(ExtensionRelationId, (oid), (role))
 #define etl_qualified_name(string)	   stringToQualifiedNameList((string), NULL)
 #define etl_flatten_joins(query, node) flatten_join_alias_vars(NULL, (query), (node))
 #define etl_define_index(relid, statement) \
@@ -53,6 +58,8 @@
 #define etl_object_aclcheck_database(oid, role, mode) \
 	pg_database_aclcheck((oid), (role), (mode))
 #define etl_owns_relation(oid, role)   pg_class_ownercheck((oid), (role))
+#define etl_owns_database(oid, role)   pg_database_ownercheck((oid), (role))
+#define etl_owns_extension(oid, role)  pg_extension_ownercheck((oid), (role))
 #define etl_qualified_name(string)	   stringToQualifiedNameList(string)
 #define etl_flatten_joins(query, node) flatten_join_alias_vars((query), (node))
 #define etl_define_index(relid, statement) \

@@ -1,0 +1,486 @@
+/*-------------------------------------------------------------------------
+ *
+ * scheduler.c
+ *    One process a database that starts what is due, and sleeps otherwise.
+ *
+ * It works in steps: reconcile what dead processes left, queue what the
+ * schedules say, hand queued runs to workers, hand out chores.  Each step is
+ * a short transaction of its own, on etl's tables only, which first makes
+ * sure that the extension is still there.  A step that fails is logged once
+ * and tried again later and later; it keeps no other step from being taken.
+ *
+ * It wakes when something is due or when a commit says that there is
+ * something new, and for nothing else: an idle database costs no query.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <setjmp.h>
+
+#include "access/xact.h"
+#include "commands/dbcommands.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+#include "utils/wait_event.h"
+
+#include "catalog/extension.h"
+#include "common/clock.h"
+#include "common/guc.h"
+#include "run/lead.h"
+#include "worker/worker.h"
+
+/* a step that fails is tried again after 1, 2, 4 … seconds */
+#define MAX_BACKOFF_S	30
+/* the longest sleep when something is due: the clock of the wall may jump */
+#define MAX_SLEEP_MS	60000
+/* when to ask again for a background worker: nobody tells when one ends */
+#define ASK_AGAIN_MS	5000
+/* so many runs are remembered by when they were handed out */
+#define REMEMBERED_RUNS 128
+
+typedef struct Step
+{
+	const char *name;
+	TimestampTz (*work) (void); /* in a transaction; returns when it is due again */
+	TimestampTz due;			/* DT_NOEND: when woken */
+	int			failures;		/* in a row */
+	char		said[ETL_PROBLEM_SIZE];	/* the message that is in the log */
+} Step;
+
+/* A run that was handed to a worker, so that one that comes back at once does not go round for ever. */
+typedef struct HandedOut
+{
+	int64		run_id;
+	TimestampTz at;
+	int			times;
+} HandedOut;
+
+static EtlScheduler *my_slot = NULL;
+static MemoryContext step_context;
+static HandedOut handed_out[REMEMBERED_RUNS];
+static int	next_handed_out = 0;
+static EtlAssignment said_assignment = ETL_ASSIGNED;
+
+static TimestampTz reconcile(void);
+static TimestampTz look_at_runs(void);
+
+static Step steps[] = {
+	{"reconcile", reconcile},
+	{"runs", look_at_runs},
+};
+#define STEP_RECONCILE 0
+
+/*
+ * leave clears the slot and tells the launcher; an exit callback.
+ */
+static void
+leave(int code, Datum arg)
+{
+	PGPROC	   *launcher;
+
+	LWLockAcquire(etl_shared->lock, LW_EXCLUSIVE);
+	my_slot->state = ETL_SCHEDULER_ENDED;
+	my_slot->since = GetCurrentTimestamp();
+	my_slot->proc = NULL;
+	my_slot->pid = 0;
+	my_slot->waiting = false;
+	launcher = etl_shared->launcher.proc;
+	if (launcher != NULL)
+		SetLatch(&launcher->procLatch);
+	LWLockRelease(etl_shared->lock);
+	ConditionVariableBroadcast(&etl_shared->left);
+}
+
+/*
+ * take_place makes the process known in its slot; one that comes too late
+ * leaves.
+ */
+static void
+take_place(const EtlStart *start)
+{
+	EtlScheduler *slot = &etl_shared->schedulers[start->slot];
+	bool		wanted;
+
+	LWLockAcquire(etl_shared->lock, LW_EXCLUSIVE);
+	wanted = slot->generation == start->generation && slot->state == ETL_SCHEDULER_STARTING;
+	if (wanted)
+	{
+		slot->proc = MyProc;
+		slot->pid = MyProcPid;
+		my_slot = slot;
+		/* late, when the process has left the proc array, but can still take a lock */
+		on_shmem_exit(leave, 0);
+	}
+	LWLockRelease(etl_shared->lock);
+	if (!wanted)
+		proc_exit(0);
+}
+
+/*
+ * end_as ends the process and says why: the launcher then does not start it
+ * again by itself.
+ */
+static void
+pg_attribute_noreturn()
+	end_as(EtlEnding ending)
+{
+	LWLockAcquire(etl_shared->lock, LW_EXCLUSIVE);
+	my_slot->ending = ending;
+	LWLockRelease(etl_shared->lock);
+	proc_exit(0);
+}
+
+/*
+ * begin_step begins a transaction and makes sure of the extension.  Returns
+ * false when its version is not the library's.
+ */
+static bool
+begin_step(void)
+{
+	char	   *version = NULL;
+	EtlExtension extension;
+	bool		mismatch;
+
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	extension = etl_extension_lock(&version);
+	if (extension == ETL_EXTENSION_ABSENT)
+	{
+		PopActiveSnapshot();
+		CommitTransactionCommand();
+		end_as(ETL_ENDED_ABSENT);
+	}
+
+	mismatch = extension == ETL_EXTENSION_MISMATCH;
+	if (mismatch && !my_slot->mismatch)
+	{
+		char	   *text = psprintf("the library is version %s, the extension %s",
+							  etl_library_version(), version);
+
+		etl_problem_set(&my_slot->problem, text);
+		ereport(LOG,
+				(errmsg("etl does nothing in database \"%s\": %s", get_database_name(MyDatabaseId), text),
+				 errhint("Run ALTER EXTENSION etl UPDATE, or restart the server when the library was "
+						 "replaced.")));
+	}
+	my_slot->mismatch = mismatch;
+	return !mismatch;
+}
+
+/*
+ * end_step commits.
+ */
+static void
+end_step(void)
+{
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(step_context);
+	MemoryContextReset(step_context);
+}
+
+/*
+ * step_failed notes an error and sets when the step is tried again.  The
+ * same message twice in a row is logged once.
+ */
+static void
+step_failed(Step *step)
+{
+	ErrorData  *error;
+	int			seconds = Min(MAX_BACKOFF_S, 1 << Min(step->failures, 5));
+	char	   *text;
+	bool		is_new;
+
+	MemoryContextSwitchTo(step_context);
+	error = CopyErrorData();
+	text = psprintf("%s: %s", step->name, error->message);
+	is_new = strncmp(step->said, text, ETL_PROBLEM_SIZE - 1) != 0;
+	strlcpy(step->said, text, ETL_PROBLEM_SIZE);
+	etl_process_recover(is_new);
+	etl_problem_set(&my_slot->problem, text);
+	step->failures++;
+	step->due = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), seconds * 1000L);
+	MemoryContextSwitchTo(step_context);
+	MemoryContextReset(step_context);
+}
+
+/*
+ * take_step takes one step and survives its errors.
+ */
+static void
+take_step(Step *step)
+{
+	pgstat_report_activity(STATE_RUNNING, step->name);
+	PG_TRY();
+	{
+		TimestampTz due = DT_NOEND;
+
+		if (begin_step())
+			due = step->work();
+		end_step();
+		step->due = due;
+		step->failures = 0;
+		step->said[0] = '\0';
+	}
+	PG_CATCH();
+	{
+		step_failed(step);
+	}
+	PG_END_TRY();
+}
+
+/*
+ * reconcile looks after what dead processes left behind.
+ */
+static TimestampTz
+reconcile(void)
+{
+	(void) etl_runs_reconcile();
+	return DT_NOEND;
+}
+
+/*
+ * handed_out_entry finds the entry of a run, or makes one in the place of
+ * the oldest.
+ */
+static HandedOut *
+handed_out_entry(int64 run_id)
+{
+	HandedOut  *entry;
+
+	for (int i = 0; i < REMEMBERED_RUNS; i++)
+		if (handed_out[i].run_id == run_id)
+			return &handed_out[i];
+	entry = &handed_out[next_handed_out];
+	next_handed_out = (next_handed_out + 1) % REMEMBERED_RUNS;
+	memset(entry, 0, sizeof(HandedOut));
+	entry->run_id = run_id;
+	return entry;
+}
+
+/*
+ * may_go_at returns when a run may be handed out: the first two times at
+ * once, then later and later.
+ */
+static TimestampTz
+may_go_at(const HandedOut *entry)
+{
+	if (entry->times < 2)
+		return 0;
+	return TimestampTzPlusMilliseconds(entry->at,
+									   1000L * Min(MAX_BACKOFF_S, 1 << Min(entry->times - 2, 5)));
+}
+
+/*
+ * say_why_queued logs once why runs wait, until none does.
+ */
+static void
+say_why_queued(EtlAssignment why, int queued)
+{
+	if (why == said_assignment)
+		return;
+	said_assignment = why;
+	if (why == ETL_ALL_BUSY)
+		ereport(LOG,
+				(errmsg("%d etl runs of database \"%s\" are queued", queued, get_database_name(MyDatabaseId)),
+				 errdetail("All %d workers (etl.max_workers) are at work.", etl_max_workers)));
+	else if (why == ETL_NO_PROCESS)
+		ereport(LOG,
+				(errmsg("%d etl runs of database \"%s\" are queued", queued, get_database_name(MyDatabaseId)),
+				 errdetail("All max_worker_processes = %d background workers are in use.",
+						   max_worker_processes),
+				 errhint("Raise max_worker_processes and restart the server.")));
+}
+
+/*
+ * look_at_runs hands queued runs to workers, until there is no more place.
+ */
+static TimestampTz
+look_at_runs(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz due = DT_NOEND;
+	EtlAssignment assignment = ETL_ASSIGNED;
+	int			queued = 0;
+	ListCell   *cell;
+
+	foreach(cell, etl_runs_queued())
+	{
+		EtlJob		job = {.kind = ETL_JOB_LEAD, .run_id = *(int64 *) lfirst(cell)};
+		HandedOut  *entry;
+
+		if (etl_pool_is_led(MyDatabaseId, job.run_id))
+			continue;
+		entry = handed_out_entry(job.run_id);
+		if (may_go_at(entry) > now)
+		{
+			due = Min(due, may_go_at(entry));
+			continue;
+		}
+		if (assignment == ETL_ASSIGNED)
+			assignment = etl_pool_assign(MyDatabaseId, &job);
+		if (assignment != ETL_ASSIGNED)
+		{
+			queued++;
+			continue;
+		}
+		entry->at = now;
+		entry->times++;
+	}
+
+	say_why_queued(assignment, queued);
+	if (assignment == ETL_NO_PROCESS)
+		due = Min(due, TimestampTzPlusMilliseconds(now, ASK_AGAIN_MS));
+	LWLockAcquire(etl_shared->lock, LW_EXCLUSIVE);
+	my_slot->queued = queued;
+	if (queued == 0)
+		my_slot->waiting = false;
+	LWLockRelease(etl_shared->lock);
+	return due;
+}
+
+/*
+ * take_wishes reads what others want: that it leaves, or looks.
+ */
+static void
+take_wishes(void)
+{
+	bool		stop;
+	bool		wake;
+	bool		died;
+
+	LWLockAcquire(etl_shared->lock, LW_EXCLUSIVE);
+	stop = my_slot->stop;
+	wake = my_slot->wake;
+	died = my_slot->task_died;
+	my_slot->wake = my_slot->task_died = false;
+	LWLockRelease(etl_shared->lock);
+
+	if (stop)
+		end_as(ETL_ENDED_STOPPED);
+	for (int i = 0; i < lengthof(steps); i++)
+		if ((wake && i != STEP_RECONCILE && steps[i].failures == 0) ||
+			(died && i == STEP_RECONCILE))
+			steps[i].due = 0;
+}
+
+/*
+ * reload reads the configuration again; what may have become possible or due
+ * by that is looked at.
+ */
+static void
+reload(void)
+{
+	int			max_workers = etl_max_workers;
+
+	if (!ConfigReloadPending)
+		return;
+	etl_process_reload();
+	if (etl_max_workers != max_workers || etl_test_now[0] != '\0')
+		steps[lengthof(steps) - 1].due = 0;
+}
+
+/*
+ * take_due_steps takes what is due and returns when the next thing is.
+ */
+static TimestampTz
+take_due_steps(void)
+{
+	TimestampTz next = DT_NOEND;
+
+	for (int i = 0; i < lengthof(steps); i++)
+	{
+		if (steps[i].due <= GetCurrentTimestamp())
+			take_step(&steps[i]);
+		next = Min(next, steps[i].due);
+	}
+	return next;
+}
+
+/*
+ * serve looks and sleeps, for ever; its caller catches errors.
+ */
+static void
+serve(void)
+{
+	for (;;)
+	{
+		TimestampTz next;
+		long		timeout = -1;
+
+		ResetLatch(MyLatch);
+		QueryCancelPending = false;
+		CHECK_FOR_INTERRUPTS();
+		reload();
+		take_wishes();
+		etl_pool_collect(MyDatabaseId);
+		next = take_due_steps();
+
+		pgstat_report_stat(true);
+		pgstat_report_activity(STATE_IDLE, NULL);
+		if (next != DT_NOEND)
+			timeout = Min(TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next) + 1, MAX_SLEEP_MS);
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | (timeout >= 0 ? WL_TIMEOUT : 0),
+						 timeout, PG_WAIT_EXTENSION);
+	}
+}
+
+/*
+ * arrive finds out whether the process is needed here, and says that it is
+ * there.
+ */
+static void
+arrive(void)
+{
+	LWLockAcquire(etl_shared->lock, LW_EXCLUSIVE);
+	my_slot->wake = false;
+	LWLockRelease(etl_shared->lock);
+
+	(void) begin_step();
+	end_step();
+
+	LWLockAcquire(etl_shared->lock, LW_EXCLUSIVE);
+	my_slot->state = ETL_SCHEDULER_RUNNING;
+	my_slot->since = GetCurrentTimestamp();
+	if (etl_shared->launcher.proc != NULL)
+		SetLatch(&etl_shared->launcher.proc->procLatch);
+	LWLockRelease(etl_shared->lock);
+}
+
+/*
+ * etl_scheduler_main is the scheduler.
+ */
+void
+etl_scheduler_main(Datum arg)
+{
+	EtlStart	start;
+	sigjmp_buf	caught;
+
+	etl_process_begin();
+	etl_process_read_start(&start);
+	take_place(&start);
+	BackgroundWorkerInitializeConnectionByOid(start.database, InvalidOid, 0);
+	etl_process_settings();
+	step_context = AllocSetContextCreate(TopMemoryContext, "etl step", ALLOCSET_DEFAULT_SIZES);
+	MemoryContextSwitchTo(step_context);
+	arrive();
+
+	if (sigsetjmp(caught, 1) != 0)
+	{
+		error_context_stack = NULL;
+		etl_process_recover(true);
+		/* whatever it is, it shall not fill the log */
+		(void) WaitLatch(MyLatch, WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 1000, PG_WAIT_EXTENSION);
+	}
+	PG_exception_stack = &caught;
+	serve();
+}
