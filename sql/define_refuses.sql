@@ -66,6 +66,16 @@ SELECT etl.define_check('dr.t', 'not_null', '{a}', '{"max_failed": "101%"}');
 SELECT etl.define_check('dr.t', 'accepted_values', '{a}', '{"values": []}');
 SELECT etl.define_check('dr.t', 'freshness', '{ts}', '{"max_age": "0"}');
 
+-- and a drop without a name
+\set VERBOSITY sqlstate
+SELECT etl.drop_source(NULL);
+SELECT etl.drop_stream(NULL);
+SELECT etl.drop_model(NULL);
+SELECT etl.drop_secret(NULL);
+SELECT etl.drop_check(NULL, 'x');
+SELECT etl.drop_check('dr.t', NULL);
+\set VERBOSITY default
+
 -- what is merely unusual is accepted, and works
 SELECT etl.define_check('dr.t', 'range', '{amt}', '{"min": 5, "max": 5}', name => 'one_value');
 SELECT etl.define_model('dr.m', 'SELECT id, a AS "A b" FROM dr.t', 'table',

@@ -54,4 +54,4 @@ SELECT pg_temp.told($$SELECT etl.define_secret('secret_file', file => '/etc/pass
 SELECT etl.drop_secret('secret_own'), etl.drop_secret('secret_own');
 RESET ROLE;
 DROP ROLE secret_developer, secret_admin;
-SELECT etl.drop_secret('secret_env'), etl.drop_secret('weird "secret" {}'), etl.drop_secret(NULL);
+SELECT etl.drop_secret('secret_env'), etl.drop_secret('weird "secret" {}');

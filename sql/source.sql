@@ -77,7 +77,6 @@ SELECT pg_temp.told($$SELECT etl.define_source('source_http', 'file')$$);
 SELECT etl.drop_source('source_http', cascade => true);
 SELECT count(*) FROM etl.streams WHERE target = 'source_raw.t';
 SELECT etl.drop_source('source_http');
-SELECT etl.drop_source(NULL);
 
 -- a source belongs to its owner
 CREATE ROLE source_other;

@@ -90,6 +90,14 @@ SELECT reason LIKE 'no new files%' AS nothing_twice FROM etl.tasks WHERE run_id 
 SELECT etl.drop_stream('sf.latest', drop_relation => true);
 SELECT to_regclass('sf.latest');
 
+-- a table dropped behind etl's back: the run says how to get its rows back
+DROP TABLE sf.sales;
+CALL etl.run('sf.sales');
+SELECT reason ~ 'etl.reload' AS says_how FROM etl.tasks WHERE run_id = etl.last_run_id();
+SELECT etl.reload('sf.sales');
+CALL etl.run('sf.sales');
+SELECT count(*) > 0 AS back FROM sf.sales;
+
 DROP VIEW public.sf_loads;
 SELECT etl.drop_source('sf_files', cascade => true, drop_relation => true);
 DROP SCHEMA sf CASCADE;

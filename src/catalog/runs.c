@@ -214,7 +214,8 @@ etl_run_close(int64 run_id, const char *status, const char *error)
 	etl_sql_exec("UPDATE etl.run SET status = $2, error = $3, finished_at = pg_catalog.clock_timestamp()"
 				 " WHERE run_id = $1 AND status = 'running'", &params);
 	etl_sql_exec("UPDATE etl.task SET status = $2, finished_at = pg_catalog.clock_timestamp(),"
-				 " error = CASE WHEN status = 'running' THEN $3 END"
+				 " error = CASE WHEN status = 'running' THEN $3 END,"
+				 " sqlstate = CASE $2 WHEN 'cancelled' THEN '57014' END"
 				 " WHERE run_id = $1 AND status IN ('queued', 'running')", &params);
 }
 

@@ -301,7 +301,8 @@ etl_slot_store(const char *schedule, TimestampTz due_at, const char *status, int
 	etl_param_datum(&params, INT8OID, Int64GetDatum(run_id), run_id == 0);
 	etl_param_text(&params, reason);
 	return etl_sql_exec("INSERT INTO etl.schedule_slot (schedule, due_at, status, run_id, reason)"
-						" VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING RETURNING 1", &params) > 0;
+						" VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING RETURNING 1",
+						&params) > 0;
 }
 
 void
@@ -322,7 +323,8 @@ etl_schedule_active_run(const char *trigger_name)
 
 	etl_param_text(&params, trigger_name);
 	return etl_sql_int8("SELECT max(run_id) FROM etl.run WHERE status IN ('queued', 'running')"
-						" AND trigger IN ('schedule', 'event', 'stream') AND trigger_name = $1", &params);
+						" AND trigger IN ('schedule', 'event', 'stream') AND trigger_name = $1",
+						&params);
 }
 
 /* ---- events ---- */
@@ -341,7 +343,7 @@ etl_events_store(const char *schedule, List *events)
 	{
 		const EtlEvent *event = lfirst(cell);
 
-		params = (EtlParams) {0};
+		params = (EtlParams){0};
 		etl_param_text(&params, schedule);
 		etl_param_int4(&params, event->number);
 		etl_param_text(&params, event->kind);
@@ -355,7 +357,8 @@ etl_events_store(const char *schedule, List *events)
 					 " argument = excluded.argument, every = excluded.every, seen = excluded.seen,"
 					 " happened_at = NULL, check_at = excluded.check_at"
 					 " WHERE (e.kind, e.argument, e.every)"
-					 " IS DISTINCT FROM (excluded.kind, excluded.argument, excluded.every)", &params);
+					 " IS DISTINCT FROM (excluded.kind, excluded.argument, excluded.every)",
+					 &params);
 	}
 }
 
@@ -403,8 +406,10 @@ etl_events_of_kind(const char *kind)
 	EtlParams	params = {0};
 
 	etl_param_text(&params, kind);
-	return read_events(etl_sql_query("SELECT * FROM etl.schedule_event AS e WHERE e.kind = $1 AND"
-									 OF_NONE_PAUSED " ORDER BY schedule, number", &params));
+	return read_events(
+		etl_sql_query("SELECT * FROM etl.schedule_event AS e WHERE e.kind = $1 AND" OF_NONE_PAUSED
+					  " ORDER BY schedule, number",
+					  &params));
 }
 
 List *
@@ -413,8 +418,10 @@ etl_events_to_check(TimestampTz now)
 	EtlParams	params = {0};
 
 	etl_param_timestamp(&params, now);
-	return read_events(etl_sql_query("SELECT * FROM etl.schedule_event AS e WHERE e.check_at <= $1 AND"
-									 OF_NONE_PAUSED " ORDER BY check_at, schedule, number", &params));
+	return read_events(etl_sql_query(
+		"SELECT * FROM etl.schedule_event AS e WHERE e.check_at <= $1 AND" OF_NONE_PAUSED
+		" ORDER BY check_at, schedule, number",
+		&params));
 }
 
 TimestampTz
@@ -428,7 +435,8 @@ etl_events_happened(void)
 {
 	EtlRows    *rows = etl_sql_query("SELECT schedule FROM etl.schedule_event AS e"
 								  " WHERE happened_at IS NOT NULL AND" OF_NONE_PAUSED
-								  " GROUP BY schedule ORDER BY min(happened_at), schedule", NULL);
+								  " GROUP BY schedule ORDER BY min(happened_at), schedule",
+								  NULL);
 	List	   *names = NIL;
 
 	for (int i = 0; i < rows->n; i++)
@@ -445,7 +453,8 @@ etl_event_happened(const char *kind, const char *argument, TimestampTz at)
 	etl_param_text(&params, argument);
 	etl_param_timestamp(&params, at);
 	return etl_sql_exec("UPDATE etl.schedule_event AS e SET happened_at = $3"
-						" WHERE kind = $1 AND argument = $2 AND" OF_NONE_PAUSED " RETURNING 1", &params) > 0;
+						" WHERE kind = $1 AND argument = $2 AND" OF_NONE_PAUSED " RETURNING 1",
+						&params) > 0;
 }
 
 void
@@ -482,7 +491,8 @@ etl_events_find_published(TimestampTz now)
 						" FROM etl.node_state AS n"
 						" WHERE e.kind = 'published' AND n.target = e.argument"
 						" AND n.publication > coalesce(e.seen::bigint, 0) AND" OF_NONE_PAUSED
-						" RETURNING 1", &params) > 0;
+						" RETURNING 1",
+						&params) > 0;
 }
 
 /* ---- instance ---- */

@@ -17,6 +17,7 @@
 
 #include "catalog/connector.h"
 #include "catalog/definition.h"
+#include "common/arguments.h"
 #include "common/errors.h"
 #include "common/json.h"
 #include "common/options.h"
@@ -124,10 +125,10 @@ drop_stream(const char *target, bool drop_relation)
 Datum
 etl_sql_drop_source(PG_FUNCTION_ARGS)
 {
-	char	   *name = PG_ARGISNULL(0) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(0));
+	char	   *name = etl_arg_required(fcinfo, 0, "name");
 	bool		cascade = !PG_ARGISNULL(1) && PG_GETARG_BOOL(1);
 	bool		drop_relation = !PG_ARGISNULL(2) && PG_GETARG_BOOL(2);
-	EtlSource  *source = name ? etl_source_find(name) : NULL;
+	EtlSource  *source = etl_source_find(name);
 	List	   *streams;
 	ListCell   *cell;
 

@@ -328,10 +328,10 @@ drop_models(const EtlStream *stream, bool cascade, bool drop_relation)
 Datum
 etl_sql_drop_stream(PG_FUNCTION_ARGS)
 {
-	char	   *name = etl_arg_text(fcinfo, 0);
+	char	   *name = etl_arg_required(fcinfo, 0, "name");
 	bool		cascade = !PG_ARGISNULL(1) && PG_GETARG_BOOL(1);
 	bool		drop_relation = !PG_ARGISNULL(2) && PG_GETARG_BOOL(2);
-	EtlStream  *stream = name ? etl_stream_find(etl_name_canonical(name)) : NULL;
+	EtlStream  *stream = etl_stream_find(etl_name_canonical(name));
 	ListCell   *cell;
 
 	if (stream == NULL)

@@ -43,8 +43,8 @@ note_datum(EtlLanding *landing, Datum value)
 {
 	int			overflow = 0;
 	Timestamp	event = landing->event_type == DATEOID ?
-						date2timestamp_opt_overflow(DatumGetDateADT(value), &overflow) :
-						DatumGetTimestamp(value);
+						  date2timestamp_opt_overflow(DatumGetDateADT(value), &overflow) :
+						  DatumGetTimestamp(value);
 
 	if (overflow == 0 && !TIMESTAMP_NOT_FINITE(event) && event > landing->last_event)
 		landing->last_event = event;
@@ -74,8 +74,10 @@ etl_event_time_recount(EtlLanding *landing)
 	column = quote_identifier(landing->stream->event_time);
 	SPI_connect();
 	if (SPI_execute(psprintf("SELECT pg_catalog.max(%s) FROM %s WHERE %s OPERATOR(pg_catalog.=) " INT64_FORMAT
-							 " AND pg_catalog.isfinite(%s)", column, landing->stream->target,
-							 ETL_LOAD_ID_COLUMN, landing->load->load_id, column), false, 0) != SPI_OK_SELECT)
+							 " AND pg_catalog.isfinite(%s)",
+							 column, landing->stream->target,
+							 ETL_LOAD_ID_COLUMN, landing->load->load_id, column),
+					false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read the event times of \"%s\"", landing->stream->target);
 	value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
 	if (!isnull)

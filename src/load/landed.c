@@ -74,8 +74,8 @@ etl_landed_take_back(EtlReplay *replay, const EtlReject *reject)
 {
 	EtlLanded	wanted = {0, reject->load_id, reject->position};
 	EtlLanded  *entry = replay->nlanded == 0 ? NULL :
-											   bsearch(&wanted, replay->landed, replay->nlanded,
-													   sizeof(EtlLanded), compare_landed);
+											  bsearch(&wanted, replay->landed, replay->nlanded,
+													  sizeof(EtlLanded), compare_landed);
 
 	if (entry == NULL)
 		return false;

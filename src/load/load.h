@@ -21,6 +21,7 @@ typedef struct EtlPullResult
 	int64		deleted;
 	int64		rejected;
 	char	   *reason;			/* when loads = 0: "no new files match …" */
+	char	   *remark;			/* what the user should know beside it, or NULL */
 } EtlPullResult;
 
 /*

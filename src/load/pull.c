@@ -21,6 +21,7 @@
 #include "catalog/landing.h"
 #include "common/errors.h"
 #include "common/json.h"
+#include "common/names.h"
 #include "load/pull.h"
 
 #define MAX_BATCH_BYTES (16 * 1024 * 1024)
@@ -165,6 +166,25 @@ nothing_new(EtlPull *pull)
 }
 
 /*
+ * say_gone warns that somebody dropped the table with what earlier loads
+ * brought: only what is new comes by itself.
+ */
+static void
+say_gone(EtlPull *pull)
+{
+	const char *target = pull->stream->target;
+
+	ereport(
+		WARNING,
+		(errmsg("table %s was dropped outside etl", target),
+		 errdetail(
+			 "What earlier loads brought is gone with it, and is not loaded again by itself."),
+		 errhint("SELECT etl.reload('%s'); the next run then reads everything again.", target)));
+	pull->result->remark =
+		psprintf("the table was dropped outside etl: etl.reload('%s') brings its rows back", target);
+}
+
+/*
  * open_pull finds the connector and opens it with the committed position.
  */
 static void
@@ -220,10 +240,16 @@ etl_pull(EtlDriver *driver, const EtlStream *stream, EtlPullResult *result)
 	pull->context = AllocSetContextCreate(caller, "etl pull", ALLOCSET_DEFAULT_SIZES);
 	PG_TRY();
 	{
+		bool		gone = !OidIsValid(etl_name_relation(stream->target));
+
 		MemoryContextSwitchTo(pull->context);
 		open_pull(pull);
+		if (pull->connector->needs_network)
+			gone = gone && pull->cursor != NULL;
 		pull_items(pull);
 		MemoryContextSwitchTo(caller);
+		if (gone && (pull->connector->needs_network || pull->items_known > 0))
+			say_gone(pull);
 		if (result->loads == 0)
 			result->reason = nothing_new(pull);
 	}

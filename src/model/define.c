@@ -391,11 +391,7 @@ drop_model(const char *target, bool cascade, bool drop_relation)
 Datum
 etl_sql_drop_model(PG_FUNCTION_ARGS)
 {
-	if (PG_ARGISNULL(0))
-		ereport(ERROR,
-				(errcode(ETL_ERR_DEFINITION),
-				 errmsg("name must not be null")));
-	PG_RETURN_BOOL(drop_model(etl_name_canonical(etl_arg_text(fcinfo, 0)),
+	PG_RETURN_BOOL(drop_model(etl_name_canonical(etl_arg_required(fcinfo, 0, "name")),
 							  !PG_ARGISNULL(1) && PG_GETARG_BOOL(1),
 							  !PG_ARGISNULL(2) && PG_GETARG_BOOL(2)));
 }

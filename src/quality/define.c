@@ -161,8 +161,8 @@ etl_sql_define_check(PG_FUNCTION_ARGS)
 Datum
 etl_sql_drop_check(PG_FUNCTION_ARGS)
 {
-	char	   *target = etl_name_canonical(required(etl_arg_text(fcinfo, 0), "target"));
-	char	   *name = required(etl_arg_text(fcinfo, 1), "name");
+	char	   *target = etl_name_canonical(etl_arg_required(fcinfo, 0, "target"));
+	char	   *name = etl_arg_required(fcinfo, 1, "name");
 	EtlCheck   *check = etl_check_find(target, name);
 	char	   *owner = etl_node_owner(target);
 

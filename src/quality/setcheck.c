@@ -120,7 +120,8 @@ new_rows_condition(EtlCheckSet *set, Oid relid, const char *alias)
 		return NULL;
 	if (set->only_rows)
 		return psprintf("((%s._etl_load_id, %s._etl_row) OPERATOR(pg_catalog.=) ANY"
-						" (SELECT * FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS r))", alias, alias);
+						" (SELECT * FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS r))",
+						alias, alias);
 	if (set->load_id > 0)
 		return psprintf("(%s._etl_load_id OPERATOR(pg_catalog.=) " INT64_FORMAT ")", alias, set->load_id);
 	return NULL;

@@ -25,7 +25,7 @@ typedef struct EtlChore
 	 * Returns when it wants to be called next (on the clock of etl_now());
 	 * DT_NOEND: only when it is woken.
 	 */
-	TimestampTz (*work)(EtlRunDriver *driver, TimestampTz now);
+	TimestampTz (*work) (EtlRunDriver *driver, TimestampTz now);
 
 	/*
 	 * Says when there is work, without doing it: one cheap statement on
@@ -33,7 +33,7 @@ typedef struct EtlChore
 	 * or before 'now': at once.  DT_NOEND: nothing, until woken.  NULL: the
 	 * chore is started at every wake-up.
 	 */
-	TimestampTz (*due)(TimestampTz now);
+	TimestampTz (*due) (TimestampTz now);
 } EtlChore;
 
 extern const EtlChore etl_chores[];

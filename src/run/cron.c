@@ -25,12 +25,12 @@
 #include "common/options.h"
 #include "run/cron.h"
 
-#define SHOWN_LENGTH	200
-#define DAYS_IN_CYCLE	146097	/* the Gregorian calendar repeats after 400 years */
-#define ZONE_REACH		(3 * SECS_PER_DAY)	/* no clock is ever further from UTC */
-#define NEVER			PG_INT64_MAX
+#define SHOWN_LENGTH  200
+#define DAYS_IN_CYCLE 146097	/* the Gregorian calendar repeats after 400 years */
+#define ZONE_REACH	  (3 * SECS_PER_DAY)	/* no clock is ever further from UTC */
+#define NEVER		  PG_INT64_MAX
 
-#define BIT(n)			(UINT64CONST(1) << (n))
+#define BIT(n) (UINT64CONST(1) << (n))
 
 typedef struct Field
 {
@@ -43,7 +43,13 @@ typedef struct Field
 
 enum
 {
-	OF_SECOND, OF_MINUTE, OF_HOUR, OF_DAY, OF_MONTH, OF_WEEKDAY, N_FIELDS
+	OF_SECOND,
+	OF_MINUTE,
+	OF_HOUR,
+	OF_DAY,
+	OF_MONTH,
+	OF_WEEKDAY,
+	N_FIELDS
 };
 
 static const Field fields[N_FIELDS] = {
@@ -101,8 +107,8 @@ refuse(const Parser *parser, const char *at, const char *what, const char *hint)
 						   fields[parser->field].name, what) :
 				 errdetail("At character %d: %s.", character, what),
 			 errhint("%s", hint ? hint :
-						   "Write five fields, minute hour day-of-month month day-of-week, or six "
-						   "with the second first, for example '30 2 * * mon-fri'.")));
+								  "Write five fields, minute hour day-of-month month day-of-week, or six "
+								  "with the second first, for example '30 2 * * mon-fri'.")));
 }
 
 /*
@@ -412,7 +418,7 @@ etl_cron_parse(const char *text, EtlCron *cron)
 {
 	Parser		parser = {.text = text, .at = text, .field = N_FIELDS, .cron = cron};
 	uint64	   *bits[N_FIELDS] = {&cron->seconds, &cron->minutes, &cron->hours,
-								  &cron->days, &cron->months, &cron->weekdays};
+							  &cron->days, &cron->months, &cron->weekdays};
 	int			n;
 
 	memset(cron, 0, sizeof(EtlCron));
@@ -710,7 +716,7 @@ static int64
 to_instant(TimestampTz timestamp)
 {
 	return floor_div(timestamp, USECS_PER_SEC) +
-		(int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY;
+		   (int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY;
 }
 
 static TimestampTz

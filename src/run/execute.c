@@ -83,6 +83,15 @@ remember_version(EtlRunState *state, EtlNode *node)
 }
 
 /*
+ * with_remark joins a reason and what is to be said beside it.
+ */
+static const char *
+with_remark(const char *reason, const char *remark)
+{
+	return remark ? psprintf("%s; %s", reason, remark) : reason;
+}
+
+/*
  * work_on_stream pulls a stream and notes what came of it.
  */
 static void
@@ -111,11 +120,13 @@ work_on_stream(EtlRunState *state, EtlNode *node)
 	if (error != NULL)
 		etl_node_failed(state, node, error);
 	else if (result->loads == 0)
-		etl_node_unchanged(state, node, "load", result->reason ? result->reason : "nothing new");
+		etl_node_unchanged(state, node, "load",
+						   with_remark(result->reason ? result->reason : "nothing new", result->remark));
 	else
 	{
-		task->reason = etl_run_keep(state, psprintf(INT64_FORMAT " load%s", result->loads,
-													result->loads == 1 ? "" : "s"));
+		char	   *loads = psprintf(INT64_FORMAT " load%s", result->loads, result->loads == 1 ? "" : "s");
+
+		task->reason = etl_run_keep(state, with_remark(loads, result->remark));
 		etl_node_finish(state, node, "succeeded");
 	}
 	etl_nodes_settle(state, list_make1(node));

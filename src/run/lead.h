@@ -54,7 +54,7 @@ extern void etl_run_help(int64 run_id, dsm_handle board);
  * in a row without any commit between.  Called in a transaction; the caller
  * commits.  Returns how many were queued again.
  */
-extern int	etl_runs_reconcile(void);
+extern int etl_runs_reconcile(void);
 
 /*
  * What worker/ offers to runs; set in _PG_init where workers exist.  'request'
@@ -66,6 +66,6 @@ typedef struct EtlHelperService
 	int			(*request) (int64 run_id, dsm_handle board, int wanted);
 } EtlHelperService;
 
-extern const EtlHelperService *etl_helpers; /* NULL: there are no workers */
+extern const EtlHelperService *etl_helpers;	/* NULL: there are no workers */
 
 #endif							/* ETL_RUN_LEAD_H */

@@ -383,13 +383,13 @@ etl_sql_define_secret(PG_FUNCTION_ARGS)
 Datum
 etl_sql_drop_secret(PG_FUNCTION_ARGS)
 {
-	char	   *name = etl_arg_text(fcinfo, 0);
+	char	   *name = etl_arg_required(fcinfo, 0, "name");
 	bool		cascade = !PG_ARGISNULL(1) && PG_GETARG_BOOL(1);
 	EtlSecret  *secret;
 	List	   *users;
 
 	check_admin();
-	secret = name ? etl_secret_find(name) : NULL;
+	secret = etl_secret_find(name);
 	if (secret == NULL)
 		PG_RETURN_BOOL(false);
 	etl_check_owner(secret->owner, "secret", name);

@@ -55,6 +55,8 @@ is(answer("SELECT pg_cancel_backend($pid)"), 't', 'cancelled');
 ok($node->poll_query_until('postgres', "SELECT status = 'cancelled' FROM etl.runs"), 'the run is cancelled');
 is(answer("SELECT string_agg(node || ' ' || status, ', ' ORDER BY node) FROM etl.tasks"),
 	'm.a_first succeeded, m.b_slow cancelled, m.c_last cancelled', 'and so are its open tasks');
+is(answer("SELECT string_agg(coalesce(sqlstate, '-'), ' ' ORDER BY node) FROM etl.tasks"), '- 57014 57014',
+	'with the SQLSTATE of a cancel');
 is(answer('SELECT count(*) FROM m.a_first'), 100, 'what was finished stays');
 is(answer("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"), 0, 'no lock stays');
 is($session->query("SELECT count(*) FROM etl.explain_run()"), 2, 'the session goes on, and can ask why');
