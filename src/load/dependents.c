@@ -53,18 +53,18 @@ typedef struct DroppedView
  * catalogues that takes one OID and yields one or two texts.
  */
 static List *
-lookup(const char *sql, Oid relid, AttrNumber column)
+lookup(const char *sql, Oid relid)
 {
 	MemoryContext context = CurrentMemoryContext;
-	Oid			types[2] = {OIDOID, INT2OID};
-	Datum		values[2] = {ObjectIdGetDatum(relid), Int16GetDatum(column)};
+	Oid			types[1] = {OIDOID};
+	Datum		values[1] = {ObjectIdGetDatum(relid)};
 	List	   *result = NIL;
 	int			level = NewGUCNestLevel();
 
 	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET,
 							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	SPI_connect();
-	if (SPI_execute_with_args(sql, 2, types, values, NULL, false, 0) != SPI_OK_SELECT)
+	if (SPI_execute_with_args(sql, 1, types, values, NULL, false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not run: %s", sql);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
@@ -90,7 +90,7 @@ lookup(const char *sql, Oid relid, AttrNumber column)
 static char *
 view_text(Oid view)
 {
-	return ((Garment *) linitial(lookup("SELECT pg_get_viewdef($1)", view, 0)))->statement;
+	return ((Garment *) linitial(lookup("SELECT pg_get_viewdef($1)", view)))->statement;
 }
 
 /* ---- what a view has beside its query ---- */
@@ -136,7 +136,7 @@ static const char *const bare_sql =
 static bool
 was_granted(Oid view)
 {
-	return lookup("SELECT '' FROM pg_class WHERE oid = $1 AND relacl IS NOT NULL", view, 0) != NIL;
+	return lookup("SELECT '' FROM pg_class WHERE oid = $1 AND relacl IS NOT NULL", view) != NIL;
 }
 
 EtlViewDress *
@@ -144,10 +144,10 @@ etl_view_undress(Oid view, const char *owner)
 {
 	EtlViewDress *dress = palloc0(sizeof(EtlViewDress));
 	Garment    *garment = linitial(lookup("SELECT pg_get_userbyid(relowner)::text, quote_ident(relname)"
-									   " FROM pg_class WHERE oid = $1", view, 0));
+									   " FROM pg_class WHERE oid = $1", view));
 
 	dress->granted = was_granted(view);
-	dress->garments = lookup(dress_sql, view, 0);
+	dress->garments = lookup(dress_sql, view);
 
 	/* at last, since what comes before asks for the rights of its former owner */
 	if (strcmp(garment->statement, owner) != 0)
@@ -167,7 +167,7 @@ etl_view_dress(Oid view, const EtlViewDress *dress)
 	ListCell   *cell;
 
 	if (grant)
-		foreach(cell, lookup(bare_sql, view, 0))
+		foreach(cell, lookup(bare_sql, view))
 			etl_relation_sql(((Garment *) lfirst(cell))->statement);
 	foreach(cell, dress->garments)
 	{
@@ -185,16 +185,27 @@ etl_view_dress(Oid view, const EtlViewDress *dress)
 
 /*
  * views_above returns the OIDs, as text, of the views and materialized
- * views that stand directly on a relation, or on a column of it.
+ * views that stand directly on a relation, or on some columns of it.
  */
 static List *
-views_above(Oid relid, AttrNumber column)
+views_above(Oid relid, List *columns)
 {
-	return lookup("SELECT DISTINCT r.ev_class::text FROM pg_depend d"
-				  " JOIN pg_rewrite r ON r.oid = d.objid JOIN pg_class c ON c.oid = r.ev_class"
-				  " WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass"
-				  " AND d.refobjid = $1 AND ($2 = 0 OR d.refobjsubid = $2)"
-				  " AND r.ev_class <> $1 AND c.relkind IN ('v', 'm') ORDER BY 1", relid, column);
+	StringInfoData condition;
+	ListCell   *cell;
+
+	initStringInfo(&condition);
+	foreach(cell, columns)
+		appendStringInfo(&condition, "%s%d", condition.len ? ", " : " AND d.refobjsubid IN (",
+						 lfirst_int(cell));
+	if (condition.len > 0)
+		appendStringInfoChar(&condition, ')');
+	return lookup(psprintf("SELECT DISTINCT r.ev_class::text FROM pg_depend d"
+						   " JOIN pg_rewrite r ON r.oid = d.objid JOIN pg_class c ON c.oid = r.ev_class"
+						   " WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass"
+						   " AND d.refobjid = $1%s"
+						   " AND r.ev_class <> $1 AND c.relkind IN ('v', 'm') ORDER BY 1",
+						   condition.data),
+				  relid);
 }
 
 /*
@@ -211,7 +222,7 @@ is_ours(Oid view)
 		   get_rel_relkind(view) == RELKIND_VIEW &&
 		   lookup("SELECT '' FROM pg_trigger WHERE tgrelid = $1"
 				  " UNION ALL SELECT '' FROM pg_rewrite WHERE ev_class = $1 AND rulename <> '_RETURN'",
-				  view, 0) == NIL;
+				  view) == NIL;
 }
 
 /*
@@ -219,11 +230,11 @@ is_ours(Oid view)
  * stops at one that etl does not manage and tells it.
  */
 static List *
-collect(Oid relid, AttrNumber column, List *found, Oid *foreign, Oid *below)
+collect(Oid relid, List *columns, List *found, Oid *foreign, Oid *below)
 {
 	ListCell   *cell;
 
-	foreach(cell, views_above(relid, column))
+	foreach(cell, views_above(relid, columns))
 	{
 		Oid			view = atooid(((Garment *) lfirst(cell))->statement);
 
@@ -235,26 +246,26 @@ collect(Oid relid, AttrNumber column, List *found, Oid *foreign, Oid *below)
 			*below = relid;
 			break;
 		}
-		found = collect(view, 0, found, foreign, below);
+		found = collect(view, NIL, found, foreign, below);
 		found = lappend_oid(found, view);
 	}
 	return found;
 }
 
 Oid
-etl_dependents_foreign(Oid relid, AttrNumber column, Oid *below)
+etl_dependents_foreign(Oid relid, List *columns, Oid *below)
 {
 	Oid			foreign = InvalidOid;
 
-	(void) collect(relid, column, NIL, &foreign, below);
+	(void) collect(relid, columns, NIL, &foreign, below);
 	return foreign;
 }
 
 void
-etl_dependents_must_be_managed(Oid relid, AttrNumber column)
+etl_dependents_must_be_managed(Oid relid, List *columns)
 {
 	Oid			below;
-	Oid			foreign = etl_dependents_foreign(relid, column, &below);
+	Oid			foreign = etl_dependents_foreign(relid, columns, &below);
 
 	if (OidIsValid(foreign))
 		ereport(ERROR,
@@ -293,15 +304,15 @@ drop_view(Oid view)
 }
 
 List *
-etl_dependents_drop(Oid relid, AttrNumber column)
+etl_dependents_drop(Oid relid, List *columns)
 {
 	List	   *dropped = NIL;
 	Oid			foreign = InvalidOid;
 	Oid			below;
 	ListCell   *cell;
 
-	etl_dependents_must_be_managed(relid, column);
-	foreach(cell, collect(relid, column, NIL, &foreign, &below))
+	etl_dependents_must_be_managed(relid, columns);
+	foreach(cell, collect(relid, columns, NIL, &foreign, &below))
 		dropped = lcons(drop_view(lfirst_oid(cell)), dropped);
 	return dropped;
 }

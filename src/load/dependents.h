@@ -11,7 +11,6 @@
 #ifndef ETL_DEPENDENTS_H
 #define ETL_DEPENDENTS_H
 
-#include "access/attnum.h"
 #include "nodes/pg_list.h"
 
 /* What a view has beside its query: owner, grants, options, comments, defaults. */
@@ -23,22 +22,22 @@ extern void etl_view_dress(Oid view, const EtlViewDress *dress);
 
 /*
  * etl_dependents_foreign finds what etl does not manage among the views that
- * depend on a column of a relation (0: on any column), at any height.
+ * depend on columns of a relation (their numbers; NIL: on any), at any height.
  * Returns the OID of the first such view, or of a managed view that carries
  * triggers or rules of others, and in *below what it stands on; InvalidOid
  * when there is none.
  */
-extern Oid etl_dependents_foreign(Oid relid, AttrNumber column, Oid *below);
+extern Oid etl_dependents_foreign(Oid relid, List *columns, Oid *below);
 
 /* raises ET013 for the view that etl_dependents_foreign finds */
-extern void etl_dependents_must_be_managed(Oid relid, AttrNumber column);
+extern void etl_dependents_must_be_managed(Oid relid, List *columns);
 
 /*
- * etl_dependents_drop drops the managed views that depend on a column (0: on
+ * etl_dependents_drop drops the managed views that depend on columns (NIL: on
  * any) of a relation and returns what etl_dependents_restore needs; raises
  * ET013, before any change, when one is not managed.
  */
-extern List *etl_dependents_drop(Oid relid, AttrNumber column);
+extern List *etl_dependents_drop(Oid relid, List *columns);
 
 /* makes them again; '*at' (may be NULL) is always the name of the one at work */
 extern void etl_dependents_restore(List *dependents, const char **at);

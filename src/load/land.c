@@ -113,6 +113,8 @@ etl_landing_begin(EtlLanding *landing, Oid relid)
 	read_constraints(landing);
 	landing->checks = etl_checks_prepare(landing->stream->target, RelationGetDescr(landing->rel));
 	landing->check_rows = etl_checks_has_rows(landing->checks);
+	if (landing->replay == NULL && etl_checks_may_move(landing->checks))
+		landing->originals = etl_originals_begin();
 	landing->rejects = etl_rejects_begin(landing);
 	landing->writer = etl_load_writer_begin(landing);
 	etl_event_time_begin(landing);
@@ -451,6 +453,8 @@ etl_land_record(EtlLanding *landing, const EtlRecord *record, bool bad, const Et
 			judge_row(landing, slot, &reasons);
 			if (likely(reasons.n == 0))
 			{
+				if (unlikely(landing->originals != NULL))
+					etl_originals_keep(landing->originals, load->load_id, landing->origin, record);
 				etl_load_writer_put(landing->writer, record);
 				return;
 			}
@@ -478,7 +482,8 @@ account_moved(EtlLanding *landing, EtlReject *reject)
 
 	reject->target = landing->stream->target;
 	reject->run_id = load->run_id;
-	reject->origin = load->origin;
+	if (reject->origin == NULL)
+		reject->origin = load->origin;
 	if (load->rows_loaded > 0)
 		load->rows_loaded--;
 	else
@@ -510,6 +515,11 @@ set_checks(EtlLanding *landing)
 	else
 		etl_landed_tell(landing->replay, landing->checks);
 	etl_checks_set(landing->checks, RelationGetRelid(landing->rel), &quarantined);
+	if (landing->originals != NULL)
+	{
+		etl_originals_restore(landing->originals, quarantined);
+		etl_originals_end(landing->originals);
+	}
 	foreach(cell, quarantined)
 		if (account_moved(landing, lfirst(cell)))
 			rejects = lappend(rejects, lfirst(cell));

@@ -3,7 +3,7 @@
  * land.h
  *    What the files of the landing of records share.
  *
- * Included only by src/load/land.c, held.c and item.c.
+ * Included only by src/load/land.c, held.c, item.c and originals.c.
  *
  *-------------------------------------------------------------------------
  */
@@ -57,5 +57,13 @@ extern void etl_land_patch(EtlLanding *landing, EtlRecord *record);
 /* held.c: records that wait for their coercion */
 extern void etl_held_add(EtlLanding *landing, const EtlRecord *record, bool bad);
 extern void etl_held_land(EtlLanding *landing);
+
+/* originals.c: the bytes of landed records, in the current memory context */
+extern EtlOriginals *etl_originals_begin(void);
+extern void etl_originals_keep(EtlOriginals *originals, int64 load_id, const char *origin,
+							   const EtlRecord *record);
+/* gives rejects of rows that this load landed their bytes, size and origin */
+extern void etl_originals_restore(EtlOriginals *originals, List *rejects);
+extern void etl_originals_end(EtlOriginals *originals);
 
 #endif							/* ETL_LOAD_LAND_H */

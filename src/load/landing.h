@@ -136,6 +136,7 @@ extern uint64 etl_relation_sql(const char *sql);
 
 typedef struct EtlLoadWriter EtlLoadWriter;
 typedef struct EtlRejects EtlRejects;
+typedef struct EtlOriginals EtlOriginals;
 struct		EtlLandingState;
 
 /* What must be done to the relation before the load is tried again. */
@@ -190,6 +191,7 @@ typedef struct EtlLanding
 	struct EtlLandingState *state;	/* of land.c, held.c and item.c */
 	EtlLoadWriter *writer;
 	EtlRejects *rejects;
+	EtlOriginals *originals;	/* NULL: no check may quarantine a row that has landed */
 
 	/* the item at work */
 	const char *origin;

@@ -93,7 +93,7 @@ etl_widen_hindrance(Oid relid, AttrNumber attnum)
 	Relation	depend = table_open(DependRelationId, AccessShareLock);
 	char	   *hindrance = NULL;
 	Oid			below;
-	Oid			view = etl_dependents_foreign(relid, attnum, &below);
+	Oid			view = etl_dependents_foreign(relid, list_make1_int(attnum), &below);
 	ScanKeyData keys[3];
 	SysScanDesc scan;
 	HeapTuple	tuple;
@@ -147,7 +147,7 @@ widen(void *arg)
 	AttrNumber	attnum = get_attnum(work->relid, column);
 	char	   *old_type = format_type_be(get_atttype(work->relid, attnum));
 	char	   *new_type = format_type_be(work->widening->type);
-	List	   *views = etl_dependents_drop(work->relid, attnum);
+	List	   *views = etl_dependents_drop(work->relid, list_make1_int(attnum));
 
 	etl_relation_sql(etl_widen_sql(work->stream, work->options, column, work->widening->type));
 	etl_dependents_restore(views, &work->view);

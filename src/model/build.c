@@ -95,7 +95,7 @@ prepare_relation(EtlStaged *staged, TupleDesc desc)
 
 	if (OidIsValid(due->relid) && get_rel_relkind(due->relid) == RELKIND_VIEW)
 	{
-		staged->dependents = etl_dependents_drop(due->relid, 0);
+		staged->dependents = etl_dependents_drop(due->relid, NIL);
 		etl_execute_utility(psprintf("DROP VIEW %s", etl_quoted_relation(due->relid)));
 		due->relid = InvalidOid;
 	}
@@ -104,9 +104,13 @@ prepare_relation(EtlStaged *staged, TupleDesc desc)
 		due->relid = etl_table_create(staged->model, desc);
 		staged->created = true;
 	}
-	else if (!etl_table_fits(staged->model, due->relid, desc))
+	else if (due->state->built_version != staged->model->version)
+		etl_table_set_parameters(staged->model, due->relid);
+	if (!staged->created && !etl_table_fits(staged->model, due->relid, desc))
 	{
-		if (etl_table_loses_columns(due->relid, desc) && !due->state->created)
+		List	   *lost = etl_table_lost_columns(staged->model, due->relid, desc);
+
+		if (lost != NIL && !due->state->created)
 			ereport(ERROR,
 					(errcode(ETL_ERR_NOT_MANAGED),
 					 errmsg("table %s cannot be adopted: it has a column that the query does not "
@@ -114,8 +118,8 @@ prepare_relation(EtlStaged *staged, TupleDesc desc)
 					 errdetail("A model's table holds exactly the columns of its query; columns of "
 							   "the table would be dropped."),
 					 errhint("Drop the column, or let the query yield it with the table's type.")));
-		if (etl_table_loses_columns(due->relid, desc))
-			staged->dependents = etl_dependents_drop(due->relid, 0);
+		if (lost != NIL)
+			staged->dependents = etl_dependents_drop(due->relid, lost);
 		etl_table_reshape(staged->model, due->relid, desc);
 	}
 }
@@ -147,7 +151,8 @@ stage_stored(EtlStaged *staged, bool by_dml)
 		etl_rejects_supersede(model->target);
 		if (staged->created)
 			stage_heap(staged, desc);
-		else if (!by_dml && etl_swap_hindrance(due->relid) == NULL)
+		else if (!by_dml && etl_swap_hindrance(due->relid) == NULL &&
+				 !etl_table_has_kept_columns(model, due->relid, desc))
 		{
 			staged->swap = etl_swap_begin(due->relid);
 			stage_heap(staged, desc);
@@ -330,15 +335,48 @@ remember(EtlStaged *staged)
 }
 
 /*
+ * explain_duplicate says of an error at hand, when the index on the model's
+ * key could not be built, what the query yields; returns otherwise.
+ */
+static void
+explain_duplicate(const EtlModel *model)
+{
+	ErrorData  *error = CopyErrorData();
+	char	   *key = etl_diff_key_columns(model);
+	char	   *start = psprintf("Key (%s)=", key);
+
+	if (error->sqlerrcode != ERRCODE_UNIQUE_VIOLATION || model->key == NIL || error->detail == NULL ||
+		strncmp(error->detail, start, strlen(start)) != 0)
+		return;
+	FlushErrorState();
+	error->message = psprintf("the query of %s yields more than one row for a key", model->target);
+	error->hint = psprintf("Make the query yield one row a key, for example with SELECT "
+						   "DISTINCT ON (%s) … ORDER BY.", key);
+	ReThrowError(error);
+}
+
+/*
  * finish_table indexes and analyzes the new rows; inside etl_run_as.
  */
 static void
 finish_table(EtlStaged *staged)
 {
-	if (staged->swap != NULL)
-		etl_swap_index(staged->swap);
-	else
-		etl_table_indexes(staged->model, staged->due->relid);
+	MemoryContext context = CurrentMemoryContext;
+
+	PG_TRY();
+	{
+		if (staged->swap != NULL)
+			etl_swap_index(staged->swap);
+		else
+			etl_table_indexes(staged->model, staged->due->relid);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		explain_duplicate(staged->model);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
 	gather_statistics(staged);
 }
 

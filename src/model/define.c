@@ -45,7 +45,8 @@ const EtlOptionDef etl_model_options[] = {
 	{"indexes", "any", NULL,
 	 "List of indexes: each a list of column names, or a text of columns and expressions."},
 	{"on_schema_change", "sync|append|ignore|fail", "sync",
-	 "What happens to the table when the query's columns change."},
+	 "When the query's columns change: sync adds and drops, append only adds, ignore does neither, "
+	 "fail stops the run."},
 	{"post_hook", "text[]", NULL,
 	 "Statements run as the owner after the publication, in its transaction."},
 	{"pre_hook", "text[]", NULL,

@@ -144,6 +144,15 @@ one_text(void)
 }
 
 /*
+ * etl_diff_key_columns joins the columns of a model's key.
+ */
+char *
+etl_diff_key_columns(const EtlModel *model)
+{
+	return column_list(model->key, "");
+}
+
+/*
  * require_unique_key raises 23505 when two staged rows have one key.
  */
 static void
@@ -151,17 +160,17 @@ require_unique_key(const EtlModel *model, QueryEnvironment *environment)
 {
 	char	   *columns = column_list(model->key, "s.");
 	char	   *twice = first_row(
-		psprintf("SELECT pg_catalog.row_to_json(ROW(%s))::pg_catalog.text FROM etl_staged s"
-				 " GROUP BY %s HAVING pg_catalog.count(*) OPERATOR(pg_catalog.>) 1 LIMIT 1",
+		psprintf("SELECT pg_catalog.row_to_json(k.*)::pg_catalog.text FROM (SELECT %s FROM etl_staged s"
+				 " GROUP BY %s HAVING pg_catalog.count(*) OPERATOR(pg_catalog.>) 1 LIMIT 1) k",
 				 columns, columns),
 		environment, one_text());
 
 	if (twice != NULL)
 		ereport(ERROR, (errcode(ERRCODE_UNIQUE_VIOLATION),
 						errmsg("the query of %s yields more than one row for a key", model->target),
-						errdetail("Key (%s): %s.", column_list(model->key, ""), twice),
+						errdetail("Key %s comes more than once.", twice),
 						errhint("Make the query yield one row a key, for example with SELECT "
-								"DISTINCT ON (%s) … ORDER BY.", column_list(model->key, ""))));
+								"DISTINCT ON (%s) … ORDER BY.", etl_diff_key_columns(model))));
 }
 
 /*

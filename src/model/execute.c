@@ -96,6 +96,12 @@ etl_execute_utility(const char *sql)
 
 	SPI_connect();
 	code = SPI_execute(sql, false, 0);
+	if (code == SPI_ERROR_TRANSACTION)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TRANSACTION_TERMINATION),
+				 errmsg("a hook must not begin or end a transaction: %s", sql),
+				 errhint("Hooks run in the transaction that publishes their model; leave the "
+						 "statement out.")));
 	if (code < 0)
 		elog(ERROR, "%s while running: %s", SPI_result_code_string(code), sql);
 	SPI_finish();

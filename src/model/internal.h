@@ -102,9 +102,12 @@ extern void etl_model_indexes_check(const EtlModel *model, List *columns);
 
 extern TupleDesc etl_query_desc(Query *query);
 extern Oid etl_table_create(const EtlModel *model, TupleDesc desc);
+extern List *etl_table_index_lists(const EtlModel *model, const char *option);	/* of List * of char * */
+extern void etl_table_set_parameters(const EtlModel *model, Oid relid);
 extern void etl_table_indexes(const EtlModel *model, Oid relid);
 extern bool etl_table_fits(const EtlModel *model, Oid relid, TupleDesc desc);
-extern bool etl_table_loses_columns(Oid relid, TupleDesc desc);
+extern List *etl_table_lost_columns(const EtlModel *model, Oid relid, TupleDesc desc);
+extern bool etl_table_has_kept_columns(const EtlModel *model, Oid relid, TupleDesc desc);
 extern void etl_table_reshape(const EtlModel *model, Oid relid, TupleDesc desc);
 extern void etl_table_analyze(Oid relid);
 extern void etl_table_hooks(const EtlModel *model, const char *which);
@@ -142,6 +145,7 @@ typedef struct EtlDiff
 	int64		deleted;
 } EtlDiff;
 
+extern char *etl_diff_key_columns(const EtlModel *model);
 extern EtlDiff *etl_diff_compute(const EtlModel *model, Oid relid, TupleDesc staged_desc,
 								 Tuplestorestate *staged, int64 staged_rows,
 								 QueryEnvironment *environment, const char *scope);

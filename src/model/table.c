@@ -197,14 +197,41 @@ same_type(Form_pg_attribute column, Form_pg_attribute wanted)
 }
 
 /*
+ * keeps_surplus tells whether option on_schema_change lets the table keep
+ * columns that the query no longer has.
+ */
+static bool
+keeps_surplus(const EtlModel *model)
+{
+	char	   *policy = etl_json_get_text(model->options, "on_schema_change");
+
+	return policy != NULL && (strcmp(policy, "append") == 0 || strcmp(policy, "ignore") == 0);
+}
+
+/*
+ * ignores_new tells whether option on_schema_change leaves columns out that
+ * the table does not have.
+ */
+static bool
+ignores_new(const EtlModel *model)
+{
+	char	   *policy = etl_json_get_text(model->options, "on_schema_change");
+
+	return policy != NULL && strcmp(policy, "ignore") == 0;
+}
+
+/*
  * column_changes lists the columns that the table lacks, and those that it
- * must lose because the query has none of that name and type.
+ * must lose because the query has none of that name and type; without those
+ * that option on_schema_change leaves as they are.
  */
 static void
-column_changes(Oid relid, TupleDesc desc, List **missing, List **surplus)
+column_changes(const EtlModel *model, Oid relid, TupleDesc desc, List **missing, List **surplus)
 {
 	Relation	rel = table_open(relid, AccessShareLock);
 	TupleDesc	have = RelationGetDescr(rel);
+	bool		keep = keeps_surplus(model);
+	bool		ignore = ignores_new(model);
 
 	*missing = *surplus = NIL;
 	for (int i = 0; i < desc->natts; i++)
@@ -212,7 +239,7 @@ column_changes(Oid relid, TupleDesc desc, List **missing, List **surplus)
 		Form_pg_attribute wanted = TupleDescAttr(desc, i);
 		Form_pg_attribute column = find_column(have, NameStr(wanted->attname));
 
-		if (column == NULL || !same_type(column, wanted))
+		if (column == NULL ? !ignore : !same_type(column, wanted))
 			*missing = lappend(*missing, wanted);
 	}
 	for (int i = 0; i < have->natts; i++)
@@ -223,7 +250,7 @@ column_changes(Oid relid, TupleDesc desc, List **missing, List **surplus)
 		if (column->attisdropped || column->attgenerated)
 			continue;
 		wanted = find_column(desc, NameStr(column->attname));
-		if (wanted == NULL || !same_type(column, wanted))
+		if (wanted == NULL ? !keep : !same_type(column, wanted))
 			*surplus = lappend(*surplus, pstrdup(NameStr(column->attname)));
 	}
 	table_close(rel, NoLock);
@@ -239,21 +266,52 @@ etl_table_fits(const EtlModel *model, Oid relid, TupleDesc desc)
 	List	   *missing;
 	List	   *surplus;
 
-	column_changes(relid, desc, &missing, &surplus);
+	column_changes(model, relid, desc, &missing, &surplus);
 	return missing == NIL && surplus == NIL;
 }
 
 /*
- * etl_table_loses_columns tells whether columns would be dropped.
+ * etl_table_lost_columns lists the numbers of the columns that would be
+ * dropped.
  */
-bool
-etl_table_loses_columns(Oid relid, TupleDesc desc)
+List *
+etl_table_lost_columns(const EtlModel *model, Oid relid, TupleDesc desc)
 {
 	List	   *missing;
 	List	   *surplus;
+	List	   *numbers = NIL;
+	ListCell   *cell;
 
-	column_changes(relid, desc, &missing, &surplus);
-	return surplus != NIL;
+	column_changes(model, relid, desc, &missing, &surplus);
+	foreach(cell, surplus)
+		numbers = lappend_int(numbers, get_attnum(relid, lfirst(cell)));
+	return numbers;
+}
+
+/*
+ * etl_table_has_kept_columns tells whether the table holds columns that the
+ * query does not yield any more: a rebuild would lose their values.
+ */
+bool
+etl_table_has_kept_columns(const EtlModel *model, Oid relid, TupleDesc desc)
+{
+	Relation	rel;
+	TupleDesc	have;
+	bool		found = false;
+
+	if (!keeps_surplus(model))
+		return false;
+	rel = table_open(relid, AccessShareLock);
+	have = RelationGetDescr(rel);
+	for (int i = 0; i < have->natts; i++)
+	{
+		Form_pg_attribute column = TupleDescAttr(have, i);
+
+		found |= !column->attisdropped && !column->attgenerated &&
+				 find_column(desc, NameStr(column->attname)) == NULL;
+	}
+	table_close(rel, NoLock);
+	return found;
 }
 
 /*
@@ -271,8 +329,8 @@ etl_table_reshape(const EtlModel *model, Oid relid, TupleDesc desc)
 	StringInfoData sql;
 	ListCell   *cell;
 
-	column_changes(relid, desc, &missing, &surplus);
-	if ((missing == NIL && surplus == NIL) || (policy && strcmp(policy, "ignore") == 0 && surplus == NIL))
+	column_changes(model, relid, desc, &missing, &surplus);
+	if (missing == NIL && surplus == NIL)
 		return;
 	if (policy && (strcmp(policy, "fail") == 0 || (strcmp(policy, "sync") != 0 && surplus != NIL)))
 		ereport(ERROR,
@@ -358,6 +416,22 @@ want_option(List *wanted, const EtlModel *model, Oid relid, const char *option)
 							index->text ? index->text : quoted_columns(index->columns));
 	}
 	return wanted;
+}
+
+/*
+ * etl_table_set_parameters gives an existing table the storage parameters
+ * of the definition.
+ */
+void
+etl_table_set_parameters(const EtlModel *model, Oid relid)
+{
+	char	   *parameters = storage_parameters(model);
+
+	if (parameters[0] == '\0' || get_rel_relkind(relid) != RELKIND_RELATION)
+		return;
+	etl_execute_utility(psprintf("ALTER TABLE %s SET %s", etl_quoted_relation(relid),
+								 strchr(parameters, '(')));
+	CommandCounterIncrement();
 }
 
 /*

@@ -72,14 +72,18 @@ etl_dependents_check(const EtlModel *model, EtlDue *due)
 {
 	bool		stored = strcmp(model->materialized, "view") != 0;
 	TupleDesc	desc;
+	List	   *lost = NIL;
 
 	if (!OidIsValid(due->relid) || due->query == NULL || strcmp(due->plan.action, "unchanged") == 0)
 		return;
 	desc = etl_query_desc(due->query);
 	if (stored == (get_rel_relkind(due->relid) == RELKIND_VIEW) ||
-		(stored && due->state->created && etl_table_loses_columns(due->relid, desc)) ||
 		(!stored && !keeps_columns(due->relid, desc)))
-		etl_dependents_must_be_managed(due->relid, 0);
+		etl_dependents_must_be_managed(due->relid, NIL);
+	else if (stored && due->state->created)
+		lost = etl_table_lost_columns(model, due->relid, desc);
+	if (lost != NIL)
+		etl_dependents_must_be_managed(due->relid, lost);
 }
 
 /*
@@ -102,7 +106,7 @@ replace_view(const EtlModel *model, EtlDue *due)
 		return;
 	}
 
-	dependents = etl_dependents_drop(due->relid, 0);
+	dependents = etl_dependents_drop(due->relid, NIL);
 	if (is_view)
 		dress = etl_view_undress(due->relid, model->owner);
 	etl_run_as_begin(&as, model->owner, model->settings);

@@ -56,7 +56,7 @@ struct EtlWriter
 	Relation	constraints_of;
 	ResultRelInfo *result_rel;
 	EState	   *estate;
-	AttrNumber *attnums;		/* of each query column in the heap */
+	AttrNumber *attnums;		/* of each query column in the heap; 0: it has none of that name */
 	TupleTableSlot **slots;
 	int			nslots;
 	Size		bytes;
@@ -107,6 +107,8 @@ put_heap(EtlWriter *writer, TupleTableSlot *row)
 	{
 		int			at = writer->attnums[i] - 1;
 
+		if (at < 0)
+			continue;
 		slot->tts_values[at] = row->tts_values[i];
 		slot->tts_isnull[at] = row->tts_isnull[i];
 	}
@@ -253,9 +255,6 @@ etl_writer_to_heap(EtlWriter *writer, Oid relid, Oid constraints_of, bool frozen
 			if (!TupleDescAttr(desc, k)->attisdropped &&
 				strcmp(NameStr(TupleDescAttr(desc, k)->attname), name) == 0)
 				writer->attnums[i] = k + 1;
-		if (writer->attnums[i] == 0)
-			elog(ERROR, "relation \"%s\" has no column \"%s\"",
-				 RelationGetRelationName(writer->heap), name);
 	}
 	writer->slots = palloc0(sizeof(TupleTableSlot *) * BATCH_ROWS);
 	writer->bulk = GetBulkInsertState();

@@ -190,6 +190,16 @@ etl_checks_has_rows(EtlCheckSet *set)
 	return set->nrows > 0;
 }
 
+bool
+etl_checks_may_move(EtlCheckSet *set)
+{
+	for (int i = 0; i < set->nstates; i++)
+		if (set->states[i].kind->id == ETL_KIND_UNIQUE &&
+			strcmp(set->states[i].def->on_fail, "quarantine") == 0)
+			return true;
+	return false;
+}
+
 void
 etl_checks_set_load(EtlCheckSet *set, int64 load_id)
 {

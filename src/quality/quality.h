@@ -47,6 +47,9 @@ typedef enum EtlRowVerdict
 extern EtlRowVerdict etl_checks_row(EtlCheckSet *set, TupleTableSlot *slot, Jsonb **reasons);
 extern bool etl_checks_has_rows(EtlCheckSet *set);	/* any row check at all */
 
+/* whether etl_checks_set may quarantine rows */
+extern bool etl_checks_may_move(EtlCheckSet *set);
+
 /*
  * etl_checks_set evaluates the set kinds (unique, relationship, row_count,
  * freshness) on a relation that holds the whole new state.  'relid' may be a
