@@ -28,6 +28,11 @@ SELECT * FROM ml.edges('SELECT id FROM ml.a FULL JOIN (SELECT a_id AS id FROM ml
 -- CTE, recursive CTE; SELECT *; UNION ALL; EXCEPT
 SELECT * FROM ml.edges('WITH c AS (SELECT id, x * 2 AS xx FROM ml.a) SELECT id, sum(xx) AS s FROM c GROUP BY id');
 SELECT * FROM ml.edges('WITH RECURSIVE r AS (SELECT id, x FROM ml.a UNION ALL SELECT id, x - 1 FROM r WHERE x > 0) SELECT * FROM r');
+-- its columns may feed each other, and its row as a whole
+SELECT * FROM ml.edges('WITH RECURSIVE r AS (SELECT id, x, length(y) AS n FROM ml.a
+	UNION ALL SELECT b.a_id, r.n, r.x FROM ml.b JOIN r ON b.a_id = r.id) SELECT * FROM r');
+SELECT * FROM ml.edges('WITH RECURSIVE r AS (SELECT id FROM ml.a UNION SELECT id + 1 FROM r) SELECT r::text AS whole FROM r');
+SELECT * FROM ml.edges('WITH RECURSIVE r AS (SELECT id, x FROM ml.a UNION ALL SELECT r.x, r.id FROM r) CYCLE id SET seen USING path SELECT id, path FROM r');
 SELECT * FROM ml.edges('SELECT * FROM ml.a');
 SELECT * FROM ml.edges('SELECT id, y FROM ml.a UNION ALL SELECT a_id, flag::text FROM ml.b');
 SELECT * FROM ml.edges('SELECT id FROM ml.a EXCEPT SELECT a_id FROM ml.b');

@@ -124,9 +124,11 @@ refuse(const EtlModel *model, const EtlInput *input, const Gap *gap)
 	ereport(ERROR,
 			(errcode(ETL_ERR_HORIZON),
 			 errmsg("a full build of %s would lose rows: " INT64_FORMAT
-					" of those of %s that it was built of are gone", model->target, gap->rows, input->name),
+					" of those of %s that it was built of are gone",
+					model->target, gap->rows, input->name),
 			 errdetail("Load " INT64_FORMAT " (%s) landed " INT64_FORMAT " rows, of which " INT64_FORMAT
-					   " are there; loads that lack rows: %d.", gap->first->load_id, gap->first->origin,
+					   " are there; loads that lack rows: %d.",
+					   gap->first->load_id, gap->first->origin,
 					   gap->first->rows_loaded, gap->first_left, gap->loads),
 			 errhint("Load them again after etl.reload('%s'), or define the model with option force_full to"
 					 " build it of what is left.", input->name)));

@@ -56,6 +56,7 @@ typedef struct Level
 {
 	Query	   *query;
 	struct Level *outer;
+	List	  **known;			/* of a recursive CTE: edges of each column, as far as they are known */
 } Level;
 
 typedef struct Edge
@@ -176,19 +177,65 @@ relation_edges(Oid relid, AttrNumber attnum)
 }
 
 /*
+ * recursive_edges returns the edges of a column of a recursive CTE.  Its
+ * columns feed each other: the edges of all are found again, with those
+ * known so far where the CTE reads itself, until no new one appears.
+ */
+static List *
+recursive_edges(Level *inner, AttrNumber attnum)
+{
+	int			ncolumns = list_length(inner->query->targetList);
+	bool		grown = true;
+
+	if (attnum > ncolumns)
+		return NIL;				/* of a SEARCH or CYCLE clause */
+	inner->known = palloc0(sizeof(List *) * ncolumns);
+	while (grown)
+	{
+		grown = false;
+		for (int i = 0; i < ncolumns; i++)
+		{
+			List	   *edges = add_edges(list_copy(inner->known[i]), column_edges(inner, i + 1), IDENTITY);
+
+			grown = grown || list_length(edges) > list_length(inner->known[i]);
+			inner->known[i] = edges;
+		}
+	}
+	return inner->known[attnum - 1];
+}
+
+/*
  * cte_edges returns the edges of a column of a CTE.
  */
 static List *
 cte_edges(RangeTblEntry *rte, Level *level, AttrNumber attnum)
 {
 	ListCell   *cell;
-	Level		inner;
+	Level		inner = {0};
+	Level	   *term = NULL;
+	List	   *all = NIL;
 
+	if (attnum <= 0)
+	{
+		for (int i = 1; i <= list_length(rte->coltypes); i++)
+			all = add_edges(all, cte_edges(rte, level, i), TRANSFORMATION);
+		return all;
+	}
 	for (Index i = 0; i < rte->ctelevelsup && level; i++)
+	{
+		term = level;
 		level = level->outer;
-	/* the recursive term adds nothing that the other has not */
-	if (rte->self_reference || level == NULL)
+	}
+	if (level == NULL)
 		return NIL;
+	if (rte->self_reference)
+	{
+		Query	   *query = term ? term->query : NULL;
+
+		if (term == NULL || term->known == NULL || attnum > list_length(query->targetList))
+			return NIL;
+		return term->known[attnum - 1];
+	}
 	foreach(cell, level->query->cteList)
 	{
 		CommonTableExpr *cte = lfirst_node(CommonTableExpr, cell);
@@ -197,7 +244,7 @@ cte_edges(RangeTblEntry *rte, Level *level, AttrNumber attnum)
 			continue;
 		inner.query = (Query *) cte->ctequery;
 		inner.outer = level;
-		return column_edges(&inner, attnum);
+		return cte->cterecursive ? recursive_edges(&inner, attnum) : column_edges(&inner, attnum);
 	}
 	return NIL;
 }
@@ -252,7 +299,7 @@ var_edges(Var *var, Level *level)
 	RangeTblEntry *rte;
 	List	   *edges = NIL;
 	ListCell   *cell;
-	Level		inner;
+	Level		inner = {0};
 
 	check_stack_depth();
 	for (Index i = 0; i < var->varlevelsup && level; i++)
