@@ -176,6 +176,15 @@ CREATE TABLE etl.task (
 CREATE INDEX task_run_idx ON etl.task (run_id);
 CREATE INDEX task_node_idx ON etl.task (node, task_id DESC);
 
+-- How many nodes that name the pool may be at work at once; without a row: one.
+CREATE TABLE etl.pool (
+	name text PRIMARY KEY,
+	slots int NOT NULL CHECK (slots > 0),
+	description text,
+	owner text NOT NULL,
+	defined_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+);
+
 CREATE TABLE etl.load (
 	load_id bigint PRIMARY KEY DEFAULT pg_catalog.nextval('etl.load_id_seq'),
 	run_id bigint,
@@ -266,7 +275,8 @@ CREATE TABLE etl.node_state (
 	last_success_at timestamptz,
 	last_run_id bigint,
 	rebuild text,                              -- why the next build must be a full one
-	rows_held bigint NOT NULL DEFAULT 0        -- of a stream: what its loads put in, less what they took out
+	rows_held bigint NOT NULL DEFAULT 0,       -- of a stream: what its loads put in, less what they took out
+	incomplete text                            -- which input did not succeed when it was built
 );
 
 CREATE TABLE etl.check_result (
@@ -992,7 +1002,7 @@ DECLARE
 BEGIN
 	FOREACH relation IN ARRAY ARRAY['source', 'stream', 'model', 'quality_check', 'secret', 'dependency',
 		'column_edge', 'run', 'task', 'load', 'cursor', 'file', 'reject', 'consumed', 'node_state',
-		'check_result', 'schema_change', 'log', 'instance', 'schedule', 'schedule_slot', 'schedule_event', 'run_id_seq', 'task_id_seq', 'load_id_seq',
+		'check_result', 'schema_change', 'log', 'pool', 'instance', 'schedule', 'schedule_slot', 'schedule_event', 'run_id_seq', 'task_id_seq', 'load_id_seq',
 		'reject_id_seq', 'event_id_seq']
 	LOOP
 		PERFORM pg_catalog.pg_extension_config_dump(('etl.' || relation)::pg_catalog.regclass, '');

@@ -101,6 +101,23 @@ etl_run_update(const EtlRun *run)
 }
 
 /*
+ * etl_run_count_rows: see runs.h.
+ */
+void
+etl_run_count_rows(EtlRun *run)
+{
+	EtlParams	params = {0};
+	EtlRows    *rows;
+
+	etl_param_int8(&params, run->run_id);
+	rows = etl_sql_query("SELECT pg_catalog.sum(rows_inserted + rows_updated + rows_deleted)::bigint"
+						 " AS written, pg_catalog.sum(rows_rejected)::bigint AS rejected"
+						 " FROM etl.task WHERE run_id = $1", &params);
+	run->rows_written = etl_row_int8(rows, 0, "written");
+	run->rows_rejected = etl_row_int8(rows, 0, "rejected");
+}
+
+/*
  * read_run makes a struct of a row.
  */
 static EtlRun *
@@ -401,6 +418,33 @@ etl_tasks_update(List *tasks)
 }
 
 /*
+ * read_task fills a struct from a row.
+ */
+static void
+read_task(EtlTask *task, EtlRows *rows, int i)
+{
+	task->task_id = etl_row_int8(rows, i, "task_id");
+	task->run_id = etl_row_int8(rows, i, "run_id");
+	task->node = etl_row_text(rows, i, "node");
+	task->kind = etl_row_text(rows, i, "kind");
+	task->action = etl_row_text(rows, i, "action");
+	task->reason = etl_row_text(rows, i, "reason");
+	task->status = etl_row_text(rows, i, "status");
+	task->attempt = etl_row_int4(rows, i, "attempt");
+	task->started_at = etl_row_timestamp(rows, i, "started_at");
+	task->finished_at = etl_row_timestamp(rows, i, "finished_at");
+	task->rows_inserted = etl_row_int8(rows, i, "rows_inserted");
+	task->rows_updated = etl_row_int8(rows, i, "rows_updated");
+	task->rows_deleted = etl_row_int8(rows, i, "rows_deleted");
+	task->rows_rejected = etl_row_int8(rows, i, "rows_rejected");
+	task->sqlstate = etl_row_text(rows, i, "sqlstate");
+	task->error = etl_row_text(rows, i, "error");
+	task->detail = etl_row_text(rows, i, "detail");
+	task->hint = etl_row_text(rows, i, "hint");
+	task->skipped_because = etl_row_text(rows, i, "skipped_because");
+}
+
+/*
  * etl_tasks_of reads the tasks of a run.
  */
 List *
@@ -417,28 +461,102 @@ etl_tasks_of(int64 run_id)
 	{
 		EtlTask    *task = palloc0(sizeof(EtlTask));
 
-		task->task_id = etl_row_int8(rows, i, "task_id");
-		task->run_id = run_id;
-		task->node = etl_row_text(rows, i, "node");
-		task->kind = etl_row_text(rows, i, "kind");
-		task->action = etl_row_text(rows, i, "action");
-		task->reason = etl_row_text(rows, i, "reason");
-		task->status = etl_row_text(rows, i, "status");
-		task->attempt = etl_row_int4(rows, i, "attempt");
-		task->started_at = etl_row_timestamp(rows, i, "started_at");
-		task->finished_at = etl_row_timestamp(rows, i, "finished_at");
-		task->rows_inserted = etl_row_int8(rows, i, "rows_inserted");
-		task->rows_updated = etl_row_int8(rows, i, "rows_updated");
-		task->rows_deleted = etl_row_int8(rows, i, "rows_deleted");
-		task->rows_rejected = etl_row_int8(rows, i, "rows_rejected");
-		task->sqlstate = etl_row_text(rows, i, "sqlstate");
-		task->error = etl_row_text(rows, i, "error");
-		task->detail = etl_row_text(rows, i, "detail");
-		task->hint = etl_row_text(rows, i, "hint");
-		task->skipped_because = etl_row_text(rows, i, "skipped_because");
+		read_task(task, rows, i);
 		result = lappend(result, task);
 	}
 	return result;
+}
+
+/*
+ * etl_tasks_read: see runs.h.
+ */
+void
+etl_tasks_read(List *tasks)
+{
+	EtlParams	params = {0};
+	EtlRows    *rows;
+
+	if (tasks == NIL)
+		return;
+	int8s(&params, tasks, offsetof(EtlTask, task_id));
+	rows = etl_sql_query("SELECT " TASK_COLUMNS " FROM etl.task JOIN ROWS FROM (pg_catalog.unnest($1))"
+						 " WITH ORDINALITY AS a (task_id, n) USING (task_id) ORDER BY a.n", &params);
+	for (int i = 0; i < rows->n && rows->n == list_length(tasks); i++)
+		read_task(list_nth(tasks, i), rows, i);
+}
+
+/*
+ * etl_tasks_seconds: see runs.h.
+ */
+List *
+etl_tasks_seconds(void)
+{
+	EtlRows    *rows = etl_sql_query(
+		"SELECT n.node, t.seconds FROM"
+		" (SELECT target AS node FROM etl.stream UNION ALL SELECT target FROM etl.model) AS n,"
+		" LATERAL (SELECT pg_catalog.avg(EXTRACT(epoch FROM l.finished_at - l.started_at))::float8"
+		"  FROM (SELECT x.started_at, x.finished_at, x.status, x.action FROM etl.task AS x"
+		"   WHERE x.node = n.node ORDER BY x.task_id DESC LIMIT 10) AS l"
+		"  WHERE l.status = 'succeeded' AND l.action <> 'unchanged') AS t (seconds)"
+		" WHERE t.seconds IS NOT NULL", NULL);
+	List	   *result = NIL;
+
+	for (int i = 0; i < rows->n; i++)
+	{
+		EtlNodeSeconds *entry = palloc(sizeof(EtlNodeSeconds));
+		bool		isnull;
+
+		entry->node = etl_row_text(rows, i, "node");
+		entry->seconds = DatumGetFloat8(etl_row_datum(rows, i, "seconds", &isnull));
+		result = lappend(result, entry);
+	}
+	return result;
+}
+
+/*
+ * etl_pools_all reads the pools.
+ */
+List *
+etl_pools_all(void)
+{
+	EtlRows    *rows = etl_sql_query("SELECT name, slots FROM etl.pool", NULL);
+	List	   *result = NIL;
+
+	for (int i = 0; i < rows->n; i++)
+	{
+		EtlPool    *pool = palloc(sizeof(EtlPool));
+
+		pool->name = etl_row_text(rows, i, "name");
+		pool->slots = etl_row_int4(rows, i, "slots");
+		result = lappend(result, pool);
+	}
+	return result;
+}
+
+/*
+ * etl_node_flag: see runs.h.
+ */
+void
+etl_node_flag(const char *target, const char *reason)
+{
+	EtlParams	params = {0};
+
+	etl_param_text(&params, target);
+	etl_param_text(&params, reason);
+	etl_sql_exec("UPDATE etl.node_state AS s SET incomplete = n.reason FROM (SELECT coalesce($2,"
+				 " (SELECT 'it reads ' || p.target || ', which is incomplete' FROM etl.dependency AS d"
+				 "  JOIN etl.node_state AS p ON p.target = d.depends_on"
+				 "  WHERE d.node = $1 AND p.incomplete IS NOT NULL ORDER BY 1 LIMIT 1)) AS reason) AS n"
+				 " WHERE s.target = $1 AND s.incomplete IS DISTINCT FROM n.reason", &params);
+}
+
+/*
+ * etl_nodes_flagged: see runs.h.
+ */
+bool
+etl_nodes_flagged(void)
+{
+	return etl_sql_int8("SELECT 1::bigint FROM etl.node_state WHERE incomplete IS NOT NULL LIMIT 1", NULL) != 0;
 }
 
 /*

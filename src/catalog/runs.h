@@ -50,6 +50,8 @@ typedef struct EtlRun
 extern int64 etl_run_next_id(void);
 extern void etl_run_insert(const EtlRun *run);
 extern void etl_run_update(const EtlRun *run);
+/* counts rows_written and rows_rejected again, from the tasks */
+extern void etl_run_count_rows(EtlRun *run);
 extern EtlRun *etl_run_find(int64 run_id);	/* NULL when there is none */
 extern int64 etl_run_newest(void);	/* 0 when there is none */
 extern List *etl_runs_running(void);	/* EtlRun *, those whose rows say so */
@@ -68,9 +70,32 @@ extern void etl_run_requeue(int64 run_id, int limit, const char *parked);
 
 extern void etl_tasks_insert(List *tasks);	/* EtlTask *, one statement; sets task_id */
 extern void etl_tasks_update(List *tasks);	/* EtlTask *, one statement */
+/* reads rows again that another process writes: status and what became of them */
+extern void etl_tasks_read(List *tasks);
 /* why a run put records of a node aside, most frequent first: char *, "12 × message" */
 extern List *etl_reject_reasons(int64 run_id, const char *target);
 extern List *etl_tasks_of(int64 run_id);	/* EtlTask *, in the order they were planned */
+
+typedef struct EtlNodeSeconds
+{
+	char	   *node;
+	double		seconds;
+} EtlNodeSeconds;
+
+/* EtlNodeSeconds *: what nodes took on average the last times that they had something to do */
+extern List *etl_tasks_seconds(void);
+
+typedef struct EtlPool
+{
+	char	   *name;
+	int			slots;
+} EtlPool;
+
+extern List *etl_pools_all(void);	/* EtlPool * */
+
+/* flags a dataset as built on input that did not succeed; NULL takes the flag away unless an input has it */
+extern void etl_node_flag(const char *target, const char *reason);
+extern bool etl_nodes_flagged(void);	/* is any dataset flagged? */
 
 typedef struct EtlNamePair
 {

@@ -30,6 +30,7 @@
 #include "common/names.h"
 #include "common/options.h"
 #include "common/parse.h"
+#include "common/retry.h"
 #include "common/run_as.h"
 #include "model/internal.h"
 
@@ -42,17 +43,32 @@ const EtlOptionDef etl_model_options[] = {
 	 "Relations that functions of the query read without etl seeing it."},
 	{"force_full", "boolean", "false",
 	 "Build in full of what is there, although rows that the model was built of are gone from its inputs."},
+	{"fallback", "last_good", NULL,
+	 "What to build on when an input did not succeed: last_good, its rows of before. The run and "
+	 "the dataset are then flagged incomplete."},
 	{"indexes", "any", NULL,
 	 "List of indexes: each a list of column names, or a text of columns and expressions."},
 	{"on_schema_change", "sync|append|ignore|fail", "sync",
 	 "When the query's columns change: sync adds and drops, append only adds, ignore does neither, "
 	 "fail stops the run."},
+	{"pool", "text", NULL,
+	 "Pool of etl.define_pool: at most as many of its nodes as it has slots are at work at once; "
+	 "one when it is not defined."},
 	{"post_hook", "text[]", NULL,
 	 "Statements run as the owner after the publication, in its transaction."},
 	{"pre_hook", "text[]", NULL,
 	 "Statements run as the owner before the build, in its transaction."},
 	{"publish", "each|together", "each",
 	 "Appear in one transaction with the other models that say together."},
+	{"retry", "object", "{\"attempts\": 3, \"base\": \"1 s\", \"cap\": \"1 min\"}",
+	 "How often it is tried in all when its error may heal, and the bounds of the random waits: "
+	 "base doubles up to cap."},
+	{"run_if", "text", NULL,
+	 "Condition, or query of one boolean, evaluated as the owner; the model is skipped when it "
+	 "does not hold."},
+	{"timeout", "duration", NULL, "How long one attempt may take; then it fails with 57014."},
+	{"trigger_rule", "all_success|none_failed|all_done|one_failed", "all_success",
+	 "What must have become of its inputs for it to be tried."},
 	{"unique", "any", NULL, "List of unique indexes, written as in indexes."},
 	{"with", "object", NULL, "Storage parameters of the table, such as {\"fillfactor\": \"90\"}."},
 	{NULL}};
@@ -102,6 +118,23 @@ check_materialization(const EtlModel *model)
 				(errcode(ETL_ERR_DEFINITION),
 				 errmsg("a view has no key"),
 				 errhint("Leave the key out, or define a unique check on its columns.")));
+}
+
+/*
+ * check_running_options judges the options about how the model is run.
+ */
+static void
+check_running_options(const EtlModel *model)
+{
+	EtlRetryPolicy retry;
+	char	   *timeout = etl_json_get_text(model->options, "timeout");
+
+	etl_retry_read(model->options, &retry);
+	if (timeout != NULL && etl_option_duration_ms("timeout", timeout) <= 0)
+		ereport(ERROR,
+				(errcode(ETL_ERR_DEFINITION),
+				 errmsg("option \"timeout\" must be positive, not \"%s\"", timeout),
+				 errhint("Leave it out for no limit.")));
 }
 
 /*
@@ -301,6 +334,7 @@ etl_sql_define_model(PG_FUNCTION_ARGS)
 
 	check_materialization(model);
 	etl_options_check(model->options, "model", etl_model_options, NULL);
+	check_running_options(model);
 	check_stored_options(model);
 	check_hooks(model);
 	check_storage(model);

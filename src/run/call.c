@@ -21,6 +21,7 @@
 #include "common/arguments.h"
 #include "common/errors.h"
 #include "common/json.h"
+#include "run/lead.h"
 #include "run/run.h"
 
 PG_FUNCTION_INFO_V1(etl_sql_run);
@@ -108,6 +109,16 @@ run_call(EtlRunState *state, RunArguments *args)
 	ErrorData  *error;
 
 	describe(&state->run, args);
+	state->workers = args->workers;
+	if (args->workers > 1 && (etl_helpers == NULL || state->driver.base.atomic))
+	{
+		state->workers = 1;
+		ereport(NOTICE,
+				(errmsg("workers => %d: this session works alone", args->workers),
+				 etl_helpers == NULL ?
+				 errdetail("There are no workers: etl is not in shared_preload_libraries.") :
+				 errdetail("Inside a transaction block everything happens in its transaction.")));
+	}
 	etl_run_open(state);
 	if (state->driver.base.atomic)
 	{

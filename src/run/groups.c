@@ -108,6 +108,27 @@ etl_groups_make(EtlRunState *state)
 }
 
 /*
+ * etl_groups_link orders the members of groups that a leader has made by
+ * their foreign keys, as etl_groups_make does.
+ */
+void
+etl_groups_link(EtlRunState *state)
+{
+	EtlGraph   *graph = state->graph;
+	ListCell   *cell;
+
+	foreach(cell, etl_foreign_keys_all())
+	{
+		EtlNamePair *pair = lfirst(cell);
+		EtlNode    *child = etl_graph_find(graph, pair->node);
+		EtlNode    *parent = etl_graph_find(graph, pair->other);
+
+		if (child && parent && child->group != 0 && child->group == parent->group)
+			etl_graph_add_reference(graph, child, parent);
+	}
+}
+
+/*
  * etl_group_members lists the open nodes that a node is worked on with, parents first.
  */
 List *

@@ -11,6 +11,8 @@
  */
 #include "postgres.h"
 
+#include <signal.h>
+
 #include "access/xact.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
@@ -18,13 +20,21 @@
 #include "utils/timestamp.h"
 
 #include "common/errors.h"
+#include "common/guc.h"
 #include "common/json.h"
 #include "common/wake.h"
+#include "run/board.h"
 #include "run/lead.h"
 #include "run/run.h"
 
 /* deaths in a row, without any commit between, after which a task is parked */
 #define MAX_CRASHES 3
+
+typedef struct HelpWork
+{
+	EtlRunState state;
+	dsm_handle	board;
+} HelpWork;
 
 const EtlHelperService *etl_helpers = NULL;
 
@@ -116,6 +126,7 @@ take_over(EtlRunState *state, int64 run_id)
 	}
 	state->run = *run;
 	state->driver.base.run_id = run_id;
+	state->workers = etl_helpers ? Max(etl_max_workers, 1) : 1;
 	return true;
 }
 
@@ -179,10 +190,121 @@ etl_run_lead(int64 run_id)
 }
 
 /*
+ * etl_run_call_helpers asks for as many helpers as there may be use for.
+ */
+void
+etl_run_call_helpers(EtlRunState *state)
+{
+	EtlGraph   *graph = state->graph;
+	int			open = 0;
+	int			wanted;
+
+	for (int i = 0; i < graph->n; i++)
+		open += graph->nodes[i]->selected && !graph->nodes[i]->done &&
+				!graph->nodes[i]->planned_unchanged;
+	wanted = Min(Min(state->workers, open) - 1, ETL_BOARD_PARTICIPANTS - 1);
+	if (wanted > 0)
+		(void) etl_helpers->request(state->run.run_id, dsm_segment_handle(state->segment), wanted);
+}
+
+/*
+ * join_run reads what a helper must know and joins the board; false when
+ * there is nothing to help with any more.
+ */
+static bool
+join_run(EtlRunState *state, dsm_handle board)
+{
+	EtlRun	   *run;
+	ListCell   *cell;
+	bool		joined;
+
+	PushActiveSnapshot(GetTransactionSnapshot());
+	run = etl_run_find(state->run.run_id);
+	if (run == NULL || strcmp(run->status, "running") != 0)
+	{
+		PopActiveSnapshot();
+		return false;
+	}
+	state->run = *run;
+	state->driver.base.run_id = run->run_id;
+	etl_driver_set_params(&state->driver, run->params);
+	state->graph = etl_graph_load();
+	state->pools = etl_pools_all();
+	state->flags = etl_nodes_flagged();
+	foreach(cell, etl_tasks_of(run->run_id))
+	{
+		EtlTask    *task = lfirst(cell);
+		EtlNode    *node = etl_graph_find(state->graph, task->node);
+
+		if (node != NULL)
+			node->task = task;
+	}
+	joined = etl_board_attach(state, board);
+	if (joined)
+	{
+		etl_groups_link(state);
+		etl_rank_sort(state);
+	}
+	PopActiveSnapshot();
+	return joined;
+}
+
+/*
+ * help joins a run and works on it; an argument of etl_driver_try.
+ */
+static void
+help(void *arg)
+{
+	HelpWork   *work = arg;
+
+	if (join_run(&work->state, work->board))
+		etl_run_steps(&work->state);
+}
+
+/*
+ * stop_helping writes what a helper had done when it was stopped.  Who
+ * cancels a helper means the run: its leader is cancelled, too.
+ */
+static void
+stop_helping(EtlRunState *state, const ErrorData *error)
+{
+	EtlBoard   *board = state->board;
+
+	if (board != NULL && etl_error_is_cancel(error) && !board->closed && board->pids[0] != 0)
+		(void) kill(board->pids[0], SIGINT);
+	else if (!etl_error_is_cancel(error))
+		ereport(WARNING,
+				(errmsg("a helper of run %lld gives up: %s", (long long) state->run.run_id,
+						error->message)));
+	PushActiveSnapshot(GetTransactionSnapshot());
+	etl_tasks_update(state->finished);
+	PopActiveSnapshot();
+	state->driver.base.commit(&state->driver.base);
+}
+
+/*
  * etl_run_help: see lead.h.
  */
 void
 etl_run_help(int64 run_id, dsm_handle board)
 {
-	/* no leader shares its board yet: the run has ended for us */
+	HelpWork	work = {{{0}}};
+	ErrorData  *error;
+
+	etl_driver_begin_worker(&work.state.driver);
+	work.state.run.run_id = run_id;
+	work.state.place = -1;
+	work.board = board;
+	error = etl_driver_try(&work.state.driver, help, &work);
+	PG_TRY();
+	{
+		if (error != NULL)
+			stop_helping(&work.state, error);
+	}
+	PG_FINALLY();
+	{
+		etl_board_detach(&work.state);
+	}
+	PG_END_TRY();
+	etl_driver_end(&work.state.driver);
 }

@@ -28,6 +28,7 @@
 /* field 4 of the tag: pg_advisory_lock uses 1 and 2 */
 #define LOCK_CLASS_NODE 69
 #define LOCK_CLASS_RUN	70
+#define LOCK_CLASS_POOL 71
 
 /*
  * node_tag makes the tag of a node.
@@ -140,4 +141,61 @@ etl_run_is_alive(int64 run_id)
 		return true;
 	(void) LockRelease(&tag, ShareLock, false);
 	return false;
+}
+
+/*
+ * etl_run_leader finds the process that holds a run's mark.  It may hold it
+ * without a transaction, where only the table of locks tells.
+ */
+int
+etl_run_leader(int64 run_id)
+{
+	LOCKTAG		tag;
+	LockData   *locks = GetLockStatusData();
+
+	run_tag(&tag, run_id);
+	for (int i = 0; i < locks->nelements; i++)
+	{
+		LockInstanceData *lock = &locks->locks[i];
+
+		if (memcmp(&lock->locktag, &tag, sizeof(LOCKTAG)) == 0 &&
+			(lock->holdMask & LOCKBIT_ON(ExclusiveLock)) != 0)
+			return lock->pid;
+	}
+	return 0;
+}
+
+/*
+ * pool_tag makes the tag of a place in a pool.
+ */
+static void
+pool_tag(LOCKTAG *tag, const char *pool, int slot)
+{
+	uint64		hash = hash_bytes_extended((const unsigned char *) pool, strlen(pool), slot);
+
+	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, (uint32) (hash >> 32), (uint32) hash, LOCK_CLASS_POOL);
+}
+
+/*
+ * etl_lock_pool takes a place in a pool, when it is free.
+ */
+bool
+etl_lock_pool(const char *pool, int slot)
+{
+	LOCKTAG		tag;
+
+	pool_tag(&tag, pool, slot);
+	return LockAcquire(&tag, ExclusiveLock, true, true) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+/*
+ * etl_unlock_pool gives a place back.
+ */
+void
+etl_unlock_pool(const char *pool, int slot)
+{
+	LOCKTAG		tag;
+
+	pool_tag(&tag, pool, slot);
+	(void) LockRelease(&tag, ExclusiveLock, true);
 }

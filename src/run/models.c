@@ -103,15 +103,35 @@ resolve(Work *work, EtlNode *node)
 	/* what the analyzed query reads may be more than its names said */
 	old = MemoryContextSwitchTo(state->driver.context);
 	etl_graph_refresh(state->graph, node);
+	state->first = 0;
 	MemoryContextSwitchTo(old);
 	foreach(cell, node->parents)
 	{
 		EtlNode    *parent = lfirst(cell);
 
-		if (!parent->done && !list_member_ptr(work->nodes, parent))
+		if (!etl_node_is_done(parent) && !list_member_ptr(work->nodes, parent))
 			work->postponed = true;
 	}
 	return !work->postponed;
+}
+
+/*
+ * wants_to_run evaluates the node's own condition.
+ */
+static bool
+wants_to_run(Work *work, EtlNode *node)
+{
+	bool		holds;
+	ErrorData  *error = etl_rule_run_if(node, &holds);
+
+	if (error != NULL)
+		etl_node_failed(work->state, node, error);
+	else if (!holds)
+	{
+		node->conditional = true;
+		etl_node_skipped(work->state, node, node, NULL, "its condition run_if does not hold");
+	}
+	return error == NULL && holds;
 }
 
 /*
@@ -137,6 +157,8 @@ prepare_models(Work *work)
 		MemoryContextSwitchTo(old);
 		if (!node->model->resolved && !resolve(work, node))
 			continue;
+		if (!wants_to_run(work, node))
+			continue;
 		plan = etl_model_plan(node->model, state->run.full_refresh);
 		node->task->action = etl_run_keep(state, plan->action);
 		node->task->reason = etl_run_keep(state, plan->reason);
@@ -153,12 +175,16 @@ prepare_models(Work *work)
 static bool
 can_build(Work *work, EtlNode *node)
 {
-	bool		changed_above;
+	EtlSkip		skip = {0};
 
-	etl_node_inherit(node, &changed_above);
-	if (node->blocked_by != NULL)
-		etl_node_skipped(work->state, node, node->blocked_by, node->blocked_by->name->canonical,
-						 "it needs what was skipped before");
+	etl_rule_judge(work->state, node, NIL, &skip);
+	if (skip.reason != NULL)
+	{
+		node->conditional = skip.conditional;
+		etl_node_skipped(work->state, node, skip.root ? skip.root : node,
+						 skip.root ? skip.root->name->canonical : NULL,
+						 skip.root ? "it needs what was skipped before" : skip.reason);
+	}
 	else if (!node->model->resolved)
 		(void) resolve(work, node);
 	if (node->done)
@@ -370,6 +396,8 @@ note_failed(Work *work, ErrorData *error)
 	ListCell   *cell;
 	int			i = list_member_ptr(work->nodes, failed) ? 0 : -1;
 
+	if (!failed->done)
+		etl_node_failed(work->state, failed, error);
 	foreach(cell, work->nodes)
 	{
 		EtlNode    *node = lfirst(cell);
@@ -377,10 +405,10 @@ note_failed(Work *work, ErrorData *error)
 		if (node == failed && i >= 0 && i < list_length(work->results))
 			node->check_results = ((EtlBuildResult *) list_nth(work->results, i))->check_results;
 		i += i >= 0;
-		if (node->done)
+		if (node->done || node == failed)
 			continue;
-		if (node == failed)
-			etl_node_failed(work->state, node, error);
+		if (!failed->done)
+			etl_node_put_back(work->state, node, failed->not_before);
 		else
 			etl_node_skipped(work->state, node, failed, failed->name->canonical,
 							 psprintf("it publishes together with %s, which failed",
@@ -416,7 +444,7 @@ work_models(void *arg)
 	if (!open || work->postponed)
 	{
 		/* what analysis has stored must not stay locked while others are waited for */
-		if (failed)
+		if (failed || state->flags)
 			etl_nodes_settle(state, work->nodes);
 		else if (work->postponed)
 			state->driver.base.commit(&state->driver.base);

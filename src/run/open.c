@@ -22,6 +22,7 @@
 #include "common/errors.h"
 #include "common/json.h"
 #include "load/load.h"
+#include "run/board.h"
 #include "run/lead.h"
 #include "run/run.h"
 
@@ -325,6 +326,8 @@ close_run(EtlRunState *state)
 		run->error = psprintf("failed: %s", etl_report_failures(state));
 	etl_tasks_update(state->finished);
 	state->finished = NIL;
+	if (state->segment != NULL)
+		etl_run_count_rows(run);
 	etl_run_update(run);
 	PopActiveSnapshot();
 	state->driver.base.commit(&state->driver.base);
@@ -338,6 +341,7 @@ etl_run_work(EtlRunState *state)
 {
 	etl_run_execute(state);
 	close_run(state);
+	etl_board_detach(state);
 }
 
 /*
@@ -353,6 +357,7 @@ etl_run_break_off(EtlRunState *state, ErrorData *error)
 	run->finished_at = GetCurrentTimestamp();
 	if (run->started_at == DT_NOBEGIN)
 		run->started_at = run->finished_at;
+	etl_board_close(state, true);
 	PushActiveSnapshot(GetTransactionSnapshot());
 	etl_tasks_update(state->finished);
 	state->finished = NIL;
@@ -360,4 +365,5 @@ etl_run_break_off(EtlRunState *state, ErrorData *error)
 	etl_run_close(run->run_id, run->status, run->error);
 	PopActiveSnapshot();
 	state->driver.base.commit(&state->driver.base);
+	etl_board_detach(state);
 }

@@ -16,6 +16,7 @@
 #include "utils/timestamp.h"
 
 #include "common/errors.h"
+#include "common/retry.h"
 #include "run/run.h"
 
 /*
@@ -47,7 +48,17 @@ etl_node_finish(EtlRunState *state, EtlNode *node, const char *status)
 	run->nodes_failed += strcmp(status, "failed") == 0;
 	run->nodes_skipped += strcmp(status, "skipped") == 0;
 	state->finished = lappend(state->finished, task);
+	if (strcmp(status, "failed") == 0)
+		state->failures = lappend(state->failures, task);
+	if (node->incomplete != NULL && strcmp(status, "succeeded") == 0)
+	{
+		run->incomplete = state->flags = true;
+		task->reason = psprintf("incomplete: %s%s%s", node->incomplete, task->reason ? "; " : "",
+								task->reason ? task->reason : "");
+	}
 	node->done = true;
+	node->tries++;
+	node->not_before = 0;
 	MemoryContextSwitchTo(old);
 }
 
@@ -68,20 +79,87 @@ etl_node_broken_off(EtlRunState *state, EtlNode *node)
 }
 
 /*
- * etl_node_failed notes an error.
+ * next_attempt ends the attempt of a node that is to be tried again, and
+ * makes the task of the next one.
+ */
+static void
+next_attempt(EtlRunState *state, EtlNode *node, int64 delay_ms)
+{
+	MemoryContext old = MemoryContextSwitchTo(state->driver.context);
+	EtlTask    *failed = node->task;
+	EtlTask    *task = palloc(sizeof(EtlTask));
+
+	failed->status = "failed";
+	failed->finished_at = GetCurrentTimestamp();
+	if (failed->started_at == DT_NOBEGIN)
+		failed->started_at = failed->finished_at;
+	state->run.rows_written += failed->rows_inserted + failed->rows_updated + failed->rows_deleted;
+	state->run.rows_rejected += failed->rows_rejected;
+	state->finished = list_append_unique_ptr(state->finished, failed);
+	state->failures = lappend(state->failures, failed);
+
+	*task = *failed;
+	task->task_id = 0;
+	task->status = "queued";
+	task->attempt++;
+	task->started_at = task->finished_at = DT_NOBEGIN;
+	task->rows_inserted = task->rows_updated = task->rows_deleted = task->rows_rejected = 0;
+	task->sqlstate = task->error = task->detail = task->hint = task->skipped_because = NULL;
+	task->reason = psprintf("tried again after %s: %s", failed->sqlstate, failed->error);
+	state->fresh = lappend(state->fresh, task);
+	MemoryContextSwitchTo(old);
+
+	node->task = task;
+	node->tries++;
+	node->not_before = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), delay_ms);
+	if (state->tells)
+		ereport(NOTICE,
+				(errmsg("%s: attempt %d failed, trying again in %.1f s: %s", task->node,
+						failed->attempt, delay_ms / 1000.0, failed->error)));
+}
+
+/*
+ * etl_node_failed notes an error.  When it may heal and the node has not
+ * been tried often enough, it stays open, to be tried again later.
  */
 void
 etl_node_failed(EtlRunState *state, EtlNode *node, const ErrorData *error)
 {
 	EtlTask    *task = node->task;
+	EtlRetryPolicy policy;
 
 	task->sqlstate = etl_run_keep(state, unpack_sql_state(error->sqlerrcode));
 	task->error = etl_run_keep(state, error->message ? error->message : "unknown error");
 	task->detail = etl_run_keep(state, error->detail);
 	task->hint = etl_run_keep(state, error->hint);
-	node->blocked_by = node;
 	node->ended_at = 0;
+	if (!state->driver.base.atomic && etl_error_heals(error->sqlerrcode))
+	{
+		etl_retry_read(node->model ? node->model->options : NULL, &policy);
+		if (node->tries + 1 < policy.attempts)
+		{
+			next_attempt(state, node, etl_retry_delay_ms(&policy, node->tries + 1));
+			return;
+		}
+	}
+	node->blocked_by = node;
 	etl_node_finish(state, node, "failed");
+}
+
+/*
+ * etl_node_put_back makes a node wait again that another one stopped.
+ */
+void
+etl_node_put_back(EtlRunState *state, EtlNode *node, TimestampTz not_before)
+{
+	MemoryContext old = MemoryContextSwitchTo(state->driver.context);
+
+	node->task->status = "queued";
+	node->task->started_at = DT_NOBEGIN;
+	node->not_before = not_before;
+	if (node->task->task_id != 0)
+		state->finished = list_append_unique_ptr(state->finished, node->task);
+	MemoryContextSwitchTo(old);
 }
 
 /*
@@ -111,16 +189,43 @@ etl_node_unchanged(EtlRunState *state, EtlNode *node, const char *action, const 
 }
 
 /*
- * write_finished writes the rows of finished tasks and of the run.  The
- * caller commits.
+ * write_finished writes the rows of finished tasks, those of next attempts,
+ * and what failed into the log; the leader also that of the run.  The caller
+ * commits.
  */
 static void
 write_finished(EtlRunState *state)
 {
+	ListCell   *cell;
+
 	etl_tasks_update(state->finished);
+	etl_tasks_insert(state->fresh);
+	foreach(cell, state->failures)
+	{
+		EtlTask    *task = lfirst(cell);
+
+		etl_log_store("error", state->run.run_id, task->node, task->error, task->detail);
+	}
 	list_free(state->finished);
-	state->finished = NIL;
-	etl_run_update(&state->run);
+	list_free(state->fresh);
+	list_free(state->failures);
+	state->finished = state->fresh = state->failures = NIL;
+	if (state->place == 0)
+		etl_run_update(&state->run);
+}
+
+/*
+ * etl_nodes_flush: see run.h.
+ */
+void
+etl_nodes_flush(EtlRunState *state)
+{
+	if (state->driver.base.atomic || state->finished == NIL)
+		return;
+	PushActiveSnapshot(GetTransactionSnapshot());
+	write_finished(state);
+	PopActiveSnapshot();
+	etl_driver_commit_lazily(&state->driver);
 }
 
 /*
@@ -170,13 +275,12 @@ etl_nodes_settle(EtlRunState *state, List *nodes)
 	foreach(cell, nodes)
 	{
 		EtlNode    *node = lfirst(cell);
-		EtlTask    *task = node->task;
 
 		if (node->check_results != NIL)
 			etl_check_results_store(node->check_results);
 		node->check_results = NIL;
-		if (strcmp(task->status, "failed") == 0)
-			etl_log_store("error", state->run.run_id, task->node, task->error, task->detail);
+		if (node->done && state->flags && strcmp(node->task->status, "succeeded") == 0)
+			etl_node_flag(node->name->canonical, node->incomplete);
 	}
 	write_finished(state);
 	PopActiveSnapshot();
@@ -206,12 +310,15 @@ etl_nodes_forget(EtlRunState *state, List *nodes)
 		run->nodes_skipped -= strcmp(task->status, "skipped") == 0;
 		task->rows_inserted = task->rows_updated = task->rows_deleted = task->rows_rejected = 0;
 		node->done = node->changed = false;
+		node->tries--;
 		state->finished = list_delete_ptr(state->finished, task);
+		state->failures = list_delete_ptr(state->failures, task);
 	}
 }
 
 /*
- * etl_node_inherit carries what happened above a node down to it.
+ * etl_node_inherit carries what happened above a node down to it; through a
+ * node that is not selected it goes on.
  */
 void
 etl_node_inherit(EtlNode *node, bool *changed_above)
@@ -224,7 +331,10 @@ etl_node_inherit(EtlNode *node, bool *changed_above)
 		EtlNode    *parent = lfirst(cell);
 
 		*changed_above = *changed_above || parent->changed;
-		if (node->blocked_by == NULL)
+		if (!node->selected && node->blocked_by == NULL)
+		{
 			node->blocked_by = parent->blocked_by;
+			node->conditional = parent->conditional;
+		}
 	}
 }

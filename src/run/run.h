@@ -4,9 +4,10 @@
  *    Running: what is shared between the files of run/.
  *
  * graph.c knows the nodes, selector.c picks some of them, plan.c says what
- * would happen, call.c opens the run, execute.c goes through the nodes (models
- * by models.c and groups.c) with driver.c and lock.c, outcome.c notes what
- * became of them, report.c tells it, explain.c explains it afterwards.
+ * would happen, call.c and lead.c bring a run, open.c opens and closes it,
+ * execute.c goes through the nodes (models by models.c and groups.c, when
+ * rule.c and pool.c let it) with driver.c, lock.c and board.c, outcome.c notes
+ * what became of them, report.c tells it, explain.c explains it afterwards.
  *
  *-------------------------------------------------------------------------
  */
@@ -49,6 +50,14 @@ typedef struct EtlNode
 	bool		shows_built;	/* a view on something that is built before */
 	int			group;			/* nodes of one group publish together; 0: alone */
 	TimestampTz built_at;		/* when its build ended, before the commit */
+	int			place;			/* on the board; -1: the leader does not know it */
+	double		seconds;		/* what it took lately; 0: unknown */
+	double		rank;			/* seconds by the longest way to the end of the run */
+	int			tries;			/* ended ones of this run */
+	TimestampTz not_before;		/* 0, or when it is to be tried again */
+	bool		lost;			/* whoever worked on it is gone */
+	bool		conditional;	/* skipped by a condition, not by a failure */
+	char	   *incomplete;		/* which input did not succeed, when it is built nevertheless */
 	bool		done;
 	TimestampTz ended_at;		/* 0: when it is noted as finished */
 	bool		changed;		/* wrote something in this run */
@@ -120,6 +129,9 @@ extern void etl_unlock_node(const char *node);	/* session-level ones */
 extern bool etl_lock_run(int64 run_id);	/* false: another session has it */
 extern void etl_unlock_run(int64 run_id);
 extern bool etl_run_is_alive(int64 run_id);
+extern int	etl_run_leader(int64 run_id);	/* pid, 0 when nobody leads it */
+extern bool etl_lock_pool(const char *pool, int slot);	/* false: taken */
+extern void etl_unlock_pool(const char *pool, int slot);
 
 /* ---- access.c ---- */
 
@@ -136,11 +148,68 @@ typedef struct EtlRunState
 	EtlRunDriver driver;
 	EtlGraph   *graph;
 	List	   *finished;		/* EtlTask * whose rows are still to be written */
+	List	   *fresh;			/* EtlTask * of next attempts, whose rows are still to be made */
+	List	   *failures;		/* EtlTask * whose error is still to be logged */
 	int			unchanged;		/* nodes with nothing to do */
 	bool		tells;			/* a session listens: NOTICEs for it */
+	bool		flags;			/* there are incomplete datasets */
+
+	/* with whom: board.c */
+	int			workers;		/* at most so many at work, this process included */
+	struct EtlBoard *board;
+	struct dsm_segment *segment;	/* where the board lies; NULL: here */
+	int			place;			/* among the participants; 0: the leader */
+	int			seen;			/* entries of the board's log */
+	int			version;		/* of the graph's edges */
+	EtlNode   **at;				/* the graph's nodes by their place on the board; NULL: not known here */
+	List	   *untold;			/* EtlNode * that others finished */
+
+	/* which next: execute.c, rank.c, pool.c */
+	EtlNode   **sequence;		/* NULL: the graph's order */
+	int			first;			/* all before it are done */
+	List	   *pools;			/* EtlPool * */
+	List	   *places;			/* EtlPlace *: what this process holds in pools */
 } EtlRunState;
 
 extern void etl_run_execute(EtlRunState *state);
+extern void etl_run_steps(EtlRunState *state);
+/* a node that is not selected is done when what is above it is */
+extern bool etl_node_is_done(EtlNode *node);
+
+/* ---- rank.c ---- */
+
+extern void etl_rank_nodes(EtlRunState *state);
+extern void etl_rank_sort(EtlRunState *state);
+
+/* ---- pool.c ---- */
+
+typedef struct EtlPlace
+{
+	char	   *pool;
+	int			slot;
+} EtlPlace;
+
+/* takes a place in the pool of every node; false, and none, when one is full */
+extern bool etl_pool_enter(EtlRunState *state, List *nodes);
+extern void etl_pool_leave(EtlRunState *state);
+
+/* ---- rule.c ---- */
+
+typedef struct EtlSkip
+{
+	EtlNode    *root;			/* the node that is to blame; NULL: the node's own condition */
+	bool		conditional;
+	char	   *reason;			/* NULL: it is not skipped */
+} EtlSkip;
+
+/* judges a node by what became of its parents, those in 'together' aside */
+extern void etl_rule_judge(EtlRunState *state, EtlNode *node, List *together, EtlSkip *skip);
+/* evaluates the option run_if of a model; returns its error */
+extern ErrorData *etl_rule_run_if(EtlNode *node, bool *holds);
+
+/* ---- lead.c ---- */
+
+extern void etl_run_call_helpers(EtlRunState *state);
 
 /* ---- open.c ---- */
 
@@ -161,17 +230,20 @@ extern char *etl_run_keep(EtlRunState *state, const char *text);	/* a copy that 
 extern void etl_node_finish(EtlRunState *state, EtlNode *node, const char *status);
 extern void etl_node_broken_off(EtlRunState *state, EtlNode *node);
 extern void etl_node_failed(EtlRunState *state, EtlNode *node, const ErrorData *error);
+extern void etl_node_put_back(EtlRunState *state, EtlNode *node, TimestampTz not_before);
 extern void etl_node_skipped(EtlRunState *state, EtlNode *node, EtlNode *root,
 							 const char *because, const char *reason);
 extern void etl_node_unchanged(EtlRunState *state, EtlNode *node, const char *action, const char *reason);
 extern void etl_node_inherit(EtlNode *node, bool *changed_above);
 extern void etl_nodes_begin(EtlRunState *state, List *nodes);
 extern void etl_nodes_settle(EtlRunState *state, List *nodes);
+extern void etl_nodes_flush(EtlRunState *state);	/* writes and commits what is noted */
 extern void etl_nodes_forget(EtlRunState *state, List *nodes);
 
 /* ---- groups.c ---- */
 
 extern void etl_groups_make(EtlRunState *state);
+extern void etl_groups_link(EtlRunState *state);	/* the same for a helper, who knows the groups */
 extern List *etl_group_members(EtlGraph *graph, EtlNode *node);	/* EtlNode *, open ones, parents first */
 
 /* ---- models.c ---- */
