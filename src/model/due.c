@@ -15,6 +15,7 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/pg_class.h"
+#include "storage/lmgr.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -256,6 +257,28 @@ decide_stored(EtlDue *due, const EtlModel *model, const EtlQueryTraits *traits, 
 }
 
 /*
+ * lock_streams waits for loads that are changing a column of an input: a
+ * table that was rewritten looks empty to an older snapshot.  The plan that
+ * precedes a build in its transaction takes the locks, so that the build's
+ * snapshot is younger.  Views, which the analysis locks, come first, as they
+ * do where a column is widened.
+ */
+static void
+lock_streams(List *inputs)
+{
+	ListCell   *cell;
+
+	foreach(cell, inputs)
+	{
+		EtlInput   *input = lfirst(cell);
+		Oid			relid = input->kind == 's' ? etl_name_relation(input->name) : InvalidOid;
+
+		if (OidIsValid(relid))
+			LockRelationOid(relid, AccessShareLock);
+	}
+}
+
+/*
  * etl_due decides what a build does; needs an active snapshot.
  */
 EtlDue *
@@ -279,6 +302,7 @@ etl_due(const EtlModel *model, bool full_refresh)
 
 	etl_run_as_begin(&as, model->owner, model->settings);
 	due->query = etl_query_analyze(model->query, NULL);
+	lock_streams(due->inputs);
 	etl_query_traits(due->query, &traits);
 	due->fingerprint = params_fingerprint(&traits);
 	if (view)
