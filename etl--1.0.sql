@@ -743,7 +743,8 @@ CREATE VIEW etl.loads AS
 		l.rows_unchanged, l.rows_deduplicated, l.rows_discarded, l.rows_rejected, l.rows_deleted, l.bytes_read,
 		l.cursor, l.started_at, l.finished_at
 	FROM etl.load AS l
-	WHERE pg_catalog.pg_has_role('etl_operator', 'USAGE') OR etl._may_read(l.target);
+	WHERE pg_catalog.pg_has_role('etl_operator', 'USAGE') OR pg_catalog.pg_has_role('etl_auditor', 'USAGE')
+		OR etl._may_read(l.target);
 COMMENT ON VIEW etl.loads IS
 'One row per committed load: rows_read = rows_loaded + rows_updated + rows_unchanged + rows_deduplicated + rows_discarded + rows_rejected. Status succeeded, or superseded when its file was loaded again. cursor: where the stream continued after it.
 Example: SELECT origin, rows_read, rows_loaded, rows_rejected FROM etl.loads ORDER BY load_id DESC LIMIT 10;';
@@ -773,10 +774,10 @@ CREATE VIEW etl.runs AS
 		r.nodes_skipped, r.rows_written, r.rows_rejected, r.error, r.requested_by
 	FROM etl.run AS r
 	WHERE r.requested_by = current_user
-		OR pg_catalog.pg_has_role('etl_operator', 'USAGE')
+		OR pg_catalog.pg_has_role('etl_operator', 'USAGE') OR pg_catalog.pg_has_role('etl_auditor', 'USAGE')
 		OR EXISTS (SELECT FROM etl.task AS t WHERE t.run_id = r.run_id AND etl._may_read(t.node));
 COMMENT ON VIEW etl.runs IS
-'One row per run. A run whose process is gone shows as interrupted. Visible: one''s own, those with a readable node, and to etl_operator all.';
+'One row per run. A run whose process is gone shows as interrupted. Visible: one''s own, those with a readable node, and to etl_operator and etl_auditor all.';
 
 CREATE VIEW etl.tasks AS
 	SELECT t.task_id, t.run_id, t.node, t.kind, t.action, t.reason,
@@ -784,14 +785,16 @@ CREATE VIEW etl.tasks AS
 		t.attempt, t.started_at, t.finished_at, t.rows_inserted, t.rows_updated, t.rows_deleted,
 		t.rows_rejected, t.sqlstate, t.error, t.detail, t.hint, t.skipped_because
 	FROM etl.task AS t
-	WHERE pg_catalog.pg_has_role('etl_operator', 'USAGE') OR etl._may_read(t.node);
+	WHERE pg_catalog.pg_has_role('etl_operator', 'USAGE') OR pg_catalog.pg_has_role('etl_auditor', 'USAGE')
+		OR etl._may_read(t.node);
 COMMENT ON VIEW etl.tasks IS
 'One row per node and attempt of a run: what was done, how many rows, and the error with its original SQLSTATE.';
 
 CREATE VIEW etl.logs AS
 	SELECT l.logged_at, l.level, l.run_id, l.node, l.message, l.detail
 	FROM etl.log AS l
-	WHERE pg_catalog.pg_has_role('etl_operator', 'USAGE') OR etl._may_read(l.node);
+	WHERE pg_catalog.pg_has_role('etl_operator', 'USAGE') OR pg_catalog.pg_has_role('etl_auditor', 'USAGE')
+		OR etl._may_read(l.node);
 COMMENT ON VIEW etl.logs IS
 'What runs reported, oldest first by logged_at.';
 

@@ -8,9 +8,11 @@ CREATE ROLE etlt_reader;
 CREATE ROLE etlt_dev;
 CREATE ROLE etlt_other;
 CREATE ROLE etlt_op;
+CREATE ROLE etlt_auditor;
 GRANT etl_viewer TO etlt_reader;
 GRANT etl_developer TO etlt_dev, etlt_other;
 GRANT etl_operator TO etlt_op;
+GRANT etl_auditor TO etlt_auditor;
 CREATE SCHEMA rr;
 GRANT ALL ON SCHEMA rr TO etlt_dev, etlt_other;
 
@@ -69,7 +71,17 @@ SELECT * FROM rr.mine;
 RESET ROLE;
 SELECT * FROM rr.mine;
 
+-- an auditor reads the history, and runs nothing
+SET ROLE etlt_auditor;
+SELECT status, rows_inserted FROM etl.tasks WHERE node = 'rr.mine' ORDER BY task_id;
+SELECT selector, status, requested_by FROM etl.runs WHERE selector = 'rr.mine' ORDER BY run_id;
+\set VERBOSITY sqlstate
+CALL etl.run('rr.mine');
+SELECT count(*) FROM etl.rejects;
+\set VERBOSITY terse
+RESET ROLE;
+
 SELECT etl.drop_model('rr.mine', true, true);
 DROP SCHEMA rr CASCADE;
-DROP OWNED BY etlt_nobody, etlt_reader, etlt_dev, etlt_other, etlt_op;
-DROP ROLE etlt_nobody, etlt_reader, etlt_dev, etlt_other, etlt_op;
+DROP OWNED BY etlt_nobody, etlt_reader, etlt_dev, etlt_other, etlt_op, etlt_auditor;
+DROP ROLE etlt_nobody, etlt_reader, etlt_dev, etlt_other, etlt_op, etlt_auditor;
