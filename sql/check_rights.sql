@@ -54,6 +54,8 @@ INSERT INTO qr.plain VALUES (1);
 GRANT SELECT ON qr.plain TO qr_other;
 SET ROLE qr_other;
 SELECT etl.define_check('qr.plain', 'expression', '{id}', '{"expression": "current_user = ''qr_other''"}');
+-- which must be able to read it
+SELECT etl.define_check('qr.input', 'not_null', '{v}');
 RESET ROLE;
 SELECT etl.define_check('qr.plain', 'expression', '{}', '{"expression": "current_user = session_user"}', name => 'mine');
 SELECT check_name, status, detail FROM etl.check('qr.plain') ORDER BY check_name COLLATE "C";
@@ -69,6 +71,44 @@ SELECT id FROM etl.dedupe(NULL::qr.t, '{id}', 'v');
 SET ROLE qr_steward;
 SELECT check_name, row_key, reason FROM etl.validate('qr.t') WHERE check_name = 'not_null_v';
 RESET ROLE;
+-- operators that somebody puts before pg_catalog reach what a check's owner wrote, never what etl adds to it
+CREATE SCHEMA evil;
+CREATE FUNCTION evil.yes(int, int) RETURNS boolean LANGUAGE plpgsql AS 'BEGIN RAISE NOTICE ''evil''; RETURN true; END';
+CREATE FUNCTION evil.yes(text, text) RETURNS boolean LANGUAGE plpgsql AS 'BEGIN RAISE NOTICE ''evil''; RETURN true; END';
+CREATE FUNCTION evil.yes(bigint, bigint) RETURNS boolean LANGUAGE plpgsql AS 'BEGIN RAISE NOTICE ''evil''; RETURN true; END';
+DO $$
+DECLARE
+	name text;
+	type text;
+BEGIN
+	FOREACH name IN ARRAY ARRAY['=', '<>', '<', '<=', '>', '>=', '~']
+	LOOP
+		FOREACH type IN ARRAY ARRAY['int', 'text', 'bigint']
+		LOOP
+			EXECUTE format('CREATE OPERATOR evil.%s (FUNCTION = evil.yes, LEFTARG = %s, RIGHTARG = %2$s)', name, type);
+		END LOOP;
+	END LOOP;
+END $$;
+CREATE FUNCTION evil.count(anyelement) RETURNS bigint LANGUAGE sql AS 'SELECT 0::bigint';
+CREATE TABLE qr.odd (id int, parent int, word text, big bigint);
+INSERT INTO qr.odd VALUES (1, 9, 'x', 7), (1, 1, 'y', 1);
+SET search_path = evil, pg_catalog, public;
+SELECT etl.define_check('qr.odd', 'unique', '{id}', on_fail => 'warn');
+SELECT etl.define_check('qr.odd', 'range', '{id}', '{"min": 2}', on_fail => 'warn');
+SELECT etl.define_check('qr.odd', 'accepted_values', '{word}', '{"values": ["z"]}', on_fail => 'warn');
+SELECT etl.define_check('qr.odd', 'regex', '{word}', '{"pattern": "^z$"}', on_fail => 'warn');
+SELECT etl.define_check('qr.odd', 'relationship', '{parent}', '{"to": "qr.odd", "columns": ["id"]}', on_fail => 'warn', name => 'itself');
+SELECT etl.define_check('qr.odd', 'relationship', '{big}', '{"to": "qr.odd", "columns": ["id"]}', on_fail => 'warn', name => 'itself_wide');
+SELECT etl.define_check('qr.odd', 'relationship', '{big}', '{"to": "qr.plain", "columns": ["id"]}', on_fail => 'warn', name => 'other');
+SELECT etl.define_check('qr.odd', 'row_count', '{}', '{"min": 3}', on_fail => 'warn');
+RESET search_path;
+SELECT check_name, status, evaluated, failed, detail FROM etl.check('qr.odd') ORDER BY check_name COLLATE "C";
+SELECT etl.define_check('qr.odd', 'expression', '{}', '{"expression": "id OPERATOR(evil.>) 5"}', on_fail => 'warn', name => 'written');
+SELECT check_name, status FROM etl.check('qr.odd') WHERE check_name = 'written';
+SELECT count(*) > 0 AS found FROM etl.validate('qr.odd');
+SELECT count(*) FROM etl.duplicates('qr.odd', '{id}');
+DROP SCHEMA evil CASCADE;
+
 -- PUBLIC gets nothing
 SELECT p.proname FROM pg_proc p, aclexplode(p.proacl) a WHERE p.pronamespace = 'etl'::regnamespace AND a.grantee = 0;
 

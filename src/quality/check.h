@@ -108,6 +108,8 @@ extern void etl_orderby_validate(const char *what, const char *text);
 extern Node *etl_rowexpr_analyze(TupleDesc desc, const char *relation, Node *raw, bool as_boolean);
 extern Node *etl_rowexpr_equal(TupleDesc desc, AttrNumber attno, Form_pg_attribute other,
 							   AttrNumber other_attno);
+/* the equality of two types as SQL, such that no search_path changes it where PostgreSQL has one */
+extern char *etl_rowexpr_equality(Oid left, Oid right);
 extern bool etl_rowexpr_only_builtin(Node *expr);
 
 /* ---- predicate.c ---- */

@@ -13,6 +13,7 @@
 
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
@@ -20,6 +21,7 @@
 #include "common/arguments.h"
 #include "common/errors.h"
 #include "common/json.h"
+#include "common/names.h"
 #include "common/run_as.h"
 #include "quality/check.h"
 
@@ -111,6 +113,25 @@ check_quarantine(const EtlCheckKind *kind, const EtlCheck *check)
 }
 
 /*
+ * check_readable raises 42501 for a relation that the current role, with
+ * whose rights its check will run, may not read.
+ */
+static void
+check_readable(const char *target)
+{
+	Oid			relid = etl_name_relation(target);
+
+	if (!OidIsValid(relid) || pg_class_aclcheck(relid, GetUserId(), ACL_SELECT) == ACLCHECK_OK ||
+		pg_attribute_aclcheck_all(relid, GetUserId(), ACL_SELECT, ACLMASK_ANY) == ACLCHECK_OK)
+		return;
+	ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+					errmsg("permission denied to check %s", target),
+					errdetail("Its checks run with the rights of the role that defines them, which "
+							  "may not read it."),
+					errhint("GRANT SELECT ON %s to that role.", target)));
+}
+
+/*
  * etl_sql_define_check stores a check: 'created', 'updated' or 'unchanged'.
  */
 Datum
@@ -150,6 +171,8 @@ etl_sql_define_check(PG_FUNCTION_ARGS)
 	owner = etl_node_owner(check.target);
 	if (owner != NULL)
 		etl_check_owner(owner, "node", check.target);
+	else
+		check_readable(check.target);
 	check.owner = GetUserNameFromId(GetUserId(), false);
 	check.settings = etl_settings_capture();
 	PG_RETURN_TEXT_P(cstring_to_text(etl_check_store(&check)));

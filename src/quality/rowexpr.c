@@ -13,6 +13,7 @@
 #include "postgres.h"
 
 #include "access/transam.h"
+#include "catalog/pg_operator.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "nodes/parsenodes.h"
@@ -23,8 +24,11 @@
 #include "parser/parse_oper.h"
 #include "parser/parse_relation.h"
 #include "parser/parser.h"
+#include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/queryenvironment.h"
+#include "utils/syscache.h"
+#include "utils/typcache.h"
 
 #include "common/errors.h"
 #include "quality/check.h"
@@ -164,8 +168,47 @@ etl_rowexpr_analyze(TupleDesc desc, const char *relation, Node *raw, bool as_boo
 }
 
 /*
- * etl_rowexpr_equal returns "column = other" for the operator that PostgreSQL
- * would choose; the other side is the Var (2, other_attno).
+ * equality_name names the equality of two types: that of a type's own order
+ * or hash, else PostgreSQL's, and only then one from the search path, which
+ * others might have put there.
+ */
+static List *
+equality_name(Oid left, Oid right)
+{
+	List	   *ours = list_make2(makeString("pg_catalog"), makeString("="));
+	Oid			equal = left == right ? lookup_type_cache(left, TYPECACHE_EQ_OPR)->eq_opr : InvalidOid;
+	Operator	found;
+
+	if (OidIsValid(equal))
+	{
+		HeapTuple	tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(equal));
+		Form_pg_operator form = (Form_pg_operator) GETSTRUCT(tuple);
+		List	   *name = list_make2(makeString(get_namespace_name(form->oprnamespace)),
+								makeString(pstrdup(NameStr(form->oprname))));
+
+		ReleaseSysCache(tuple);
+		return name;
+	}
+	found = oper(NULL, ours, left, right, true, -1);
+	if (found == NULL)
+		return list_make1(makeString("="));
+	ReleaseSysCache(found);
+	return ours;
+}
+
+char *
+etl_rowexpr_equality(Oid left, Oid right)
+{
+	List	   *name = equality_name(left, right);
+
+	if (list_length(name) == 1)
+		return pstrdup("=");
+	return psprintf("OPERATOR(%s.%s)", quote_identifier(strVal(linitial(name))), strVal(lsecond(name)));
+}
+
+/*
+ * etl_rowexpr_equal returns "column = other" for the operator that
+ * equality_name names; the other side is the Var (2, other_attno).
  */
 Node *
 etl_rowexpr_equal(TupleDesc desc, AttrNumber attno, Form_pg_attribute other, AttrNumber other_attno)
@@ -175,8 +218,8 @@ etl_rowexpr_equal(TupleDesc desc, AttrNumber attno, Form_pg_attribute other, Att
 	Var		   *left = makeVar(1, attno, attr->atttypid, attr->atttypmod, attr->attcollation, 0);
 	Var		   *right = makeVar(2, other_attno, other->atttypid, other->atttypmod,
 						 other->attcollation, 0);
-	Expr	   *expr = make_op(pstate, list_make1(makeString("=")), (Node *) left, (Node *) right,
-						 NULL, -1);
+	Expr	   *expr = make_op(pstate, equality_name(attr->atttypid, other->atttypid),
+						 (Node *) left, (Node *) right, NULL, -1);
 
 	assign_expr_collations(pstate, (Node *) expr);
 	return (Node *) expr;

@@ -259,6 +259,7 @@ static char *
 orphan_sql(SetWork *work)
 {
 	EtlCheckState *state = work->state;
+	TupleDesc	desc = state->set->desc;
 	List	   *to = etl_json_get_list(state->def->options, "columns");
 	ListCell   *cell;
 	ListCell   *parent_cell;
@@ -271,9 +272,14 @@ orphan_sql(SetWork *work)
 						   " AND NOT EXISTS (SELECT 1 FROM %s AS \"etl parent\" WHERE true",
 					 columns_sql(state->def->columns, work->alias), work->relation);
 	forboth(cell, state->def->columns, parent_cell, to)
-		appendStringInfo(&sql, " AND \"etl parent\".%s = %s.%s",
-						 quote_identifier(pstrdup(lfirst(parent_cell))), work->alias,
-						 quote_identifier(lfirst(cell)));
+	{
+		Oid			child = SPI_gettypeid(desc, SPI_fnumber(desc, lfirst(cell)));
+		Oid			parent = SPI_gettypeid(desc, SPI_fnumber(desc, lfirst(parent_cell)));
+
+		appendStringInfo(&sql, " AND \"etl parent\".%s %s %s.%s",
+						 quote_identifier(pstrdup(lfirst(parent_cell))), etl_rowexpr_equality(parent, child),
+						 work->alias, quote_identifier(lfirst(cell)));
+	}
 	appendStringInfoChar(&sql, ')');
 	return sql.data;
 }
