@@ -50,6 +50,25 @@ SELECT etl.define_model('cm.wide', 'SELECT id::bigint AS id FROM cm.src', 'table
 \set VERBOSITY terse
 CALL etl.run('cm.wide');
 \set VERBOSITY sqlstate
+DROP VIEW cm.of_v;
+
+-- neither can a column go that a foreign key or a policy of others names: nothing is begun
+SELECT etl.define_model('cm.held', 'SELECT id, v, 1 AS w FROM cm.src', 'table', options => '{"unique": [["w", "id"]]}');
+CALL etl.run('cm.held');
+CREATE POLICY p ON cm.held USING (v <> 'secret');
+SELECT etl.define_model('cm.held', 'SELECT id, 1 AS w FROM cm.src', 'table');
+SELECT max(run_id) AS runs_before FROM etl.run \gset
+\set VERBOSITY default
+CALL etl.run('cm.held');
+DROP POLICY p ON cm.held;
+CREATE TABLE cm.child (w int, id int, FOREIGN KEY (w, id) REFERENCES cm.held (w, id));
+SELECT etl.define_model('cm.held', 'SELECT id, v FROM cm.src', 'table');
+CALL etl.run('cm.held');
+SELECT max(run_id) - :runs_before AS runs_since FROM etl.run;
+\set VERBOSITY sqlstate
+DROP TABLE cm.child;
+CALL etl.run('cm.held');
+SELECT * FROM cm.columns WHERE relname = 'held';
 
 -- two rows for a key, two columns of a name
 SELECT etl.define_model('cm.twice', 'SELECT id FROM cm.src UNION ALL SELECT 2', 'incremental', key => '{id}');

@@ -280,6 +280,42 @@ etl_dependents_must_be_managed(Oid relid, List *columns)
 				 errhint("Drop it and make it again after the run, or define it as a model.")));
 }
 
+void
+etl_columns_must_be_free(Oid relid, List *columns)
+{
+	StringInfoData sql;
+	ListCell   *cell;
+	List	   *holders;
+	Garment    *holder;
+
+	initStringInfo(&sql);
+	appendStringInfoString(
+		&sql, "SELECT pg_describe_object(d.classid, d.objid, d.objsubid),"
+			  " coalesce(pg_get_constraintdef(c.oid), pg_get_triggerdef(t.oid),"
+			  " pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid))"
+			  " FROM pg_depend d"
+			  " LEFT JOIN pg_constraint c ON d.classid = 'pg_constraint'::regclass"
+			  " AND c.oid = d.objid AND c.conrelid <> $1"
+			  " LEFT JOIN pg_trigger t ON d.classid = 'pg_trigger'::regclass AND t.oid = d.objid"
+			  " LEFT JOIN pg_policy p ON d.classid = 'pg_policy'::regclass AND p.oid = d.objid"
+			  " WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = $1 AND d.deptype = 'n'"
+			  " AND num_nonnulls(c.oid, t.oid, p.oid) > 0 AND d.refobjsubid IN (");
+	foreach(cell, columns)
+		appendStringInfo(&sql, "%s%d", foreach_current_index(cell) ? ", " : "", lfirst_int(cell));
+	appendStringInfoString(&sql, ") ORDER BY 1");
+
+	holders = lookup(sql.data, relid);
+	if (holders == NIL)
+		return;
+	holder = linitial(holders);
+	ereport(ERROR,
+			(errcode(ETL_ERR_NOT_MANAGED),
+			 errmsg("%s depends on columns of %s that change, and etl does not manage it",
+					holder->statement, etl_name_of_relation(relid)),
+			 holder->column ? errdetail("Its definition is: %s", holder->column) : 0,
+			 errhint("Drop it and make it again after the run.")));
+}
+
 /* ---- away and back ---- */
 
 /*

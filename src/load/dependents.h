@@ -29,6 +29,9 @@ extern void etl_view_dress(Oid view, const EtlViewDress *dress);
  */
 extern Oid etl_dependents_foreign(Oid relid, List *columns, Oid *below);
 
+/* raises ET013 for a foreign key, trigger or policy that names one of the columns */
+extern void etl_columns_must_be_free(Oid relid, List *columns);
+
 /* raises ET013 for the view that etl_dependents_foreign finds */
 extern void etl_dependents_must_be_managed(Oid relid, List *columns);
 

@@ -83,7 +83,10 @@ etl_dependents_check(const EtlModel *model, EtlDue *due)
 	else if (stored && due->state->created)
 		lost = etl_table_lost_columns(model, due->relid, desc);
 	if (lost != NIL)
+	{
 		etl_dependents_must_be_managed(due->relid, lost);
+		etl_columns_must_be_free(due->relid, lost);
+	}
 }
 
 /*
