@@ -11,7 +11,7 @@ SELECT etl.define_source('sr_files', 'file', jsonb_build_object('root', :'dir'))
 CREATE VIEW public.sr_rejects AS
 	SELECT target, position, record, status, closed_at IS NOT NULL AS closed, r->>'check' AS "check", r->>'column' AS "column",
 		r->>'value' AS value, r->>'message' AS message
-	FROM etl.rejects, jsonb_array_elements(reasons) AS r WHERE target LIKE 'sr.%' ORDER BY reject_id;
+	FROM etl.rejects, jsonb_array_elements(reasons) WITH ORDINALITY AS e (r, n) WHERE target LIKE 'sr.%' ORDER BY reject_id, n;
 
 -- every reason of a record is told: types, NOT NULL, CHECK, quarantining checks
 COPY (VALUES ('id,day,amount,kind'), ('1,2024-01-01,5,a'), ('x,2024-13-01,5,a'), ('3,,7,a'), ('4,2024-01-04,-1,b'), ('5,2024-01-05,8,zz'),

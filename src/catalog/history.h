@@ -76,8 +76,18 @@ typedef struct EtlReject
 	bool		of_row;			/* raw is the row as JSON, by column: its record was at hand no more */
 } EtlReject;
 
-/* reject.c: writes many at once, straight into the heap and the indexes of etl.reject */
-extern void etl_rejects_store(List *rejects);	/* EtlReject * */
+/* reject.c: many at once, straight into the heap and the indexes of etl.reject */
+
+typedef struct EtlRejectWriter EtlRejectWriter;
+
+extern EtlRejectWriter *etl_reject_writer_begin(void);
+/* takes copies; the row is written when its batch is full */
+extern void etl_reject_writer_put(EtlRejectWriter *writer, const EtlReject *reject);
+extern void etl_reject_writer_flush(EtlRejectWriter *writer);
+/* makes what was written visible to the commands that follow */
+extern void etl_reject_writer_end(EtlRejectWriter *writer);
+/* all of that for a list of EtlReject * */
+extern void etl_rejects_store(List *rejects);
 
 /* ---- nodes ---- */
 

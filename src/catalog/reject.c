@@ -30,7 +30,9 @@
 #include "catalog/history.h"
 #include "common/compat.h"
 
-#define SLOTS 64
+/* rows written at once, and the bytes that may wait for it */
+#define SLOTS			128
+#define MAX_BATCH_BYTES (4 * 1024 * 1024)
 
 PG_FUNCTION_INFO_V1(etl_sql_record);
 
@@ -53,23 +55,26 @@ enum
 	NCOLUMNS
 };
 
-/* The table, open for writing. */
-typedef struct RejectTable
+/* etl.reject, open for writing. */
+struct EtlRejectWriter
 {
+	MemoryContext context;		/* lives as long as the writer */
+	MemoryContext batch;		/* rows that the slots hold */
 	Relation	rel;
 	Oid			sequence;
 	EState	   *estate;
 	ResultRelInfo *result;
-	CommandId	cid;
 	TupleTableSlot *slots[SLOTS];
-	int			nslots;			/* made */
-	int			n;				/* filled */
+	int			n;				/* slots filled */
+	Size		bytes;			/* in them */
+	bytea	   *raw;			/* as large as the largest record so far */
+	Size		raw_size;
 	Datum		status;			/* the text "open" */
-	const char *target_of;		/* what 'target' and 'origin' were made of */
-	const char *origin_of;
+	char	   *target_of;		/* what 'target' and 'origin' were made of */
+	char	   *origin_of;
 	Datum		target;
 	Datum		origin;
-} RejectTable;
+};
 
 /*
  * etl_sql_record renders the bytes of a record as text: what is not valid in
@@ -106,59 +111,32 @@ etl_sql_record(PG_FUNCTION_ARGS)
 }
 
 /*
- * open_table opens etl.reject and its indexes.
+ * etl_reject_writer_begin opens etl.reject and its indexes.  The writer lives
+ * in the caller's subtransaction and memory context.
  */
-static RejectTable *
-open_table(void)
+EtlRejectWriter *
+etl_reject_writer_begin(void)
 {
 	Oid			schema = get_namespace_oid("etl", false);
-	RejectTable *table = palloc0(sizeof(RejectTable));
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "etl rejects",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	EtlRejectWriter *writer = palloc0(sizeof(EtlRejectWriter));
 
-	table->rel = table_open(get_relname_relid("reject", schema), RowExclusiveLock);
-	table->sequence = get_relname_relid("reject_id_seq", schema);
-	if (RelationGetDescr(table->rel)->natts != NCOLUMNS)
+	writer->context = context;
+	writer->batch = AllocSetContextCreate(context, "etl batch of rejects", ALLOCSET_DEFAULT_SIZES);
+	writer->rel = table_open(get_relname_relid("reject", schema), RowExclusiveLock);
+	writer->sequence = get_relname_relid("reject_id_seq", schema);
+	if (RelationGetDescr(writer->rel)->natts != NCOLUMNS)
 		elog(ERROR, "etl.reject has %d columns instead of %d",
-			 RelationGetDescr(table->rel)->natts, NCOLUMNS);
-	table->estate = CreateExecutorState();
-	table->result = makeNode(ResultRelInfo);
-	InitResultRelInfo(table->result, table->rel, 0, NULL, 0);
-	ExecOpenIndices(table->result, false);
-	table->cid = GetCurrentCommandId(true);
-	table->status = CStringGetTextDatum("open");
-	return table;
-}
-
-/*
- * write_slots writes what the slots hold.
- */
-static void
-write_slots(RejectTable *table)
-{
-	if (table->n == 0)
-		return;
-	table_multi_insert(table->rel, table->slots, table->n, table->cid, 0, NULL);
-	for (int i = 0; i < table->n; i++)
-	{
-		table->slots[i]->tts_tableOid = RelationGetRelid(table->rel);
-		list_free(etl_insert_index_tuples(table->result, table->slots[i], table->estate));
-		ResetPerTupleExprContext(table->estate);
-		ExecClearTuple(table->slots[i]);
-	}
-	table->n = 0;
-}
-
-/*
- * close_table makes what was written visible to the commands that follow.
- */
-static void
-close_table(RejectTable *table)
-{
-	for (int i = 0; i < table->nslots; i++)
-		ExecDropSingleTupleTableSlot(table->slots[i]);
-	ExecCloseIndices(table->result);
-	FreeExecutorState(table->estate);
-	table_close(table->rel, NoLock);
-	CommandCounterIncrement();
+			 RelationGetDescr(writer->rel)->natts, NCOLUMNS);
+	writer->estate = CreateExecutorState();
+	writer->result = makeNode(ResultRelInfo);
+	InitResultRelInfo(writer->result, writer->rel, 0, NULL, 0);
+	ExecOpenIndices(writer->result, false);
+	writer->status = CStringGetTextDatum("open");
+	MemoryContextSwitchTo(old);
+	return writer;
 }
 
 /*
@@ -166,79 +144,143 @@ close_table(RejectTable *table)
  * before, which in all likelihood has the same.
  */
 static Datum
-shared_text(const char *value, const char **made_of, Datum *made)
+shared_text(EtlRejectWriter *writer, const char *value, char **made_of, Datum *made)
 {
-	if (value != *made_of)
+	if (*made_of == NULL || strcmp(value, *made_of) != 0)
 	{
+		MemoryContext old = MemoryContextSwitchTo(writer->context);
+
+		if (*made_of != NULL)
+		{
+			pfree(*made_of);
+			pfree(DatumGetPointer(*made));
+		}
+		*made_of = pstrdup(value);
 		*made = CStringGetTextDatum(value);
-		*made_of = value;
+		MemoryContextSwitchTo(old);
 	}
 	return *made;
 }
 
 /*
- * put_reject fills the next slot.
+ * raw_value makes the bytea of the record's bytes, in memory used again.
  */
-static void
-put_reject(RejectTable *table, const EtlReject *reject)
+static Datum
+raw_value(EtlRejectWriter *writer, const EtlReject *reject)
 {
-	bytea	   *raw = palloc(VARHDRSZ + reject->raw_length);
-	TupleTableSlot *slot;
-	Datum	   *values;
+	Size		size = VARHDRSZ + reject->raw_length;
 
-	if (table->n == table->nslots)
-		table->slots[table->nslots++] = table_slot_create(table->rel, NULL);
-	slot = table->slots[table->n++];
-	values = slot->tts_values;
-	memset(slot->tts_isnull, 0, sizeof(bool) * NCOLUMNS);
-
-	SET_VARSIZE(raw, VARHDRSZ + reject->raw_length);
+	if (size > writer->raw_size)
+	{
+		if (writer->raw != NULL)
+			pfree(writer->raw);
+		writer->raw = NULL;
+		writer->raw_size = size + size / 2;
+		writer->raw = MemoryContextAllocHuge(writer->context, writer->raw_size);
+	}
+	SET_VARSIZE(writer->raw, size);
 	if (reject->raw_length > 0)
-		memcpy(VARDATA(raw), reject->raw, reject->raw_length);
+		memcpy(VARDATA(writer->raw), reject->raw, reject->raw_length);
+	return PointerGetDatum(writer->raw);
+}
 
-	values[COL_REJECT_ID] = Int64GetDatum(nextval_internal(table->sequence, false));
-	values[COL_TARGET] = shared_text(reject->target, &table->target_of, &table->target);
+/*
+ * form_row makes the row of a reject.
+ */
+static HeapTuple
+form_row(EtlRejectWriter *writer, const EtlReject *reject)
+{
+	Datum		values[NCOLUMNS];
+	bool		nulls[NCOLUMNS] = {0};
+
+	values[COL_REJECT_ID] = Int64GetDatum(nextval_internal(writer->sequence, false));
+	values[COL_TARGET] = shared_text(writer, reject->target, &writer->target_of, &writer->target);
 	values[COL_LOAD_ID] = Int64GetDatum(reject->load_id);
-	slot->tts_isnull[COL_LOAD_ID] = reject->load_id == 0;
+	nulls[COL_LOAD_ID] = reject->load_id == 0;
 	values[COL_RUN_ID] = Int64GetDatum(reject->run_id);
-	slot->tts_isnull[COL_RUN_ID] = reject->run_id == 0;
-	slot->tts_isnull[COL_ORIGIN] = reject->origin == NULL;
+	nulls[COL_RUN_ID] = reject->run_id == 0;
+	nulls[COL_ORIGIN] = reject->origin == NULL;
 	if (reject->origin != NULL)
-		values[COL_ORIGIN] = shared_text(reject->origin, &table->origin_of, &table->origin);
+		values[COL_ORIGIN] = shared_text(writer, reject->origin, &writer->origin_of, &writer->origin);
 	values[COL_POSITION] = Int64GetDatum(reject->position);
-	slot->tts_isnull[COL_POSITION] = reject->position == 0;
-	values[COL_RAW] = PointerGetDatum(raw);
+	nulls[COL_POSITION] = reject->position == 0;
+	values[COL_RAW] = raw_value(writer, reject);
 	values[COL_RECORD_SIZE] = Int64GetDatum(reject->record_size);
 	values[COL_REASONS] = PointerGetDatum(reject->reasons);
-	values[COL_STATUS] = table->status;
+	values[COL_STATUS] = writer->status;
 	values[COL_REJECTED_AT] = TimestampTzGetDatum(GetCurrentTimestamp());
-	slot->tts_isnull[COL_CLOSED_AT] = true;
+	nulls[COL_CLOSED_AT] = true;
 	values[COL_OF_ROW] = BoolGetDatum(true);
-	slot->tts_isnull[COL_OF_ROW] = !reject->of_row;
-	ExecStoreVirtualTuple(slot);
+	nulls[COL_OF_ROW] = !reject->of_row;
+	return heap_form_tuple(RelationGetDescr(writer->rel), values, nulls);
+}
+
+void
+etl_reject_writer_put(EtlRejectWriter *writer, const EtlReject *reject)
+{
+	MemoryContext old;
+	TupleTableSlot **slot = &writer->slots[writer->n];
+	HeapTuple	row;
+
+	if (*slot == NULL)
+	{
+		old = MemoryContextSwitchTo(writer->context);
+		*slot = MakeSingleTupleTableSlot(RelationGetDescr(writer->rel), &TTSOpsHeapTuple);
+		MemoryContextSwitchTo(old);
+	}
+	old = MemoryContextSwitchTo(writer->batch);
+	row = form_row(writer, reject);
+	/* the slot owns the row, so that it is not copied again before it is written */
+	ExecStoreHeapTuple(row, *slot, true);
+	MemoryContextSwitchTo(old);
+	writer->bytes += row->t_len;
+	if (++writer->n == SLOTS || writer->bytes >= MAX_BATCH_BYTES)
+		etl_reject_writer_flush(writer);
+}
+
+void
+etl_reject_writer_flush(EtlRejectWriter *writer)
+{
+	MemoryContext old = MemoryContextSwitchTo(writer->batch);
+
+	if (writer->n > 0)
+		table_multi_insert(writer->rel, writer->slots, writer->n, GetCurrentCommandId(true), 0, NULL);
+	for (int i = 0; i < writer->n; i++)
+	{
+		writer->slots[i]->tts_tableOid = RelationGetRelid(writer->rel);
+		list_free(etl_insert_index_tuples(writer->result, writer->slots[i], writer->estate));
+		ResetPerTupleExprContext(writer->estate);
+		ExecClearTuple(writer->slots[i]);
+	}
+	writer->n = 0;
+	writer->bytes = 0;
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(writer->batch);
+}
+
+void
+etl_reject_writer_end(EtlRejectWriter *writer)
+{
+	etl_reject_writer_flush(writer);
+	for (int i = 0; i < SLOTS && writer->slots[i] != NULL; i++)
+		ExecDropSingleTupleTableSlot(writer->slots[i]);
+	ExecCloseIndices(writer->result);
+	FreeExecutorState(writer->estate);
+	table_close(writer->rel, NoLock);
+	MemoryContextDelete(writer->context);
+	CommandCounterIncrement();
 }
 
 void
 etl_rejects_store(List *rejects)
 {
-	MemoryContext context;
-	MemoryContext old;
-	RejectTable *table;
+	EtlRejectWriter *writer;
 	ListCell   *cell;
 
 	if (rejects == NIL)
 		return;
-	context = AllocSetContextCreate(CurrentMemoryContext, "etl rejects", ALLOCSET_DEFAULT_SIZES);
-	old = MemoryContextSwitchTo(context);
-	table = open_table();
+	writer = etl_reject_writer_begin();
 	foreach(cell, rejects)
-	{
-		put_reject(table, lfirst(cell));
-		if (table->n == SLOTS)
-			write_slots(table);
-	}
-	write_slots(table);
-	close_table(table);
-	MemoryContextSwitchTo(old);
-	MemoryContextDelete(context);
+		etl_reject_writer_put(writer, lfirst(cell));
+	etl_reject_writer_end(writer);
 }

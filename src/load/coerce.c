@@ -160,6 +160,17 @@ etl_coerce_shown(const char *text, int length)
 }
 
 /*
+ * shown_message cuts off a message that quotes a very long value.
+ */
+static const char *
+shown_message(const char *message)
+{
+	int			length = strlen(message);
+
+	return length > 3 * SHOWN_BYTES ? etl_coerce_shown(message, length) : message;
+}
+
+/*
  * is_data_fault tells whether an error speaks about the value.
  */
 static bool
@@ -201,9 +212,7 @@ call_input(EtlCoercer *coercer, const char *text, Datum *datum)
 		if (!is_data_fault(error))
 			PG_RE_THROW();
 		FlushErrorState();
-		reason = strlen(error->message) > 3 * SHOWN_BYTES ?
-					 etl_coerce_shown(error->message, strlen(error->message)) :
-					 pstrdup(error->message);
+		reason = shown_message(pstrdup(error->message));
 		/* the message of JSON says nothing alone */
 		if (error->detail && (coercer->type == JSONOID || coercer->type == JSONBOID))
 			reason = psprintf("%s: %s", reason, etl_coerce_shown(error->detail, strlen(error->detail)));
@@ -264,6 +273,9 @@ coerce_number(EtlCoercer *coercer, const EtlValue *value, Datum *datum)
 		*datum = Float8GetDatum(number);
 		return NULL;
 	}
+	if (etl_coerce_is_no_number(text))
+		return shown_message(psprintf("invalid input syntax for type %s: \"%s\"",
+									  format_type_be(coercer->type), text));
 	return call_input(coercer, text, datum);
 }
 

@@ -41,6 +41,7 @@ extern const char *etl_coerce_integer(const EtlCoercer *coercer, const char *tex
 									  bool json, Datum *datum);
 extern bool etl_coerce_numeric_fast(const EtlCoercer *coercer, const char *text, int length,
 									Datum	   *datum, const char **reason);
+extern bool etl_coerce_is_no_number(const char *text);
 extern bool etl_coerce_float8_fast(const char *text, int length, double *result);
 
 /* coerce_datetime.c */

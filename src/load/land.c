@@ -547,7 +547,7 @@ etl_landing_end(EtlLanding *landing)
 	etl_load_writer_end(landing->writer);
 	set_checks(landing);
 	etl_rejects_verdict(landing->rejects, true);
-	etl_rejects_flush(landing->rejects);
+	etl_rejects_end(landing->rejects);
 	load->last_event_time = etl_event_time_end(landing);
 
 	if (load->first_block >= 0)

@@ -250,13 +250,11 @@ extern EtlPolicy etl_drift_misfit(EtlLanding *landing, const EtlColumn *column, 
 								  const char **remedy);
 pg_noreturn extern void etl_drift_restart(EtlLanding *landing);
 
-/* reject.c */
-extern EtlRejects *etl_rejects_begin(EtlLanding *landing);
-
-/* Reasons of one record, in the order found; memory of the caller. */
+/* reasons.c: those of one record, in the order found; in the caller's memory */
 typedef struct EtlReasons
 {
-	JsonbParseState *state;
+	StringInfoData elements;	/* of the jsonb array, one after the other */
+	List	   *ends;			/* of each, within that */
 	int			n;
 	const char *first_check;	/* of the first, for the summary */
 	const char *first_column;
@@ -267,9 +265,13 @@ extern void etl_reasons_add(EtlReasons *reasons, const char *check, const char *
 							const char *value, const char *message);
 extern void etl_reasons_add_all(EtlReasons *reasons, const Jsonb *array);
 extern Jsonb *etl_reasons_end(EtlReasons *reasons);
+
+/* reject.c: the rejects of a load */
+extern EtlRejects *etl_rejects_begin(EtlLanding *landing);
 extern void etl_rejects_add(EtlRejects *rejects, int64 position, const char *raw, int raw_length,
 							int64		raw_size, EtlReasons *reasons);
-extern void etl_rejects_flush(EtlRejects *rejects);
+/* writes what is left */
+extern void etl_rejects_end(EtlRejects *rejects);
 extern void etl_rejects_verdict(EtlRejects *rejects, bool at_end);	/* raises ET009 */
 
 /* writer.c: rows into the relation */

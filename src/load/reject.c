@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * reject.c
- *    Records that could not land: their reasons, their bytes, their limit.
+ *    Records that could not land: their bytes, their sum by reason, their limit.
  *
  * Rejects are written in the load's own subtransaction, in batches of
  * bounded size.  What was seen is also summed up by reason, so that a load
@@ -12,7 +12,6 @@
 #include "postgres.h"
 
 #include "lib/stringinfo.h"
-#include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
@@ -20,11 +19,8 @@
 #include "common/json.h"
 #include "load/landing.h"
 
-/* small batches stay in memory that malloc keeps */
-#define MAX_PENDING		  256
-#define MAX_PENDING_BYTES (4 * 1024 * 1024)
-#define MAX_SUMMARY		  8
-#define MAX_SHOWN_VALUE	  1024
+#define MAX_SUMMARY	  8
+#define VERDICT_EVERY 256		/* rejects */
 
 /* How often a check rejected, and the first time it did. */
 typedef struct Seen
@@ -40,95 +36,12 @@ typedef struct Seen
 struct EtlRejects
 {
 	EtlLanding *landing;
-	MemoryContext pending_context;
-	List	   *pending;		/* EtlReject * */
-	Size		bytes;
+	EtlRejectWriter *writer;	/* NULL: none yet */
+	int			unjudged;		/* rejects since the limit was looked at */
 	MemoryContext context;
 	Seen		seen[MAX_SUMMARY];
 	int			nseen;
 };
-
-/* ---- reasons ---- */
-
-/*
- * add_member appends one text member to the object being built.
- */
-static void
-add_member(EtlReasons *reasons, const char *key, const char *value, int length)
-{
-	JsonbValue	item;
-
-	item.type = jbvString;
-	item.val.string.val = unconstify(char *, key);
-	item.val.string.len = strlen(key);
-	(void) pushJsonbValue(&reasons->state, WJB_KEY, &item);
-	if (value == NULL)
-		item.type = jbvNull;
-	else
-	{
-		item.val.string.val = pnstrdup(value, length);
-		item.val.string.len = length;
-	}
-	(void) pushJsonbValue(&reasons->state, WJB_VALUE, &item);
-}
-
-void
-etl_reasons_add(EtlReasons *reasons, const char *check, const char *column, const char *value,
-				const char *message)
-{
-	int			length = value ? strlen(value) : 0;
-
-	if (reasons->state == NULL)
-	{
-		(void) pushJsonbValue(&reasons->state, WJB_BEGIN_ARRAY, NULL);
-		reasons->first_check = check;
-		reasons->first_column = column;
-		reasons->first_message = message;
-	}
-	if (length > MAX_SHOWN_VALUE)
-		length = pg_mbcliplen(value, length, MAX_SHOWN_VALUE);
-	(void) pushJsonbValue(&reasons->state, WJB_BEGIN_OBJECT, NULL);
-	add_member(reasons, "check", check, strlen(check));
-	add_member(reasons, "column", column, column ? strlen(column) : 0);
-	add_member(reasons, "value", value, length);
-	add_member(reasons, "message", message, strlen(message));
-	(void) pushJsonbValue(&reasons->state, WJB_END_OBJECT, NULL);
-	reasons->n++;
-}
-
-/*
- * etl_reasons_add_all appends the elements of an array of reasons.
- */
-void
-etl_reasons_add_all(EtlReasons *reasons, const Jsonb *array)
-{
-	uint32		n = JB_ROOT_COUNT(array);
-
-	if (reasons->state == NULL)
-	{
-		JsonbValue *first = getIthJsonbValueFromContainer(unconstify(JsonbContainer *, &array->root), 0);
-		Jsonb	   *reason = first && first->type == jbvBinary ? JsonbValueToJsonb(first) : NULL;
-
-		(void) pushJsonbValue(&reasons->state, WJB_BEGIN_ARRAY, NULL);
-		reasons->first_check = reason ? etl_json_get_text(reason, "check") : NULL;
-		reasons->first_column = reason ? etl_json_get_text(reason, "column") : NULL;
-		reasons->first_message = reason ? etl_json_get_text(reason, "message") : NULL;
-	}
-	for (uint32 i = 0; i < n; i++)
-	{
-		(void) pushJsonbValue(&reasons->state, WJB_ELEM,
-							  getIthJsonbValueFromContainer(unconstify(JsonbContainer *, &array->root), i));
-		reasons->n++;
-	}
-}
-
-Jsonb *
-etl_reasons_end(EtlReasons *reasons)
-{
-	return JsonbValueToJsonb(pushJsonbValue(&reasons->state, WJB_END_ARRAY, NULL));
-}
-
-/* ---- the rejects of a load ---- */
 
 EtlRejects *
 etl_rejects_begin(EtlLanding *landing)
@@ -137,8 +50,6 @@ etl_rejects_begin(EtlLanding *landing)
 
 	rejects->landing = landing;
 	rejects->context = landing->context;
-	rejects->pending_context = AllocSetContextCreate(landing->context, "etl pending rejects",
-													 ALLOCSET_DEFAULT_SIZES);
 	return rejects;
 }
 
@@ -181,7 +92,7 @@ etl_rejects_add(EtlRejects *rejects, int64 position, const char *raw, int raw_le
 {
 	EtlLanding *landing = rejects->landing;
 	MemoryContext old;
-	EtlReject  *reject;
+	EtlReject	reject = {0};
 
 	landing->load->rows_rejected++;
 	if (landing->replay != NULL)
@@ -193,40 +104,37 @@ etl_rejects_add(EtlRejects *rejects, int64 position, const char *raw, int raw_le
 	}
 
 	sum_up(rejects, reasons, position);
-	old = MemoryContextSwitchTo(rejects->pending_context);
-	reject = palloc0(sizeof(EtlReject));
-	reject->target = landing->stream->target;
-	reject->load_id = landing->load->load_id;
-	reject->run_id = landing->load->run_id;
-	reject->origin = unconstify(char *, landing->origin);
-	reject->position = position;
-	reject->raw = palloc(raw_length + 1);
-	memcpy(reject->raw, raw, raw_length);
-	reject->raw_length = raw_length;
-	reject->record_size = raw_size;
-	reject->reasons = etl_reasons_end(reasons);
-	rejects->pending = lappend(rejects->pending, reject);
-	rejects->bytes += raw_length + VARSIZE(reject->reasons) + sizeof(EtlReject);
-	MemoryContextSwitchTo(old);
+	if (rejects->writer == NULL)
+	{
+		old = MemoryContextSwitchTo(rejects->context);
+		rejects->writer = etl_reject_writer_begin();
+		MemoryContextSwitchTo(old);
+	}
+	reject.target = landing->stream->target;
+	reject.load_id = landing->load->load_id;
+	reject.run_id = landing->load->run_id;
+	reject.origin = unconstify(char *, landing->origin);
+	reject.position = position;
+	reject.raw = unconstify(char *, raw);
+	reject.raw_length = raw_length;
+	reject.record_size = raw_size;
+	reject.reasons = etl_reasons_end(reasons);
+	etl_reject_writer_put(rejects->writer, &reject);
+	pfree(reject.reasons);
 
-	if (list_length(rejects->pending) >= MAX_PENDING || rejects->bytes >= MAX_PENDING_BYTES)
-		etl_rejects_flush(rejects);
+	if (++rejects->unjudged == VERDICT_EVERY)
+	{
+		rejects->unjudged = 0;
+		etl_rejects_verdict(rejects, false);
+	}
 }
 
 void
-etl_rejects_flush(EtlRejects *rejects)
+etl_rejects_end(EtlRejects *rejects)
 {
-	MemoryContext old;
-
-	etl_rejects_verdict(rejects, false);
-	if (rejects->pending == NIL)
-		return;
-	old = MemoryContextSwitchTo(rejects->pending_context);
-	etl_rejects_store(rejects->pending);
-	MemoryContextSwitchTo(old);
-	rejects->pending = NIL;
-	rejects->bytes = 0;
-	MemoryContextReset(rejects->pending_context);
+	if (rejects->writer != NULL)
+		etl_reject_writer_end(rejects->writer);
+	rejects->writer = NULL;
 }
 
 /*
