@@ -26,15 +26,10 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_database.h"
 #include "catalog/pg_extension.h"
-#include "catalog/pg_namespace.h"
 #include "varatt.h"
 #define etl_insert_index_tuples(result, slot, estate) \
 	ExecInsertIndexTuples((result), (slot), (estate), false, false, NULL, NIL, false)
 #define EtlRelFileNumber(rel) ((rel)->rd_locator.relNumber)
-#define etl_object_aclcheck_schema(oid, role, mode) \
-	object_aclcheck(NamespaceRelationId, (oid), (role), (mode))
-#define etl_object_aclcheck_database(oid, role, mode) \
-	object_aclcheck(DatabaseRelationId, (oid), (role), (mode))
 #define etl_owns_relation(oid, role) \
 	object_ownercheck(RelationRelationId, (oid), (role))
 #define etl_owns_database(oid, role) \
@@ -53,10 +48,6 @@
 #define etl_insert_index_tuples(result, slot, estate) \
 	ExecInsertIndexTuples((result), (slot), (estate), false, false, NULL, NIL)
 #define EtlRelFileNumber(rel) ((rel)->rd_node.relNode)
-#define etl_object_aclcheck_schema(oid, role, mode) \
-	pg_namespace_aclcheck((oid), (role), (mode))
-#define etl_object_aclcheck_database(oid, role, mode) \
-	pg_database_aclcheck((oid), (role), (mode))
 #define etl_owns_relation(oid, role)   pg_class_ownercheck((oid), (role))
 #define etl_owns_database(oid, role)   pg_database_ownercheck((oid), (role))
 #define etl_owns_extension(oid, role)  pg_extension_ownercheck((oid), (role))

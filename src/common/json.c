@@ -232,15 +232,6 @@ etl_json_add_int64(EtlJsonBuilder *builder, const char *key, int64 value)
 }
 
 void
-etl_json_add_bool(EtlJsonBuilder *builder, const char *key, bool value)
-{
-	JsonbValue	item = {.type = jbvBool};
-
-	item.val.boolean = value;
-	add_pair(builder, key, &item);
-}
-
-void
 etl_json_add(EtlJsonBuilder *builder, const char *key, const Jsonb *value)
 {
 	JsonbValue	item = {.type = jbvNull};

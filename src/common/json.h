@@ -34,7 +34,6 @@ typedef struct EtlJsonBuilder EtlJsonBuilder;
 extern EtlJsonBuilder *etl_json_object_begin(void);
 extern void etl_json_add_text(EtlJsonBuilder *builder, const char *key, const char *value);	/* NULL → null */
 extern void etl_json_add_int64(EtlJsonBuilder *builder, const char *key, int64 value);
-extern void etl_json_add_bool(EtlJsonBuilder *builder, const char *key, bool value);
 extern void etl_json_add(EtlJsonBuilder *builder, const char *key, const Jsonb *value);
 extern Jsonb *etl_json_object_end(EtlJsonBuilder *builder);
 
