@@ -40,6 +40,19 @@ SELECT * FROM etl.replay('fr.partly', patch => '{"nn": 7}');
 SELECT * FROM etl.replay('fr.partly', patch => '{"n": 7}');
 SELECT id, n, at FROM fr.partly ORDER BY id;
 
+-- without a header fields go by position, and those behind the last column make new ones
+SELECT :'printf' || $$'1,a,x\n2,b,y\n'$$ || :'into' || 'h1.csv' AS make \gset
+COPY (SELECT) TO PROGRAM :'make';
+SELECT etl.define_stream('fr.bare', 'fr_files', '{"path": "h*.csv", "header": false}', columns => 'id int, n text');
+CALL etl.run('fr.bare');
+SELECT * FROM (SELECT to_jsonb(b) - '_etl_load_id' FROM fr.bare AS b ORDER BY id) AS rows;
+-- names are in small letters, whatever the locale
+SELECT :'printf' || $$'ÄrgerÖl,ЦЕНА,Größe,ΤΙΜΗ,Łódź\n1,2,3,4,5\n'$$ || :'into' || 'u1.csv' AS make \gset
+COPY (SELECT) TO PROGRAM :'make';
+SELECT etl.define_stream('fr.names', 'fr_files', '{"path": "u*.csv"}');
+CALL etl.run('fr.names');
+SELECT attname, col_description(attrelid, attnum) AS original FROM pg_attribute WHERE attrelid = 'fr.names'::regclass AND attnum > 2 ORDER BY attnum;
+
 -- a wider type: views that are models come back with it, their grants too; others stand in its way
 SELECT :'printf' || $$'id,n,d\n1,1,2024-01-01\n'$$ || :'into' || 'c1.csv' AS make \gset
 COPY (SELECT) TO PROGRAM :'make';

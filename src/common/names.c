@@ -125,6 +125,40 @@ shorten(const char *name)
 	return psprintf("%.*s_%08x_%s", head, name, hash, end);
 }
 
+/*
+ * lower_letter gives the small letter of a Latin, Greek or Cyrillic capital
+ * of two bytes in UTF-8; false when 'p' is none.  The same everywhere, which
+ * a locale's is not: a column must not be called after the server's locale.
+ */
+static bool
+lower_letter(const char *p, char lower[3])
+{
+	pg_wchar	letter;
+
+	if (GetDatabaseEncoding() != PG_UTF8 || pg_utf_mblen((const unsigned char *) p) != 2 ||
+		p[1] == '\0')
+		return false;
+	letter = utf8_to_unicode((const unsigned char *) p);
+	if ((letter >= 0x00C0 && letter <= 0x00DE && letter != 0x00D7) ||
+		(letter >= 0x0391 && letter <= 0x03A9) || (letter >= 0x0410 && letter <= 0x042F))
+		letter += 0x20;
+	else if (letter >= 0x0400 && letter <= 0x040F)
+		letter += 0x50;
+	else if (letter == 0x0178)
+		letter = 0x00FF;
+	else if (letter != 0x0130 &&
+			 (((letter >= 0x0100 && letter <= 0x0136) || (letter >= 0x014A && letter <= 0x0176)) ?
+				  letter % 2 == 0 :
+				  ((letter >= 0x0139 && letter <= 0x0147) || (letter >= 0x0179 && letter <= 0x017D)) &&
+					  letter % 2 == 1))
+		letter++;
+	else
+		return false;
+	unicode_to_utf8(letter, (unsigned char *) lower);
+	lower[2] = '\0';
+	return true;
+}
+
 char *
 etl_snake_case(const char *name)
 {
@@ -140,8 +174,19 @@ etl_snake_case(const char *name)
 
 		if (IS_HIGHBIT_SET(c))
 		{
-			appendStringInfoChar(&out, c);
-			was_lower = true;
+			char		lower[3];
+
+			if (!lower_letter(p, lower))
+			{
+				appendStringInfoChar(&out, c);
+				was_lower = true;
+				continue;
+			}
+			if (was_lower && out.len > 0)
+				appendStringInfoChar(&out, '_');
+			appendStringInfoString(&out, lower);
+			was_lower = false;
+			p++;
 		}
 		else if (isupper(c))
 		{

@@ -117,6 +117,22 @@ infer_fields(EtlAttempt *attempt)
 }
 
 /*
+ * column_at returns the column that the field of that number goes to where no
+ * header names it; NULL when the relation has not so many.
+ */
+static char *
+column_at(List *columns, int number)
+{
+	ListCell   *cell;
+
+	foreach(cell, columns)
+		if (strcmp(lfirst(cell), ETL_LOAD_ID_COLUMN) != 0 &&
+			strcmp(lfirst(cell), ETL_ROW_COLUMN) != 0 && number-- == 0)
+			return lfirst(cell);
+	return NULL;
+}
+
+/*
  * name_columns drops the fields that have a declared or existing column and
  * names the others.
  */
@@ -126,6 +142,7 @@ name_columns(EtlAttempt *attempt, List *fields, Oid relid)
 	List	   *taken = NIL;
 	List	   *claimed = NIL;
 	List	   *result = NIL;
+	int			by_position = 0;
 	ListCell   *cell;
 
 	if (OidIsValid(relid))
@@ -135,10 +152,15 @@ name_columns(EtlAttempt *attempt, List *fields, Oid relid)
 			if (IsA(lfirst(cell), ColumnDef))
 				taken = lappend(taken, ((ColumnDef *) lfirst(cell))->colname);
 
+	if (!attempt->pull->options->header)
+		by_position = list_length(fields) - list_length(attempt->pull->options->path_columns);
+
 	foreach(cell, fields)
 	{
 		EtlNewColumn *column = lfirst(cell);
-		char	   *name = etl_relation_field_column(taken, relid, column->field, claimed);
+		char	   *name = foreach_current_index(cell) < by_position ?
+						 column_at(taken, foreach_current_index(cell)) :
+						 etl_relation_field_column(taken, relid, column->field, claimed);
 
 		if (name == NULL)
 		{
