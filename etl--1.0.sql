@@ -633,7 +633,7 @@ LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'etl_sql_lineage';
 COMMENT ON FUNCTION etl.lineage(text, text, text, int) IS
 'Follows columns through the models: where they come from, or where they go.
 target: a relation. column_name: one of its columns, default all. direction: upstream (default), downstream or both. depth: how many steps at most, default all.
-Returns one row per edge: depth (1 is next to the column), target and column_name made of source and source_column, transformation as in etl.column_lineage. Errors: ET001 for another direction or a depth below 1; ET002 for an unknown relation.
+Returns one row per edge: depth (1 is next to the column), target and column_name made of source and source_column, transformation as in etl.column_lineage. Errors: 42703 for a column that is not there; ET001 for another direction or a depth below 1; ET002 for an unknown relation.
 Example: SELECT * FROM etl.lineage(''mart.daily_sales'', ''amount'');';
 
 -- ====================================================================

@@ -70,6 +70,11 @@ DROP TABLE cm.child;
 CALL etl.run('cm.held');
 SELECT * FROM cm.columns WHERE relname = 'held';
 
+-- a column that is not there has no lineage, and that is said
+\set VERBOSITY terse
+SELECT * FROM etl.lineage('cm.held', 'nope');
+\set VERBOSITY sqlstate
+
 -- two rows for a key, two columns of a name
 SELECT etl.define_model('cm.twice', 'SELECT id FROM cm.src UNION ALL SELECT 2', 'incremental', key => '{id}');
 CALL etl.run('cm.twice');

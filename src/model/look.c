@@ -12,6 +12,7 @@
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/tuplestore.h"
 
 #include "catalog/lineage.h"
@@ -36,6 +37,22 @@ may_see(const char *target)
 	return superuser() ||
 		   (OidIsValid(relid) && pg_class_aclcheck(relid, GetUserId(), ACL_SELECT) == ACLCHECK_OK) ||
 		   (owner && has_privs_of_role(GetUserId(), get_role_oid(owner, false)));
+}
+
+/*
+ * must_have_column raises 42703 when a relation that is there has no such
+ * column.
+ */
+static void
+must_have_column(const char *target, const char *column)
+{
+	Oid			relid = etl_name_relation(target);
+
+	if (column != NULL && OidIsValid(relid) && get_attnum(relid, column) == InvalidAttrNumber)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_COLUMN),
+				 errmsg("%s has no column \"%s\"", target, column),
+				 errhint("Leave column_name out to see the lineage of all its columns.")));
 }
 
 /*
@@ -66,6 +83,7 @@ etl_sql_lineage(PG_FUNCTION_ARGS)
 				 errmsg("argument \"depth\" must be at least 1")));
 	target = etl_name_canonical(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	etl_lineage_must_know(target);
+	must_have_column(target, column);
 
 	foreach(cell, etl_lineage_walk(target, column, direction, depth))
 	{
