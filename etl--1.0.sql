@@ -134,8 +134,12 @@ CREATE TABLE etl.run (
 	trigger text NOT NULL DEFAULT 'manual',
 	trigger_name text,
 	due_at timestamptz,             -- when its schedule wanted it
+	lane text,                      -- runs of one lane go one after another
+	held boolean NOT NULL DEFAULT false,    -- stays queued until somebody resumes it
 	priority int NOT NULL DEFAULT 0,        -- greater ones start first
 	timeout_ms bigint NOT NULL DEFAULT 0,   -- 0: none
+	workers int,
+	retry jsonb,
 	status text NOT NULL,
 	led_by text NOT NULL DEFAULT 'call',    -- call: a session; queue: whoever takes it, again after a crash
 	led_at timestamptz,             -- when its leader began; after a crash, the last one
@@ -349,7 +353,8 @@ CREATE TABLE etl.schedule (
 	misfire text NOT NULL,
 	params jsonb NOT NULL,
 	options jsonb NOT NULL,
-	paused boolean NOT NULL,
+	paused_defined boolean NOT NULL,        -- what the definition says
+	paused boolean NOT NULL,                -- what holds, since somebody paused or resumed it
 	description text,
 	settings jsonb NOT NULL,
 	version int NOT NULL DEFAULT 1,
@@ -664,6 +669,11 @@ CREATE FUNCTION etl._progress()
 COMMENT ON FUNCTION etl._progress() IS
 'What the processes of this database are at work on; for the view etl.progress.';
 
+CREATE FUNCTION etl._schedules_run() RETURNS boolean
+	AS 'MODULE_PATHNAME', 'etl_sql_schedules_run' LANGUAGE C STABLE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION etl._schedules_run() IS
+'False while all schedules of this database are paused, by etl.pause() or since it is a copy of another.';
+
 CREATE FUNCTION etl._run_alive(run_id bigint) RETURNS boolean
 	AS 'MODULE_PATHNAME', 'etl_sql_run_alive' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
 COMMENT ON FUNCTION etl._run_alive(bigint) IS
@@ -716,6 +726,74 @@ COMMENT ON FUNCTION etl.param(text, text) IS
 'Returns a parameter of the run (CALL etl.run(params => …), or the setting etl.params), default_value when it is not given.
 Errors: ET001 for a null name or when etl.params is not a JSON object.
 Example: SELECT etl.param(''region'', ''EU'');';
+
+CREATE FUNCTION etl.define_schedule(name text, selector text DEFAULT '*', cron text DEFAULT NULL, every interval DEFAULT NULL,
+	on_event jsonb DEFAULT NULL, timezone text DEFAULT 'UTC', overlap text DEFAULT 'skip', misfire text DEFAULT 'once',
+	params jsonb DEFAULT '{}', options jsonb DEFAULT '{}', paused boolean DEFAULT false, description text DEFAULT NULL)
+	RETURNS text AS 'MODULE_PATHNAME', 'etl_sql_define_schedule' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION etl.define_schedule(text, text, text, interval, jsonb, text, text, text, jsonb, jsonb, boolean, text) IS
+'Defines when a selection of nodes runs by itself, as the role that defines it.
+name: the schedule. selector: as for etl.run.
+cron: minute hour day-of-month month day-of-week, or six fields with the second first; lists, ranges, steps, names (mon, jan), L (last day of the month; L-3; LW: its last weekday), 15W (weekday nearest to the 15th), 5L or friL (last Friday), fri#2 (second Friday), @yearly to @minutely. When day-of-month and day-of-week are both restricted (neither begins with *) either suffices.
+every: a period of at least a second, counted from option start, else from the definition; days and months on the clock of the time zone.
+on_event: {"file": stream}, {"published": node}, {"notify": channel}, {"sql": query, "every": "10 s"}, {"all": [...]} or {"any": [...]}, with "debounce"; see etl.options(''event''). While a run of the schedule is there, an event waits for its end.
+timezone: a zone of the time zone database, default UTC. A local time that does not exist counts at the first instant after the gap, one that exists twice the first time; a cron with every hour runs once for each hour that passes.
+overlap: when a slot comes while a run of the schedule is there: skip it (default), queue it, or run in parallel. misfire: what becomes of slots that nobody started within option grace: skip, once (default: the newest stands for all), all.
+params: what etl.param() returns. options: see etl.options(''schedule''). paused: defines it without letting it run; a later etl.pause or etl.resume is kept until the definition says otherwise. description: free text.
+Every slot runs at most once, whatever restarts; what became of each is in etl.schedule_slots.
+Returns created, updated or unchanged. Errors: ET001 for what cannot be read, naming field and character; 42501 when it belongs to another role.
+Example: SELECT etl.define_schedule(''nightly'', ''tag:nightly'', cron => ''30 2 * * mon-fri'', timezone => ''Europe/Berlin'');';
+
+CREATE FUNCTION etl.drop_schedule(name text, "cascade" boolean DEFAULT false, drop_relation boolean DEFAULT false)
+	RETURNS boolean AS 'MODULE_PATHNAME', 'etl_sql_drop_schedule' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION etl.drop_schedule(text, boolean, boolean) IS
+'Forgets a schedule; its runs stay in the history, and one that is queued still runs.
+name: the schedule. cascade, drop_relation: have no effect here.
+Returns whether it was there. Errors: 42501 when it belongs to another role.
+Example: SELECT etl.drop_schedule(''nightly'');';
+
+CREATE FUNCTION etl.next_runs(schedule text, n int DEFAULT 5, after timestamptz DEFAULT now())
+	RETURNS SETOF timestamptz AS 'MODULE_PATHNAME', 'etl_sql_next_runs' LANGUAGE C VOLATILE ROWS 5;
+COMMENT ON FUNCTION etl.next_runs(text, int, timestamptz) IS
+'Shows when a schedule is due next by its clock (not its events), without jitter and whether it is paused or not.
+schedule: its name. n: how many, 0 to 10000, default 5. after: only later ones, default now.
+Returns the slots in order; none where only events start it. Errors: ET002 when it is not defined.
+Example: SELECT * FROM etl.next_runs(''nightly'', 3);';
+
+CREATE FUNCTION etl.pause(schedule text DEFAULT NULL)
+	RETURNS void AS 'MODULE_PATHNAME', 'etl_sql_pause' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION etl.pause(text) IS
+'Keeps a schedule from starting runs; what runs goes on.
+schedule: its name, or backfill:n for what a backfill has not begun; default all schedules and streams of this database, at once.
+Returns nothing. Errors: ET002 when it is not defined; 42501 unless the caller owns it or is a member of etl_operator (for all: the latter).
+Example: SELECT etl.pause(''nightly'');';
+
+CREATE FUNCTION etl.resume(schedule text DEFAULT NULL)
+	RETURNS void AS 'MODULE_PATHNAME', 'etl_sql_resume' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION etl.resume(text) IS
+'Lets a schedule start runs again, from its next slot on: what was due meanwhile is not made up for.
+schedule: its name, or backfill:n. Default: ends etl.pause() of the whole database, and the pause in which a database restored from a dump or copied by CREATE DATABASE … TEMPLATE comes up, leaving single schedules paused that were; where there is none, every paused schedule.
+Returns nothing. Errors: ET002 when it is not defined; 42501 unless the caller owns it or is a member of etl_operator (for all: the latter).
+Example: SELECT etl.resume();';
+
+CREATE PROCEDURE etl.tick()
+	AS 'MODULE_PATHNAME', 'etl_sql_tick' LANGUAGE C;
+COMMENT ON PROCEDURE etl.tick() IS
+'Does here what the scheduler and its workers do where etl is preloaded: looks at files and conditions, queues what is due, leads every queued run, does the chores (alerts, deadlines). One job of pg_cron that calls it once a minute drives all schedules; notify events need the scheduler.
+A run that fails is reported in etl.runs and by a NOTICE, not by an error. Errors: ET014 inside a transaction block.
+Example: SELECT cron.schedule(''etl'', ''* * * * *'', ''CALL etl.tick()'');';
+
+CREATE FUNCTION etl.backfill(selector text, since timestamptz, until timestamptz, step interval DEFAULT NULL,
+	reprocess text DEFAULT 'missing', dry_run boolean DEFAULT false)
+	RETURNS TABLE (run_id bigint, since timestamptz, until timestamptz, nodes text[], status text)
+	AS 'MODULE_PATHNAME', 'etl_sql_backfill' LANGUAGE C VOLATILE ROWS 30;
+COMMENT ON FUNCTION etl.backfill(text, timestamptz, timestamptz, interval, text, boolean) IS
+'Queues runs that build an interval of the past, step by step, one after another and below all other runs.
+selector: nodes, of which at least one must build by intervals (an incremental model with event_time and batch_size). since, until: the interval, half-open. step: length of one run, default the whole interval.
+reprocess: missing (default: what no earlier backfill of this selector and interval has done), failed (what it tried without success) or all. dry_run: only says what would be queued.
+Returns a row for each step; nodes: those that build the interval; status: queued, planned (dry run), or what became of the step before, with its run. etl.pause(''backfill:n'') pauses it; etl.runs shows how far it is.
+Errors: ET001 when no node can build an interval, or for wrong arguments; 42501 for nodes of others without etl_operator.
+Example: SELECT * FROM etl.backfill(''mart.daily_sales'', ''2026-01-01'', ''2026-02-01'', ''1 day'', dry_run => true);';
 
 -- ====================================================================
 -- worker
@@ -833,6 +911,22 @@ CREATE VIEW etl.freshness AS
 COMMENT ON VIEW etl.freshness IS
 'How old what one sees is: per stream its last load, per model its last publication; state up_to_date, failed (the last try failed) or never_loaded. last_event_time: the greatest value of the event_time of a stream that its loads landed (a date or timestamp without zone is read in the option timezone; infinite ones do not count); null for models, which keep no count of it.
 Example: SELECT target, age, last_event_time FROM etl.freshness WHERE state <> ''up_to_date'';';
+
+CREATE VIEW etl.schedules AS
+	SELECT s.name, s.selector, s.cron, s.every, s.on_event, s.timezone, s.overlap, s.misfire, s.params, s.options,
+		s.paused OR NOT etl._schedules_run() AS paused,
+		s.description, s.next_due, s.last_due, s.version, s.owner, s.defined_at
+	FROM etl.schedule AS s;
+COMMENT ON VIEW etl.schedules IS
+'Schedules as defined. paused: by itself, or because all of this database are. next_due: the slot that comes next, null where only events start it; last_due: the newest slot that was started or skipped.
+Example: SELECT name, cron, timezone, next_due FROM etl.schedules WHERE NOT paused ORDER BY next_due;';
+
+CREATE VIEW etl.schedule_slots AS
+	SELECT o.schedule, o.due_at, o.status, o.run_id, o.reason, o.decided_at
+	FROM etl.schedule_slot AS o;
+COMMENT ON VIEW etl.schedule_slots IS
+'What became of each slot of a schedule, and of each event: fired (run_id), or skipped and why. Streams with delivery: stream stand here as stream:name.
+Example: SELECT due_at, reason FROM etl.schedule_slots WHERE status = ''skipped'' ORDER BY due_at DESC;';
 
 CREATE VIEW etl.sources AS
 SELECT name, connector, etl.redact(options) AS options, description, version, owner, defined_at
@@ -963,8 +1057,8 @@ DECLARE
 	viewers CONSTANT text[] := ARRAY['options', 'plan', 'compile', 'explain_run', 'last_run_id', 'param', 'lineage',
 		'quality_score', 'profile', 'dedupe', 'duplicates', 'show', 'status', 'next_runs'];
 	-- what the views call
-	for_views CONSTANT text[] := ARRAY['_may_read', '_owns', '_record', '_run_alive', '_progress', 'redact'];
-	operators CONSTANT text[] := ARRAY['run', 'check', 'replay', 'discard', 'reload', 'reset', 'reset_intervals', 'unload', 'ingest'];
+	for_views CONSTANT text[] := ARRAY['_may_read', '_owns', '_record', '_run_alive', '_progress', '_schedules_run', 'redact'];
+	operators CONSTANT text[] := ARRAY['run', 'check', 'pause', 'resume', 'tick', 'backfill', 'replay', 'discard', 'reload', 'reset', 'reset_intervals', 'unload', 'ingest'];
 	stewards CONSTANT text[] := ARRAY['replay', 'discard', 'validate', 'options'];
 	admins CONSTANT text[] := ARRAY['define_secret', 'drop_secret'];
 BEGIN

@@ -17,6 +17,8 @@
 #include "load/landing.h"
 #include "model/model.h"
 #include "quality/quality.h"
+#include "run/calendar.h"
+#include "run/events.h"
 #include "worker/worker.h"
 
 PG_MODULE_MAGIC;
@@ -36,6 +38,8 @@ register_options(void)
 	etl_options_register("json", etl_json_options);
 	etl_options_register("model", etl_model_options);
 	etl_options_register("ndjson", etl_json_options);
+	etl_options_register("schedule", etl_schedule_options);
+	etl_options_register("event", etl_event_options);
 	etl_http_register_options();
 }
 

@@ -19,7 +19,7 @@
 
 #define RUN_COLUMNS \
 	"run_id, selector, exclude, full_refresh, params, publish, retry_of, since, until, trigger, " \
-	"trigger_name, due_at, priority, timeout_ms, status, led_by, led_at, crashes, incomplete, " \
+	"trigger_name, due_at, lane, priority, timeout_ms, workers, retry, status, led_by, led_at, crashes, incomplete, " \
 	"queued_at, started_at, finished_at, nodes_total, nodes_succeeded, nodes_failed, " \
 	"nodes_skipped, rows_written, rows_rejected, error, requested_by"
 
@@ -65,11 +65,14 @@ etl_run_insert(const EtlRun *run)
 	etl_param_timestamp(&params, run->started_at);
 	etl_param_int4(&params, run->nodes_total);
 	etl_param_text(&params, run->requested_by);
+	etl_param_text(&params, run->lane);
+	etl_param_int4(&params, run->workers);
+	etl_param_jsonb(&params, run->retry);
 	etl_sql_exec("INSERT INTO etl.run (run_id, selector, exclude, full_refresh, params, publish,"
 				 " retry_of, since, until, trigger, trigger_name, due_at, priority, timeout_ms,"
-				 " status, led_by, led_at, started_at, nodes_total, requested_by)"
+				 " status, led_by, led_at, started_at, nodes_total, requested_by, lane, workers, retry)"
 				 " VALUES ($1, $2, $3, $4, $5, $6, NULLIF($7, 0), $8, $9, $10, $11, $12, $13, $14,"
-				 " $15, $16, $17, $18, $19, $20)", &params);
+				 " $15, $16, $17, $18, $19, $20, $21, $22, $23)", &params);
 }
 
 /*
@@ -137,8 +140,11 @@ read_run(EtlRows *rows, int i)
 	run->trigger = etl_row_text(rows, i, "trigger");
 	run->trigger_name = etl_row_text(rows, i, "trigger_name");
 	run->due_at = etl_row_timestamp(rows, i, "due_at");
+	run->lane = etl_row_text(rows, i, "lane");
 	run->priority = etl_row_int4(rows, i, "priority");
 	run->timeout_ms = etl_row_int8(rows, i, "timeout_ms");
+	run->workers = etl_row_int4(rows, i, "workers");
+	run->retry = etl_row_jsonb(rows, i, "retry");
 	run->status = etl_row_text(rows, i, "status");
 	run->led_by = etl_row_text(rows, i, "led_by");
 	run->led_at = etl_row_timestamp(rows, i, "led_at");
@@ -197,13 +203,17 @@ etl_runs_running(void)
 }
 
 /*
- * etl_runs_waiting lists the queued runs in the order in which they start.
+ * etl_runs_waiting lists the queued runs in the order in which they start;
+ * of a lane only the first, and none while another of the lane is running.
  */
 List *
 etl_runs_waiting(void)
 {
-	EtlRows    *rows = etl_sql_query("SELECT run_id FROM etl.run WHERE status = 'queued'"
-								  " ORDER BY priority DESC, run_id", NULL);
+	EtlRows    *rows = etl_sql_query("SELECT r.run_id FROM etl.run AS r WHERE r.status = 'queued' AND NOT r.held"
+								  " AND (r.lane IS NULL OR NOT EXISTS (SELECT FROM etl.run AS o"
+								  " WHERE o.lane = r.lane AND (o.status = 'running'"
+								  " OR o.status = 'queued' AND NOT o.held AND o.run_id < r.run_id)))"
+								  " ORDER BY r.priority DESC, r.run_id", NULL);
 	List	   *result = NIL;
 
 	for (int i = 0; i < rows->n; i++)
@@ -277,6 +287,68 @@ etl_run_requeue(int64 run_id, int limit, const char *parked)
 	etl_sql_exec("UPDATE etl.task SET status = 'interrupted', error = 'its process ended',"
 				 " finished_at = pg_catalog.clock_timestamp()"
 				 " WHERE run_id = $1 AND status = 'running'", &params);
+}
+
+/*
+ * etl_runs_disown ends every queued run without running it.
+ */
+void
+etl_runs_disown(const char *error)
+{
+	EtlParams	params = {0};
+
+	etl_param_text(&params, error);
+	etl_sql_exec("UPDATE etl.run SET status = 'interrupted', error = $1,"
+				 " finished_at = pg_catalog.clock_timestamp() WHERE status = 'queued'", &params);
+	etl_sql_exec("UPDATE etl.task SET status = 'interrupted', finished_at = pg_catalog.clock_timestamp()"
+				 " WHERE status = 'queued' AND run_id IN (SELECT r.run_id FROM etl.run AS r"
+				 " WHERE r.status = 'interrupted')", NULL);
+}
+
+/*
+ * etl_backfill_newest_run finds what became of an interval.
+ */
+int64
+etl_backfill_newest_run(const char *selector, TimestampTz since, TimestampTz until, const char **status)
+{
+	EtlParams	params = {0};
+	EtlRows    *rows;
+
+	etl_param_text(&params, selector);
+	etl_param_timestamp(&params, since);
+	etl_param_timestamp(&params, until);
+	rows = etl_sql_query("SELECT run_id, status FROM etl.run WHERE trigger = 'backfill' AND selector = $1"
+						 " AND since = $2 AND until = $3 ORDER BY run_id DESC LIMIT 1", &params);
+	*status = rows->n == 0 ? NULL : etl_row_text(rows, 0, "status");
+	return rows->n == 0 ? 0 : etl_row_int8(rows, 0, "run_id");
+}
+
+/*
+ * etl_lane_requested_by tells whose runs a lane holds.
+ */
+char *
+etl_lane_requested_by(const char *lane)
+{
+	EtlParams	params = {0};
+	EtlRows    *rows;
+
+	etl_param_text(&params, lane);
+	rows = etl_sql_query("SELECT requested_by FROM etl.run WHERE lane = $1 LIMIT 1", &params);
+	return rows->n == 0 ? NULL : etl_row_text(rows, 0, "requested_by");
+}
+
+/*
+ * etl_lane_hold pauses or resumes what a lane has not begun.
+ */
+void
+etl_lane_hold(const char *lane, bool hold)
+{
+	EtlParams	params = {0};
+
+	etl_param_text(&params, lane);
+	etl_param_bool(&params, hold);
+	etl_sql_exec("UPDATE etl.run SET held = $2 WHERE lane = $1 AND status = 'queued' AND held <> $2",
+				 &params);
 }
 
 /*

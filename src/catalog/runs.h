@@ -27,8 +27,11 @@ typedef struct EtlRun
 	char	   *trigger;		/* manual | schedule | event | backfill …; NULL: manual */
 	char	   *trigger_name;
 	TimestampTz due_at;			/* when its schedule wanted it */
+	char	   *lane;			/* runs of one lane go one after another; NULL: none */
 	int			priority;		/* greater ones start first */
 	int64		timeout_ms;		/* 0: none */
+	int			workers;		/* nodes at work at once; 0: not given */
+	Jsonb	   *retry;			/* of its tasks, where their definition has none; NULL: not given */
 	const char *status;
 	const char *led_by;			/* call | queue; NULL: call */
 	TimestampTz led_at;			/* when its leader began, after a crash the last one */
@@ -59,6 +62,13 @@ extern List *etl_runs_waiting(void);	/* int64 *: queued ones, the first to start
 
 /* a run whose process is gone: it and its open tasks get 'status' */
 extern void etl_run_close(int64 run_id, const char *status, const char *error);
+/* the newest run of a backfill with this selector and interval, 0 and NULL when there is none */
+extern int64 etl_backfill_newest_run(const char *selector, TimestampTz since, TimestampTz until,
+									 const char **status);
+extern char *etl_lane_requested_by(const char *lane);	/* NULL: there is no such lane */
+extern void etl_lane_hold(const char *lane, bool hold);	/* queued runs of it wait, or no longer */
+/* queued runs that are not to run here: they become interrupted */
+extern void etl_runs_disown(const char *error);
 
 /*
  * etl_run_requeue queues a run again whose process has died.  Its tasks at

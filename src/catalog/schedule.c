@@ -22,8 +22,12 @@
 #include "catalog/schedule.h"
 #include "catalog/sql.h"
 #include "common/errors.h"
+#include "common/json.h"
 #include "common/options.h"
 #include "common/run_as.h"
+#include "common/wake.h"
+
+#define STREAM_PREFIX "stream:"
 
 /*
  * interval_param adds an interval that may be missing.
@@ -71,23 +75,24 @@ etl_schedule_store(const EtlSchedule *schedule)
 	etl_param_text(&params, schedule->description);
 	etl_param_jsonb(&params, schedule->settings);
 	etl_param_text(&params, old ? old->owner : schedule->owner);
-	rows = etl_sql_query("INSERT INTO etl.schedule AS s (name, selector, cron, every, on_event, timezone,"
-						 " overlap, misfire, params, options, paused, description, settings, owner)"
-						 " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)"
-						 " ON CONFLICT (name) DO UPDATE SET selector = excluded.selector,"
-						 " cron = excluded.cron, every = excluded.every, on_event = excluded.on_event,"
-						 " timezone = excluded.timezone, overlap = excluded.overlap,"
-						 " misfire = excluded.misfire, params = excluded.params,"
-						 " options = excluded.options, paused = excluded.paused,"
-						 " description = excluded.description, settings = excluded.settings,"
-						 " version = s.version + 1, defined_at = clock_timestamp()"
-						 " WHERE (s.selector, s.cron, s.every::text, s.on_event, s.timezone, s.overlap,"
-						 " s.misfire, s.params, s.options, s.paused, s.description, s.settings)"
-						 " IS DISTINCT FROM (excluded.selector, excluded.cron, excluded.every::text,"
-						 " excluded.on_event, excluded.timezone, excluded.overlap, excluded.misfire,"
-						 " excluded.params, excluded.options, excluded.paused, excluded.description,"
-						 " excluded.settings)"
-						 " RETURNING xmax = 0 AS created", &params);
+	rows = etl_sql_query(
+		"INSERT INTO etl.schedule AS s (name, selector, cron, every, on_event, timezone,"
+		" overlap, misfire, params, options, paused_defined, paused, description, settings, owner)"
+		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11, $12, $13, $14)"
+		" ON CONFLICT (name) DO UPDATE SET selector = excluded.selector,"
+		" cron = excluded.cron, every = excluded.every, on_event = excluded.on_event,"
+		" timezone = excluded.timezone, overlap = excluded.overlap,"
+		" misfire = excluded.misfire, params = excluded.params,"
+		" options = excluded.options, paused_defined = excluded.paused_defined,"
+		" description = excluded.description, settings = excluded.settings,"
+		" version = s.version + 1, defined_at = clock_timestamp()"
+		" WHERE (s.selector, s.cron, s.every::text, s.on_event, s.timezone, s.overlap,"
+		" s.misfire, s.params, s.options, s.paused_defined, s.description, s.settings)"
+		" IS DISTINCT FROM (excluded.selector, excluded.cron, excluded.every::text,"
+		" excluded.on_event, excluded.timezone, excluded.overlap, excluded.misfire,"
+		" excluded.params, excluded.options, excluded.paused_defined, excluded.description,"
+		" excluded.settings)"
+		" RETURNING xmax = 0 AS created", &params);
 	return rows->n == 0 ? "unchanged" : etl_row_bool(rows, 0, "created") ? "created" :
 																		   "updated";
 }
@@ -130,6 +135,7 @@ read_schedule(EtlRows *rows, int i)
 	schedule->misfire = etl_row_text(rows, i, "misfire");
 	schedule->params = etl_row_jsonb(rows, i, "params");
 	schedule->options = etl_row_jsonb(rows, i, "options");
+	schedule->paused_defined = etl_row_bool(rows, i, "paused_defined");
 	schedule->paused = etl_row_bool(rows, i, "paused");
 	schedule->description = etl_row_text(rows, i, "description");
 	schedule->settings = etl_row_jsonb(rows, i, "settings");
@@ -216,18 +222,6 @@ etl_schedules_due(TimestampTz now)
 										" FOR NO KEY UPDATE SKIP LOCKED", &params));
 }
 
-EtlSchedule *
-etl_schedule_lock(const char *name)
-{
-	EtlParams	params = {0};
-	EtlRows    *rows;
-
-	etl_param_text(&params, name);
-	rows = etl_sql_query("SELECT * FROM etl.schedule WHERE name = $1 AND NOT paused"
-						 " FOR NO KEY UPDATE SKIP LOCKED", &params);
-	return rows->n == 0 ? NULL : read_schedule(rows, 0);
-}
-
 /*
  * first_time runs a query for one moment; DT_NOEND when it finds none.
  */
@@ -287,6 +281,19 @@ etl_schedule_set_days_off(const char *name, List *days, TimestampTz now)
 	etl_sql_exec("UPDATE etl.schedule SET days_off = $2, days_off_at = $3 WHERE name = $1", &params);
 }
 
+List *
+etl_schedules_with_calendar(void)
+{
+	return read_schedules(etl_sql_query("SELECT * FROM etl.schedule WHERE days_off_at IS NOT NULL"
+										" ORDER BY name COLLATE \"C\"", NULL));
+}
+
+TimestampTz
+etl_calendars_oldest(void)
+{
+	return first_time("SELECT min(days_off_at) AS at FROM etl.schedule");
+}
+
 /* ---- slots ---- */
 
 bool
@@ -327,6 +334,17 @@ etl_schedule_active_run(const char *trigger_name)
 						&params);
 }
 
+int
+etl_schedule_waiting_runs(const char *trigger_name)
+{
+	EtlParams	params = {0};
+
+	etl_param_text(&params, trigger_name);
+	return (int) etl_sql_int8("SELECT count(*) FROM etl.run WHERE status = 'queued'"
+							  " AND trigger IN ('schedule', 'event') AND trigger_name = $1",
+							  &params);
+}
+
 /* ---- events ---- */
 
 void
@@ -352,14 +370,31 @@ etl_events_store(const char *schedule, List *events)
 		etl_param_text(&params, event->seen);
 		etl_param_timestamp(&params, event->check_at);
 		etl_sql_exec("INSERT INTO etl.schedule_event AS e (schedule, number, kind, argument, every,"
-					 " seen, check_at) VALUES ($1, $2, $3, $4, $5, $6, $7)"
+					 " seen, check_at) SELECT $1, $2, $3, $4, $5,"
+					 " CASE WHEN $3 = 'published' THEN (SELECT n.publication::text FROM etl.node_state AS n"
+					 " WHERE n.target = $4) ELSE $6 END, $7"
 					 " ON CONFLICT (schedule, number) DO UPDATE SET kind = excluded.kind,"
 					 " argument = excluded.argument, every = excluded.every, seen = excluded.seen,"
 					 " happened_at = NULL, check_at = excluded.check_at"
-					 " WHERE (e.kind, e.argument, e.every)"
-					 " IS DISTINCT FROM (excluded.kind, excluded.argument, excluded.every)",
-					 &params);
+					 " WHERE (e.kind, e.argument) <> (excluded.kind, excluded.argument)"
+					 " OR e.kind = 'sql' AND e.every <> excluded.every", &params);
 	}
+}
+
+/*
+ * read_event makes the struct of one row.
+ */
+static void
+read_event(EtlRows *rows, int i, EtlEvent *event)
+{
+	event->schedule = etl_row_text(rows, i, "schedule");
+	event->number = etl_row_int4(rows, i, "number");
+	event->kind = etl_row_text(rows, i, "kind");
+	event->argument = etl_row_text(rows, i, "argument");
+	event->every = row_interval(rows, i, "every");
+	event->seen = etl_row_text(rows, i, "seen");
+	event->happened_at = etl_row_timestamp(rows, i, "happened_at");
+	event->check_at = etl_row_timestamp(rows, i, "check_at");
 }
 
 /*
@@ -374,14 +409,7 @@ read_events(EtlRows *rows)
 	{
 		EtlEvent   *event = palloc0(sizeof(EtlEvent));
 
-		event->schedule = etl_row_text(rows, i, "schedule");
-		event->number = etl_row_int4(rows, i, "number");
-		event->kind = etl_row_text(rows, i, "kind");
-		event->argument = etl_row_text(rows, i, "argument");
-		event->every = row_interval(rows, i, "every");
-		event->seen = etl_row_text(rows, i, "seen");
-		event->happened_at = etl_row_timestamp(rows, i, "happened_at");
-		event->check_at = etl_row_timestamp(rows, i, "check_at");
+		read_event(rows, i, event);
 		events = lappend(events, event);
 	}
 	return events;
@@ -397,19 +425,57 @@ etl_events_of(const char *schedule)
 									 " ORDER BY number", &params));
 }
 
+bool
+etl_events_lock(const char *schedule)
+{
+	EtlParams	params = {0};
+
+	etl_param_text(&params, schedule);
+	return etl_sql_exec("SELECT 1 FROM etl.schedule_event WHERE schedule = $1 ORDER BY number LIMIT 1"
+						" FOR NO KEY UPDATE SKIP LOCKED", &params) > 0;
+}
+
 #define OF_NONE_PAUSED \
 	" NOT EXISTS (SELECT FROM etl.schedule AS s WHERE s.name = e.schedule AND s.paused)"
 
 List *
-etl_events_of_kind(const char *kind)
+etl_channels(void)
 {
-	EtlParams	params = {0};
+	EtlRows    *rows = etl_sql_query("SELECT DISTINCT argument FROM etl.schedule_event AS e"
+								  " WHERE kind = 'notify' AND" OF_NONE_PAUSED,
+								  NULL);
+	List	   *channels = NIL;
 
-	etl_param_text(&params, kind);
-	return read_events(
-		etl_sql_query("SELECT * FROM etl.schedule_event AS e WHERE e.kind = $1 AND" OF_NONE_PAUSED
-					  " ORDER BY schedule, number",
-					  &params));
+	for (int i = 0; i < rows->n; i++)
+		channels = lappend(channels, etl_row_text(rows, i, "argument"));
+	return channels;
+}
+
+List *
+etl_file_events(void)
+{
+	EtlRows    *rows = etl_sql_query(
+		"SELECT e.*, s.owner, s.options ->> 'path' AS path,"
+		" c.options ->> 'root' AS root"
+		" FROM etl.schedule_event AS e"
+		" JOIN etl.stream AS s ON s.target = e.argument"
+		" JOIN etl.source AS c ON c.name = s.source AND c.connector = 'file'"
+		" WHERE e.kind = 'file' AND s.options ->> 'path' IS NOT NULL AND" OF_NONE_PAUSED
+		" ORDER BY e.schedule, e.number",
+		NULL);
+	List	   *events = NIL;
+
+	for (int i = 0; i < rows->n; i++)
+	{
+		EtlFileEvent *event = palloc0(sizeof(EtlFileEvent));
+
+		read_event(rows, i, &event->event);
+		event->owner = etl_row_text(rows, i, "owner");
+		event->root = etl_row_text(rows, i, "root");
+		event->path = etl_row_text(rows, i, "path");
+		events = lappend(events, event);
+	}
+	return events;
 }
 
 List *
@@ -422,6 +488,15 @@ etl_events_to_check(TimestampTz now)
 		"SELECT * FROM etl.schedule_event AS e WHERE e.check_at <= $1 AND" OF_NONE_PAUSED
 		" ORDER BY check_at, schedule, number",
 		&params));
+}
+
+List *
+etl_events_to_look_at(void)
+{
+	return read_events(etl_sql_query(
+		"SELECT * FROM etl.schedule_event AS e WHERE e.kind IN ('sql', 'file') AND" OF_NONE_PAUSED
+		" ORDER BY schedule, number",
+		NULL));
 }
 
 TimestampTz
@@ -467,7 +542,8 @@ etl_event_set(const EtlEvent *event)
 	etl_param_text(&params, event->seen);
 	etl_param_timestamp(&params, event->happened_at);
 	etl_param_timestamp(&params, event->check_at);
-	etl_sql_exec("UPDATE etl.schedule_event SET seen = $3, happened_at = $4, check_at = $5"
+	interval_param(&params, event->every);
+	etl_sql_exec("UPDATE etl.schedule_event SET seen = $3, happened_at = $4, check_at = $5, every = $6"
 				 " WHERE schedule = $1 AND number = $2", &params);
 }
 
@@ -481,6 +557,19 @@ etl_events_reset(const char *schedule)
 				 " WHERE schedule = $1 AND happened_at IS NOT NULL", &params);
 }
 
+void
+etl_events_begin_anew(const char *schedule)
+{
+	EtlParams	params = {0};
+
+	etl_param_text(&params, schedule);
+	etl_sql_exec("UPDATE etl.schedule_event AS e SET happened_at = NULL,"
+				 " seen = CASE WHEN kind = 'published' THEN (SELECT n.publication::text"
+				 " FROM etl.node_state AS n WHERE n.target = e.argument) ELSE seen END"
+				 " WHERE coalesce(e.schedule = $1, true) AND" OF_NONE_PAUSED,
+				 &params);
+}
+
 bool
 etl_events_find_published(TimestampTz now)
 {
@@ -490,9 +579,55 @@ etl_events_find_published(TimestampTz now)
 	return etl_sql_exec("UPDATE etl.schedule_event AS e SET seen = n.publication::text, happened_at = $1"
 						" FROM etl.node_state AS n"
 						" WHERE e.kind = 'published' AND n.target = e.argument"
-						" AND n.publication > coalesce(e.seen::bigint, 0) AND" OF_NONE_PAUSED
+						" AND n.publication > 0"
+						" AND n.publication IS DISTINCT FROM e.seen::bigint AND" OF_NONE_PAUSED
 						" RETURNING 1",
 						&params) > 0;
+}
+
+/* ---- streams ---- */
+
+char *
+etl_stream_schedule_name(const char *target)
+{
+	return psprintf(STREAM_PREFIX "%s", target);
+}
+
+const char *
+etl_stream_of_schedule(const char *name)
+{
+	return strncmp(name, STREAM_PREFIX, strlen(STREAM_PREFIX)) == 0 ? name + strlen(STREAM_PREFIX) : NULL;
+}
+
+/*
+ * is_delivered reads the delivery of a contract.
+ */
+static bool
+is_delivered(const Jsonb *contract)
+{
+	char	   *delivery = contract ? etl_json_get_text(contract, "delivery") : NULL;
+
+	return delivery != NULL && strcmp(delivery, "stream") == 0;
+}
+
+bool
+etl_stream_is_delivered(const EtlStream *stream)
+{
+	return is_delivered(stream->contract);
+}
+
+void
+etl_stream_store_event(const char *target, const Jsonb *contract)
+{
+	EtlEvent	event = {.number = 1,
+					  .kind = "file",
+					  .check_at = DT_NOBEGIN,
+					  .argument = unconstify(char *, target)};
+
+	if (is_delivered(contract))
+		etl_instance_claim();
+	etl_events_store(etl_stream_schedule_name(target), is_delivered(contract) ? list_make1(&event) : NIL);
+	etl_wake_at_commit();
 }
 
 /* ---- instance ---- */

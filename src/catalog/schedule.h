@@ -11,9 +11,7 @@
 #ifndef ETL_CATALOG_SCHEDULE_H
 #define ETL_CATALOG_SCHEDULE_H
 
-#include "nodes/pg_list.h"
-#include "utils/jsonb.h"
-#include "utils/timestamp.h"
+#include "catalog/definition.h"
 
 typedef struct EtlSchedule
 {
@@ -27,7 +25,8 @@ typedef struct EtlSchedule
 	char	   *misfire;		/* skip | once | all */
 	Jsonb	   *params;
 	Jsonb	   *options;
-	bool		paused;
+	bool		paused_defined; /* what the definition says */
+	bool		paused;			/* what holds */
 	char	   *description;
 	Jsonb	   *settings;
 	char	   *owner;
@@ -50,13 +49,16 @@ extern bool etl_schedule_delete(const char *name);
 
 /* Locked rows; those that another process has locked are left to it. */
 extern List *etl_schedules_due(TimestampTz now);	/* by time, EtlSchedule * */
-extern EtlSchedule *etl_schedule_lock(const char *name);	/* NULL: taken, gone or paused */
 extern TimestampTz etl_schedules_next_due(void);	/* DT_NOEND: none */
 
 /* writes anchor, next_due, fire_at and last_due */
 extern void etl_schedule_set_state(const EtlSchedule *schedule);
 extern void etl_schedule_set_paused(const char *name, bool paused);
 extern void etl_schedule_set_days_off(const char *name, List *days, TimestampTz now);
+
+/* schedules that have read a calendar from a relation, and when the oldest was read */
+extern List *etl_schedules_with_calendar(void);
+extern TimestampTz etl_calendars_oldest(void);	/* DT_NOEND: none */
 
 /* ---- slots ---- */
 
@@ -66,6 +68,7 @@ extern bool etl_slot_store(const char *schedule, TimestampTz due_at, const char 
 extern void etl_slot_set_run(const char *schedule, TimestampTz due_at, int64 run_id);
 /* the newest run of the schedule that is queued or running, 0 when there is none */
 extern int64 etl_schedule_active_run(const char *trigger_name);
+extern int etl_schedule_waiting_runs(const char *trigger_name);
 
 /* ---- events ---- */
 
@@ -84,15 +87,39 @@ typedef struct EtlEvent
 /* replaces the events of a schedule; what is known of equal ones is kept */
 extern void etl_events_store(const char *schedule, List *events);	/* EtlEvent * */
 extern List *etl_events_of(const char *schedule);	/* by number */
-extern List *etl_events_of_kind(const char *kind);	/* of all that are not paused */
+extern bool etl_events_lock(const char *schedule);	/* false: another process has them */
+extern List *etl_channels(void);	/* char *: what notify events wait for */
 extern List *etl_events_to_check(TimestampTz now);	/* check_at has come */
+extern List *etl_events_to_look_at(void);	/* those of the kinds sql and file */
 extern TimestampTz etl_events_next_check(void);	/* DT_NOEND: none */
 extern List *etl_events_happened(void);	/* char *: schedules with one */
 extern bool etl_event_happened(const char *kind, const char *argument, TimestampTz at);
 extern void etl_event_set(const EtlEvent *event);	/* seen, happened_at, check_at */
 extern void etl_events_reset(const char *schedule);
+/* nothing that happened before now counts; NULL: for all schedules */
+extern void etl_events_begin_anew(const char *schedule);
 /* notes what was published since it was last looked at; true when anything was */
 extern bool etl_events_find_published(TimestampTz now);
+
+/* The directory of a file event; path and root as the stream and its source give them. */
+typedef struct EtlFileEvent
+{
+	EtlEvent	event;
+	char	   *owner;			/* of the stream */
+	char	   *root;			/* may be NULL */
+	char	   *path;
+} EtlFileEvent;
+
+extern List *etl_file_events(void);	/* of those that are not paused */
+
+/* ---- streams with delivery: stream, which runs follow as files arrive ---- */
+
+extern bool etl_stream_is_delivered(const EtlStream *stream);
+/* makes or removes the event of a stream, as it is defined; NULL contract: removes */
+extern void etl_stream_store_event(const char *target, const Jsonb *contract);
+/* the name under which its event stands, and back (NULL: it is a schedule's) */
+extern char *etl_stream_schedule_name(const char *target);
+extern const char *etl_stream_of_schedule(const char *name);
 
 /* ---- instance ---- */
 

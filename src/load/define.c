@@ -22,6 +22,7 @@
 
 #include "catalog/definition.h"
 #include "catalog/landing.h"
+#include "catalog/schedule.h"
 #include "common/arguments.h"
 #include "common/errors.h"
 #include "common/json.h"
@@ -248,6 +249,7 @@ etl_sql_define_stream(PG_FUNCTION_ARGS)
 	EtlSource  *source;
 	EtlStream  *old;
 	const EtlConnector *connector;
+	const char *result;
 	char	   *policy;
 
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
@@ -290,7 +292,9 @@ etl_sql_define_stream(PG_FUNCTION_ARGS)
 	check_mode(&stream);
 	check_columns(&stream);
 	(void) etl_load_options_read(&stream);
-	PG_RETURN_TEXT_P(cstring_to_text(etl_stream_store(&stream)));
+	result = etl_stream_store(&stream);
+	etl_stream_store_event(stream.target, stream.contract);
+	PG_RETURN_TEXT_P(cstring_to_text(result));
 }
 
 /* ---- drop ---- */
@@ -354,5 +358,6 @@ etl_sql_drop_stream(PG_FUNCTION_ARGS)
 	}
 	foreach(cell, etl_checks_of(stream->target))
 		(void) etl_definition_delete("quality_check", stream->target, ((EtlCheck *) lfirst(cell))->name);
+	etl_stream_store_event(stream->target, NULL);
 	PG_RETURN_BOOL(etl_definition_delete("stream", stream->target, NULL));
 }

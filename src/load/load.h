@@ -35,6 +35,13 @@ extern void etl_pull(EtlDriver *driver, const EtlStream *stream, EtlPullResult *
 extern bool etl_pull_needs_network(const EtlStream *stream);
 
 /*
+ * etl_pull_arrivals returns a text that stands for the files that a pull
+ * would look at closer, another one for other files; NULL when there are none,
+ * or the stream is not fed from files.
+ */
+extern char *etl_pull_arrivals(const EtlStream *stream);
+
+/*
  * etl_stream_relation returns the landing relation of a stream, creating or
  * adopting it when its columns are all declared; InvalidOid when it can only
  * be made from the first load.

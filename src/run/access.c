@@ -116,3 +116,17 @@ etl_check_may_run(EtlGraph *graph, Oid role)
 				 errhint("Select only nodes of your own, or ask to be granted etl_operator.")));
 	}
 }
+
+/*
+ * etl_check_may_operate: see run.h.
+ */
+void
+etl_check_may_operate(const char *owner)
+{
+	if (has_role(GetUserId(), "etl_operator") || (owner != NULL && has_role(GetUserId(), owner)))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 owner ? errmsg("must be a member of role \"%s\" or of etl_operator", owner) :
+					 errmsg("must be a member of etl_operator")));
+}

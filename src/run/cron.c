@@ -450,6 +450,26 @@ etl_cron_parse(const char *text, EtlCron *cron)
 			   "Look at the day of the month and the month: the 30th of February never comes.");
 }
 
+/*
+ * etl_cron_weekdays: see cron.h.
+ */
+uint64
+etl_cron_weekdays(const char *text)
+{
+	EtlCron		cron = {0};
+	Parser		parser = {.text = text, .at = text, .field = OF_WEEKDAY, .cron = &cron};
+	uint64		bits = read_field(&parser);
+
+	if (*parser.at != '\0' || cron.weekdays_last != 0)
+		refuse(&parser, parser.at, "only days of the week can stand here",
+			   "Write days and ranges of days, for example mon-fri or sat,sun.");
+	for (int i = 0; i < 7; i++)
+		if (cron.weekdays_nth[i] != 0)
+			refuse(&parser, text, "only days of the week can stand here",
+				   "Write days and ranges of days, for example mon-fri or sat,sun.");
+	return bits;
+}
+
 /* ---- walls ---- */
 
 /*

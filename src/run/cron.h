@@ -36,6 +36,9 @@ typedef struct EtlCron
 /* raises ET001 naming field and character; also for what never comes */
 extern void etl_cron_parse(const char *text, EtlCron *cron);
 
+/* reads weekdays alone, "mon-fri" or "sat,sun", as bits from Sunday on; raises ET001 */
+extern uint64 etl_cron_weekdays(const char *text);
+
 /*
  * etl_cron_next returns the first instant after 'after', DT_NOEND when there
  * is none.  A local time that a change of the clock leaves out stands for the

@@ -22,6 +22,7 @@
 #include "common/errors.h"
 #include "common/json.h"
 #include "load/load.h"
+#include "run/backfill.h"
 #include "run/board.h"
 #include "run/lead.h"
 #include "run/run.h"
@@ -82,20 +83,6 @@ restrict_to_retry(EtlRunState *state, int *attempt)
 	run->full_refresh = run->full_refresh || other->full_refresh;
 	if ((run->params == NULL || etl_json_keys(run->params) == NIL) && other->params != NULL)
 		run->params = other->params;
-}
-
-/*
- * check_interval refuses since and until where no selected model keeps an
- * interval ledger.
- */
-static void
-check_interval(EtlGraph *graph)
-{
-	ereport(ERROR,
-			(errcode(ETL_ERR_DEFINITION),
-			 errmsg("since and until need models that keep an interval ledger"),
-			 errdetail("None of the %d nodes does; they follow what changed in their inputs.", graph->n),
-			 errhint("Leave since and until out; full_refresh => true builds everything again.")));
 }
 
 /*
@@ -296,7 +283,7 @@ etl_run_open(EtlRunState *state)
 	}
 	check_rights(state);
 	if (run->since != DT_NOBEGIN || run->until != DT_NOBEGIN)
-		check_interval(state->graph);
+		etl_check_interval(state->graph);
 	if (atomic)
 	{
 		check_atomic(state->graph);

@@ -137,6 +137,8 @@ extern void etl_unlock_pool(const char *pool, int slot);
 
 /* raises 42501 unless the role may run every selected node */
 extern void etl_check_may_run(EtlGraph *graph, Oid role);
+/* raises 42501 unless the current user has etl_operator or the rights of 'owner' (NULL: nobody's) */
+extern void etl_check_may_operate(const char *owner);
 /* the current user may SELECT from the relation, owns its definition, or operates */
 extern bool etl_may_read(const char *target);
 

@@ -21,6 +21,9 @@
  */
 extern TimestampTz etl_schedules_fire(TimestampTz now);
 
+/* computes the next slot of a schedule again from now on, after what decides about it has changed */
+extern void etl_schedule_replan(const char *name);
+
 /*
  * What the scheduler does besides, each in a transaction of its own:
  *
