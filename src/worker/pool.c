@@ -129,14 +129,22 @@ ask_to_leave(Oid database, bool any)
 }
 
 /*
- * wait_for_place marks a database as waiting; the lock is held.
+ * wait_for_place marks a database as waiting for a place for a job; the lock
+ * is held.  Who asks for help does not wait: it works alone.
  */
 static void
-wait_for_place(Oid database)
+wait_for_place(Oid database, const EtlJob *job)
 {
 	EtlScheduler *scheduler = etl_shared_scheduler(database);
 
-	if (scheduler == NULL || scheduler->waiting)
+	if (scheduler == NULL || job->kind == ETL_JOB_HELP)
+		return;
+	if (job->kind == ETL_JOB_CHORE)
+	{
+		scheduler->waiting_for_chore = true;
+		return;
+	}
+	if (scheduler->waiting)
 		return;
 	scheduler->waiting = true;
 	scheduler->waiting_since = GetCurrentTimestamp();
@@ -152,9 +160,12 @@ etl_pool_place_is_free(void)
 	{
 		EtlScheduler *scheduler = &etl_shared->schedulers[i];
 
-		if (scheduler->state != ETL_SCHEDULER_RUNNING || !scheduler->waiting)
+		if (scheduler->state != ETL_SCHEDULER_RUNNING ||
+			!(scheduler->waiting || scheduler->waiting_for_chore))
 			continue;
 		scheduler->wake = true;
+		scheduler->wake_chores = scheduler->wake_chores || scheduler->waiting_for_chore;
+		scheduler->waiting_for_chore = false;
 		if (scheduler->proc != NULL)
 			SetLatch(&scheduler->proc->procLatch);
 	}
@@ -190,8 +201,7 @@ hand_over(Oid database, const EtlJob *job, EtlTaskSlot **chosen)
 	if (slot == NULL)
 	{
 		ask_to_leave(database, false);
-		if (job->kind != ETL_JOB_HELP)
-			wait_for_place(database);
+		wait_for_place(database, job);
 		return ETL_ALL_BUSY;
 	}
 	generation = slot->generation + 1;
@@ -234,8 +244,7 @@ etl_pool_assign(Oid database, const EtlJob *job)
 	LWLockAcquire(etl_shared->lock, LW_EXCLUSIVE);
 	slot->state = ETL_TASK_FREE;
 	ask_to_leave(database, true);
-	if (job->kind != ETL_JOB_HELP)
-		wait_for_place(database);
+	wait_for_place(database, job);
 	LWLockRelease(etl_shared->lock);
 	return ETL_NO_PROCESS;
 }
@@ -312,6 +321,29 @@ bool
 etl_pool_is_doing(Oid database, int chore)
 {
 	return is_doing(database, ETL_JOB_CHORE, 0, chore);
+}
+
+/*
+ * etl_pool_chore_ended tells the scheduler that a worker is done with its
+ * chore, and when it is due again, or that it has failed; the lock is held.
+ */
+void
+etl_pool_chore_ended(const EtlTaskSlot *slot, TimestampTz due)
+{
+	EtlScheduler *scheduler = etl_shared_scheduler(slot->database);
+	int			chore = slot->job.chore;
+
+	if (scheduler == NULL)
+		return;
+	if (due != 0)
+		scheduler->chore_failures[chore] = 0;
+	else
+		due = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+										  Min(300000L, 2000L << Min(scheduler->chore_failures[chore]++, 10)));
+	scheduler->chore_due[chore] = due;
+	scheduler->chore_ended = true;
+	if (scheduler->proc != NULL)
+		SetLatch(&scheduler->proc->procLatch);
 }
 
 /*

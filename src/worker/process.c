@@ -23,8 +23,11 @@
 #include "storage/lock.h"
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
+#include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
+#include "common/clock.h"
+#include "common/guc.h"
 #include "worker/worker.h"
 
 /*
@@ -120,4 +123,16 @@ etl_process_register(const char *type, const char *function, const EtlStart *sta
 	worker.bgw_notify_pid = MyProcPid;
 	memcpy(worker.bgw_extra, start, sizeof(EtlStart));
 	return RegisterDynamicBackgroundWorker(&worker, NULL);
+}
+
+/*
+ * etl_process_due converts a moment on the clock of etl_now() to one to sleep
+ * until.  A clock that a test has stopped brings nothing about by itself.
+ */
+TimestampTz
+etl_process_due(TimestampTz due)
+{
+	if (etl_test_now == NULL || etl_test_now[0] == '\0')
+		return due;
+	return due <= etl_now() ? GetCurrentTimestamp() : DT_NOEND;
 }

@@ -34,7 +34,9 @@
 #include "catalog/extension.h"
 #include "common/clock.h"
 #include "common/guc.h"
+#include "run/chores.h"
 #include "run/lead.h"
+#include "run/schedule.h"
 #include "worker/worker.h"
 
 /* a step that fails is tried again after 1, 2, 4 … seconds */
@@ -49,7 +51,8 @@
 typedef struct Step
 {
 	const char *name;
-	TimestampTz (*work) (void); /* in a transaction; returns when it is due again */
+	TimestampTz (*work) (int chore);	/* in a transaction; returns when it is due again */
+	int			chore;
 	TimestampTz due;			/* DT_NOEND: when woken */
 	int			failures;		/* in a row */
 	char		said[ETL_PROBLEM_SIZE];	/* the message that is in the log */
@@ -69,14 +72,33 @@ static HandedOut handed_out[REMEMBERED_RUNS];
 static int	next_handed_out = 0;
 static EtlAssignment said_assignment = ETL_ASSIGNED;
 
-static TimestampTz reconcile(void);
-static TimestampTz look_at_runs(void);
+static TimestampTz reconcile(int);
+static TimestampTz look_at_events(int);
+static TimestampTz look_at_schedules(int);
+static TimestampTz look_at_runs(int);
+static TimestampTz look_at_chore(int);
+static TimestampTz watch(int);
 
-static Step steps[] = {
-	{"reconcile", reconcile},
-	{"runs", look_at_runs},
+/* in this order; those of the chores follow */
+enum
+{
+	RECONCILE,
+	EVENTS,
+	SCHEDULES,
+	RUNS,
+	FIRST_CHORE
 };
-#define STEP_RECONCILE 0
+static Step steps[FIRST_CHORE + ETL_MAX_CHORES] = {
+	[RECONCILE] = {"reconcile", reconcile},
+	[EVENTS] = {"events", look_at_events},
+	[SCHEDULES] = {"schedules", look_at_schedules},
+	[RUNS] = {"runs", look_at_runs},
+};
+static int	n_steps = FIRST_CHORE;
+/* not in the row: taken when its descriptor is readable */
+static Step watching = {"files", watch};
+/* looked at while it was being done: to be looked at again when it ends */
+static bool chore_again[ETL_MAX_CHORES];
 
 /*
  * leave clears the slot and tells the launcher; an exit callback.
@@ -225,7 +247,7 @@ take_step(Step *step)
 		TimestampTz due = DT_NOEND;
 
 		if (begin_step())
-			due = step->work();
+			due = step->work(step->chore);
 		end_step();
 		step->due = due;
 		step->failures = 0;
@@ -242,9 +264,62 @@ take_step(Step *step)
  * reconcile looks after what dead processes left behind.
  */
 static TimestampTz
-reconcile(void)
+reconcile(int chore)
 {
-	(void) etl_runs_reconcile();
+	if (etl_runs_reconcile() > 0)
+		steps[RUNS].due = 0;
+	return DT_NOEND;
+}
+
+/*
+ * look_at_events listens and watches for what schedules wait for now.
+ */
+static TimestampTz
+look_at_events(int chore)
+{
+	etl_events_refresh();
+	return DT_NOEND;
+}
+
+/*
+ * watch notes the files that arrived.
+ */
+static TimestampTz
+watch(int chore)
+{
+	if (etl_watch_read())
+		steps[SCHEDULES].due = 0;
+	return DT_NOEND;
+}
+
+/*
+ * look_at_schedules queues what is due.
+ */
+static TimestampTz
+look_at_schedules(int chore)
+{
+	return etl_process_due(etl_schedules_fire(etl_now()));
+}
+
+/*
+ * look_at_chore has a chore done that is due.
+ */
+static TimestampTz
+look_at_chore(int chore)
+{
+	EtlJob		job = {.kind = ETL_JOB_CHORE, .chore = chore};
+	TimestampTz now = etl_now();
+	TimestampTz due = etl_chores[chore].due ? etl_chores[chore].due(now) : now;
+
+	if (due > now)
+		return etl_process_due(due);
+	if (etl_pool_is_doing(MyDatabaseId, chore))
+	{
+		chore_again[chore] = true;
+		return DT_NOEND;
+	}
+	if (etl_pool_assign(MyDatabaseId, &job) != ETL_ASSIGNED)
+		return TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ASK_AGAIN_MS);
 	return DT_NOEND;
 }
 
@@ -305,7 +380,7 @@ say_why_queued(EtlAssignment why, int queued)
  * look_at_runs hands queued runs to workers, until there is no more place.
  */
 static TimestampTz
-look_at_runs(void)
+look_at_runs(int chore)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	TimestampTz due = DT_NOEND;
@@ -354,23 +429,31 @@ look_at_runs(void)
 static void
 take_wishes(void)
 {
-	bool		stop;
-	bool		wake;
-	bool		died;
+	EtlScheduler wishes;
 
 	LWLockAcquire(etl_shared->lock, LW_EXCLUSIVE);
-	stop = my_slot->stop;
-	wake = my_slot->wake;
-	died = my_slot->task_died;
-	my_slot->wake = my_slot->task_died = false;
+	wishes = *my_slot;
+	my_slot->wake = my_slot->wake_chores = my_slot->task_died = my_slot->chore_ended = false;
+	memset(my_slot->chore_due, 0, sizeof(my_slot->chore_due));
 	LWLockRelease(etl_shared->lock);
 
-	if (stop)
+	if (wishes.stop)
 		end_as(ETL_ENDED_STOPPED);
-	for (int i = 0; i < lengthof(steps); i++)
-		if ((wake && i != STEP_RECONCILE && steps[i].failures == 0) ||
-			(died && i == STEP_RECONCILE))
-			steps[i].due = 0;
+	if (wishes.task_died)
+		steps[RECONCILE].due = 0;
+	for (int i = EVENTS; i < n_steps; i++)
+	{
+		Step	   *step = &steps[i];
+
+		/* one that failed keeps its back-off */
+		if ((i < FIRST_CHORE ? wishes.wake : wishes.wake_chores) && step->failures == 0)
+			step->due = 0;
+		if (wishes.chore_ended && i >= FIRST_CHORE && wishes.chore_due[step->chore] != 0)
+		{
+			step->due = chore_again[step->chore] ? 0 : Min(step->due, wishes.chore_due[step->chore]);
+			chore_again[step->chore] = false;
+		}
+	}
 }
 
 /*
@@ -380,13 +463,17 @@ take_wishes(void)
 static void
 reload(void)
 {
-	int			max_workers = etl_max_workers;
+	static int	max_workers = -1;
+	static char *test_now = NULL;
 
-	if (!ConfigReloadPending)
-		return;
 	etl_process_reload();
-	if (etl_max_workers != max_workers || etl_test_now[0] != '\0')
-		steps[lengthof(steps) - 1].due = 0;
+	if (max_workers == etl_max_workers && strcmp(test_now, etl_test_now) == 0)
+		return;
+	if (test_now != NULL)
+		for (int i = EVENTS; i < n_steps; i++)
+			steps[i].due = 0;
+	max_workers = etl_max_workers;
+	test_now = MemoryContextStrdup(TopMemoryContext, etl_test_now);
 }
 
 /*
@@ -397,13 +484,47 @@ take_due_steps(void)
 {
 	TimestampTz next = DT_NOEND;
 
-	for (int i = 0; i < lengthof(steps); i++)
+	for (int i = 0; i < n_steps; i++)
 	{
 		if (steps[i].due <= GetCurrentTimestamp())
 			take_step(&steps[i]);
 		next = Min(next, steps[i].due);
 	}
 	return next;
+}
+
+/*
+ * nap sleeps until something is due or somebody wishes something.
+ */
+static void
+nap(TimestampTz next)
+{
+	int			fd = etl_watch_fd();
+	int			events = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH;
+	long		timeout = -1;
+	int			happened;
+
+	pgstat_report_stat(true);
+	pgstat_report_activity(STATE_IDLE, NULL);
+	/* a descriptor that cannot be read would stay readable */
+	if (fd >= 0 && watching.failures > 0 && watching.due > GetCurrentTimestamp())
+	{
+		fd = -1;
+		next = Min(next, watching.due);
+	}
+	if (next != DT_NOEND)
+	{
+		timeout = Min(TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next) + 1, MAX_SLEEP_MS);
+		events |= WL_TIMEOUT;
+	}
+	if (fd >= 0)
+		events |= WL_SOCKET_READABLE;
+	happened = WaitLatchOrSocket(MyLatch, events, fd, timeout, PG_WAIT_EXTENSION);
+
+	if ((happened & WL_SOCKET_READABLE) != 0)
+		take_step(&watching);
+	if ((happened & WL_LATCH_SET) != 0 && etl_listen_read())
+		steps[SCHEDULES].due = 0;
 }
 
 /*
@@ -414,23 +535,30 @@ serve(void)
 {
 	for (;;)
 	{
-		TimestampTz next;
-		long		timeout = -1;
-
 		ResetLatch(MyLatch);
 		QueryCancelPending = false;
 		CHECK_FOR_INTERRUPTS();
 		reload();
 		take_wishes();
 		etl_pool_collect(MyDatabaseId);
-		next = take_due_steps();
+		nap(take_due_steps());
+	}
+}
 
-		pgstat_report_stat(true);
-		pgstat_report_activity(STATE_IDLE, NULL);
-		if (next != DT_NOEND)
-			timeout = Min(TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next) + 1, MAX_SLEEP_MS);
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | (timeout >= 0 ? WL_TIMEOUT : 0),
-						 timeout, PG_WAIT_EXTENSION);
+/*
+ * add_chore_steps makes a step of each chore.
+ */
+static void
+add_chore_steps(void)
+{
+	Assert(etl_n_chores <= ETL_MAX_CHORES);
+	for (int i = 0; i < etl_n_chores; i++)
+	{
+		Step	   *step = &steps[n_steps++];
+
+		step->name = etl_chores[i].name;
+		step->work = look_at_chore;
+		step->chore = i;
 	}
 }
 
@@ -472,6 +600,7 @@ etl_scheduler_main(Datum arg)
 	etl_process_settings();
 	step_context = AllocSetContextCreate(TopMemoryContext, "etl step", ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(step_context);
+	add_chore_steps();
 	arrive();
 
 	if (sigsetjmp(caught, 1) != 0)

@@ -19,6 +19,7 @@
 #include "storage/shmem.h"
 #include "utils/timestamp.h"
 
+#include "common/progress.h"
 #include "common/wake.h"
 #include "run/lead.h"
 #include "worker/worker.h"
@@ -51,7 +52,7 @@ request(void)
 {
 	if (previous_request)
 		previous_request();
-	RequestAddinShmemSpace(shared_size());
+	RequestAddinShmemSpace(add_size(shared_size(), etl_progress_shmem_size()));
 	RequestNamedLWLockTranche("etl", 1);
 }
 

@@ -23,6 +23,9 @@
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
+#include "catalog/extension.h"
+#include "common/clock.h"
+#include "run/chores.h"
 #include "run/lead.h"
 #include "worker/worker.h"
 
@@ -33,6 +36,7 @@
 
 static EtlTaskSlot *my_slot = NULL;
 static uint32 my_generation;
+static TimestampTz chore_due;	/* of the chore that was done; 0: it failed */
 
 /*
  * leave frees the slot; an exit callback.  A job that it was at is left to
@@ -52,8 +56,7 @@ leave(int code, Datum arg)
 			scheduler->task_died = true;
 			scheduler->wake = true;
 			if (my_slot->job.kind == ETL_JOB_CHORE)
-				scheduler->chore_due[my_slot->job.chore] =
-					TimestampTzPlusMilliseconds(GetCurrentTimestamp(), 5000);
+				etl_pool_chore_ended(my_slot, 0);
 			if (scheduler->proc != NULL)
 				SetLatch(&scheduler->proc->procLatch);
 		}
@@ -108,8 +111,38 @@ etl_job_describe(const EtlJob *job)
 		case ETL_JOB_HELP:
 			return psprintf("helps run %lld", (long long) job->run_id);
 		default:
-			return psprintf("chore %d", job->chore);
+			return psprintf("does %s", etl_chores[job->chore].name);
 	}
+}
+
+/*
+ * is_possible makes sure that the extension has not been dropped or updated
+ * since the job was given.
+ */
+static bool
+is_possible(void)
+{
+	EtlExtension extension;
+
+	StartTransactionCommand();
+	extension = etl_extension_lock(NULL);
+	CommitTransactionCommand();
+	return extension == ETL_EXTENSION_PRESENT;
+}
+
+/*
+ * do_chore does a chore and returns when it is due again by the real clock.
+ */
+static TimestampTz
+do_chore(int chore)
+{
+	EtlRunDriver driver = {0};
+	TimestampTz due;
+
+	etl_driver_begin_worker(&driver);
+	due = etl_chore_run(chore, &driver, etl_now());
+	etl_driver_end(&driver);
+	return etl_process_due(due);
 }
 
 /*
@@ -121,7 +154,11 @@ work(const EtlJob *job)
 	char	   *what = etl_job_describe(job);
 
 	SetCurrentStatementStartTimestamp();
+	pgstat_report_appname(what);
 	pgstat_report_activity(STATE_RUNNING, what);
+	chore_due = 0;
+	if (!is_possible())
+		return;
 	switch (job->kind)
 	{
 		case ETL_JOB_LEAD:
@@ -129,6 +166,9 @@ work(const EtlJob *job)
 			break;
 		case ETL_JOB_HELP:
 			etl_run_help(job->run_id, job->board);
+			break;
+		case ETL_JOB_CHORE:
+			chore_due = do_chore(job->chore);
 			break;
 		default:
 			break;
@@ -198,6 +238,8 @@ finish(bool well, bool tired)
 		if (scheduler->proc != NULL)
 			SetLatch(&scheduler->proc->procLatch);
 	}
+	if (my_slot->job.kind == ETL_JOB_CHORE)
+		etl_pool_chore_ended(my_slot, chore_due);
 	memset(&my_slot->job, 0, sizeof(EtlJob));
 	my_slot->since = GetCurrentTimestamp();
 	stay = !my_slot->leave && !tired;

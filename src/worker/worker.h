@@ -92,12 +92,15 @@ typedef struct EtlScheduler
 	bool		stop;			/* leave */
 	bool		wake;			/* look at runs and schedules */
 	bool		wake_chores;	/* and at chores */
+	bool		chore_ended;	/* see chore_due */
 	bool		task_died;		/* what it worked on must be reconciled */
+	bool		waiting_for_chore;	/* for a place among those that do chores */
 	bool		waiting;		/* for a place among the workers */
 	TimestampTz waiting_since;
 	int			queued;			/* runs that wait */
 	bool		mismatch;		/* library and extension differ in version */
-	TimestampTz chore_due[ETL_MAX_CHORES];
+	TimestampTz chore_due[ETL_MAX_CHORES];	/* written when a chore ends, then 0 again */
+	int			chore_failures[ETL_MAX_CHORES];	/* in a row */
 	EtlProblem	problem;
 } EtlScheduler;
 
@@ -169,6 +172,7 @@ extern void etl_process_read_start(EtlStart *start);
 extern void etl_process_settings(void);
 extern void etl_process_reload(void);
 extern void etl_process_recover(bool report);
+extern TimestampTz etl_process_due(TimestampTz due);
 extern bool etl_process_register(const char *type, const char *function, const EtlStart *start);
 
 /* ---- launcher.c ---- */
@@ -201,6 +205,7 @@ extern int etl_pool_request_help(int64 run_id, dsm_handle board, int wanted);
 extern void etl_pool_signal_run(Oid database, int64 run_id, int signal);
 extern bool etl_pool_is_led(Oid database, int64 run_id);
 extern bool etl_pool_is_doing(Oid database, int chore);
+extern void etl_pool_chore_ended(const EtlTaskSlot *slot, TimestampTz due);	/* lock held; 0: failed */
 extern void etl_pool_collect(Oid database);	/* frees slots whose process never came */
 extern void etl_pool_place_is_free(void);	/* lock held: wakes the schedulers that wait for one */
 
