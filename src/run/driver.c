@@ -60,6 +60,33 @@ commit_call(EtlDriver *base)
 }
 
 /*
+ * make_portal makes a worker look as if a statement were executed in it:
+ * statements through SPI want a portal to hang their snapshot on, which a
+ * CALL has.  An active portal outlives commits and aborts.
+ */
+static void
+make_portal(void)
+{
+	Portal		portal = CreatePortal("etl worker", true, true);
+
+	portal->visible = false;
+	portal->status = PORTAL_ACTIVE;
+	ActivePortal = portal;
+}
+
+/*
+ * drop_portal takes it away again, in a transaction.
+ */
+static void
+drop_portal(void)
+{
+	ForgetPortalSnapshots();
+	ActivePortal->status = PORTAL_DONE;
+	PortalDrop(ActivePortal, false);
+	ActivePortal = NULL;
+}
+
+/*
  * commit_worker commits and begins the next transaction.
  */
 static void
@@ -67,6 +94,7 @@ commit_worker(EtlDriver *base)
 {
 	MemoryContext context = CurrentMemoryContext;
 
+	ForgetPortalSnapshots();
 	CommitTransactionCommand();
 	StartTransactionCommand();
 	MemoryContextSwitchTo(context);
@@ -116,6 +144,7 @@ etl_driver_begin_worker(EtlRunDriver *driver)
 	driver->params = "{}";
 	driver->context = AllocSetContextCreate(CurrentMemoryContext, "etl run", ALLOCSET_DEFAULT_SIZES);
 	StartTransactionCommand();
+	make_portal();
 	MemoryContextSwitchTo(driver->context);
 	begin_transaction(driver);
 }
@@ -145,6 +174,7 @@ etl_driver_end(EtlRunDriver *driver)
 		return;
 	}
 	parent = MemoryContextGetParent(driver->context);
+	drop_portal();
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(parent);
 	MemoryContextDelete(driver->context);

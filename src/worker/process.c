@@ -21,8 +21,10 @@
 #include "storage/bufmgr.h"
 #include "storage/condition_variable.h"
 #include "storage/lock.h"
+#include "tcop/pquery.h"
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
+#include "utils/portal.h"
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
@@ -97,6 +99,12 @@ etl_process_recover(bool report)
 	LWLockReleaseAll();
 	ConditionVariableCancelSleep();
 	pgstat_report_wait_end();
+	/* see run/driver.c */
+	if (ActivePortal != NULL)
+	{
+		MarkPortalFailed(ActivePortal);
+		ActivePortal = NULL;
+	}
 	AbortOutOfAnyTransaction();
 	LockReleaseSession(USER_LOCKMETHOD);
 	FlushErrorState();
