@@ -121,8 +121,10 @@ CREATE SEQUENCE etl.load_id_seq;
 CREATE SEQUENCE etl.reject_id_seq CACHE 32;
 CREATE SEQUENCE etl.event_id_seq;
 
+-- run, task, log and check_result are partitioned by number; their partitions, with
+-- indexes of their own, are made as they are needed, and dropped when they are old.
 CREATE TABLE etl.run (
-	run_id bigint PRIMARY KEY DEFAULT pg_catalog.nextval('etl.run_id_seq'),
+	run_id bigint NOT NULL DEFAULT pg_catalog.nextval('etl.run_id_seq'),
 	selector text NOT NULL,
 	exclude text,
 	full_refresh boolean NOT NULL DEFAULT false,
@@ -156,10 +158,10 @@ CREATE TABLE etl.run (
 	rows_rejected bigint NOT NULL DEFAULT 0,
 	error text,
 	requested_by text NOT NULL
-);
+) PARTITION BY RANGE (run_id);
 
 CREATE TABLE etl.task (
-	task_id bigint PRIMARY KEY DEFAULT pg_catalog.nextval('etl.task_id_seq'),
+	task_id bigint NOT NULL DEFAULT pg_catalog.nextval('etl.task_id_seq'),
 	run_id bigint NOT NULL,
 	node text NOT NULL,
 	kind text NOT NULL,
@@ -178,9 +180,7 @@ CREATE TABLE etl.task (
 	detail text,
 	hint text,
 	skipped_because text
-);
-CREATE INDEX task_run_idx ON etl.task (run_id);
-CREATE INDEX task_node_idx ON etl.task (node, task_id DESC);
+) PARTITION BY RANGE (task_id);
 
 -- How many nodes that name the pool may be at work at once; without a row: one.
 CREATE TABLE etl.pool (
@@ -289,6 +289,7 @@ CREATE TABLE etl.node_state (
 );
 
 CREATE TABLE etl.check_result (
+	event_id bigint NOT NULL DEFAULT pg_catalog.nextval('etl.event_id_seq'),
 	run_id bigint,
 	target text NOT NULL,
 	check_name text NOT NULL,
@@ -303,8 +304,12 @@ CREATE TABLE etl.check_result (
 	detail text,
 	weight numeric NOT NULL DEFAULT 1,
 	checked_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+) PARTITION BY RANGE (event_id);
+
+-- When history was last trimmed: at most one row.
+CREATE TABLE etl.housekeeping (
+	trimmed_at timestamptz NOT NULL
 );
-CREATE INDEX check_result_idx ON etl.check_result (target, check_name, checked_at DESC);
 
 CREATE TABLE etl.schema_change (
 	event_id bigint PRIMARY KEY DEFAULT pg_catalog.nextval('etl.event_id_seq'),
@@ -318,14 +323,14 @@ CREATE TABLE etl.schema_change (
 );
 
 CREATE TABLE etl.log (
-	event_id bigint PRIMARY KEY DEFAULT pg_catalog.nextval('etl.event_id_seq'),
+	event_id bigint NOT NULL DEFAULT pg_catalog.nextval('etl.event_id_seq'),
 	logged_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
 	level text NOT NULL,
 	run_id bigint,
 	node text,
 	message text NOT NULL,
 	detail text
-);
+) PARTITION BY RANGE (event_id);
 
 -- ====================================================================
 -- catalog: when runs start by themselves
@@ -808,6 +813,15 @@ state: of the launcher running, restarting, standby, not preloaded; of the sched
 detail: what it does, and its last error.
 Example: SELECT process, state, detail FROM etl.status();';
 
+CREATE FUNCTION etl.trim_history(dry_run boolean DEFAULT false)
+	RETURNS TABLE (relation text, rows bigint, partitions int)
+	AS 'MODULE_PATHNAME', 'etl_sql_trim_history' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION etl.trim_history(boolean) IS
+'Removes runs with their tasks, check results and log entries that are older than etl.history_max_age or beyond the newest etl.history_max_runs. Workers do so once an hour, and so does CALL etl.tick(). Runs that have not ended stay, and so does the newest result of every check.
+dry_run: only say what would go, default false.
+Returns the rows of each kind, and how many partitions went whole. Errors: 42501 unless the caller is a member of etl_admin.
+Example: SELECT * FROM etl.trim_history(dry_run => true);';
+
 -- ====================================================================
 -- views
 -- ====================================================================
@@ -1060,7 +1074,7 @@ DECLARE
 	for_views CONSTANT text[] := ARRAY['_may_read', '_owns', '_record', '_run_alive', '_progress', '_schedules_run', 'redact'];
 	operators CONSTANT text[] := ARRAY['run', 'check', 'pause', 'resume', 'tick', 'backfill', 'replay', 'discard', 'reload', 'reset', 'reset_intervals', 'unload', 'ingest'];
 	stewards CONSTANT text[] := ARRAY['replay', 'discard', 'validate', 'options'];
-	admins CONSTANT text[] := ARRAY['define_secret', 'drop_secret'];
+	admins CONSTANT text[] := ARRAY['define_secret', 'drop_secret', 'trim_history'];
 BEGIN
 	FOR routine IN
 		SELECT p.oid::pg_catalog.regprocedure::text AS signature, p.proname::text AS name,
@@ -1096,15 +1110,16 @@ END
 $$;
 
 -- ====================================================================
--- pg_dump: all state travels with the data
+-- pg_dump: all state travels with the data; the partitions of history
+-- are no members of the extension and are dumped as they are
 -- ====================================================================
 DO $$
 DECLARE
 	relation text;
 BEGIN
 	FOREACH relation IN ARRAY ARRAY['source', 'stream', 'model', 'quality_check', 'secret', 'dependency',
-		'column_edge', 'run', 'task', 'load', 'cursor', 'file', 'reject', 'consumed', 'node_state',
-		'check_result', 'schema_change', 'log', 'pool', 'instance', 'schedule', 'schedule_slot', 'schedule_event', 'run_id_seq', 'task_id_seq', 'load_id_seq',
+		'column_edge', 'load', 'cursor', 'file', 'reject', 'consumed', 'node_state',
+		'schema_change', 'housekeeping', 'pool', 'instance', 'schedule', 'schedule_slot', 'schedule_event', 'run_id_seq', 'task_id_seq', 'load_id_seq',
 		'reject_id_seq', 'event_id_seq']
 	LOOP
 		PERFORM pg_catalog.pg_extension_config_dump(('etl.' || relation)::pg_catalog.regclass, '');

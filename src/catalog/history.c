@@ -16,6 +16,7 @@
 #include "utils/memutils.h"
 
 #include "catalog/history.h"
+#include "catalog/history_room.h"
 #include "catalog/sql.h"
 #include "common/errors.h"
 #include "common/guc.h"
@@ -217,7 +218,10 @@ void
 etl_check_results_store(List *results)
 {
 	ListCell   *cell;
+	int64		last = 0;
 
+	if (results != NIL)
+		etl_history_keep_room(ETL_HISTORY_CHECK, 0);
 	foreach(cell, results)
 	{
 		const EtlCheckResult *result = lfirst(cell);
@@ -236,11 +240,13 @@ etl_check_results_store(List *results)
 		etl_param_text(&params, result->threshold);
 		etl_param_text(&params, result->detail);
 		etl_param_float8(&params, result->weight);
-		etl_sql_exec("INSERT INTO etl.check_result (run_id, target, check_name, kind, dimension, on_fail,"
-					 " status, evaluated, failed, value, threshold, detail, weight)"
-					 " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10::numeric, $11, $12, $13)",
-					 &params);
+		last = etl_sql_int8("INSERT INTO etl.check_result (run_id, target, check_name, kind, dimension, on_fail,"
+							" status, evaluated, failed, value, threshold, detail, weight)"
+							" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10::numeric, $11, $12, $13)"
+							" RETURNING event_id", &params);
 	}
+	if (last != 0)
+		etl_history_keep_room(ETL_HISTORY_CHECK, last);
 }
 
 /* ---- journal ---- */
@@ -295,6 +301,8 @@ etl_log_store(const char *level, int64 run_id, const char *node, const char *mes
 	etl_param_text(&params, detail);
 	if (etl_log_json)
 		log_json(level, run_id, node, message, detail);
-	etl_sql_exec("INSERT INTO etl.log (level, run_id, node, message, detail)"
-				 " VALUES ($1, $2, $3, $4, $5)", &params);
+	etl_history_keep_room(ETL_HISTORY_LOG, 0);
+	etl_history_keep_room(ETL_HISTORY_LOG,
+						  etl_sql_int8("INSERT INTO etl.log (level, run_id, node, message, detail)"
+									   " VALUES ($1, $2, $3, $4, $5) RETURNING event_id", &params));
 }

@@ -14,6 +14,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 
+#include "catalog/history_room.h"
 #include "catalog/runs.h"
 #include "catalog/sql.h"
 
@@ -68,6 +69,7 @@ etl_run_insert(const EtlRun *run)
 	etl_param_text(&params, run->lane);
 	etl_param_int4(&params, run->workers);
 	etl_param_jsonb(&params, run->retry);
+	etl_history_keep_room(ETL_HISTORY_RUN, run->run_id);
 	etl_sql_exec("INSERT INTO etl.run (run_id, selector, exclude, full_refresh, params, publish,"
 				 " retry_of, since, until, trigger, trigger_name, due_at, priority, timeout_ms,"
 				 " status, led_by, led_at, started_at, nodes_total, requested_by, lane, workers, retry)"
@@ -432,6 +434,7 @@ etl_tasks_insert(List *tasks)
 
 	if (n == 0)
 		return;
+	etl_history_keep_room(ETL_HISTORY_TASK, 0);
 	int8s(&params, tasks, offsetof(EtlTask, run_id));
 	texts(&params, tasks, offsetof(EtlTask, node));
 	texts(&params, tasks, offsetof(EtlTask, kind));
@@ -449,6 +452,7 @@ etl_tasks_insert(List *tasks)
 	Assert(rows->n == n);
 	for (int i = 0; i < n; i++)
 		((EtlTask *) list_nth(tasks, i))->task_id = etl_row_int8(rows, i, "task_id");
+	etl_history_keep_room(ETL_HISTORY_TASK, ((EtlTask *) llast(tasks))->task_id);
 }
 
 /*

@@ -23,6 +23,8 @@ char	   *etl_environment = NULL;
 char	   *etl_params = NULL;
 char	   *etl_test_now = NULL;
 char	   *etl_tls_ca_file = NULL;
+int			etl_history_max_age_min = 90 * 24 * 60;
+int			etl_history_max_runs = 100000;
 int			etl_max_record_size_kb = 16384;
 int			etl_max_workers = 4;
 int			etl_publish_lock_timeout_ms = 60000;
@@ -50,6 +52,13 @@ etl_guc_define(void)
 	DefineCustomStringVariable("etl.environment",
 							   "Name of this environment, for example prod or dev.",
 							   NULL, &etl_environment, "", PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("etl.history_max_age",
+							"Runs, tasks, check results and log entries that are older are removed.",
+							"0 keeps them for ever.", &etl_history_max_age_min, 90 * 24 * 60, 0, INT_MAX,
+							PGC_SUSET, GUC_UNIT_MIN, NULL, NULL, NULL);
+	DefineCustomIntVariable("etl.history_max_runs", "How many runs are kept at most.",
+							"0 sets no limit.", &etl_history_max_runs, 100000, 0, INT_MAX, PGC_SUSET, 0,
+							NULL, NULL, NULL);
 	DefineCustomBoolVariable("etl.log_json",
 							 "Writes what goes into etl.logs to the server log too, a JSON object a line.",
 							 NULL, &etl_log_json, false, PGC_SUSET, 0, NULL, NULL, NULL);

@@ -12,6 +12,7 @@
 
 #include "run/chores.h"
 #include "run/condition.h"
+#include "run/retention.h"
 
 /* field 4 of the tag, see lock.c */
 #define LOCK_CLASS_CHORE 71
@@ -19,6 +20,7 @@
 const EtlChore etl_chores[] = {
 	{"conditions", etl_conditions_work, etl_conditions_due},
 	{"calendars", etl_calendars_work, etl_calendars_due},
+	{"retention", etl_retention_work, etl_retention_due},
 };
 
 const int	etl_n_chores = lengthof(etl_chores);

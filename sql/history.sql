@@ -1,0 +1,49 @@
+-- History is partitioned by number; what is old, or too much, goes; what counts stays.
+CREATE EXTENSION IF NOT EXISTS etl;
+SET client_min_messages = warning;
+CREATE SCHEMA history_test;
+CREATE TABLE history_test.input AS SELECT 1 AS n;
+SELECT etl.define_model('history_test.m', 'SELECT n FROM history_test.input', materialized => 'table');
+SELECT etl.define_check('history_test.m', 'not_null', '{n}');
+-- a row never lacks a partition, however far the numbers jump
+SELECT max(run_id) AS before FROM etl.runs \gset
+SELECT setval('etl.run_id_seq', 29998), setval('etl.task_id_seq', 299998), setval('etl.event_id_seq', 299998);
+CALL etl.run('history_test.m');
+CALL etl.run('history_test.m');
+CALL etl.run('history_test.m');
+SELECT run_id, tableoid::regclass FROM etl.run WHERE run_id > 29000 ORDER BY 1;
+SELECT DISTINCT tableoid::regclass FROM etl.check_result WHERE target = 'history_test.m' ORDER BY 1;
+SELECT count(*) FROM etl.tasks WHERE node = 'history_test.m';
+-- a partition that was made in a transaction that is rolled back is made again
+SELECT setval('etl.run_id_seq', 59998);
+BEGIN;
+CALL etl.run('history_test.m');
+ROLLBACK;
+CALL etl.run('history_test.m');
+SELECT run_id, tableoid::regclass FROM etl.run WHERE run_id > 59000 ORDER BY 1;
+-- too many: the newest stay, and the newest result of each check although its run has gone
+SET etl.history_max_runs = 1;
+SELECT relation, rows > 0 AS some, partitions > 0 AS whole_ones FROM etl.trim_history(dry_run => true) ORDER BY 1;
+SELECT count(*) > 1 AS dry FROM etl.runs;
+SELECT count(*) FROM etl.trim_history();
+SELECT run_id FROM etl.runs;
+SELECT count(*) FROM etl.tasks;
+SELECT status FROM etl.check_results WHERE target = 'history_test.m';
+SELECT score FROM etl.quality_score('history_test.m') WHERE dimension = 'overall';
+SELECT * FROM etl.trim_history() ORDER BY 1;
+-- too old
+SET etl.history_max_age = '30d';
+SELECT sum(rows) FROM etl.trim_history();
+SET etl.test_now = '2999-01-01';
+SELECT relation, rows, partitions FROM etl.trim_history(dry_run => true) WHERE relation = 'run';
+RESET etl.test_now;
+-- a run that has not ended holds what comes after it
+UPDATE etl.run SET status = 'queued' WHERE run_id = 60000;
+SET etl.test_now = '2999-01-01';
+SELECT sum(rows) FROM etl.trim_history() WHERE relation = 'run';
+RESET etl.test_now;
+RESET etl.history_max_runs;
+RESET etl.history_max_age;
+DELETE FROM etl.run WHERE status = 'queued';
+SELECT etl.drop_model('history_test.m', drop_relation => true);
+DROP SCHEMA history_test CASCADE;
