@@ -1,6 +1,8 @@
 -- History is partitioned by number; what is old, or too much, goes; what counts stays.
-CREATE EXTENSION IF NOT EXISTS etl;
+CREATE DATABASE regress_history;
+\c regress_history
 SET client_min_messages = warning;
+CREATE EXTENSION etl;
 CREATE SCHEMA history_test;
 CREATE TABLE history_test.input AS SELECT 1 AS n;
 SELECT etl.define_model('history_test.m', 'SELECT n FROM history_test.input', materialized => 'table');
@@ -44,6 +46,5 @@ SELECT sum(rows) FROM etl.trim_history() WHERE relation = 'run';
 RESET etl.test_now;
 RESET etl.history_max_runs;
 RESET etl.history_max_age;
-DELETE FROM etl.run WHERE status = 'queued';
-SELECT etl.drop_model('history_test.m', drop_relation => true);
-DROP SCHEMA history_test CASCADE;
+\c postgres
+DROP DATABASE regress_history;
