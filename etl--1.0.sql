@@ -694,12 +694,72 @@ COMMENT ON PROCEDURE etl.run(text, text, boolean, timestamptz, timestamptz, int,
 selector, exclude: names with *, +node, node+, 2+node+1, @node, tag:x, source:x, kind:model, state:modified; a space is union, a comma intersection.
 full_refresh: models are built from all of their inputs; sources are not read again.
 since, until: an interval of time to build again, for models that keep an interval ledger; refused where none does.
-workers: how many nodes may be at work at once; a CALL works on one at a time.
+workers: how many processes work on it, this session included; the others are workers, which exist where etl is preloaded. Default 1.
 params: what etl.param() returns in models. publish: each, or together: all models of the run appear in one transaction.
 retry_of: number of a run; exactly its tasks that did not succeed are run.
 Inside a transaction block everything happens in that transaction, and sources on a network are refused (ET014).
 Errors: ET012 names the failed tasks and the run, what succeeded stays; ET001, ET002 for a wrong selector; 42501 for nodes of others without etl_operator.
 Example: CALL etl.run(''+mart.daily_sales'');';
+
+CREATE FUNCTION etl.submit(
+	selector text DEFAULT '*', exclude text DEFAULT NULL, full_refresh boolean DEFAULT false,
+	since timestamptz DEFAULT NULL, until timestamptz DEFAULT NULL,
+	params jsonb DEFAULT '{}', publish text DEFAULT 'each')
+	RETURNS bigint
+	AS 'MODULE_PATHNAME', 'etl_sql_submit' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION etl.submit(text, text, boolean, timestamptz, timestamptz, jsonb, text) IS
+'Queues a run, which a worker takes up when this transaction has committed, and returns its number.
+Arguments as of etl.run. Where etl is not preloaded there are no workers: CALL etl.tick() works through the queue.
+The setting etl.run_timeout of this session limits how long it may take.
+Errors: ET001, ET002 for a wrong selector; 42501 for nodes of others without etl_operator.
+Example: SELECT etl.submit(''tag:nightly'');';
+
+CREATE FUNCTION etl.wait(run_id bigint, timeout interval DEFAULT NULL) RETURNS text
+	AS 'MODULE_PATHNAME', 'etl_sql_wait' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION etl.wait(bigint, interval) IS
+'Waits until a run has ended and returns its status: succeeded, failed, cancelled or interrupted.
+timeout: how long at most; then the status of that moment is returned, queued or running. NULL: without limit.
+Errors: ET002 for an unknown run; ET014 for a run that this transaction has submitted itself, since it begins only after the commit.
+Example: SELECT etl.wait(42, ''10 min'');';
+
+CREATE FUNCTION etl.cancel(run_id bigint) RETURNS void
+	AS 'MODULE_PATHNAME', 'etl_sql_cancel' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION etl.cancel(bigint) IS
+'Cancels a run: one that is queued is not begun, one at work is stopped, in workers as in a session; what was committed stays.
+run_id: the run; of one that has ended a NOTICE tells. Returns nothing, and does not wait.
+Errors: ET002 for an unknown run; 42501 unless one asked for it or is a member of etl_operator.
+Example: SELECT etl.cancel(42);';
+
+CREATE FUNCTION etl.retry(run_id bigint) RETURNS bigint
+	AS 'MODULE_PATHNAME', 'etl_sql_retry' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION etl.retry(bigint) IS
+'Queues a run of exactly the tasks of another one that did not succeed, with its parameters, and returns its number.
+run_id: a run that has ended. CALL etl.run(retry_of => n) does the same in this session.
+Errors: ET002 for an unknown run; ET001 while it is at work; 42501 unless one asked for it or is a member of etl_operator.
+Example: SELECT etl.retry(42);';
+
+CREATE FUNCTION etl.mark(run_id bigint, node text, status text, reason text) RETURNS void
+	AS 'MODULE_PATHNAME', 'etl_sql_mark' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION etl.mark(bigint, text, text, text) IS
+'Gives a task of a run that is not at work another status, by hand: a retry then leaves out what is marked succeeded, and the run''s own status follows.
+run_id, node: which task; its last attempt is meant. status: succeeded, failed or skipped. reason: why; it stays with the task and in etl.logs. Returns nothing.
+Errors: ET001 for another status, an empty reason or a run at work; ET002 for an unknown run or task; 42501 unless one asked for the run or is a member of etl_operator.
+Example: SELECT etl.mark(42, ''raw.orders'', ''succeeded'', ''loaded by hand'');';
+
+CREATE FUNCTION etl.define_pool(name text, slots int DEFAULT 1, description text DEFAULT NULL) RETURNS text
+	AS 'MODULE_PATHNAME', 'etl_sql_define_pool' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION etl.define_pool(text, int, text) IS
+'Defines a pool: at most so many of the nodes that name it in their option pool are at work at once, over all runs of the database.
+name: the pool. slots: how many, from 1 to 1000; a pool that is named but not defined has 1.
+Returns created, updated or unchanged. Errors: ET001 for a wrong number; 42501 for the pool of another role.
+Example: SELECT etl.define_pool(''erp'', 2, ''the ERP bears two queries at a time'');';
+
+CREATE FUNCTION etl.drop_pool(name text) RETURNS void
+	AS 'MODULE_PATHNAME', 'etl_sql_drop_pool' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION etl.drop_pool(text) IS
+'Forgets a pool; nodes that name it are then at work one at a time.
+name: the pool. Returns nothing. Errors: ET002 for an unknown pool; 42501 for the pool of another role.
+Example: SELECT etl.drop_pool(''erp'');';
 
 CREATE FUNCTION etl.plan(selector text DEFAULT '*', exclude text DEFAULT NULL, full_refresh boolean DEFAULT false)
 	RETURNS TABLE (step int, node text, kind text, action text, reason text, depends_on text[])
@@ -864,6 +924,12 @@ COMMENT ON VIEW etl.schema_changes IS
 'What loads changed of their relations: table_created, table_adopted, column_added, type_widened, and what the schema policy dropped: field_discarded, value_discarded.
 Example: SELECT changed_at, target, change, column_name, new_type FROM etl.schema_changes;';
 
+CREATE VIEW etl.pools AS
+	SELECT p.name, p.slots, p.description, p.owner, p.defined_at
+	FROM etl.pool AS p;
+COMMENT ON VIEW etl.pools IS
+'Pools as defined: at most slots of the nodes that name the pool are at work at once.';
+
 CREATE VIEW etl.runs AS
 	SELECT r.run_id, r.selector, r.trigger, r.trigger_name,
 		CASE WHEN r.status = 'running' AND NOT etl._run_alive(r.run_id) THEN 'interrupted' ELSE r.status END AS status,
@@ -878,7 +944,9 @@ COMMENT ON VIEW etl.runs IS
 
 CREATE VIEW etl.tasks AS
 	SELECT t.task_id, t.run_id, t.node, t.kind, t.action, t.reason,
-		CASE WHEN t.status IN ('queued', 'running') AND NOT etl._run_alive(t.run_id) THEN 'interrupted' ELSE t.status END AS status,
+		CASE WHEN t.status IN ('queued', 'running') AND NOT etl._run_alive(t.run_id)
+			AND NOT EXISTS (SELECT FROM etl.run AS q WHERE q.run_id = t.run_id AND q.status = 'queued')
+			THEN 'interrupted' ELSE t.status END AS status,
 		t.attempt, t.started_at, t.finished_at, t.rows_inserted, t.rows_updated, t.rows_deleted,
 		t.rows_rejected, t.sqlstate, t.error, t.detail, t.hint, t.skipped_because
 	FROM etl.task AS t
@@ -1072,7 +1140,7 @@ DECLARE
 		'quality_score', 'profile', 'dedupe', 'duplicates', 'show', 'status', 'next_runs'];
 	-- what the views call
 	for_views CONSTANT text[] := ARRAY['_may_read', '_owns', '_record', '_run_alive', '_progress', '_schedules_run', 'redact'];
-	operators CONSTANT text[] := ARRAY['run', 'check', 'pause', 'resume', 'tick', 'backfill', 'replay', 'discard', 'reload', 'reset', 'reset_intervals', 'unload', 'ingest'];
+	operators CONSTANT text[] := ARRAY['run', 'submit', 'wait', 'cancel', 'retry', 'mark', 'check', 'pause', 'resume', 'tick', 'backfill', 'replay', 'discard', 'reload', 'reset', 'reset_intervals', 'unload', 'ingest'];
 	stewards CONSTANT text[] := ARRAY['replay', 'discard', 'validate', 'options'];
 	admins CONSTANT text[] := ARRAY['define_secret', 'drop_secret', 'trim_history'];
 BEGIN

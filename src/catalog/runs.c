@@ -10,6 +10,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -241,11 +242,27 @@ etl_run_close(int64 run_id, const char *status, const char *error)
 	etl_param_text(&params, status);
 	etl_param_text(&params, error);
 	etl_sql_exec("UPDATE etl.run SET status = $2, error = $3, finished_at = pg_catalog.clock_timestamp()"
-				 " WHERE run_id = $1 AND status = 'running'", &params);
+				 " WHERE run_id = $1 AND status IN ('queued', 'running')", &params);
 	etl_sql_exec("UPDATE etl.task SET status = $2, finished_at = pg_catalog.clock_timestamp(),"
 				 " error = CASE WHEN status = 'running' THEN $3 END,"
 				 " sqlstate = CASE $2 WHEN 'cancelled' THEN '57014' END"
 				 " WHERE run_id = $1 AND status IN ('queued', 'running')", &params);
+}
+
+/*
+ * etl_run_is_uncommitted: see runs.h.
+ */
+bool
+etl_run_is_uncommitted(int64 run_id)
+{
+	EtlParams	params = {0};
+	EtlRows    *rows;
+	bool		isnull;
+
+	etl_param_int8(&params, run_id);
+	rows = etl_sql_query("SELECT xmin FROM etl.run WHERE run_id = $1 AND status = 'queued'", &params);
+	return rows->n > 0 && TransactionIdIsCurrentTransactionId(
+							  DatumGetTransactionId(etl_row_datum(rows, 0, "xmin", &isnull)));
 }
 
 /*
@@ -562,6 +579,39 @@ etl_tasks_read(List *tasks)
 }
 
 /*
+ * etl_task_mark: see runs.h.
+ */
+bool
+etl_task_mark(int64 run_id, const char *node, const char *status, const char *reason)
+{
+	EtlParams	params = {0};
+
+	etl_param_int8(&params, run_id);
+	etl_param_text(&params, node);
+	etl_param_text(&params, status);
+	etl_param_text(&params, reason);
+	if (etl_sql_exec("UPDATE etl.task SET status = $3, reason = $4,"
+					 " finished_at = coalesce(finished_at, pg_catalog.clock_timestamp())"
+					 " WHERE task_id = (SELECT pg_catalog.max(task_id) FROM etl.task"
+					 "  WHERE run_id = $1 AND node = $2)", &params) == 0)
+		return false;
+	params.n = 1;
+	etl_sql_exec("WITH last AS (SELECT DISTINCT ON (node) node, status FROM etl.task WHERE run_id = $1"
+				 "  ORDER BY node, task_id DESC),"
+				 " n AS (SELECT count(*) FILTER (WHERE status = 'succeeded') AS succeeded,"
+				 "  count(*) FILTER (WHERE status = 'failed') AS failed,"
+				 "  count(*) FILTER (WHERE status = 'skipped') AS skipped, count(*) AS total,"
+				 "  'failed: ' || string_agg(node, ', ' ORDER BY node COLLATE \"C\")"
+				 "   FILTER (WHERE status = 'failed') AS error FROM last)"
+				 " UPDATE etl.run AS r SET nodes_succeeded = n.succeeded, nodes_failed = n.failed,"
+				 " nodes_skipped = n.skipped, error = n.error, status = CASE"
+				 " WHEN r.status = 'queued' THEN r.status WHEN n.failed > 0 THEN 'failed'"
+				 " WHEN n.succeeded + n.skipped = n.total THEN 'succeeded' ELSE r.status END"
+				 " FROM n WHERE r.run_id = $1", &params);
+	return true;
+}
+
+/*
  * etl_tasks_seconds: see runs.h.
  */
 List *
@@ -607,6 +657,53 @@ etl_pools_all(void)
 		result = lappend(result, pool);
 	}
 	return result;
+}
+
+/*
+ * etl_pool_store: see runs.h.
+ */
+const char *
+etl_pool_store(const char *name, int slots, const char *description, const char *owner)
+{
+	EtlParams	params = {0};
+	EtlRows    *rows;
+
+	etl_param_text(&params, name);
+	etl_param_int4(&params, slots);
+	etl_param_text(&params, description);
+	etl_param_text(&params, owner);
+	rows = etl_sql_query("INSERT INTO etl.pool AS p (name, slots, description, owner) VALUES ($1, $2, $3, $4)"
+						 " ON CONFLICT (name) DO UPDATE SET slots = $2, description = $3,"
+						 " defined_at = pg_catalog.clock_timestamp()"
+						 " WHERE (p.slots, p.description) IS DISTINCT FROM ($2, $3)"
+						 " RETURNING p.xmax::text = '0' AS created", &params);
+	return rows->n == 0 ? "unchanged" : etl_row_bool(rows, 0, "created") ? "created" : "updated";
+}
+
+/*
+ * etl_pool_delete forgets a pool; false when there is none.
+ */
+bool
+etl_pool_delete(const char *name)
+{
+	EtlParams	params = {0};
+
+	etl_param_text(&params, name);
+	return etl_sql_exec("DELETE FROM etl.pool WHERE name = $1", &params) > 0;
+}
+
+/*
+ * etl_pool_owner returns who has defined a pool.
+ */
+char *
+etl_pool_owner(const char *name)
+{
+	EtlParams	params = {0};
+	EtlRows    *rows;
+
+	etl_param_text(&params, name);
+	rows = etl_sql_query("SELECT owner FROM etl.pool WHERE name = $1", &params);
+	return rows->n == 0 ? NULL : etl_row_text(rows, 0, "owner");
 }
 
 /*

@@ -60,7 +60,10 @@ extern int64 etl_run_newest(void);	/* 0 when there is none */
 extern List *etl_runs_running(void);	/* EtlRun *, those whose rows say so */
 extern List *etl_runs_waiting(void);	/* int64 *: queued ones, the first to start first */
 
-/* a run whose process is gone: it and its open tasks get 'status' */
+/* was the run queued by the current transaction? */
+extern bool etl_run_is_uncommitted(int64 run_id);
+
+/* a run that nobody leads: it, unless it has ended, and its open tasks get 'status' */
 extern void etl_run_close(int64 run_id, const char *status, const char *error);
 /* the newest run of a backfill with this selector and interval, 0 and NULL when there is none */
 extern int64 etl_backfill_newest_run(const char *selector, TimestampTz since, TimestampTz until,
@@ -80,6 +83,8 @@ extern void etl_run_requeue(int64 run_id, int limit, const char *parked);
 
 extern void etl_tasks_insert(List *tasks);	/* EtlTask *, one statement; sets task_id */
 extern void etl_tasks_update(List *tasks);	/* EtlTask *, one statement */
+/* gives a node's last attempt a status and a reason, and the run what follows; false when there is none */
+extern bool etl_task_mark(int64 run_id, const char *node, const char *status, const char *reason);
 /* reads rows again that another process writes: status and what became of them */
 extern void etl_tasks_read(List *tasks);
 /* why a run put records of a node aside, most frequent first: char *, "12 × message" */
@@ -102,6 +107,10 @@ typedef struct EtlPool
 } EtlPool;
 
 extern List *etl_pools_all(void);	/* EtlPool * */
+extern const char *etl_pool_store(const char *name, int slots, const char *description,
+								  const char *owner);	/* created | updated | unchanged */
+extern bool etl_pool_delete(const char *name);
+extern char *etl_pool_owner(const char *name);	/* NULL when there is none */
 
 /* flags a dataset as built on input that did not succeed; NULL takes the flag away unless an input has it */
 extern void etl_node_flag(const char *target, const char *reason);

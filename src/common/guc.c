@@ -28,6 +28,7 @@ int			etl_history_max_runs = 100000;
 int			etl_max_record_size_kb = 16384;
 int			etl_max_workers = 4;
 int			etl_publish_lock_timeout_ms = 60000;
+int			etl_run_timeout_ms = 0;
 bool		etl_adopt_roles = false;
 bool		etl_log_json = false;
 
@@ -77,6 +78,10 @@ etl_guc_define(void)
 	DefineCustomIntVariable("etl.publish_lock_timeout",
 							"How long a publication tries to get its short exclusive lock.",
 							NULL, &etl_publish_lock_timeout_ms, 60000, 1, INT_MAX, PGC_USERSET, GUC_UNIT_MS,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("etl.run_timeout",
+							"How long a run that is asked for in this session may take; 0 means no limit.",
+							NULL, &etl_run_timeout_ms, 0, 0, INT_MAX, PGC_USERSET, GUC_UNIT_MS,
 							NULL, NULL, NULL);
 	DefineCustomStringVariable("etl.secret_key_file",
 							   "File with the key (32 bytes, or 64 hexadecimal digits) that seals secrets.",

@@ -20,55 +20,54 @@
 
 #include "common/arguments.h"
 #include "common/errors.h"
-#include "common/json.h"
+#include "common/guc.h"
 #include "run/lead.h"
 #include "run/run.h"
 
 PG_FUNCTION_INFO_V1(etl_sql_run);
 
-typedef struct RunArguments
-{
-	char	   *selector;
-	char	   *exclude;
-	bool		full_refresh;
-	TimestampTz since;			/* DT_NOBEGIN: not given */
-	TimestampTz until;
-	int			workers;		/* 0: not given */
-	Jsonb	   *params;
-	char	   *publish;
-	int64		retry_of;		/* 0: none */
-} RunArguments;
-
 /*
  * read_arguments reads and checks what CALL was given.
  */
 static void
-read_arguments(FunctionCallInfo fcinfo, RunArguments *args)
+read_arguments(FunctionCallInfo fcinfo, EtlRunState *state)
 {
-	args->selector = etl_arg_text(fcinfo, 0);
-	args->exclude = etl_arg_text(fcinfo, 1);
-	args->full_refresh = !PG_ARGISNULL(2) && PG_GETARG_BOOL(2);
-	args->since = PG_ARGISNULL(3) ? DT_NOBEGIN : PG_GETARG_TIMESTAMPTZ(3);
-	args->until = PG_ARGISNULL(4) ? DT_NOBEGIN : PG_GETARG_TIMESTAMPTZ(4);
-	args->workers = PG_ARGISNULL(5) ? 0 : PG_GETARG_INT32(5);
-	args->params = PG_ARGISNULL(6) ? etl_json_parse("{}") : DatumGetJsonbPCopy(PG_GETARG_DATUM(6));
-	args->publish = PG_ARGISNULL(7) ? "each" : etl_arg_text(fcinfo, 7);
-	args->retry_of = PG_ARGISNULL(8) ? 0 : PG_GETARG_INT64(8);
+	EtlRun	   *run = &state->run;
 
-	if (args->selector == NULL)
-		args->selector = "*";
-	if (!PG_ARGISNULL(5) && args->workers < 1)
+	run->selector = etl_arg_text(fcinfo, 0);
+	run->exclude = etl_arg_text(fcinfo, 1);
+	run->full_refresh = !PG_ARGISNULL(2) && PG_GETARG_BOOL(2);
+	run->since = PG_ARGISNULL(3) ? DT_NOBEGIN : PG_GETARG_TIMESTAMPTZ(3);
+	run->until = PG_ARGISNULL(4) ? DT_NOBEGIN : PG_GETARG_TIMESTAMPTZ(4);
+	state->workers = PG_ARGISNULL(5) ? 1 : PG_GETARG_INT32(5);
+	run->params = PG_ARGISNULL(6) ? NULL : DatumGetJsonbPCopy(PG_GETARG_DATUM(6));
+	run->publish = etl_arg_text(fcinfo, 7);
+	run->retry_of = PG_ARGISNULL(8) ? 0 : PG_GETARG_INT64(8);
+	run->due_at = run->started_at = DT_NOBEGIN;
+	run->timeout_ms = etl_run_timeout_ms;
+	run->led_by = "call";
+	run->requested_by = GetUserNameFromId(GetUserId(), false);
+
+	if (state->workers < 1)
 		ereport(ERROR,
 				(errcode(ETL_ERR_DEFINITION), errmsg("workers must be at least 1")));
-	if (etl_json_kind(args->params) != 'o')
-		ereport(ERROR,
-				(errcode(ETL_ERR_DEFINITION),
-				 errmsg("params must be a JSON object"),
-				 errhint("Write params => '{\"region\": \"EU\"}'.")));
-	if (strcmp(args->publish, "each") != 0 && strcmp(args->publish, "together") != 0)
-		ereport(ERROR,
-				(errcode(ETL_ERR_DEFINITION),
-				 errmsg("publish is \"%s\", but must be each or together", args->publish)));
+	etl_run_check_arguments(run);
+}
+
+/*
+ * look_for_workers makes the session work alone where nobody can help.
+ */
+static void
+look_for_workers(EtlRunState *state)
+{
+	if (state->workers == 1 || (etl_helpers != NULL && !state->driver.base.atomic))
+		return;
+	ereport(NOTICE,
+			(errmsg("workers => %d: this session works alone", state->workers),
+			 etl_helpers == NULL ?
+			 errdetail("There are no workers: etl is not in shared_preload_libraries.") :
+			 errdetail("Inside a transaction block everything happens in its transaction.")));
+	state->workers = 1;
 }
 
 /*
@@ -81,44 +80,14 @@ work(void *state)
 }
 
 /*
- * describe fills in what was asked for.
- */
-static void
-describe(EtlRun *run, const RunArguments *args)
-{
-	run->selector = args->selector;
-	run->exclude = args->exclude;
-	run->full_refresh = args->full_refresh;
-	run->since = args->since;
-	run->until = args->until;
-	run->params = args->params;
-	run->publish = args->publish;
-	run->retry_of = args->retry_of;
-	run->led_by = "call";
-	run->due_at = DT_NOBEGIN;
-	run->started_at = DT_NOBEGIN;
-	run->requested_by = GetUserNameFromId(GetUserId(), false);
-}
-
-/*
  * run_call runs between opening and closing of the driver.
  */
 static void
-run_call(EtlRunState *state, RunArguments *args)
+run_call(EtlRunState *state)
 {
 	ErrorData  *error;
 
-	describe(&state->run, args);
-	state->workers = args->workers;
-	if (args->workers > 1 && (etl_helpers == NULL || state->driver.base.atomic))
-	{
-		state->workers = 1;
-		ereport(NOTICE,
-				(errmsg("workers => %d: this session works alone", args->workers),
-				 etl_helpers == NULL ?
-				 errdetail("There are no workers: etl is not in shared_preload_libraries.") :
-				 errdetail("Inside a transaction block everything happens in its transaction.")));
-	}
+	look_for_workers(state);
 	etl_run_open(state);
 	if (state->driver.base.atomic)
 	{
@@ -140,7 +109,6 @@ Datum
 etl_sql_run(PG_FUNCTION_ARGS)
 {
 	EtlRunState state = {0};
-	RunArguments args;
 	bool		can_commit = fcinfo->context != NULL && IsA(fcinfo->context, CallContext) &&
 					  !castNode(CallContext, fcinfo->context)->atomic;
 
@@ -148,8 +116,8 @@ etl_sql_run(PG_FUNCTION_ARGS)
 	state.tells = true;
 	PG_TRY();
 	{
-		read_arguments(fcinfo, &args);
-		run_call(&state, &args);
+		read_arguments(fcinfo, &state);
+		run_call(&state);
 	}
 	PG_FINALLY();
 	{

@@ -111,6 +111,19 @@ etl_lock_run(int64 run_id)
 }
 
 /*
+ * etl_lock_run_here keeps everybody from leading a run until this
+ * transaction ends.
+ */
+bool
+etl_lock_run_here(int64 run_id)
+{
+	LOCKTAG		tag;
+
+	run_tag(&tag, run_id);
+	return LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+/*
  * etl_unlock_run takes the mark away.
  */
 void

@@ -38,6 +38,45 @@ is_final(const char *status)
 }
 
 /*
+ * etl_run_check_arguments: see run.h.
+ */
+void
+etl_run_check_arguments(EtlRun *run)
+{
+	if (run->selector == NULL)
+		run->selector = "*";
+	if (run->publish == NULL)
+		run->publish = "each";
+	if (run->params == NULL)
+		run->params = etl_json_parse("{}");
+	if (etl_json_kind(run->params) != 'o')
+		ereport(ERROR,
+				(errcode(ETL_ERR_DEFINITION),
+				 errmsg("params must be a JSON object"),
+				 errhint("Write params => '{\"region\": \"EU\"}'.")));
+	if (strcmp(run->publish, "each") != 0 && strcmp(run->publish, "together") != 0)
+		ereport(ERROR,
+				(errcode(ETL_ERR_DEFINITION),
+				 errmsg("publish is \"%s\", but must be each or together", run->publish)));
+}
+
+/*
+ * etl_run_check_ended: see run.h.
+ */
+void
+etl_run_check_ended(const EtlRun *run)
+{
+	if (strcmp(run->status, "queued") != 0 &&
+		(strcmp(run->status, "running") != 0 ||
+		 (strcmp(run->led_by, "queue") != 0 && !etl_run_is_alive(run->run_id))))
+		return;
+	ereport(ERROR,
+			(errcode(ETL_ERR_DEFINITION),
+			 errmsg("run %lld is still %s", (long long) run->run_id, run->status),
+			 errhint("Wait until it has ended.")));
+}
+
+/*
  * restrict_to_retry leaves selected only what did not succeed in another
  * run, and takes over that run's arguments where none are given.
  */
@@ -55,12 +94,7 @@ restrict_to_retry(EtlRunState *state, int *attempt)
 				(errcode(ETL_ERR_UNDEFINED),
 				 errmsg("there is no run %lld", (long long) run->retry_of),
 				 errhint("SELECT run_id, status FROM etl.runs lists them.")));
-	if (strcmp(other->status, "queued") == 0 ||
-		(strcmp(other->status, "running") == 0 && etl_run_is_alive(run->retry_of)))
-		ereport(ERROR,
-				(errcode(ETL_ERR_DEFINITION),
-				 errmsg("run %lld is still %s", (long long) run->retry_of, other->status),
-				 errhint("Wait until it has ended.")));
+	etl_run_check_ended(other);
 
 	/* the last attempt of a node tells */
 	foreach(cell, etl_tasks_of(run->retry_of))

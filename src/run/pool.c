@@ -12,8 +12,21 @@
  */
 #include "postgres.h"
 
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+
+#include "common/arguments.h"
+#include "common/errors.h"
 #include "common/json.h"
+#include "common/run_as.h"
 #include "run/run.h"
+
+PG_FUNCTION_INFO_V1(etl_sql_define_pool);
+PG_FUNCTION_INFO_V1(etl_sql_drop_pool);
+
+/* more would be no limit */
+#define MAX_SLOTS 1000
 
 /*
  * pool_of returns the pool of a node, or NULL.
@@ -111,4 +124,46 @@ etl_pool_leave(EtlRunState *state)
 		etl_unlock_pool(((EtlPlace *) lfirst(cell))->pool, ((EtlPlace *) lfirst(cell))->slot);
 	list_free_deep(state->places);
 	state->places = NIL;
+}
+
+/*
+ * etl_sql_define_pool is etl.define_pool(name, slots, description).
+ */
+Datum
+etl_sql_define_pool(PG_FUNCTION_ARGS)
+{
+	char	   *name = etl_arg_required(fcinfo, 0, "name");
+	int			slots = PG_ARGISNULL(1) ? 1 : PG_GETARG_INT32(1);
+	char	   *owner = etl_pool_owner(name);
+
+	if (*name == '\0')
+		ereport(ERROR, (errcode(ETL_ERR_DEFINITION), errmsg("name must not be empty")));
+	if (slots < 1 || slots > MAX_SLOTS)
+		ereport(ERROR,
+				(errcode(ETL_ERR_DEFINITION),
+				 errmsg("slots must be between 1 and %d", MAX_SLOTS),
+				 errhint("It says how many nodes of the pool may be at work at once.")));
+	if (owner != NULL)
+		etl_check_owner(owner, "pool", name);
+	PG_RETURN_TEXT_P(cstring_to_text(etl_pool_store(name, slots, etl_arg_text(fcinfo, 2),
+													GetUserNameFromId(GetUserId(), false))));
+}
+
+/*
+ * etl_sql_drop_pool is etl.drop_pool(name).
+ */
+Datum
+etl_sql_drop_pool(PG_FUNCTION_ARGS)
+{
+	char	   *name = etl_arg_required(fcinfo, 0, "name");
+	char	   *owner = etl_pool_owner(name);
+
+	if (owner == NULL)
+		ereport(ERROR,
+				(errcode(ETL_ERR_UNDEFINED),
+				 errmsg("there is no pool \"%s\"", name),
+				 errhint("SELECT name FROM etl.pools lists them.")));
+	etl_check_owner(owner, "pool", name);
+	(void) etl_pool_delete(name);
+	PG_RETURN_VOID();
 }

@@ -127,6 +127,7 @@ extern ErrorData *etl_driver_try(EtlRunDriver *driver, void (*work)(void *arg), 
 extern void etl_lock_node(const char *node, bool session);
 extern void etl_unlock_node(const char *node);	/* session-level ones */
 extern bool etl_lock_run(int64 run_id);	/* false: another session has it */
+extern bool etl_lock_run_here(int64 run_id);	/* the same, until the transaction ends */
 extern void etl_unlock_run(int64 run_id);
 extern bool etl_run_is_alive(int64 run_id);
 extern int	etl_run_leader(int64 run_id);	/* pid, 0 when nobody leads it */
@@ -221,6 +222,10 @@ extern void etl_run_call_helpers(EtlRunState *state);
  * already, and what a leader before this one has done counts.
  */
 extern void etl_run_open(EtlRunState *state);
+/* raises ET001 for arguments that make no sense; fills in what is not given */
+extern void etl_run_check_arguments(EtlRun *run);
+/* raises ET001 while a run has not ended */
+extern void etl_run_check_ended(const EtlRun *run);
 /* does the work of an open run and writes how it ended */
 extern void etl_run_work(EtlRunState *state);
 /* writes that an open run was broken off, and by what */
