@@ -869,7 +869,7 @@ CREATE FUNCTION etl.status() RETURNS TABLE (process text, pid int, since timesta
 COMMENT ON FUNCTION etl.status() IS
 'Returns the processes of etl: the launcher, and this database''s scheduler and workers.
 process: launcher, scheduler or task. pid: of the process, NULL when it is not there. since: when it came into this state.
-state: of the launcher running, restarting, standby, not preloaded; of the scheduler starting, running, waiting (runs are queued and no worker is free), idle (library and extension differ in version), restarting, stopped (a statement needs the database), absent; of a task starting, idle, busy, leaving.
+state: of the launcher running, restarting, standby, not preloaded; of the scheduler starting, running, waiting (runs are queued and no worker is free), idle (library and extension differ in version), paused (the database was copied or restored, see etl.resume), restarting, stopped (a statement needs the database), absent; of a task starting, idle, busy, leaving.
 detail: what it does, and its last error.
 Example: SELECT process, state, detail FROM etl.status();';
 

@@ -32,6 +32,7 @@
 #include "utils/wait_event.h"
 
 #include "catalog/extension.h"
+#include "catalog/schedule.h"
 #include "common/clock.h"
 #include "common/guc.h"
 #include "run/chores.h"
@@ -161,15 +162,39 @@ pg_attribute_noreturn()
 }
 
 /*
+ * check_version notes whether library and extension fit, and logs it once if
+ * they do not.
+ */
+static bool
+check_version(EtlExtension extension, const char *version)
+{
+	bool		mismatch = extension == ETL_EXTENSION_MISMATCH;
+
+	if (mismatch && !my_slot->mismatch)
+	{
+		char	   *text = psprintf("the library is version %s, the extension %s",
+									etl_library_version(), version);
+
+		etl_problem_set(&my_slot->problem, text);
+		ereport(LOG,
+				(errmsg("etl does nothing in database \"%s\": %s", get_database_name(MyDatabaseId), text),
+				 errhint("Run ALTER EXTENSION etl UPDATE, or restart the server when the library was "
+						 "replaced.")));
+	}
+	my_slot->mismatch = mismatch;
+	return !mismatch;
+}
+
+/*
  * begin_step begins a transaction and makes sure of the extension.  Returns
- * false when its version is not the library's.
+ * false when there is nothing to be done here: the versions do not fit, or
+ * the database is a copy, and its runs and messages belong to the original.
  */
 static bool
 begin_step(void)
 {
 	char	   *version = NULL;
 	EtlExtension extension;
-	bool		mismatch;
 
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
@@ -181,21 +206,10 @@ begin_step(void)
 		CommitTransactionCommand();
 		end_as(ETL_ENDED_ABSENT);
 	}
-
-	mismatch = extension == ETL_EXTENSION_MISMATCH;
-	if (mismatch && !my_slot->mismatch)
-	{
-		char	   *text = psprintf("the library is version %s, the extension %s",
-							  etl_library_version(), version);
-
-		etl_problem_set(&my_slot->problem, text);
-		ereport(LOG,
-				(errmsg("etl does nothing in database \"%s\": %s", get_database_name(MyDatabaseId), text),
-				 errhint("Run ALTER EXTENSION etl UPDATE, or restart the server when the library was "
-						 "replaced.")));
-	}
-	my_slot->mismatch = mismatch;
-	return !mismatch;
+	if (!check_version(extension, version))
+		return false;
+	my_slot->foreign = etl_instance_state() == ETL_INSTANCE_FOREIGN;
+	return !my_slot->foreign;
 }
 
 /*

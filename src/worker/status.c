@@ -133,6 +133,8 @@ scheduler_state(const Picture *picture)
 		case ETL_SCHEDULER_RUNNING:
 			if (scheduler->mismatch)
 				return "idle";
+			if (scheduler->foreign)
+				return "paused";
 			return scheduler->queued > 0 ? "waiting" : "running";
 		case ETL_SCHEDULER_ENDED:
 		case ETL_SCHEDULER_WAITING:
@@ -153,7 +155,9 @@ add_scheduler(ReturnSetInfo *result, const Picture *picture)
 
 	if (picture->launcher.pid == 0 && scheduler->state == ETL_SCHEDULER_FREE)
 		return;
-	if (scheduler->queued > 0)
+	if (scheduler->foreign)
+		detail = "this database was copied or restored; SELECT etl.resume() lets it begin";
+	else if (scheduler->queued > 0)
 		detail = psprintf("%d runs are queued: no worker is free", scheduler->queued);
 	else if (picture->held)
 		detail = "a statement that needs the database, or the extension, for itself is at work";
