@@ -997,10 +997,11 @@ Example: SELECT target, age, last_event_time FROM etl.freshness WHERE state <> '
 CREATE VIEW etl.schedules AS
 	SELECT s.name, s.selector, s.cron, s.every, s.on_event, s.timezone, s.overlap, s.misfire, s.params, s.options,
 		s.paused OR NOT etl._schedules_run() AS paused,
-		s.description, s.next_due, s.last_due, s.version, s.owner, s.defined_at
+		s.description, CASE WHEN NOT s.paused AND etl._schedules_run() THEN s.next_due END AS next_due, s.last_due,
+		s.version, s.owner, s.defined_at
 	FROM etl.schedule AS s;
 COMMENT ON VIEW etl.schedules IS
-'Schedules as defined. paused: by itself, or because all of this database are. next_due: the slot that comes next, null where only events start it; last_due: the newest slot that was started or skipped.
+'Schedules as defined. paused: by itself, or because all of this database are. next_due: the slot that comes next, null while it is paused and where only events start it; last_due: the newest slot that was started or skipped.
 Example: SELECT name, cron, timezone, next_due FROM etl.schedules WHERE NOT paused ORDER BY next_due;';
 
 CREATE VIEW etl.schedule_slots AS

@@ -18,6 +18,7 @@
 #include "catalog/history.h"
 #include "catalog/history_room.h"
 #include "catalog/sql.h"
+#include "common/wake.h"
 #include "common/errors.h"
 #include "common/guc.h"
 #include "common/json.h"
@@ -183,6 +184,7 @@ void
 etl_node_state_set(const char *target, const EtlNodeState *state)
 {
 	EtlParams	params = {0};
+	EtlRows    *rows;
 
 	etl_param_text(&params, target);
 	etl_param_bool(&params, state->created);
@@ -193,13 +195,17 @@ etl_node_state_set(const char *target, const EtlNodeState *state)
 	etl_param_int8(&params, state->rows_changed);
 	etl_param_timestamp(&params, state->last_success_at);
 	etl_param_datum(&params, INT8OID, Int64GetDatum(state->last_run_id), state->last_run_id == 0);
-	etl_sql_exec("INSERT INTO etl.node_state VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"
-				 " ON CONFLICT (target) DO UPDATE SET created = excluded.created,"
-				 " built_version = excluded.built_version,"
-				 " built_fingerprint = excluded.built_fingerprint,"
-				 " publication = excluded.publication, inputs = excluded.inputs,"
-				 " rows_changed = excluded.rows_changed, last_success_at = excluded.last_success_at,"
-				 " last_run_id = excluded.last_run_id", &params);
+	rows = etl_sql_query("INSERT INTO etl.node_state VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+						 " ON CONFLICT (target) DO UPDATE SET created = excluded.created,"
+						 " built_version = excluded.built_version,"
+						 " built_fingerprint = excluded.built_fingerprint,"
+						 " publication = excluded.publication, inputs = excluded.inputs,"
+						 " rows_changed = excluded.rows_changed, last_success_at = excluded.last_success_at,"
+						 " last_run_id = excluded.last_run_id"
+						 " RETURNING EXISTS (SELECT FROM etl.schedule_event AS e WHERE e.kind = 'published'"
+						 " AND e.argument = target) AS awaited", &params);
+	if (etl_row_bool(rows, 0, "awaited"))
+		etl_wake_at_commit();
 }
 
 void

@@ -18,6 +18,7 @@
 #include "catalog/history_room.h"
 #include "catalog/runs.h"
 #include "catalog/sql.h"
+#include "common/wake.h"
 
 #define RUN_COLUMNS \
 	"run_id, selector, exclude, full_refresh, params, publish, retry_of, since, until, trigger, " \
@@ -104,6 +105,9 @@ etl_run_update(const EtlRun *run)
 				 " nodes_failed = $5, nodes_skipped = $6, rows_written = $7, rows_rejected = $8,"
 				 " error = $9, nodes_total = $10, started_at = $11, led_at = $12, crashes = $13,"
 				 " incomplete = $14 WHERE run_id = $1", &params);
+	/* what waits behind it, in its lane or as an event of its schedule, can go on */
+	if (run->lane != NULL && run->finished_at != DT_NOBEGIN)
+		etl_wake_for_run_at_commit();
 }
 
 /*
@@ -247,6 +251,7 @@ etl_run_close(int64 run_id, const char *status, const char *error)
 				 " error = CASE WHEN status = 'running' THEN $3 END,"
 				 " sqlstate = CASE $2 WHEN 'cancelled' THEN '57014' END"
 				 " WHERE run_id = $1 AND status IN ('queued', 'running')", &params);
+	etl_wake_for_run_at_commit();
 }
 
 /*
@@ -573,7 +578,8 @@ etl_tasks_read(List *tasks)
 		return;
 	int8s(&params, tasks, offsetof(EtlTask, task_id));
 	rows = etl_sql_query("SELECT " TASK_COLUMNS " FROM etl.task JOIN ROWS FROM (pg_catalog.unnest($1))"
-						 " WITH ORDINALITY AS a (task_id, n) USING (task_id) ORDER BY a.n", &params);
+						 " WITH ORDINALITY AS a (task_id, n) USING (task_id) ORDER BY a.n",
+						 &params);
 	for (int i = 0; i < rows->n && rows->n == list_length(tasks); i++)
 		read_task(list_nth(tasks, i), rows, i);
 }
@@ -729,7 +735,8 @@ etl_node_flag(const char *target, const char *reason)
 bool
 etl_nodes_flagged(void)
 {
-	return etl_sql_int8("SELECT 1::bigint FROM etl.node_state WHERE incomplete IS NOT NULL LIMIT 1", NULL) != 0;
+	return etl_sql_int8("SELECT 1::bigint FROM etl.node_state WHERE incomplete IS NOT NULL LIMIT 1",
+						NULL) != 0;
 }
 
 /*

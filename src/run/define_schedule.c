@@ -188,17 +188,17 @@ same_every(const Interval *a, const Interval *b)
 }
 
 /*
- * plan_next computes the next slot of a schedule from now on.
+ * plan_next computes the next slot of a schedule after a moment.
  */
 static void
-plan_next(EtlSchedule *schedule, TimestampTz now)
+plan_next(EtlSchedule *schedule, TimestampTz after)
 {
 	EtlTiming  *timing = etl_timing_make(schedule);
 	TimestampTz next;
 
 	if (schedule->anchor == DT_NOBEGIN)
-		schedule->anchor = now - ((now % USECS_PER_SEC) + USECS_PER_SEC) % USECS_PER_SEC;
-	next = etl_timing_has_slots(timing) ? etl_timing_next(timing, now) : DT_NOEND;
+		schedule->anchor = after - ((after % USECS_PER_SEC) + USECS_PER_SEC) % USECS_PER_SEC;
+	next = etl_timing_has_slots(timing) ? etl_timing_next(timing, after) : DT_NOEND;
 	schedule->next_due = next == DT_NOEND ? DT_NOBEGIN : next;
 	schedule->fire_at = next == DT_NOEND ? DT_NOBEGIN : etl_timing_fire_at(timing, next);
 	etl_schedule_set_state(schedule);
@@ -212,8 +212,10 @@ etl_schedule_replan(const char *name)
 {
 	EtlSchedule *schedule = etl_schedule_find(name);
 
+	/* slots that are due and were not looked at yet stay */
 	if (schedule != NULL)
-		plan_next(schedule, etl_now());
+		plan_next(schedule, schedule->next_due == DT_NOBEGIN ? etl_now() :
+															   Min(etl_now(), schedule->next_due - 1));
 	etl_wake_at_commit();
 }
 
@@ -235,7 +237,7 @@ set_state(EtlSchedule *schedule, const EtlSchedule *old, const EtlTiming *timing
 	if (timing->calendar != NULL)
 		schedule->days_off = etl_calendar_read(schedule, timing->calendar);
 	if (timing->calendar != NULL)
-		etl_schedule_set_days_off(schedule->name, schedule->days_off, now);
+		etl_schedule_set_days_off(schedule->name, schedule->days_off, GetCurrentTimestamp());
 
 	/* paused as it was last, unless the definition now says otherwise */
 	if (old != NULL && old->paused_defined == schedule->paused)

@@ -19,6 +19,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "catalog/schedule.h"
 #include "common/errors.h"
 #include "common/guc.h"
 #include "common/json.h"
@@ -68,7 +69,8 @@ etl_run_queue(const EtlRun *request)
 List *
 etl_runs_queued(void)
 {
-	return etl_runs_waiting();
+	/* what came with a copy of another database belongs to that one */
+	return etl_instance_state() == ETL_INSTANCE_FOREIGN ? NIL : etl_runs_waiting();
 }
 
 /*

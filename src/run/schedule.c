@@ -72,17 +72,29 @@ queue_run(const EtlSchedule *schedule, TimestampTz due_at, const char *trigger, 
 }
 
 /*
+ * log_skipped puts skipped slots into the log.
+ */
+static void
+log_skipped(const EtlSchedule *schedule, int n, TimestampTz last, const char *reason)
+{
+	char	   *when = pstrdup(timestamptz_to_str(last));
+
+	etl_log_store(
+		"warning", 0, NULL,
+		n == 1 ?
+			psprintf("schedule \"%s\": the slot of %s was skipped", schedule->name, when) :
+			psprintf("schedule \"%s\": %d slots up to %s were skipped", schedule->name, n, when),
+		reason);
+}
+
+/*
  * skip_slot notes that a slot is not run, and why.
  */
 static void
 skip_slot(const EtlSchedule *schedule, TimestampTz due_at, const char *reason)
 {
-	if (!etl_slot_store(schedule->name, due_at, "skipped", 0, reason))
-		return;
-	etl_log_store("warning", 0, NULL,
-				  psprintf("schedule \"%s\": the slot of %s was skipped", schedule->name,
-						   timestamptz_to_str(due_at)),
-				  reason);
+	if (etl_slot_store(schedule->name, due_at, "skipped", 0, reason))
+		log_skipped(schedule, 1, due_at, reason);
 }
 
 /*
@@ -135,21 +147,27 @@ fire_slots(const EtlTiming *timing, const TimestampTz *slots, int n, TimestampTz
 	bool		missed = now - etl_timing_fire_at(timing, slots[0]) > timing->grace;
 	bool		all = strcmp(schedule->misfire, "all") == 0;
 	bool		none = missed && strcmp(schedule->misfire, "skip") == 0;
+	int			last = none ? n : n - 1;	/* the slots before it are skipped */
+	const char *reason =
+		none ?
+			"nobody was there to start them in time (misfire skip)" :
+		missed ?
+			"nobody was there to start them in time; a later slot stands for them (misfire once)" :
+			"a later slot was due at the same time and stands for them";
+	int			skipped = 0;
 
-	for (int i = 0; i < n; i++)
+	if (all && n > 1)
 	{
-		if (all && n > 1)
+		for (int i = 0; i < n; i++)
 			(void) queue_run(schedule, slots[i], "schedule", missed ? "made up for (misfire all)" : NULL);
-		else if (none)
-			skip_slot(schedule, slots[i], "nobody was there to start it in time (misfire skip)");
-		else if (i < n - 1)
-			skip_slot(schedule, slots[i],
-					  missed ? "nobody was there to start it in time; a later slot was started for it "
-							   "(misfire once)" :
-							   "a later slot was due at the same time");
-		else
-			fire_slot(schedule, slots[i]);
+		return;
 	}
+	for (int i = 0; i < last; i++)
+		skipped += etl_slot_store(schedule->name, slots[i], "skipped", 0, reason);
+	if (skipped > 0)
+		log_skipped(schedule, skipped, slots[last - 1], reason);
+	if (!none)
+		fire_slot(schedule, slots[last]);
 }
 
 /*

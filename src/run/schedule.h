@@ -21,7 +21,7 @@
  */
 extern TimestampTz etl_schedules_fire(TimestampTz now);
 
-/* computes the next slot of a schedule again from now on, after what decides about it has changed */
+/* computes the next slot of a schedule again, after what decides about it has changed */
 extern void etl_schedule_replan(const char *name);
 
 /*
