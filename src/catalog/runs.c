@@ -238,7 +238,7 @@ etl_runs_waiting(void)
  * work get the same status.
  */
 void
-etl_run_close(int64 run_id, const char *status, const char *error)
+etl_run_close(int64 run_id, const char *status, const char *error, const char *sqlstate)
 {
 	EtlParams	params = {0};
 
@@ -247,9 +247,12 @@ etl_run_close(int64 run_id, const char *status, const char *error)
 	etl_param_text(&params, error);
 	etl_sql_exec("UPDATE etl.run SET status = $2, error = $3, finished_at = pg_catalog.clock_timestamp()"
 				 " WHERE run_id = $1 AND status IN ('queued', 'running')", &params);
-	etl_sql_exec("UPDATE etl.task SET status = $2, finished_at = pg_catalog.clock_timestamp(),"
+	etl_param_text(&params, sqlstate);
+	etl_sql_exec("UPDATE etl.task SET finished_at = pg_catalog.clock_timestamp(),"
+				 " status = CASE WHEN $2 = 'failed' AND status = 'queued' THEN 'cancelled' ELSE $2 END,"
 				 " error = CASE WHEN status = 'running' THEN $3 END,"
-				 " sqlstate = CASE $2 WHEN 'cancelled' THEN '57014' END"
+				 " sqlstate = CASE WHEN status = 'running' THEN coalesce($4, sqlstate)"
+				 "  WHEN $2 = 'cancelled' THEN '57014' END"
 				 " WHERE run_id = $1 AND status IN ('queued', 'running')", &params);
 	etl_wake_for_run_at_commit();
 }
@@ -286,7 +289,7 @@ park(int64 run_id, const char *error)
 					 " WHERE run_id = $1 AND status = 'running'", &params) > 0)
 		etl_sql_exec("UPDATE etl.run SET crashes = 0 WHERE run_id = $1 AND $2 IS NOT NULL", &params);
 	else
-		etl_run_close(run_id, "failed", error);
+		etl_run_close(run_id, "failed", error, "57P02");
 }
 
 /*

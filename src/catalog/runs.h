@@ -64,7 +64,7 @@ extern List *etl_runs_waiting(void);	/* int64 *: queued ones, the first to start
 extern bool etl_run_is_uncommitted(int64 run_id);
 
 /* a run that nobody leads: it, unless it has ended, and its open tasks get 'status' */
-extern void etl_run_close(int64 run_id, const char *status, const char *error);
+extern void etl_run_close(int64 run_id, const char *status, const char *error, const char *sqlstate);
 /* the newest run of a backfill with this selector and interval, 0 and NULL when there is none */
 extern int64 etl_backfill_newest_run(const char *selector, TimestampTz since, TimestampTz until,
 									 const char **status);

@@ -24,6 +24,9 @@ const EtlOptionDef etl_stream_options[] = {
 	{"decimal", "text", ".", "decimal separator of numbers in text"},
 	{"max_rejects", "threshold", NULL,
 	 "count or share of rejects above which a load fails whole"},
+	{"pool", "text", NULL,
+	 "pool of etl.define_pool: at most as many of its nodes as it has slots are at work at once"},
+	{"task_timeout", "duration", NULL, "how long one pull may take; then it fails with 57014"},
 	{"thousands", "text", NULL, "thousands separator of numbers in text"},
 	{"timezone", "text", "UTC", "zone in which timestamps without one are read"},
 	{NULL}};

@@ -66,6 +66,8 @@ const EtlOptionDef etl_model_options[] = {
 	{"run_if", "text", NULL,
 	 "Condition, or query of one boolean, evaluated as the owner; the model is skipped when it "
 	 "does not hold."},
+	{"statement_timeout", "duration", NULL,
+	 "How long each statement of a build may take; then the attempt fails with 57014."},
 	{"timeout", "duration", NULL, "How long one attempt may take; then it fails with 57014."},
 	{"trigger_rule", "all_success|none_failed|all_done|one_failed", "all_success",
 	 "What must have become of its inputs for it to be tried."},
@@ -126,15 +128,20 @@ check_materialization(const EtlModel *model)
 static void
 check_running_options(const EtlModel *model)
 {
+	static const char *const limits[] = {"statement_timeout", "timeout"};
 	EtlRetryPolicy retry;
-	char	   *timeout = etl_json_get_text(model->options, "timeout");
 
 	etl_retry_read(model->options, &retry);
-	if (timeout != NULL && etl_option_duration_ms("timeout", timeout) <= 0)
-		ereport(ERROR,
-				(errcode(ETL_ERR_DEFINITION),
-				 errmsg("option \"timeout\" must be positive, not \"%s\"", timeout),
-				 errhint("Leave it out for no limit.")));
+	for (int i = 0; i < lengthof(limits); i++)
+	{
+		char	   *text = etl_json_get_text(model->options, limits[i]);
+
+		if (text != NULL && etl_option_duration_ms(limits[i], text) <= 0)
+			ereport(ERROR,
+					(errcode(ETL_ERR_DEFINITION),
+					 errmsg("option \"%s\" must be positive, not \"%s\"", limits[i], text),
+					 errhint("Leave it out for no limit.")));
+	}
 }
 
 /*

@@ -20,6 +20,7 @@
 #include "utils/snapmgr.h"
 
 #include "common/compat.h"
+#include "common/timeout.h"
 #include "model/internal.h"
 #include "model/watch.h"
 
@@ -61,6 +62,7 @@ etl_execute_query(Query *query, const char *source, QueryEnvironment *environmen
 {
 	Query	   *copy = copyObject(query);
 	uint64		processed = 0;
+	bool		timed = etl_timeout_start(ETL_TIMEOUT_STATEMENT, etl_statement_limit_ms, 0);
 	ListCell   *cell;
 
 	AcquireRewriteLocks(copy, true, false);
@@ -74,6 +76,8 @@ etl_execute_query(Query *query, const char *source, QueryEnvironment *environmen
 		if (rewritten->canSetTag)
 			processed = rows;
 	}
+	if (timed)
+		etl_timeout_stop(ETL_TIMEOUT_STATEMENT);
 	return processed;
 }
 
@@ -92,6 +96,7 @@ etl_execute(const char *sql, QueryEnvironment *environment, DestReceiver *receiv
 void
 etl_execute_utility(const char *sql)
 {
+	bool		timed = etl_timeout_start(ETL_TIMEOUT_STATEMENT, etl_statement_limit_ms, 0);
 	int			code;
 
 	SPI_connect();
@@ -105,6 +110,8 @@ etl_execute_utility(const char *sql)
 	if (code < 0)
 		elog(ERROR, "%s while running: %s", SPI_result_code_string(code), sql);
 	SPI_finish();
+	if (timed)
+		etl_timeout_stop(ETL_TIMEOUT_STATEMENT);
 }
 
 /*

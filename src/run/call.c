@@ -21,6 +21,7 @@
 #include "common/arguments.h"
 #include "common/errors.h"
 #include "common/guc.h"
+#include "common/timeout.h"
 #include "run/lead.h"
 #include "run/run.h"
 
@@ -124,6 +125,8 @@ etl_sql_run(PG_FUNCTION_ARGS)
 		/* a session's locks outlive its errors */
 		if (!state.driver.base.atomic && state.run.run_id != 0)
 			etl_unlock_run(state.run.run_id);
+		if (state.run.timeout_ms > 0)
+			etl_timeout_stop(ETL_TIMEOUT_RUN);
 	}
 	PG_END_TRY();
 

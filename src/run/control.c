@@ -235,7 +235,7 @@ etl_sql_cancel(PG_FUNCTION_ARGS)
 	run = find_run(run_id);
 	if (strcmp(run->status, "queued") == 0 || strcmp(run->status, "running") == 0)
 		etl_run_close(run_id, "cancelled",
-					  psprintf("cancelled by %s", GetUserNameFromId(GetUserId(), false)));
+					  psprintf("cancelled by %s", GetUserNameFromId(GetUserId(), false)), "57014");
 	else
 		ereport(NOTICE,
 				(errmsg("run %lld has ended already: %s", (long long) run_id, run->status)));

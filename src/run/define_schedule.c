@@ -395,7 +395,7 @@ disown_runs(const char *reason)
 
 		if (!etl_lock_run(run_id))
 			continue;
-		etl_run_close(run_id, "interrupted", reason);
+		etl_run_close(run_id, "interrupted", reason, NULL);
 		etl_unlock_run(run_id);
 	}
 }

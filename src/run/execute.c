@@ -34,7 +34,10 @@
 #include "utils/timestamp.h"
 
 #include "common/errors.h"
+#include "common/json.h"
+#include "common/options.h"
 #include "common/progress.h"
+#include "common/timeout.h"
 #include "load/load.h"
 #include "run/board.h"
 #include "run/run.h"
@@ -123,7 +126,7 @@ work_on_stream(EtlRunState *state, EtlNode *node)
 	task->rows_deleted = result->deleted;
 	task->rows_rejected = result->rejected;
 	node->changed = node->changed || result->loads > 0;
-	if (error != NULL && etl_error_is_cancel(error))
+	if (error != NULL && etl_node_is_cancelled(error))
 	{
 		etl_node_broken_off(state, node);
 		ReThrowError(error);
@@ -240,12 +243,89 @@ compare_names(const ListCell *a, const ListCell *b)
 }
 
 /*
+ * limit_of reads a limit of time; 0 when there is none.
+ */
+static int64
+limit_of(const Jsonb *options, const char *key)
+{
+	char	   *text = etl_json_get_text(options, key);
+
+	return text ? etl_option_duration_ms(key, text) : 0;
+}
+
+/*
+ * start_clocks sets the limits of an attempt.
+ */
+static void
+start_clocks(const Jsonb *options)
+{
+	int64		limit = limit_of(options, "timeout");
+
+	etl_statement_limit_ms = limit_of(options, "statement_timeout");
+	(void) etl_timeout_start(ETL_TIMEOUT_TASK, limit ? limit : limit_of(options, "task_timeout"), 0);
+}
+
+/*
+ * stop_clocks takes them away.
+ */
+static void
+stop_clocks(void)
+{
+	etl_statement_limit_ms = 0;
+	etl_timeout_stop(ETL_TIMEOUT_TASK);
+	etl_timeout_stop(ETL_TIMEOUT_STATEMENT);
+}
+
+/*
+ * etl_node_is_cancelled tells whether an error is a cancel of the run, and
+ * not the end of a limit of the node, which is a failure like others.
+ */
+bool
+etl_node_is_cancelled(ErrorData *error)
+{
+	return !etl_timeout_take(ETL_TIMEOUT_TASK, error) &&
+		   !etl_timeout_take(ETL_TIMEOUT_STATEMENT, error) && etl_error_is_cancel(error);
+}
+
+/*
+ * restate_timeout makes the error that is being raised say which limit has
+ * ended, when one has.
+ */
+static void
+restate_timeout(EtlRunState *state)
+{
+	ErrorData  *error;
+
+	MemoryContextSwitchTo(state->driver.context);
+	error = CopyErrorData();
+	if (etl_node_is_cancelled(error) && !etl_timeout_take(ETL_TIMEOUT_RUN, error))
+		return;
+	FlushErrorState();
+	stop_clocks();
+	ReThrowError(error);
+}
+
+/*
+ * give_back unlocks nodes and ends what was shown of their progress.
+ */
+static void
+give_back(List *locked)
+{
+	ListCell   *cell;
+
+	etl_progress_stop();
+	foreach(cell, locked)
+		etl_unlock_node(lfirst(cell));
+}
+
+/*
  * lock_and_work does the work of nodes under their locks.
  */
 static bool
 lock_and_work(EtlRunState *state, List *nodes)
 {
 	EtlNode    *first = linitial(nodes);
+	const Jsonb *options = first->stream ? first->stream->options : first->model->options;
 	bool		session = !state->driver.base.atomic;
 	List	   *names = NIL;
 	List *volatile locked = NIL;
@@ -265,18 +345,24 @@ lock_and_work(EtlRunState *state, List *nodes)
 			locked = lappend(locked, lfirst(cell));
 		}
 		state->driver.base.node = first->name->canonical;
+		start_clocks(options);
 		if (first->stream != NULL)
 			work_on_stream(state, first);
 		else
 			done = etl_work_on_models(state, nodes);
 	}
-	PG_FINALLY();
+	PG_CATCH();
 	{
-		etl_progress_stop();
-		foreach(cell, locked)
-			etl_unlock_node(lfirst(cell));
+		give_back(locked);
+		/* in a transaction block the end of a limit ends the block */
+		if (!session)
+			restate_timeout(state);
+		stop_clocks();
+		PG_RE_THROW();
 	}
 	PG_END_TRY();
+	give_back(locked);
+	stop_clocks();
 	return done;
 }
 

@@ -93,7 +93,7 @@ etl_runs_reconcile(void)
 		if (run == NULL || strcmp(run->status, "running") != 0)
 			;
 		else if (strcmp(run->led_by, "queue") != 0)
-			etl_run_close(run->run_id, "interrupted", "the session that ran it ended");
+			etl_run_close(run->run_id, "interrupted", "the session that ran it ended", NULL);
 		else
 		{
 			etl_run_requeue(run->run_id, MAX_CRASHES,

@@ -474,7 +474,7 @@ etl_work_on_models(EtlRunState *state, List *nodes)
 
 	if (error == NULL)
 		return !work.postponed;
-	if (etl_error_is_cancel(error))
+	if (etl_node_is_cancelled(error))
 		ReThrowError(error);
 
 	/* the error came from outside the build: from planning, or the commit */

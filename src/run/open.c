@@ -21,6 +21,7 @@
 
 #include "common/errors.h"
 #include "common/json.h"
+#include "common/timeout.h"
 #include "load/load.h"
 #include "run/backfill.h"
 #include "run/board.h"
@@ -355,12 +356,26 @@ close_run(EtlRunState *state)
 }
 
 /*
+ * start_clock limits the time of the run; what leaders before this one have
+ * used up counts.
+ */
+static void
+start_clock(const EtlRun *run)
+{
+	int64		used = TimestampDifferenceMilliseconds(run->started_at, GetCurrentTimestamp());
+
+	(void) etl_timeout_start(ETL_TIMEOUT_RUN, run->timeout_ms, used);
+}
+
+/*
  * etl_run_work: see run.h.
  */
 void
 etl_run_work(EtlRunState *state)
 {
+	start_clock(&state->run);
 	etl_run_execute(state);
+	etl_timeout_stop(ETL_TIMEOUT_RUN);
 	close_run(state);
 	etl_board_detach(state);
 }
@@ -373,6 +388,7 @@ etl_run_break_off(EtlRunState *state, ErrorData *error)
 {
 	EtlRun	   *run = &state->run;
 
+	(void) etl_timeout_take(ETL_TIMEOUT_RUN, error);
 	run->status = etl_error_is_cancel(error) ? "cancelled" : "failed";
 	run->error = error->message;
 	run->finished_at = GetCurrentTimestamp();
@@ -383,7 +399,7 @@ etl_run_break_off(EtlRunState *state, ErrorData *error)
 	etl_tasks_update(state->finished);
 	state->finished = NIL;
 	etl_run_update(run);
-	etl_run_close(run->run_id, run->status, run->error);
+	etl_run_close(run->run_id, run->status, run->error, unpack_sql_state(error->sqlerrcode));
 	PopActiveSnapshot();
 	state->driver.base.commit(&state->driver.base);
 	etl_board_detach(state);

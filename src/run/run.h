@@ -176,6 +176,8 @@ typedef struct EtlRunState
 
 extern void etl_run_execute(EtlRunState *state);
 extern void etl_run_steps(EtlRunState *state);
+/* a cancel of the run, and not the end of a limit of the node */
+extern bool etl_node_is_cancelled(ErrorData *error);
 /* a node that is not selected is done when what is above it is */
 extern bool etl_node_is_done(EtlNode *node);
 
