@@ -18,6 +18,7 @@
 #include "postgres.h"
 
 #include "catalog/namespace.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
@@ -70,16 +71,24 @@ has_partition(const History *history, int64 first)
 }
 
 /*
- * make_partition makes and attaches a partition.  The lock is one that
- * writers do not notice; under it, it is looked whether another session was
- * first.
+ * make_partition makes and attaches a partition that is not there.  The lock
+ * is one that writers do not notice; under it, it is looked whether another
+ * session was first.  Who only makes room ahead leaves it to the session
+ * that has the lock: that may be in a long transaction.
  */
 static void
-make_partition(const History *history, int64 first)
+make_partition(const History *history, int64 first, bool ahead)
 {
 	char	   *name = partition_name(history, first);
+	Oid			parent;
 
-	etl_sql_exec(psprintf("LOCK TABLE ONLY etl.%s IN SHARE UPDATE EXCLUSIVE MODE", history->relation), NULL);
+	if (has_partition(history, first))
+		return;
+	parent = get_relname_relid(history->relation, get_namespace_oid("etl", false));
+	if (!ahead)
+		LockRelationOid(parent, ShareUpdateExclusiveLock);
+	else if (!ConditionalLockRelationOid(parent, ShareUpdateExclusiveLock))
+		return;
 	if (has_partition(history, first))
 		return;
 	etl_sql_exec(psprintf("CREATE TABLE etl.%s (LIKE etl.%s INCLUDING DEFAULTS INCLUDING CONSTRAINTS)", name,
@@ -110,8 +119,8 @@ etl_history_keep_room(EtlHistory which, int64 id)
 	{
 		id = Max(id, etl_sql_int8(psprintf("SELECT last_value FROM etl.%s", history->sequence), NULL));
 		first = id - id % history->size;
-		make_partition(history, first);
-		make_partition(history, first + history->size);
+		make_partition(history, first, false);
+		make_partition(history, first + history->size, true);
 	}
 	last_seen[which] = id;
 }

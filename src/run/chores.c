@@ -15,7 +15,7 @@
 #include "run/retention.h"
 
 /* field 4 of the tag, see lock.c */
-#define LOCK_CLASS_CHORE 71
+#define LOCK_CLASS_CHORE 72
 
 const EtlChore etl_chores[] = {
 	{"conditions", etl_conditions_work, etl_conditions_due},
