@@ -563,9 +563,12 @@ etl_events_begin_anew(const char *schedule)
 	EtlParams	params = {0};
 
 	etl_param_text(&params, schedule);
+	/* files are still there: they are looked for */
 	etl_sql_exec("UPDATE etl.schedule_event AS e SET happened_at = NULL,"
+				 " check_at = CASE WHEN kind = 'file' THEN timestamptz '2000-01-01' ELSE check_at END,"
 				 " seen = CASE WHEN kind = 'published' THEN (SELECT n.publication::text"
-				 " FROM etl.node_state AS n WHERE n.target = e.argument) ELSE seen END"
+				 " FROM etl.node_state AS n WHERE n.target = e.argument)"
+				 " WHEN kind = 'file' THEN NULL ELSE seen END"
 				 " WHERE coalesce(e.schedule = $1, true) AND" OF_NONE_PAUSED,
 				 &params);
 }

@@ -96,7 +96,7 @@ extern List *etl_events_happened(void);	/* char *: schedules with one */
 extern bool etl_event_happened(const char *kind, const char *argument, TimestampTz at);
 extern void etl_event_set(const EtlEvent *event);	/* seen, happened_at, check_at */
 extern void etl_events_reset(const char *schedule);
-/* nothing that happened before now counts; NULL: for all schedules */
+/* nothing that happened before now counts, but files that are still to be loaded; NULL: for all schedules */
 extern void etl_events_begin_anew(const char *schedule);
 /* notes what was published since it was last looked at; true when anything was */
 extern bool etl_events_find_published(TimestampTz now);

@@ -19,6 +19,7 @@
 #include "tcop/dest.h"
 #include "tcop/tcopprot.h"
 #include "utils/memutils.h"
+#include "utils/snapmgr.h"
 
 #include "catalog/schedule.h"
 #include "common/clock.h"
@@ -175,15 +176,17 @@ etl_listen_read(void)
 {
 	ListCell   *cell;
 
-	if (!notifyInterruptPending)
-		return false;
-	read_notifications();
+	if (notifyInterruptPending)
+		read_notifications();
 	if (received == NIL)
 		return false;
 
+	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
 	foreach(cell, received)
 		(void) etl_event_happened("notify", lfirst(cell), etl_now());
+	PopActiveSnapshot();
 	CommitTransactionCommand();
 	list_free(received);
 	received = NIL;

@@ -30,6 +30,7 @@
 #include "catalog/schedule.h"
 #include "common/clock.h"
 #include "common/driver.h"
+#include "common/wake.h"
 #include "connector/paths.h"
 #include "run/schedule.h"
 #include "run/watch.h"
@@ -236,6 +237,8 @@ add_watcher(const EtlFileEvent *file, const char *pattern)
 	event.every = watcher->stale ? &poll : NULL;
 	event.check_at = etl_now();
 	etl_event_set(&event);
+	/* it is a chore that takes this look */
+	etl_wake_now();
 }
 
 /*
