@@ -74,6 +74,8 @@
 #endif
 
 #if PG_VERSION_NUM >= 180000
+#define etl_check_index_constraints(result, slot, estate, conflict, indexes) \
+	ExecCheckIndexConstraints((result), (slot), (estate), (conflict), NULL, (indexes))
 /* what a swap of two heaps exchanges in pg_class, beyond what all versions have */
 #define ETL_EXCHANGE_MORE(EXCHANGE) EXCHANGE(int32, relallfrozen)
 #define etl_executor_run(desc)		ExecutorRun((desc), ForwardScanDirection, 0)
@@ -81,6 +83,8 @@
 #define etl_b64_encode(bytes, n, to, size) \
 	pg_b64_encode((const uint8 *) (bytes), (n), (to), (size))
 #else
+#define etl_check_index_constraints(result, slot, estate, conflict, indexes) \
+	ExecCheckIndexConstraints((result), (slot), (estate), (conflict), (indexes))
 #define etl_executor_run(desc)			   ExecutorRun((desc), ForwardScanDirection, 0, true)
 #define etl_primary_key_index(rel)		   RelationGetPrimaryKeyIndex(rel)
 #define etl_b64_encode(bytes, n, to, size) pg_b64_encode((bytes), (n), (to), (size))

@@ -135,7 +135,7 @@ etl_drift_map(EtlLanding *landing, int nfields)
 
 		landing->map[landing->nmapped++] = column;
 		if (column >= 0)
-			landing->columns[column].mapped = true;
+			landing->columns[column].mapped = landing->columns[column].ever_mapped = true;
 	}
 	MemoryContextSwitchTo(old);
 }

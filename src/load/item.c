@@ -69,7 +69,8 @@ begin_item(EtlLanding *landing)
 		landing->path_values[i] = etl_path_value(lfirst(cell), landing->origin);
 		landing->path_map[i] = etl_drift_column(landing, ((EtlPathColumn *) lfirst(cell))->name);
 		if (landing->path_map[i] >= 0)
-			landing->columns[landing->path_map[i]].mapped = true;
+			landing->columns[landing->path_map[i]].mapped =
+				landing->columns[landing->path_map[i]].ever_mapped = true;
 		i++;
 	}
 	MemoryContextSwitchTo(old);

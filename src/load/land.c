@@ -18,7 +18,6 @@
 #include "catalog/pg_type.h"
 #include "commands/comment.h"
 #include "executor/executor.h"
-#include "rewrite/rewriteHandler.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
@@ -42,7 +41,6 @@ read_columns(EtlLanding *landing)
 	{
 		Form_pg_attribute att = TupleDescAttr(desc, i);
 		EtlColumn  *column = &landing->columns[landing->ncolumns];
-		Node	   *default_node;
 
 		if (att->attisdropped)
 			continue;
@@ -63,37 +61,11 @@ read_columns(EtlLanding *landing)
 			column->coercer = etl_coercer_make(att->atttypid, att->atttypmod, &landing->options->coerce);
 			column->soft = etl_coercer_is_soft(column->coercer);
 			state->hard = state->hard || !column->soft;
-			default_node = att->atthasdef ? build_column_default(landing->rel, att->attnum) : NULL;
-			if (default_node != NULL)
-			{
-				column->default_value = ExecPrepareExpr((Expr *) default_node, state->estate);
-				state->defaults = true;
-			}
+			column->default_value = etl_computed_default(landing, att);
 			if (att->attnotnull)
 				state->not_null[state->nnot_null++] = landing->ncolumns;
 			landing->ncolumns++;
 		}
-	}
-}
-
-/*
- * read_constraints prepares the CHECK constraints of the relation.
- */
-static void
-read_constraints(EtlLanding *landing)
-{
-	TupleConstr *constr = RelationGetDescr(landing->rel)->constr;
-	struct EtlLandingState *state = landing->state;
-
-	if (constr == NULL || constr->num_check == 0)
-		return;
-	state->constraints = palloc(sizeof(EtlRowConstraint) * constr->num_check);
-	for (int i = 0; i < constr->num_check; i++)
-	{
-		EtlRowConstraint *constraint = &state->constraints[state->nconstraints++];
-
-		constraint->name = constr->check[i].ccname;
-		constraint->state = ExecPrepareExpr(stringToNode(constr->check[i].ccbin), state->estate);
 	}
 }
 
@@ -110,13 +82,14 @@ etl_landing_begin(EtlLanding *landing, Oid relid)
 	landing->rel = table_open(relid, RowExclusiveLock);
 	state->estate = CreateExecutorState();
 	read_columns(landing);
-	read_constraints(landing);
+	etl_computed_begin(landing);
 	landing->checks = etl_checks_prepare(landing->stream->target, RelationGetDescr(landing->rel));
 	landing->check_rows = etl_checks_has_rows(landing->checks);
-	if (landing->replay == NULL && etl_checks_may_move(landing->checks))
-		landing->originals = etl_originals_begin();
 	landing->rejects = etl_rejects_begin(landing);
 	landing->writer = etl_load_writer_begin(landing);
+	if (landing->replay == NULL &&
+		(etl_checks_may_move(landing->checks) || etl_load_writer_may_refuse(landing->writer)))
+		landing->originals = etl_originals_begin();
 	etl_event_time_begin(landing);
 	MemoryContextSwitchTo(old);
 }
@@ -361,25 +334,6 @@ set_path_values(EtlLanding *landing, TupleTableSlot *slot, EtlReasons *reasons)
 }
 
 /*
- * set_defaults evaluates the defaults of columns that the input has no field
- * for.
- */
-static void
-set_defaults(EtlLanding *landing, TupleTableSlot *slot)
-{
-	for (int c = 0; c < landing->ncolumns; c++)
-	{
-		EtlColumn  *column = &landing->columns[c];
-		int			i = column->attnum - 1;
-
-		if (column->default_value != NULL && !column->mapped && slot->tts_isnull[i])
-			slot->tts_values[i] = ExecEvalExpr(column->default_value,
-											   GetPerTupleExprContext(landing->state->estate),
-											   &slot->tts_isnull[i]);
-	}
-}
-
-/*
  * judge_row evaluates NOT NULL, CHECK and quality checks on a filled slot.
  */
 static void
@@ -395,17 +349,8 @@ judge_row(EtlLanding *landing, TupleTableSlot *slot, EtlReasons *reasons)
 			etl_reasons_add(reasons, "not_null", landing->columns[c].name, NULL,
 							"null value in a column that is not nullable");
 	}
-	if (state->nconstraints > 0)
-	{
-		ExprContext *econtext = GetPerTupleExprContext(state->estate);
+	etl_computed_check(landing, slot, reasons);
 
-		econtext->ecxt_scantuple = slot;
-		for (int i = 0; i < state->nconstraints; i++)
-			if (!ExecCheck(state->constraints[i].state, econtext))
-				etl_reasons_add(reasons, state->constraints[i].name, NULL, NULL,
-								psprintf("violates check constraint \"%s\"", state->constraints[i].name));
-		ResetPerTupleExprContext(state->estate);
-	}
 	/* a row that is rejected anyway is not in the change that checks evaluate */
 	if (landing->check_rows && reasons->n == 0)
 	{
@@ -447,10 +392,11 @@ etl_land_record(EtlLanding *landing, const EtlRecord *record, bool bad, const Et
 			outcome = set_path_values(landing, slot, &reasons);
 		if (outcome == KEEP)
 		{
-			if (landing->state->defaults)
-				set_defaults(landing, slot);
+			bool		whole = etl_computed_fill(landing, slot, &reasons);
+
 			ExecStoreVirtualTuple(slot);
-			judge_row(landing, slot, &reasons);
+			if (likely(whole))
+				judge_row(landing, slot, &reasons);
 			if (likely(reasons.n == 0))
 			{
 				if (unlikely(landing->originals != NULL))

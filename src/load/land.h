@@ -3,7 +3,8 @@
  * land.h
  *    What the files of the landing of records share.
  *
- * Included only by src/load/land.c, held.c, item.c and originals.c.
+ * Included only by src/load/land.c, computed.c, held.c, item.c, merge.c and
+ * originals.c.
  *
  *-------------------------------------------------------------------------
  */
@@ -14,12 +15,14 @@
 
 #include "load/landing.h"
 
-/* A CHECK constraint of the relation as a predicate. */
-typedef struct EtlRowConstraint
+/* A CHECK constraint of the relation as a predicate, or a generated column. */
+typedef struct EtlRowExpression
 {
-	const char *name;
+	const char *name;			/* of the constraint or column */
 	ExprState  *state;
-} EtlRowConstraint;
+	AttrNumber	attnum;			/* generated columns */
+	bool		not_null;
+} EtlRowExpression;
 
 /* A record that waits for the coercion of its hard columns. */
 typedef struct EtlHeld
@@ -35,8 +38,11 @@ typedef struct EtlHeld
 struct EtlLandingState
 {
 	EState	   *estate;
-	EtlRowConstraint *constraints;
+	EtlRowExpression *constraints;
 	int			nconstraints;
+	EtlRowExpression *generated;
+	int			ngenerated;
+	bool		risky;			/* one of these, or a default, may raise */
 	int		   *not_null;		/* column indexes */
 	int			nnot_null;
 	bool	   *failed;			/* column index: has a reason already */
@@ -53,6 +59,15 @@ struct EtlLandingState
 extern void etl_land_record(EtlLanding *landing, const EtlRecord *record, bool bad,
 							const EtlHeld *held);
 extern void etl_land_patch(EtlLanding *landing, EtlRecord *record);
+
+/* computed.c: what the relation computes of a row, its faults as reasons */
+/* prepares the default of a column, NULL: none */
+extern ExprState *etl_computed_default(EtlLanding *landing, Form_pg_attribute att);
+extern void etl_computed_begin(EtlLanding *landing);
+/* sets defaults and stored generated columns of an empty slot's arrays; false with a reason */
+extern bool etl_computed_fill(EtlLanding *landing, TupleTableSlot *slot, EtlReasons *reasons);
+/* judges CHECK constraints of a filled slot */
+extern void etl_computed_check(EtlLanding *landing, TupleTableSlot *slot, EtlReasons *reasons);
 
 /* held.c: records that wait for their coercion */
 extern void etl_held_add(EtlLanding *landing, const EtlRecord *record, bool bad);

@@ -97,6 +97,7 @@ typedef struct EtlColumn
 	EtlCoercer *coercer;
 	bool		soft;			/* its coercion never raises */
 	bool		mapped;			/* the item at work has a field for it */
+	bool		ever_mapped;	/* some item of the load had */
 	ExprState  *default_value;	/* for columns without a field; NULL: null */
 } EtlColumn;
 
@@ -266,6 +267,10 @@ extern void etl_reasons_add(EtlReasons *reasons, const char *check, const char *
 extern void etl_reasons_add_all(EtlReasons *reasons, const Jsonb *array);
 extern Jsonb *etl_reasons_end(EtlReasons *reasons);
 
+/* fault.c: whether a row can be blamed for an error, and the reason that it makes */
+extern bool etl_fault_of_row(const ErrorData *error);
+extern void etl_fault_reason(EtlReasons *reasons, const ErrorData *error);
+
 /* reject.c: the rejects of a load */
 extern EtlRejects *etl_rejects_begin(EtlLanding *landing);
 extern void etl_rejects_add(EtlRejects *rejects, int64 position, const char *raw, int raw_length,
@@ -277,6 +282,8 @@ extern void etl_rejects_verdict(EtlRejects *rejects, bool at_end);	/* raises ET0
 /* writer.c: rows into the relation */
 
 extern EtlLoadWriter *etl_load_writer_begin(EtlLanding *landing);
+/* whether staged rows of a merge may be refused at the end, when their records are gone */
+extern bool etl_load_writer_may_refuse(EtlLoadWriter *writer);
 /* the slot to fill for the next row, cleared */
 extern TupleTableSlot *etl_load_writer_slot(EtlLoadWriter *writer);
 /* takes the row in that slot; it is written when its batch is full */

@@ -6,13 +6,19 @@
  * Per key the record greatest in (event_time, load, position) stays.  One
  * statement compares the staged rows with the relation and writes only the
  * difference: a row whose columns are the same byte for byte keeps its xmin
- * and its ctid.
+ * and its ctid.  Columns that the input has no field for take their default
+ * where a row is new, and stay as they are where it is not.
+ *
+ * Where a row of it is refused (a second unique constraint, a foreign key, a
+ * trigger), the staged rows are halved, in the order they came, until those
+ * at fault are alone; an older record of the same key then lands.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_operator.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
@@ -23,7 +29,7 @@
 #include "utils/typcache.h"
 
 #include "common/errors.h"
-#include "load/landing.h"
+#include "load/land.h"
 
 /*
  * qualified_operator renders OPERATOR(schema.name), whatever the search path.
@@ -73,6 +79,19 @@ column_operator(EtlLanding *landing, const char *column, bool greater)
 }
 
 /*
+ * is_of_input tells whether the input says anything of a column: it has a
+ * field for it, or would have NULL.
+ */
+static bool
+is_of_input(EtlLanding *landing, AttrNumber attnum)
+{
+	for (int c = 0; c < landing->ncolumns; c++)
+		if (landing->columns[c].attnum == attnum)
+			return landing->columns[c].default_value == NULL || landing->columns[c].ever_mapped;
+	return true;
+}
+
+/*
  * column_lists renders the columns that a statement writes: bare, prefixed
  * by n. and t. without etl's own, and as assignments.
  */
@@ -90,9 +109,11 @@ column_lists(EtlLanding *landing, StringInfo bare, StringInfo new, StringInfo cu
 		Form_pg_attribute att = TupleDescAttr(desc, i);
 		const char *name = quote_identifier(NameStr(att->attname));
 
-		if (att->attisdropped || att->attgenerated)
+		if (att->attisdropped || att->attgenerated || att->attidentity == ATTRIBUTE_IDENTITY_ALWAYS)
 			continue;
 		appendStringInfo(bare, "%s%s", bare->len ? ", " : "", name);
+		if (!is_of_input(landing, att->attnum))
+			continue;
 		appendStringInfo(set, "%s%s = s.%s", set->len ? ", " : "", name, name);
 		if (att->attnum == landing->load_id_attnum || att->attnum == landing->row_attnum)
 			continue;
@@ -137,6 +158,11 @@ merge_sql(EtlLanding *landing)
 		keys,
 		join,
 		sql;
+	/* partitions have places of the same number */
+	const char *same_table = landing->rel->rd_rel->relkind == RELKIND_RELATION &&
+									 !landing->rel->rd_rel->relhassubclass ?
+								 "" :
+								 " AND t.tableoid OPERATOR(pg_catalog.=) s.\"etl table\"";
 	ListCell   *cell;
 
 	column_lists(landing, &bare, &new, &current, &set);
@@ -160,13 +186,13 @@ merge_sql(EtlLanding *landing)
 	appendStringInfo(
 		&sql,
 		", _etl_load_id DESC, _etl_row DESC),"
-		" compared AS MATERIALIZED (SELECT n.*, t.ctid AS \"etl tid\","
+		" compared AS MATERIALIZED (SELECT n.*, t.ctid AS \"etl tid\", t.tableoid AS \"etl table\","
 		" CASE WHEN t.ctid IS NULL THEN 'i' WHEN %s THEN 'o'"
 		" WHEN pg_catalog.record_image_eq(ROW(%s), ROW(%s)) THEN 'u' ELSE 'c' END AS \"etl op\""
 		" FROM newest n LEFT JOIN %s t ON %s),"
 		" changed AS (UPDATE %s t SET %s FROM compared s"
 		" WHERE s.\"etl op\" OPERATOR(pg_catalog.=) 'c' AND t.ctid OPERATOR(pg_catalog.=) s.\"etl "
-		"tid\""
+		"tid\"%s"
 		" RETURNING 1),"
 		" added AS (INSERT INTO %s (%s) SELECT %s FROM compared"
 		" WHERE \"etl op\" OPERATOR(pg_catalog.=) 'i' RETURNING 1)"
@@ -176,36 +202,40 @@ merge_sql(EtlLanding *landing)
 		" pg_catalog.count(*) FILTER (WHERE \"etl op\" OPERATOR(pg_catalog.=) 'o'),"
 		" pg_catalog.count(*) FROM compared",
 		older_condition(landing), new.data, current.data, stream->target, join.data, stream->target,
-		set.data, stream->target, bare.data, bare.data);
+		set.data, same_table, stream->target, bare.data, bare.data);
 	return sql.data;
 }
 
-/*
- * etl_merge_apply brings the staged rows into the relation and counts them
- * as loaded, updated, unchanged or deduplicated.
- */
-void
-etl_merge_apply(EtlLanding *landing, Tuplestorestate *staged)
+/* Staged rows on their way into the relation, and what became of them. */
+typedef struct MergeWork
 {
-	EtlLoad    *load = landing->load;
-	int64		n = tuplestore_tuple_count(staged);
-	EphemeralNamedRelation enr = palloc0(sizeof(EphemeralNamedRelationData));
-	char	   *sql;
-	int64		count[5];
+	EtlLanding *landing;
+	const char *sql;
+	Tuplestorestate *rows;
+	int64		n;
+	int64		count[5];		/* added, changed, unchanged, older, of distinct keys */
+} MergeWork;
 
-	if (n == 0)
-		return;
-	sql = merge_sql(landing);
+/*
+ * merge_rows runs the statement over staged rows.  'arg' is a MergeWork.
+ */
+static void
+merge_rows(void *arg)
+{
+	MergeWork  *work = arg;
+	EphemeralNamedRelation enr = palloc0(sizeof(EphemeralNamedRelationData));
+	int64	   *count = work->count;
+
 	enr->md.name = "etl_staged";
-	enr->md.reliddesc = RelationGetRelid(landing->rel);
+	enr->md.reliddesc = RelationGetRelid(work->landing->rel);
 	enr->md.enrtype = ENR_NAMED_TUPLESTORE;
-	enr->md.enrtuples = n;
-	enr->reldata = staged;
+	enr->md.enrtuples = work->n;
+	enr->reldata = work->rows;
 
 	SPI_connect();
 	SPI_register_relation(enr);
-	if (SPI_execute(sql, false, 0) != SPI_OK_SELECT || SPI_processed != 1)
-		elog(ERROR, "unexpected result of: %s", sql);
+	if (SPI_execute(work->sql, false, 0) != SPI_OK_SELECT || SPI_processed != 1)
+		elog(ERROR, "unexpected result of: %s", work->sql);
 	for (int i = 0; i < 5; i++)
 	{
 		bool		isnull;
@@ -220,12 +250,110 @@ etl_merge_apply(EtlLanding *landing, Tuplestorestate *staged)
 		ereport(ERROR,
 				(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
 				 errmsg("a trigger or rule of \"%s\" kept rows of a merge from being written",
-						landing->stream->target),
+						work->landing->stream->target),
 				 errhint("Drop it: what a merge stream holds is decided by its key and order.")));
-	load->rows_loaded += count[0];
-	load->rows_updated += count[1];
-	load->rows_unchanged += count[2];
-	load->rows_deduplicated += count[3] + (n - count[4]);
-	if (landing->replay != NULL)
-		landing->replay->superseded = count[3] > 0;
+}
+
+/*
+ * refuse_row notes the only staged row as one that the relation refused;
+ * replays have the record at hand.
+ */
+static List *
+refuse_row(EtlLanding *landing, Tuplestorestate *rows, const ErrorData *error, List *refused)
+{
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(RelationGetDescr(landing->rel), &TTSOpsMinimalTuple);
+	EtlReject  *reject = palloc0(sizeof(EtlReject));
+	EtlReasons	reasons = {0};
+	bool		isnull;
+
+	etl_fault_reason(&reasons, error);
+	tuplestore_select_read_pointer(rows, 0);
+	tuplestore_rescan(rows);
+	if (!tuplestore_gettupleslot(rows, true, false, slot))
+		elog(ERROR, "a staged row is missing");
+	reject->load_id = DatumGetInt64(slot_getattr(slot, landing->load_id_attnum, &isnull));
+	reject->position = DatumGetInt64(slot_getattr(slot, landing->row_attnum, &isnull));
+	reject->reasons = etl_reasons_end(&reasons);
+	ExecDropSingleTupleTableSlot(slot);
+	return lappend(refused, reject);
+}
+
+/*
+ * merge_range merges staged rows, halving them where rows are refused.
+ */
+static void
+merge_range(EtlLanding *landing, const char *sql, Tuplestorestate *rows, int64 n, List **refused)
+{
+	EtlLoad    *load = landing->load;
+	MergeWork	work = {landing, sql, rows, n};
+	ErrorData  *error;
+	TupleTableSlot *slot;
+
+	CHECK_FOR_INTERRUPTS();
+	error = etl_subxact(merge_rows, &work);
+	if (error == NULL)
+	{
+		load->rows_loaded += work.count[0];
+		load->rows_updated += work.count[1];
+		load->rows_unchanged += work.count[2];
+		load->rows_deduplicated += work.count[3] + (n - work.count[4]);
+		if (landing->replay != NULL)
+			landing->replay->superseded = work.count[3] > 0;
+		return;
+	}
+	if (!etl_fault_of_row(error) || (landing->originals == NULL && landing->replay == NULL))
+		ReThrowError(error);
+	if (n == 1)
+	{
+		*refused = refuse_row(landing, rows, error, *refused);
+		return;
+	}
+
+	slot = MakeSingleTupleTableSlot(RelationGetDescr(landing->rel), &TTSOpsMinimalTuple);
+	for (int half = 0; half < 2; half++)
+	{
+		Tuplestorestate *part = tuplestore_begin_heap(false, false, work_mem);
+		int64		first = half == 0 ? 0 : n / 2;
+		int64		last = half == 0 ? n / 2 : n;
+
+		tuplestore_select_read_pointer(rows, 0);
+		tuplestore_rescan(rows);
+		(void) tuplestore_skiptuples(rows, first, true);
+		for (int64 i = first; i < last && tuplestore_gettupleslot(rows, true, false, slot); i++)
+			tuplestore_puttupleslot(part, slot);
+		ExecClearTuple(slot);
+		merge_range(landing, sql, part, last - first, refused);
+		tuplestore_end(part);
+	}
+	ExecDropSingleTupleTableSlot(slot);
+}
+
+/*
+ * etl_merge_apply brings the staged rows into the relation and counts them
+ * as loaded, updated, unchanged, deduplicated or rejected.
+ */
+void
+etl_merge_apply(EtlLanding *landing, Tuplestorestate *staged)
+{
+	List	   *refused = NIL;
+	int64		n = tuplestore_tuple_count(staged);
+	ListCell   *cell;
+
+	if (n == 0)
+		return;
+	merge_range(landing, merge_sql(landing), staged, n, &refused);
+	if (refused == NIL)
+		return;
+	if (landing->originals != NULL)
+		etl_originals_restore(landing->originals, refused);
+	foreach(cell, refused)
+	{
+		EtlReject  *reject = lfirst(cell);
+		EtlReasons	reasons = {0};
+
+		etl_reasons_add_all(&reasons, reject->reasons);
+		etl_rejects_add(landing->rejects, reject->position, reject->raw, reject->raw_length,
+						reject->record_size, &reasons);
+	}
+	etl_event_time_recount(landing);
 }

@@ -305,7 +305,8 @@ etl_relation_ensure_key(const EtlStream *stream, const EtlLoadOptions *options, 
 									  quote_identifier(column)));
 		ReleaseSysCache(tuple);
 	}
-	if (options->merge && !has_unique_key(stream, relid))
+	/* where the rows are elsewhere, so is what keeps their key unique */
+	if (options->merge && get_rel_relkind(relid) != RELKIND_FOREIGN_TABLE && !has_unique_key(stream, relid))
 	{
 		Relation	rel = table_open(relid, AccessShareLock);
 		bool		has_primary = OidIsValid(etl_primary_key_index(rel));
@@ -410,12 +411,25 @@ adopt(const EtlStream *stream, const EtlLoadOptions *options, Oid relid)
 				 errmsg("relation \"%s\" was not created by etl", stream->target),
 				 errdetail("A stream lands only in a relation of its own."),
 				 errhint("Set the option adopt to true to take it over, or choose another target.")));
-	if (get_rel_relkind(relid) != RELKIND_RELATION && get_rel_relkind(relid) != RELKIND_PARTITIONED_TABLE)
+	if (get_rel_relkind(relid) == RELKIND_FOREIGN_TABLE)
+	{
+		if (get_attnum(relid, ETL_LOAD_ID_COLUMN) == InvalidAttrNumber ||
+			get_attnum(relid, ETL_ROW_COLUMN) == InvalidAttrNumber)
+			ereport(ERROR,
+					(errcode(ETL_ERR_NOT_MANAGED),
+					 errmsg("foreign table \"%s\" lacks the columns %s and %s", stream->target,
+							ETL_LOAD_ID_COLUMN, ETL_ROW_COLUMN),
+					 errdetail("Every landing relation has them; etl cannot add them elsewhere."),
+					 errhint("Add both as bigint to the foreign table and to the table behind it.")));
+	}
+	else if (get_rel_relkind(relid) != RELKIND_RELATION &&
+			 get_rel_relkind(relid) != RELKIND_PARTITIONED_TABLE)
 		ereport(ERROR,
 				(errcode(ETL_ERR_NOT_MANAGED),
 				 errmsg("\"%s\" is not a table", stream->target),
 				 errhint("A stream can adopt only a table.")));
-	etl_relation_sql(psprintf("ALTER TABLE %s ADD COLUMN IF NOT EXISTS %s bigint,"
+	if (get_rel_relkind(relid) != RELKIND_FOREIGN_TABLE)
+		etl_relation_sql(psprintf("ALTER TABLE %s ADD COLUMN IF NOT EXISTS %s bigint,"
 							  " ADD COLUMN IF NOT EXISTS %s bigint", stream->target,
 							  ETL_LOAD_ID_COLUMN, ETL_ROW_COLUMN));
 	mark_created(stream->target);

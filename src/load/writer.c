@@ -8,11 +8,16 @@
  *			relation has nothing that could refuse a row any more, since
  *			NOT NULL and CHECK were evaluated as predicates before.
  *	sql		INSERT … ON CONFLICT DO NOTHING from a tuplestore: unique
- *			indexes, foreign keys, triggers, generated columns.  A batch
- *			that fails is halved until the rows at fault are alone, so that
- *			a subtransaction is paid for by faults, never by rows.
+ *			indexes, foreign keys, triggers, generated columns, partitions,
+ *			foreign tables; without the clause where there is a deferrable
+ *			constraint or a rule, which it does not go with.  A batch that
+ *			fails is halved until the rows at fault are alone, so that a
+ *			subtransaction is paid for by faults, never by rows.
  *	stage	rows of a merge stream gather in a tuplestore until the load is
  *			read; merge.c applies them.
+ *
+ * Constraints that wait for the commit are made immediate first: what they
+ * refuse is a row then, and not the load.
  *
  *-------------------------------------------------------------------------
  */
@@ -67,6 +72,8 @@ struct EtlLoadWriter
 	Size		bytes;
 	Tuplestorestate *staged;	/* WRITE_STAGE: of the load */
 	char	   *insert_sql;		/* WRITE_SQL */
+	char	   *plain_sql;		/* the same without ON CONFLICT: its error names the constraint */
+	bool		may_refuse;		/* more than the key's index may refuse a row */
 };
 
 /*
@@ -102,11 +109,93 @@ choose_kind(EtlLanding *landing, ResultRelInfo *result)
 }
 
 /*
+ * may_refuse tells whether anything but the index of the key can refuse a
+ * row of a merge, or keep it from being written.
+ */
+static bool
+may_refuse(EtlLanding *landing, ResultRelInfo *result)
+{
+	Relation	rel = landing->rel;
+	TupleDesc	desc = RelationGetDescr(rel);
+	int			nunique = 0;
+
+	if (rel->rd_rel->relkind != RELKIND_RELATION || rel->rd_rules != NULL ||
+		rel->rd_rel->relforcerowsecurity || rel->trigdesc != NULL || rel->rd_rel->relhassubclass)
+		return true;
+	for (int i = 0; i < desc->natts; i++)
+		if (TupleDescAttr(desc, i)->attgenerated)
+			return true;
+	for (int i = 0; i < result->ri_NumIndices; i++)
+	{
+		Form_pg_index index = result->ri_IndexRelationDescs[i]->rd_index;
+
+		if (index->indisunique || index->indisexclusion)
+			nunique++;
+		/* an expression may raise, and a long value may not fit */
+		if (result->ri_IndexRelationInfo[i]->ii_Expressions != NIL)
+			return true;
+	}
+	return nunique > 1;
+}
+
+bool
+etl_load_writer_may_refuse(EtlLoadWriter *writer)
+{
+	return writer->kind == WRITE_STAGE && writer->may_refuse;
+}
+
+/*
+ * has_deferrable tells whether a unique or exclusion constraint of the
+ * relation may be deferred: ON CONFLICT does not know such ones.
+ */
+static bool
+has_deferrable(Relation rel)
+{
+	bool		found = false;
+	ListCell   *cell;
+
+	foreach(cell, RelationGetIndexList(rel))
+	{
+		Relation	index = index_open(lfirst_oid(cell), AccessShareLock);
+
+		found = found || !index->rd_index->indimmediate;
+		index_close(index, AccessShareLock);
+	}
+	return found;
+}
+
+/*
+ * hurry_constraints makes the deferrable constraints of the relation
+ * immediate until the end of the transaction.
+ */
+static void
+hurry_constraints(Relation rel)
+{
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	SPI_connect();
+	if (SPI_execute(psprintf("SELECT pg_catalog.format('%%I.%%I', n.nspname, c.conname)"
+							 " FROM pg_catalog.pg_constraint c"
+							 " JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.connamespace"
+							 " WHERE c.conrelid OPERATOR(pg_catalog.=) %u AND c.condeferrable",
+							 RelationGetRelid(rel)),
+					true, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read the constraints of \"%s\"", RelationGetRelationName(rel));
+	for (uint64 i = 0; i < SPI_processed; i++)
+		appendStringInfo(&sql, "%s%s", i == 0 ? "SET CONSTRAINTS " : ", ",
+						 SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1));
+	if (sql.len > 0 && SPI_execute(psprintf("%s IMMEDIATE", sql.data), false, 0) < 0)
+		elog(ERROR, "could not run: %s", sql.data);
+	SPI_finish();
+}
+
+/*
  * make_insert_sql writes the statement that inserts staged rows and returns
  * the positions of those that landed.
  */
 static char *
-make_insert_sql(EtlLanding *landing)
+make_insert_sql(EtlLanding *landing, const char *on_conflict)
 {
 	TupleDesc	desc = RelationGetDescr(landing->rel);
 	StringInfoData columns;
@@ -121,8 +210,8 @@ make_insert_sql(EtlLanding *landing)
 		appendStringInfo(&columns, "%s%s", columns.len ? ", " : "",
 						 quote_identifier(NameStr(att->attname)));
 	}
-	return psprintf("INSERT INTO %s (%s) SELECT %s FROM etl_staged ON CONFLICT DO NOTHING RETURNING %s",
-					landing->stream->target, columns.data, columns.data, ETL_ROW_COLUMN);
+	return psprintf("INSERT INTO %s (%s) SELECT %s FROM etl_staged %s RETURNING %s",
+					landing->stream->target, columns.data, columns.data, on_conflict, ETL_ROW_COLUMN);
 }
 
 EtlLoadWriter *
@@ -136,14 +225,20 @@ etl_load_writer_begin(EtlLanding *landing)
 	writer->result = makeNode(ResultRelInfo);
 	InitResultRelInfo(writer->result, landing->rel, 0, NULL, 0);
 	if (landing->rel->rd_rel->relkind == RELKIND_RELATION)
-		ExecOpenIndices(writer->result, false);
+		ExecOpenIndices(writer->result, true);
 	writer->kind = choose_kind(landing, writer->result);
+	writer->may_refuse = may_refuse(landing, writer->result);
+	if (landing->rel->trigdesc != NULL || has_deferrable(landing->rel))
+		hurry_constraints(landing->rel);
 
 	if (writer->kind == WRITE_BULK)
 		writer->bulk = GetBulkInsertState();
 	else if (writer->kind == WRITE_SQL)
 	{
-		writer->insert_sql = make_insert_sql(landing);
+		writer->plain_sql = make_insert_sql(landing, "");
+		writer->insert_sql = landing->rel->rd_rules != NULL || has_deferrable(landing->rel) ?
+								 writer->plain_sql :
+								 make_insert_sql(landing, "ON CONFLICT DO NOTHING");
 		writer->kept = palloc0(sizeof(Kept) * ETL_BATCH_ROWS);
 	}
 	else
@@ -251,6 +346,7 @@ write_bulk(EtlLoadWriter *writer)
 typedef struct Range
 {
 	EtlLoadWriter *writer;
+	const char *sql;
 	int			first;
 	int			last;
 } Range;
@@ -289,8 +385,8 @@ insert_range(void *arg)
 
 	SPI_connect();
 	SPI_register_relation(enr);
-	if (SPI_execute(writer->insert_sql, false, 0) != SPI_OK_INSERT_RETURNING)
-		elog(ERROR, "unexpected result of: %s", writer->insert_sql);
+	if (SPI_execute(range->sql, false, 0) != SPI_OK_INSERT_RETURNING)
+		elog(ERROR, "unexpected result of: %s", range->sql);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		bool		isnull;
@@ -301,8 +397,13 @@ insert_range(void *arg)
 													  1, &isnull));
 		found = bsearch(&wanted, writer->kept + range->first, range->last - range->first,
 						sizeof(Kept), compare_kept);
-		if (found)
-			found->landed = true;
+		if (found == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+					 errmsg("a trigger of \"%s\" changed %s", writer->landing->stream->target,
+							ETL_ROW_COLUMN),
+					 errhint("The column says where the record stands in its load: leave it alone.")));
+		found->landed = true;
 	}
 	SPI_finish();
 	tuplestore_end(store);
@@ -312,14 +413,87 @@ insert_range(void *arg)
  * reject_kept turns row 'i' of the batch into a reject.
  */
 static void
-reject_kept(EtlLoadWriter *writer, int i, const char *check, const char *column, const char *message)
+reject_kept(EtlLoadWriter *writer, int i, EtlReasons *reasons)
 {
 	Kept	   *kept = &writer->kept[i];
-	EtlReasons	reasons = {0};
 
-	etl_reasons_add(&reasons, check, column, NULL, message);
 	etl_rejects_add(writer->landing->rejects, kept->position, kept->raw, kept->raw_length,
-					kept->raw_size, &reasons);
+					kept->raw_size, reasons);
+}
+
+/*
+ * conflicting_index returns the name of the index that a row conflicts with,
+ * and how the message begins; NULL: none, or it is an index of a partition or
+ * of a foreign table.
+ */
+static char *
+conflicting_index(EtlLoadWriter *writer, TupleTableSlot *slot, const char **kind)
+{
+	ResultRelInfo *result = writer->result;
+
+	slot->tts_tableOid = RelationGetRelid(writer->landing->rel);
+	for (int i = 0; i < result->ri_NumIndices; i++)
+	{
+		Relation	index = result->ri_IndexRelationDescs[i];
+		ItemPointerData conflict;
+		bool		free;
+
+		if (!index->rd_index->indisunique && !index->rd_index->indisexclusion)
+			continue;
+		free = etl_check_index_constraints(result, slot, writer->estate, &conflict,
+										   list_make1_oid(RelationGetRelid(index)));
+		ResetPerTupleExprContext(writer->estate);
+		*kind = index->rd_index->indisexclusion ? "conflicting key value violates exclusion" :
+												  "duplicate key value violates unique";
+		if (!free)
+			return pstrdup(RelationGetRelationName(index));
+	}
+	return NULL;
+}
+
+/*
+ * count_landed counts a row that is in the relation.
+ */
+static void
+count_landed(EtlLoadWriter *writer, int i)
+{
+	etl_event_time_note(writer->landing, writer->slots[i]);
+	writer->landing->load->rows_loaded++;
+}
+
+/*
+ * account_for finds out why a row did not land, and makes it a reject; where
+ * the indexes at hand do not tell, the error of another try does.
+ */
+static void
+account_for(EtlLoadWriter *writer, int i)
+{
+	EtlReasons	reasons = {0};
+	const char *kind;
+	char	   *index = conflicting_index(writer, writer->slots[i], &kind);
+
+	if (index != NULL)
+		etl_reasons_add(&reasons, index, NULL, NULL,
+						psprintf("%s constraint \"%s\"", kind, index));
+	else if (writer->insert_sql != writer->plain_sql)
+	{
+		Range		range = {writer, writer->plain_sql, i, i + 1};
+		ErrorData  *error = etl_subxact(insert_range, &range);
+
+		if (error != NULL && !etl_fault_of_row(error))
+			ReThrowError(error);
+		if (error != NULL)
+			etl_fault_reason(&reasons, error);
+		else if (writer->kept[i].landed)
+		{
+			count_landed(writer, i);
+			return;
+		}
+	}
+	if (reasons.n == 0)
+		etl_reasons_add(&reasons, "trigger", NULL, NULL,
+						"a trigger or rule of the relation kept the row from being inserted");
+	reject_kept(writer, i, &reasons);
 }
 
 /*
@@ -328,7 +502,7 @@ reject_kept(EtlLoadWriter *writer, int i, const char *check, const char *column,
 static void
 write_range(EtlLoadWriter *writer, int first, int last)
 {
-	Range		range = {writer, first, last};
+	Range		range = {writer, writer->insert_sql, first, last};
 	ErrorData  *error;
 
 	CHECK_FOR_INTERRUPTS();
@@ -336,27 +510,20 @@ write_range(EtlLoadWriter *writer, int first, int last)
 	if (error == NULL)
 	{
 		for (int i = first; i < last; i++)
-		{
 			if (writer->kept[i].landed)
-			{
-				etl_event_time_note(writer->landing, writer->slots[i]);
-				writer->landing->load->rows_loaded++;
-			}
+				count_landed(writer, i);
 			else
-				reject_kept(writer, i, "unique", NULL,
-							"conflicts with a unique constraint of the relation, or a trigger dropped it");
-		}
+				account_for(writer, i);
 		return;
 	}
-	/* only what a row can be blamed for: integrity, data, and what triggers raise */
-	if (ERRCODE_TO_CATEGORY(error->sqlerrcode) != ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION &&
-		ERRCODE_TO_CATEGORY(error->sqlerrcode) != ERRCODE_DATA_EXCEPTION &&
-		ERRCODE_TO_CATEGORY(error->sqlerrcode) != ERRCODE_PLPGSQL_ERROR)
+	if (!etl_fault_of_row(error))
 		ReThrowError(error);
 	if (last - first == 1)
 	{
-		reject_kept(writer, first, error->constraint_name ? error->constraint_name : "insert",
-					error->column_name, error->message);
+		EtlReasons	reasons = {0};
+
+		etl_fault_reason(&reasons, error);
+		reject_kept(writer, first, &reasons);
 		return;
 	}
 	write_range(writer, first, (first + last) / 2);
