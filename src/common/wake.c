@@ -14,6 +14,7 @@
 
 #include "access/xact.h"
 #include "miscadmin.h"
+#include "utils/resowner.h"
 
 #include "common/wake.h"
 
@@ -21,35 +22,41 @@ void (*etl_wake_hook)(Oid database, bool chores) = NULL;
 
 static bool wake_at_commit = false;
 static bool wake_chores = false;
+static bool committed = false;	/* with a wish to wake */
 
 /*
- * end_of_transaction wakes after a commit and forgets after anything else.
- * What a prepared transaction did is looked at after COMMIT PREPARED, see
- * worker/utility.c.
+ * end_of_transaction notes a commit, and forgets the wish after anything
+ * else.  What a prepared transaction did is looked at after COMMIT PREPARED,
+ * see worker/utility.c.
  */
 static void
 end_of_transaction(XactEvent event, void *arg)
 {
-	if (!wake_at_commit)
-		return;
-	switch (event)
-	{
-		case XACT_EVENT_COMMIT:
-			etl_wake_hook(MyDatabaseId, wake_chores);
-			/* FALLTHROUGH */
-		case XACT_EVENT_ABORT:
-		case XACT_EVENT_PREPARE:
-			wake_at_commit = false;
-			wake_chores = false;
-			break;
-		default:
-			break;
-	}
+	if (event == XACT_EVENT_COMMIT)
+		committed = wake_at_commit;
+	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
+		wake_at_commit = false;
 }
 
 /*
- * wish_wake sets the flags.  The callback is registered once a backend: it
- * would otherwise be called once more with each transaction.
+ * locks_released wakes.  At the moment that end_of_transaction is called the
+ * commit can be seen, but its invalidations have not been sent: a scheduler
+ * that is fast would look at the new rows with old relation caches, and not
+ * see those in a new partition.
+ */
+static void
+locks_released(ResourceReleasePhase phase, bool is_commit, bool is_top_level, void *arg)
+{
+	if (!committed || phase != RESOURCE_RELEASE_AFTER_LOCKS || !is_top_level)
+		return;
+	committed = false;
+	etl_wake_hook(MyDatabaseId, wake_chores);
+	wake_chores = false;
+}
+
+/*
+ * wish_wake sets the flags.  The callbacks are registered once a backend:
+ * each registration would be called with each transaction.
  */
 static void
 wish_wake(bool chores)
@@ -61,10 +68,11 @@ wish_wake(bool chores)
 	if (!registered)
 	{
 		RegisterXactCallback(end_of_transaction, NULL);
+		RegisterResourceReleaseCallback(locks_released, NULL);
 		registered = true;
 	}
+	wake_chores = (wake_at_commit && wake_chores) || chores;
 	wake_at_commit = true;
-	wake_chores = wake_chores || chores;
 }
 
 /*

@@ -96,8 +96,7 @@ etl_launcher_tell(Oid database)
 		launcher->look[launcher->n_look++] = database;
 	else if (!known)
 		launcher->look_at_all = true;
-	if (launcher->proc != NULL)
-		SetLatch(&launcher->proc->procLatch);
+	etl_launcher_kick();
 	LWLockRelease(etl_shared->lock);
 }
 
@@ -197,6 +196,7 @@ take_messages(void)
 	launcher->n_look = 0;
 	launcher->scan = false;
 	launcher->look_at_all = false;
+	launcher->kicked = false;
 	LWLockRelease(etl_shared->lock);
 
 	if (scan)
@@ -351,6 +351,7 @@ give_back(Database *database, const EtlStart *start)
 	scheduler->since = GetCurrentTimestamp();
 	LWLockRelease(etl_shared->lock);
 	back_off(database);
+	etl_pool_make_place();
 	etl_problem_set(&scheduler->problem, "no background worker is free (max_worker_processes)");
 	if (!database->told)
 		ereport(LOG,
@@ -428,6 +429,20 @@ start_missing(void)
 }
 
 /*
+ * was_kicked tells whether there is something new since the last look.
+ */
+static bool
+was_kicked(void)
+{
+	bool		kicked;
+
+	LWLockAcquire(etl_shared->lock, LW_SHARED);
+	kicked = etl_shared->launcher.kicked;
+	LWLockRelease(etl_shared->lock);
+	return kicked;
+}
+
+/*
  * serve looks and sleeps, for ever; its caller catches errors.
  */
 static void
@@ -444,6 +459,9 @@ serve(void)
 		etl_process_reload();
 		take_messages();
 		next = start_missing();
+		/* the latch was reset if that had to wait for a lock */
+		if (was_kicked())
+			continue;
 		if (next != DT_NOEND)
 			timeout = Min(TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next) + 1, 3600000L);
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | (timeout >= 0 ? WL_TIMEOUT : 0),

@@ -129,6 +129,18 @@ ask_to_leave(Oid database, bool any)
 }
 
 /*
+ * etl_pool_make_place asks an idle worker to leave, so that there is a
+ * process for what is more urgent.
+ */
+void
+etl_pool_make_place(void)
+{
+	LWLockAcquire(etl_shared->lock, LW_EXCLUSIVE);
+	ask_to_leave(InvalidOid, true);
+	LWLockRelease(etl_shared->lock);
+}
+
+/*
  * wait_for_place marks a database as waiting for a place for a job; the lock
  * is held.  Who asks for help does not wait: it works alone.
  */
@@ -166,8 +178,7 @@ etl_pool_place_is_free(void)
 		scheduler->wake = true;
 		scheduler->wake_chores = scheduler->wake_chores || scheduler->waiting_for_chore;
 		scheduler->waiting_for_chore = false;
-		if (scheduler->proc != NULL)
-			SetLatch(&scheduler->proc->procLatch);
+		etl_scheduler_kick(scheduler);
 	}
 }
 
@@ -342,8 +353,7 @@ etl_pool_chore_ended(const EtlTaskSlot *slot, TimestampTz due)
 										  Min(300000L, 2000L << Min(scheduler->chore_failures[chore]++, 10)));
 	scheduler->chore_due[chore] = due;
 	scheduler->chore_ended = true;
-	if (scheduler->proc != NULL)
-		SetLatch(&scheduler->proc->procLatch);
+	etl_scheduler_kick(scheduler);
 }
 
 /*

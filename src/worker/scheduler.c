@@ -107,17 +107,13 @@ static bool chore_again[ETL_MAX_CHORES];
 static void
 leave(int code, Datum arg)
 {
-	PGPROC	   *launcher;
-
 	LWLockAcquire(etl_shared->lock, LW_EXCLUSIVE);
 	my_slot->state = ETL_SCHEDULER_ENDED;
 	my_slot->since = GetCurrentTimestamp();
 	my_slot->proc = NULL;
 	my_slot->pid = 0;
 	my_slot->waiting = false;
-	launcher = etl_shared->launcher.proc;
-	if (launcher != NULL)
-		SetLatch(&launcher->procLatch);
+	etl_launcher_kick();
 	LWLockRelease(etl_shared->lock);
 	ConditionVariableBroadcast(&etl_shared->left);
 }
@@ -173,7 +169,7 @@ check_version(EtlExtension extension, const char *version)
 	if (mismatch && !my_slot->mismatch)
 	{
 		char	   *text = psprintf("the library is version %s, the extension %s",
-									etl_library_version(), version);
+							  etl_library_version(), version);
 
 		etl_problem_set(&my_slot->problem, text);
 		ereport(LOG,
@@ -448,6 +444,7 @@ take_wishes(void)
 	LWLockAcquire(etl_shared->lock, LW_EXCLUSIVE);
 	wishes = *my_slot;
 	my_slot->wake = my_slot->wake_chores = my_slot->task_died = my_slot->chore_ended = false;
+	my_slot->kicked = false;
 	memset(my_slot->chore_due, 0, sizeof(my_slot->chore_due));
 	LWLockRelease(etl_shared->lock);
 
@@ -508,6 +505,27 @@ take_due_steps(void)
 }
 
 /*
+ * was_kicked tells whether there is something new since the last look: who
+ * waits for a lock in a step resets the latch.
+ */
+static bool
+was_kicked(void)
+{
+	bool		kicked;
+
+	if (etl_listen_read())
+	{
+		steps[SCHEDULES].due = 0;
+		return true;
+	}
+
+	LWLockAcquire(etl_shared->lock, LW_SHARED);
+	kicked = my_slot->kicked;
+	LWLockRelease(etl_shared->lock);
+	return kicked;
+}
+
+/*
  * nap sleeps until something is due or somebody wishes something.
  */
 static void
@@ -537,8 +555,6 @@ nap(TimestampTz next)
 
 	if ((happened & WL_SOCKET_READABLE) != 0)
 		take_step(&watching);
-	if ((happened & WL_LATCH_SET) != 0 && etl_listen_read())
-		steps[SCHEDULES].due = 0;
 }
 
 /*
@@ -549,13 +565,17 @@ serve(void)
 {
 	for (;;)
 	{
+		TimestampTz next;
+
 		ResetLatch(MyLatch);
 		QueryCancelPending = false;
 		CHECK_FOR_INTERRUPTS();
 		reload();
 		take_wishes();
 		etl_pool_collect(MyDatabaseId);
-		nap(take_due_steps());
+		next = take_due_steps();
+		if (!was_kicked())
+			nap(next);
 	}
 }
 
@@ -593,8 +613,7 @@ arrive(void)
 	LWLockAcquire(etl_shared->lock, LW_EXCLUSIVE);
 	my_slot->state = ETL_SCHEDULER_RUNNING;
 	my_slot->since = GetCurrentTimestamp();
-	if (etl_shared->launcher.proc != NULL)
-		SetLatch(&etl_shared->launcher.proc->procLatch);
+	etl_launcher_kick();
 	LWLockRelease(etl_shared->lock);
 }
 

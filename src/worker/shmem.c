@@ -118,6 +118,30 @@ etl_shared_is_held(Oid database)
 }
 
 /*
+ * etl_launcher_kick has the launcher look at shared memory; the lock is held.
+ */
+void
+etl_launcher_kick(void)
+{
+	etl_shared->launcher.kicked = true;
+	if (etl_shared->launcher.proc != NULL)
+		SetLatch(&etl_shared->launcher.proc->procLatch);
+}
+
+/*
+ * etl_scheduler_kick has a scheduler look at its slot; the lock is held.
+ */
+void
+etl_scheduler_kick(EtlScheduler *scheduler)
+{
+	if (scheduler == NULL)
+		return;
+	scheduler->kicked = true;
+	if (scheduler->proc != NULL)
+		SetLatch(&scheduler->proc->procLatch);
+}
+
+/*
  * etl_problem_set notes what went wrong, for etl.status(); NULL clears it.
  */
 void
@@ -153,8 +177,7 @@ wake_scheduler(Oid database, bool chores)
 	{
 		scheduler->wake = true;
 		scheduler->wake_chores = scheduler->wake_chores || chores;
-		if (scheduler->proc != NULL)
-			SetLatch(&scheduler->proc->procLatch);
+		etl_scheduler_kick(scheduler);
 	}
 	LWLockRelease(etl_shared->lock);
 

@@ -104,8 +104,7 @@ tell_to_leave(Oid database, bool first, bool politely)
 	{
 		n++;
 		scheduler->stop = true;
-		if (scheduler->proc != NULL)
-			SetLatch(&scheduler->proc->procLatch);
+		etl_scheduler_kick(scheduler);
 		if (!politely && scheduler->pid != 0)
 			kill(scheduler->pid, SIGTERM);
 	}

@@ -57,8 +57,7 @@ leave(int code, Datum arg)
 			scheduler->wake = true;
 			if (my_slot->job.kind == ETL_JOB_CHORE)
 				etl_pool_chore_ended(my_slot, 0);
-			if (scheduler->proc != NULL)
-				SetLatch(&scheduler->proc->procLatch);
+			etl_scheduler_kick(scheduler);
 		}
 		my_slot->state = ETL_TASK_FREE;
 		my_slot->proc = NULL;
@@ -235,8 +234,7 @@ finish(bool well, bool tired)
 	{
 		scheduler->task_died = true;
 		scheduler->wake = true;
-		if (scheduler->proc != NULL)
-			SetLatch(&scheduler->proc->procLatch);
+		etl_scheduler_kick(scheduler);
 	}
 	if (my_slot->job.kind == ETL_JOB_CHORE)
 		etl_pool_chore_ended(my_slot, chore_due);

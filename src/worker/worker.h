@@ -57,6 +57,7 @@ typedef struct EtlLauncher
 	PGPROC	   *proc;			/* NULL: not running */
 	int			pid;
 	TimestampTz started_at;
+	bool		kicked;			/* since it last looked; a latch may be reset by who waits for a lock */
 	bool		scan;			/* pg_database may have changed */
 	bool		look_at_all;	/* more databases than fit into look[] */
 	int			n_look;
@@ -89,6 +90,7 @@ typedef struct EtlScheduler
 	PGPROC	   *proc;
 	int			pid;
 	TimestampTz since;			/* when it came into this state */
+	bool		kicked;			/* since it last looked, as in EtlLauncher */
 	bool		stop;			/* leave */
 	bool		wake;			/* look at runs and schedules */
 	bool		wake_chores;	/* and at chores */
@@ -156,6 +158,8 @@ extern EtlShared *etl_shared;
 extern void etl_worker_install(void);	/* from _PG_init, while the server preloads */
 extern EtlScheduler *etl_shared_scheduler(Oid database);	/* lock held; NULL: none */
 extern bool etl_shared_is_held(Oid database);	/* lock held */
+extern void etl_launcher_kick(void);	/* lock held: have it look */
+extern void etl_scheduler_kick(EtlScheduler *scheduler);	/* lock held; NULL: nothing */
 extern void etl_problem_set(EtlProblem *problem, const char *text);	/* takes the lock */
 
 /* ---- process.c: what the three kinds of process have in common ---- */
@@ -208,6 +212,7 @@ extern bool etl_pool_is_led(Oid database, int64 run_id);
 extern bool etl_pool_is_doing(Oid database, int chore);
 extern void etl_pool_chore_ended(const EtlTaskSlot *slot, TimestampTz due);	/* lock held; 0: failed */
 extern void etl_pool_collect(Oid database);	/* frees slots whose process never came */
+extern void etl_pool_make_place(void);	/* asks an idle worker to leave, as processes have run out */
 extern void etl_pool_place_is_free(void);	/* lock held: wakes the schedulers that wait for one */
 
 /* ---- task.c ---- */
