@@ -26,7 +26,7 @@ SELECT count(*) FROM rc.b;
 SELECT * FROM rc.v ORDER BY g;
 SELECT * FROM rc.p;
 SELECT status, nodes_total, nodes_succeeded, nodes_failed, nodes_skipped, error FROM etl.runs WHERE run_id = etl.last_run_id();
-SELECT node, status, what, why FROM etl.explain_run();
+SELECT node, status, what, regexp_replace(why, 'Since [^\n]*', 'Since …') AS why FROM etl.explain_run();
 SELECT node, replace(remedy, etl.last_run_id()::text, 'N') AS remedy FROM etl.explain_run(etl.last_run_id());
 SELECT level, node, message FROM etl.logs WHERE run_id = etl.last_run_id() ORDER BY node;
 

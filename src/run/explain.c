@@ -3,9 +3,9 @@
  * explain.c
  *    What went wrong in a run, why, and what to do about it.
  *
- * One row for every task that did not succeed or that had rejects.  The
- * remedy is the hint of the error where there is one, else what its SQLSTATE
- * calls for.
+ * One row for every task that did not succeed or that had rejects.  Cause and
+ * remedy of an error come from catalog/remedy.c, from the database as it is
+ * when it is asked: a remedy that is SQL can be run as it stands.
  *
  *-------------------------------------------------------------------------
  */
@@ -16,7 +16,9 @@
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/timestamp.h"
 
+#include "catalog/remedy.h"
 #include "common/errors.h"
 #include "run/run.h"
 
@@ -29,32 +31,8 @@ typedef struct Explanation
 	char	   *remedy;
 } Explanation;
 
-/* What a code calls for when the error itself brought no hint; %n is the node, %r the run. */
-static const struct
-{
-	const char *sqlstate;		/* a code, or a class */
-	const char *remedy;
-} remedies[] = {
-	{"ET011", "Look at the rows with SELECT * FROM etl.validate('%n'), correct the data, the model "
-			  "or the check"},
-	{"ET005", "Check that the source can be reached with the options of its definition"},
-	{"ET006", "Look at what the source answered, correct the options of the stream"},
-	{"ET009",
-	 "Correct the records at the source, or raise max_rejects of %n so that they are put aside"},
-	{"ET010", "Adapt the stream's columns or its schema_policy to the source"},
-	{"ET019", "Find who holds a lock on %n for long, or raise etl.publish_lock_timeout"},
-	{"23", "Look at the rows that violate the constraint; filter them in the model, or quarantine "
-		   "them with a check"},
-	{"42501", "Grant the owner of %n the privilege that is missing"},
-	{"42", "Correct the definition of %n"},
-	{"22", "Correct the definition of %n, or quarantine the values it cannot take with a check on "
-		   "its input"},
-	{"53", "Give the server the resource that it lacks"},
-	{"57", "It was stopped from outside"},
-};
-
 /*
- * fill replaces %n and %r in a template.
+ * fill replaces %n by the node and %r by the run.
  */
 static char *
 fill(const char *template, const EtlTask *task)
@@ -79,20 +57,17 @@ fill(const char *template, const EtlTask *task)
 }
 
 /*
- * remedy_of finds what to do about a failed task.
+ * since_when tells since when a node fails.
  */
 static char *
-remedy_of(const EtlTask *task)
+since_when(const EtlTask *task)
 {
-	const char *again = "then CALL etl.run(retry_of => %r).";
+	int64		runs;
+	TimestampTz since = etl_failing_since(task->node, &runs);
 
-	for (int i = 0; i < lengthof(remedies) && task->hint == NULL; i++)
-		if (task->sqlstate != NULL &&
-			strncmp(task->sqlstate, remedies[i].sqlstate, strlen(remedies[i].sqlstate)) == 0)
-			return fill(psprintf("%s; %s", remedies[i].remedy, again), task);
-	if (task->hint != NULL)
-		return psprintf("%s Then CALL etl.run(retry_of => " INT64_FORMAT ").", task->hint, task->run_id);
-	return fill(psprintf("Correct the cause, %s", again), task);
+	if (runs < 2)
+		return psprintf("Since %s.", timestamptz_to_str(runs ? since : task->finished_at));
+	return psprintf("Since %s, in " INT64_FORMAT " runs.", timestamptz_to_str(since), runs);
 }
 
 /*
@@ -103,6 +78,13 @@ explain_failed(const EtlTask *task, Explanation *explanation)
 {
 	bool		stream = strcmp(task->kind, "stream") == 0;
 	int64		kept = task->rows_inserted + task->rows_updated + task->rows_deleted;
+	EtlFailure	failure = {.run_id = task->run_id,
+						  .node = task->node,
+						  .sqlstate = task->sqlstate,
+						  .message = task->error,
+						  .detail = task->detail,
+						  .hint = task->hint};
+	EtlRemedy	remedy = {0};
 
 	if (!stream)
 		explanation->what = psprintf("Building %s failed; nothing of it was published, "
@@ -112,9 +94,14 @@ explain_failed(const EtlTask *task, Explanation *explanation)
 	else
 		explanation->what = psprintf("Loading %s failed; %s row%s of the loads before stay.",
 									 task->node, etl_format_count(kept), kept == 1 ? "" : "s");
-	explanation->why = psprintf("%s (SQLSTATE %s)%s%s", task->error, task->sqlstate,
-								task->detail ? "\n" : "", task->detail ? task->detail : "");
-	explanation->remedy = remedy_of(task);
+	etl_remedy_find(&failure, &remedy);
+	explanation->why = psprintf("%s (SQLSTATE %s)%s%s\nLikely cause: %s\n%s", task->error, task->sqlstate,
+								task->detail ? "\n" : "", task->detail ? task->detail : "",
+								remedy.cause, since_when(task));
+	explanation->remedy =
+		remedy.is_sql ? remedy.remedy :
+						psprintf("%s Then CALL etl.run(retry_of => " INT64_FORMAT ").", remedy.remedy,
+								 task->run_id);
 }
 
 /*
@@ -147,7 +134,7 @@ explain_stopped(const EtlTask *task, const char *status, Explanation *explanatio
 	explanation->what = psprintf("%s was %s; what was committed before stays.", task->node, status);
 	explanation->why = strcmp(status, "cancelled") == 0 ? "Somebody cancelled the run." :
 														  "The session that ran it ended.";
-	explanation->remedy = fill("CALL etl.run(retry_of => %r) goes on from there.", task);
+	explanation->remedy = fill("CALL etl.run(retry_of => %r);", task);
 }
 
 /*
@@ -163,13 +150,16 @@ explain_rejects(const EtlTask *task, Explanation *explanation)
 	initStringInfo(&why);
 	foreach(cell, reasons)
 		appendStringInfo(&why, "%s%s", why.len ? "\n" : "", (char *) lfirst(cell));
+	explanation->remedy = etl_remedy_rejects(task->run_id, task->node);
 	explanation->what = psprintf("%s put %s record%s aside, whole and with the reasons; the others are in.",
 								 task->node, etl_format_count(task->rows_rejected),
 								 task->rows_rejected == 1 ? "" : "s");
 	explanation->why = why.data;
-	explanation->remedy = fill("SELECT * FROM etl.rejects WHERE target = '%n' AND run_id = %r; "
-							   "correct the cause and SELECT * FROM etl.replay('%n'), or etl.discard('%n').",
-							   task);
+	if (explanation->remedy == NULL)
+		explanation->remedy =
+			fill("Look at them with SELECT * FROM etl.rejects WHERE target = '%n' AND run_id = %r; "
+				 "correct the "
+				 "cause and SELECT * FROM etl.replay('%n'), or etl.discard('%n').", task);
 }
 
 /*
@@ -189,6 +179,73 @@ explain_task(const EtlTask *task, const char *status, List *tasks, Explanation *
 		explain_rejects(task, explanation);
 	else
 		return false;
+	return true;
+}
+
+/*
+ * is_last_attempt tells whether a task was not tried again.
+ */
+static bool
+is_last_attempt(const EtlTask *task, List *tasks)
+{
+	ListCell   *cell;
+
+	foreach(cell, tasks)
+	{
+		EtlTask    *other = lfirst(cell);
+
+		if (other->attempt > task->attempt && strcmp(other->node, task->node) == 0)
+			return false;
+	}
+	return true;
+}
+
+/*
+ * add_row adds a row to the answer; node may be NULL.
+ */
+static void
+add_row(ReturnSetInfo *result, const char *node, const char *status, const Explanation *explanation)
+{
+	Datum		values[5] = {0};
+	bool		nulls[5] = {node == NULL, false, false, false, false};
+
+	if (node != NULL)
+		values[0] = CStringGetTextDatum(node);
+	values[1] = CStringGetTextDatum(status);
+	values[2] = CStringGetTextDatum(explanation->what);
+	values[3] = CStringGetTextDatum(explanation->why);
+	values[4] = CStringGetTextDatum(explanation->remedy);
+	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+}
+
+/*
+ * explain_run explains what is not about one of the run's nodes: that it
+ * still waits, or why none of them was tried.  false: there is nothing.
+ */
+static bool
+explain_run(const EtlRun *run, List *tasks, Explanation *explanation)
+{
+	EtlFailure	failure = {.run_id = run->run_id, .message = run->error};
+	EtlRemedy	remedy = {0};
+
+	if (strcmp(run->status, "queued") == 0)
+	{
+		etl_remedy_queued(run->run_id, &remedy);
+		explanation->what = psprintf("Run " INT64_FORMAT " (%s) waits; nothing of it was tried.",
+									 run->run_id, run->selector);
+		explanation->why = psprintf("Likely cause: %s\nSince %s.", remedy.cause,
+									timestamptz_to_str(run->queued_at));
+	}
+	else if (strcmp(run->status, "failed") == 0 && run->error != NULL && tasks == NIL)
+	{
+		etl_remedy_find(&failure, &remedy);
+		explanation->what = psprintf("Run " INT64_FORMAT " (%s) failed before any node was tried.",
+									 run->run_id, run->selector);
+		explanation->why = psprintf("%s\nSince %s.", run->error, timestamptz_to_str(run->finished_at));
+	}
+	else
+		return false;
+	explanation->remedy = remedy.remedy;
 	return true;
 }
 
@@ -224,6 +281,7 @@ etl_sql_explain_run(PG_FUNCTION_ARGS)
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	EtlRun	   *run;
 	List	   *tasks;
+	Explanation of_run = {0};
 	bool		alive;
 	Oid			operators = get_role_oid("etl_operator", true);
 	bool		sees_all = OidIsValid(operators) ? has_privs_of_role(GetUserId(), operators) : superuser();
@@ -233,25 +291,19 @@ etl_sql_explain_run(PG_FUNCTION_ARGS)
 	run = find_run(fcinfo);
 	tasks = etl_tasks_of(run->run_id);
 	alive = etl_run_is_alive(run->run_id);
+	if (sees_all && explain_run(run, tasks, &of_run))
+		add_row(result, NULL, run->status, &of_run);
 	foreach(cell, tasks)
 	{
 		EtlTask    *task = lfirst(cell);
 		bool		open = strcmp(task->status, "queued") == 0 || strcmp(task->status, "running") == 0;
 		const char *status = open && !alive ? "interrupted" : task->status;
 		Explanation explanation = {0};
-		Datum		values[5];
-		bool		nulls[5] = {0};
 
 		if (!sees_all && !etl_may_read(task->node))
 			continue;
-		if (!explain_task(task, status, tasks, &explanation))
-			continue;
-		values[0] = CStringGetTextDatum(task->node);
-		values[1] = CStringGetTextDatum(status);
-		values[2] = CStringGetTextDatum(explanation.what);
-		values[3] = CStringGetTextDatum(explanation.why);
-		values[4] = CStringGetTextDatum(explanation.remedy);
-		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+		if (is_last_attempt(task, tasks) && explain_task(task, status, tasks, &explanation))
+			add_row(result, task->node, status, &explanation);
 	}
 	return (Datum) 0;
 }
