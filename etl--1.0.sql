@@ -121,8 +121,8 @@ CREATE SEQUENCE etl.load_id_seq;
 CREATE SEQUENCE etl.reject_id_seq CACHE 32;
 CREATE SEQUENCE etl.event_id_seq;
 
--- run, task, log and check_result are partitioned by number; their partitions, with
--- indexes of their own, are made as they are needed, and dropped when they are old.
+-- run, task, log, check_result, alert and outbox are partitioned by number; their
+-- partitions, with indexes of their own, are made as they are needed, and dropped when they are old.
 CREATE TABLE etl.run (
 	run_id bigint NOT NULL DEFAULT pg_catalog.nextval('etl.run_id_seq'),
 	selector text NOT NULL,
@@ -400,6 +400,150 @@ CREATE TABLE etl.schedule_event (
 );
 
 -- ====================================================================
+-- catalog: deadlines and alerts
+-- ====================================================================
+
+CREATE SEQUENCE etl.alert_id_seq;
+CREATE SEQUENCE etl.delivery_id_seq;
+CREATE SEQUENCE etl.silence_id_seq;
+
+CREATE TABLE etl.sla (
+	name text PRIMARY KEY,
+	selector text NOT NULL,
+	freshness interval,
+	finish_by time,
+	start_by time,
+	max_duration interval,
+	timezone text NOT NULL,
+	description text,
+	version int NOT NULL DEFAULT 1,
+	owner text NOT NULL,
+	defined_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	-- state
+	begins_at timestamptz NOT NULL,  -- deadlines before it do not count
+	judged_until timestamptz NOT NULL,       -- those up to here are judged
+	check_at timestamptz                     -- when to look next; null: at once
+);
+
+-- What became of each deadline of a node.
+CREATE TABLE etl.sla_result (
+	sla text NOT NULL,
+	node text NOT NULL,
+	measure text NOT NULL,          -- freshness | finish_by | start_by | max_duration
+	due_at timestamptz NOT NULL,
+	met boolean NOT NULL,
+	done_at timestamptz,            -- when it was met, or made good after it was missed; null: still missed
+	PRIMARY KEY (sla, node, measure, due_at)
+);
+CREATE INDEX sla_result_open_idx ON etl.sla_result (node) WHERE done_at IS NULL;
+CREATE INDEX sla_result_due_idx ON etl.sla_result (due_at);
+
+CREATE TABLE etl.channel (
+	name text PRIMARY KEY,
+	kind text NOT NULL,
+	options jsonb NOT NULL,
+	version int NOT NULL DEFAULT 1,
+	owner text NOT NULL,
+	defined_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	-- state
+	delivered_at timestamptz,       -- the last time that something arrived
+	failures int NOT NULL DEFAULT 0,        -- tries in a row that failed
+	problem text                    -- what the last of them said
+);
+
+CREATE TABLE etl.alert_rule (
+	name text PRIMARY KEY,
+	events text[] NOT NULL,
+	channels text[] NOT NULL,
+	selector text NOT NULL,
+	severity text NOT NULL,
+	options jsonb NOT NULL,
+	version int NOT NULL DEFAULT 1,
+	owner text NOT NULL,
+	defined_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	digest_at timestamptz           -- when the next daily summary is due
+);
+
+-- What fired. A row is of one rule and one fingerprint; what happens again
+-- while it is open counts in it.
+CREATE TABLE etl.alert (
+	alert_id bigint NOT NULL DEFAULT pg_catalog.nextval('etl.alert_id_seq'),
+	fingerprint text NOT NULL,
+	rule text NOT NULL,
+	event text NOT NULL,
+	object text NOT NULL,           -- a node, run, deadline, channel or process
+	object_kind text NOT NULL,
+	severity text NOT NULL,
+	what text NOT NULL,
+	error text,
+	sqlstate text,
+	cause text,
+	remedy text,
+	others int NOT NULL DEFAULT 0,  -- nodes that the same cause keeps from being done
+	occurrences int NOT NULL DEFAULT 1,
+	run_id bigint,
+	since timestamptz NOT NULL,
+	last_at timestamptz NOT NULL,
+	acknowledged_at timestamptz,
+	acknowledged_by text,
+	note text,
+	silence_id bigint,
+	escalated_at timestamptz,
+	resolved_at timestamptz
+) PARTITION BY RANGE (alert_id);
+
+-- One row for each fingerprint that is open or was lately: what keeps the
+-- same thing from being told twice.
+CREATE TABLE etl.alert_open (
+	fingerprint text PRIMARY KEY,
+	alert_id bigint NOT NULL,
+	rule text NOT NULL,
+	event text NOT NULL,
+	run_id bigint,
+	notified_at timestamptz,        -- null: nobody was told yet, because of a silence
+	resolved_at timestamptz,
+	escalate_at timestamptz
+);
+CREATE INDEX alert_open_run_idx ON etl.alert_open (run_id);
+CREATE INDEX alert_open_alert_idx ON etl.alert_open (alert_id);
+
+-- The nodes that an open alert waits for; without any left it is resolved.
+CREATE TABLE etl.alert_node (
+	node text NOT NULL,
+	alert_id bigint NOT NULL,
+	PRIMARY KEY (node, alert_id)
+);
+CREATE INDEX alert_node_alert_idx ON etl.alert_node (alert_id);
+
+CREATE TABLE etl.silence (
+	silence_id bigint PRIMARY KEY DEFAULT pg_catalog.nextval('etl.silence_id_seq'),
+	object text NOT NULL,           -- pattern; * stands for anything
+	event text,
+	rule text,
+	starts_at timestamptz NOT NULL,
+	ends_at timestamptz NOT NULL,
+	reason text,
+	author text NOT NULL
+);
+
+-- What is to be delivered: written in the transaction of the fact.
+CREATE TABLE etl.outbox (
+	delivery_id bigint NOT NULL DEFAULT pg_catalog.nextval('etl.delivery_id_seq'),
+	channel text NOT NULL,
+	alert_id bigint NOT NULL,
+	message text NOT NULL,          -- firing | again | escalated | acknowledged | resolved | digest
+	idempotency_key text NOT NULL DEFAULT pg_catalog.gen_random_uuid()::text,
+	body jsonb NOT NULL,
+	status text NOT NULL DEFAULT 'waiting',  -- waiting | delivered | dead
+	attempts int NOT NULL DEFAULT 0,
+	next_try timestamptz NOT NULL,
+	created_at timestamptz NOT NULL,
+	ended_at timestamptz,
+	error text,
+	remedy text
+) PARTITION BY RANGE (delivery_id);
+
+-- ====================================================================
 -- common
 -- ====================================================================
 
@@ -645,6 +789,64 @@ COMMENT ON FUNCTION etl.lineage(text, text, text, int) IS
 target: a relation. column_name: one of its columns, default all. direction: upstream (default), downstream or both. depth: how many steps at most, default all.
 Returns one row per edge: depth (1 is next to the column), target and column_name made of source and source_column, transformation as in etl.column_lineage. Errors: 42703 for a column that is not there; ET001 for another direction or a depth below 1; ET002 for an unknown relation.
 Example: SELECT * FROM etl.lineage(''mart.daily_sales'', ''amount'');';
+
+-- ====================================================================
+-- alert
+-- ====================================================================
+
+CREATE FUNCTION etl.define_sla(name text, selector text, freshness interval DEFAULT NULL, finish_by time DEFAULT NULL,
+	start_by time DEFAULT NULL, max_duration interval DEFAULT NULL, timezone text DEFAULT 'UTC', description text DEFAULT NULL)
+RETURNS text LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'etl_sql_define_sla';
+COMMENT ON FUNCTION etl.define_sla(text, text, interval, time, time, interval, text, text) IS
+'Defines what is promised of nodes. The clock judges it, also when the run that should have kept it never started.
+name: the promise. selector: the nodes, as for etl.run. At least one of: freshness, how old the last load (of a model: the last success) may be; finish_by, the time of day by which each of them has succeeded, every day; start_by, the same for its beginning; max_duration, how long one try may take.
+finish_by and start_by count what happened between midnight (for deadlines before noon: twelve hours before) and the deadline; what made good for a missed deadline does not count for the next. timezone: a zone of the time zone database, default UTC. description: free text.
+A miss raises the alert event sla_missed, of freshness the event freshness. Returns created, updated or unchanged. Errors: ET001 for no measure, a wrong interval, selector or zone; 42501 when it belongs to another role.
+Example: SELECT etl.define_sla(''morning'', ''tag:nightly'', finish_by => ''07:00'', timezone => ''Europe/Berlin'');';
+
+CREATE FUNCTION etl.drop_sla(name text, "cascade" boolean DEFAULT false, drop_relation boolean DEFAULT false)
+RETURNS boolean LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'etl_sql_drop_sla';
+COMMENT ON FUNCTION etl.drop_sla(text, boolean, boolean) IS
+'Forgets what was promised of nodes; what became of its deadlines stays in etl.sla_results and etl.sla_report, and open alerts about them are resolved.
+name: the promise. cascade, drop_relation: have no effect here.
+Returns whether it was there. Errors: 42501 when it belongs to another role.
+Example: SELECT etl.drop_sla(''morning'');';
+
+CREATE FUNCTION etl.define_channel(name text, kind text, options jsonb)
+RETURNS text LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'etl_sql_define_channel';
+COMMENT ON FUNCTION etl.define_channel(text, text, jsonb) IS
+'Defines where alerts are delivered to.
+name: the channel. kind: notify (NOTIFY with the number of the alert), smtp (mail over TLS), webhook (JSON over HTTP, signed), slack, pagerduty (events v2) or alertmanager (v2). options: SELECT * FROM etl.options(''channel:webhook''), and so on; texts may be {"secret": name}.
+Hosts must be among etl.allowed_hosts. What is to be delivered is written down in the transaction of the fact and delivered afterwards, at least once, with the same idempotency key; no run waits for it. What fails is tried again, honouring Retry-After, until option retry gives up; then it is in etl.deliveries with status dead, and the event channel_failed is raised.
+Returns created, updated or unchanged. Errors: ET001 for a wrong kind or option; 42501 when it belongs to another role.
+Example: SELECT etl.define_channel(''ops_mail'', ''smtp'', ''{"url": "smtp://mail.shop.example:587", "from": "etl@shop.example", "to": ["ops@shop.example"]}'');';
+
+CREATE FUNCTION etl.drop_channel(name text, "cascade" boolean DEFAULT false, drop_relation boolean DEFAULT false)
+RETURNS boolean LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'etl_sql_drop_channel';
+COMMENT ON FUNCTION etl.drop_channel(text, boolean, boolean) IS
+'Forgets a channel; what waits for it is dead.
+name: the channel. cascade: takes it out of the alerts that name it, default false. drop_relation: has no effect here.
+Returns whether it was there. Errors: 2BP01 when alerts name it; 42501 when it belongs to another role.
+Example: SELECT etl.drop_channel(''ops_mail'', cascade => true);';
+
+CREATE FUNCTION etl.define_alert(name text, events text[], channels text[], selector text DEFAULT '*',
+	severity text DEFAULT 'warning', options jsonb DEFAULT '{}')
+RETURNS text LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'etl_sql_define_alert';
+COMMENT ON FUNCTION etl.define_alert(text, text[], text[], text, text, jsonb) IS
+'Defines who is told of what.
+name: the rule. events: run_failed (a node failed), run_recovered (it succeeds again), run_slow (it took much longer than usual), no_run (it was not tried for option no_run_for), sla_missed, freshness (a freshness promised by etl.define_sla), check_failed, rejects, schema_changed, worker (a process died), channel_failed (a channel does not deliver), digest (a summary of the day, severity info). channels: where to; empty: only etl.alerts shows it. selector: of which nodes, as for etl.run; what is about no node always counts. severity: info, warning, error or critical.
+options: SELECT * FROM etl.options(''alert''): cooldown, escalation, resolution and the limits of single events.
+The same event of the same object is one alert while it lasts, told once in the time of cooldown. What stops nodes further down is one alert, which names the root and counts them. It is resolved, and that is told, when the cause is gone.
+Returns created, updated or unchanged. Errors: ET001 for unknown events, severities or options; ET002 for an unknown channel; 42501 when it belongs to another role.
+Example: SELECT etl.define_alert(''nightly'', ''{run_failed, sla_missed}'', ''{ops_mail}'', selector => ''tag:nightly'', severity => ''critical'');';
+
+CREATE FUNCTION etl.drop_alert(name text, "cascade" boolean DEFAULT false, drop_relation boolean DEFAULT false)
+RETURNS boolean LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'etl_sql_drop_alert';
+COMMENT ON FUNCTION etl.drop_alert(text, boolean, boolean) IS
+'Forgets a rule; its open alerts are resolved, and nobody is told of that.
+name: the rule. cascade, drop_relation: have no effect here.
+Returns whether it was there. Errors: 42501 when it belongs to another role.
+Example: SELECT etl.drop_alert(''nightly'');';
 
 -- ====================================================================
 -- run
@@ -994,6 +1196,73 @@ COMMENT ON VIEW etl.freshness IS
 'How old what one sees is: per stream its last load, per model its last publication; state up_to_date, failed (the last try failed) or never_loaded. last_event_time: the greatest value of the event_time of a stream that its loads landed (a date or timestamp without zone is read in the option timezone; infinite ones do not count); null for models, which keep no count of it.
 Example: SELECT target, age, last_event_time FROM etl.freshness WHERE state <> ''up_to_date'';';
 
+CREATE VIEW etl.slas AS
+	SELECT s.name, s.selector, s.freshness, s.finish_by, s.start_by, s.max_duration, s.timezone, s.description,
+		s.version, s.owner, s.defined_at
+	FROM etl.sla AS s;
+COMMENT ON VIEW etl.slas IS
+'What is promised of nodes, as defined.
+Example: SELECT name, selector, finish_by, timezone FROM etl.slas;';
+
+CREATE VIEW etl.channels AS
+	SELECT c.name, c.kind,
+		etl.redact(c.options
+			|| CASE WHEN pg_catalog.jsonb_typeof(c.options->'url') = 'string' AND c.kind IN ('webhook', 'slack')
+				THEN pg_catalog.jsonb_build_object('url',
+					pg_catalog.regexp_replace(c.options->>'url', '^([a-z]+://[^/?#]*).+$', '\1/***')) ELSE '{}' END
+			|| CASE WHEN pg_catalog.jsonb_typeof(c.options->'routing_key') = 'string'
+				THEN pg_catalog.jsonb_build_object('routing_key', '***') ELSE '{}' END) AS options,
+		CASE WHEN c.failures > 0 THEN 'failing' WHEN c.delivered_at IS NULL THEN 'unused' ELSE 'working' END AS state,
+		c.delivered_at, c.problem, c.version, c.owner, c.defined_at
+	FROM etl.channel AS c;
+COMMENT ON VIEW etl.channels IS
+'Where alerts are delivered to, as defined, without secrets: of the url of a webhook only the host is shown. state: unused, working, or failing, with the problem of the last try; delivered_at: when something last arrived.
+Example: SELECT name, kind, state, problem FROM etl.channels;';
+
+CREATE VIEW etl.alert_rules AS
+	SELECT r.name, r.events, r.channels, r.selector, r.severity, r.options, r.version, r.owner, r.defined_at
+	FROM etl.alert_rule AS r;
+COMMENT ON VIEW etl.alert_rules IS
+'Who is told of what, as defined by etl.define_alert; what fired is in etl.alerts.
+Example: SELECT name, events, channels, selector FROM etl.alert_rules;';
+
+CREATE VIEW etl.alerts AS
+	SELECT a.alert_id, a.rule, a.event, a.severity,
+		CASE WHEN a.resolved_at IS NOT NULL THEN 'resolved' WHEN a.acknowledged_at IS NOT NULL THEN 'acknowledged'
+			WHEN a.silence_id IS NOT NULL THEN 'silenced' ELSE 'firing' END AS state,
+		a.object, a.what, a.since, a.error, a.cause, a.remedy, a.others, a.occurrences, a.run_id, a.last_at,
+		a.acknowledged_at, a.acknowledged_by, a.note, a.silence_id, a.escalated_at, a.resolved_at
+	FROM etl.alert AS a
+	WHERE pg_catalog.pg_has_role('etl_operator', 'USAGE') OR pg_catalog.pg_has_role('etl_auditor', 'USAGE')
+		OR (a.object_kind = 'node' AND etl._may_read(a.object));
+COMMENT ON VIEW etl.alerts IS
+'What fired, one row as long as it lasts. state: firing, acknowledged, silenced or resolved. what: what happened, to which object; since: when it began; error: without values of the data; cause: what is likely behind it; remedy: what to do; others: how many nodes the same cause keeps from being done; occurrences: how often it happened meanwhile; last_at: the last time. Visible: of nodes that one may read, and to etl_operator and etl_auditor all.
+Example: SELECT since, severity, what, remedy FROM etl.alerts WHERE state = ''firing'' ORDER BY since;';
+
+CREATE VIEW etl.deliveries AS
+	SELECT o.delivery_id, o.channel, o.alert_id, o.message, o.status, o.attempts, o.created_at,
+		CASE WHEN o.status = 'waiting' THEN o.next_try END AS next_try, o.ended_at, o.error, o.remedy
+	FROM etl.outbox AS o
+	WHERE pg_catalog.pg_has_role('etl_operator', 'USAGE') OR pg_catalog.pg_has_role('etl_auditor', 'USAGE');
+COMMENT ON VIEW etl.deliveries IS
+'What was, or is to be, delivered to channels. message: firing, again, escalated, acknowledged, resolved or digest. status: waiting, delivered or dead (given up; etl.redeliver tries it again). error, remedy: of the last try.
+Example: SELECT channel, message, attempts, error, remedy FROM etl.deliveries WHERE status <> ''delivered'';';
+
+CREATE VIEW etl.silences AS
+	SELECT s.silence_id, s.object, s.event, s.rule, s.starts_at, s.ends_at, s.reason, s.author
+	FROM etl.silence AS s;
+COMMENT ON VIEW etl.silences IS
+'For which objects nobody is told of alerts, and until when; NULL in event or rule means any.
+Example: SELECT object, ends_at, reason, author FROM etl.silences;';
+
+CREATE VIEW etl.sla_results AS
+	SELECT r.sla, r.node, r.measure, r.due_at, r.met, r.done_at
+	FROM etl.sla_result AS r
+	WHERE etl._may_read(r.node);
+COMMENT ON VIEW etl.sla_results IS
+'What became of each deadline. measure: freshness, finish_by, start_by or max_duration. met: in time. done_at: when it was met, or made good; NULL while it is missed. A day on which a node was fresh all the time is one row.
+Example: SELECT node, due_at, done_at - due_at AS late FROM etl.sla_results WHERE NOT met;';
+
 CREATE VIEW etl.schedules AS
 	SELECT s.name, s.selector, s.cron, s.every, s.on_event, s.timezone, s.overlap, s.misfire, s.params, s.options,
 		s.paused OR NOT etl._schedules_run() AS paused,
@@ -1188,7 +1457,9 @@ DECLARE
 BEGIN
 	FOREACH relation IN ARRAY ARRAY['source', 'stream', 'model', 'quality_check', 'secret', 'dependency',
 		'column_edge', 'load', 'cursor', 'file', 'reject', 'consumed', 'node_state',
-		'schema_change', 'housekeeping', 'pool', 'instance', 'schedule', 'schedule_slot', 'schedule_event', 'run_id_seq', 'task_id_seq', 'load_id_seq',
+		'schema_change', 'housekeeping', 'pool', 'instance', 'schedule', 'schedule_slot', 'schedule_event',
+		'sla', 'sla_result', 'channel', 'alert_rule', 'alert_open', 'alert_node', 'silence', 'outbox',
+		'alert_id_seq', 'delivery_id_seq', 'silence_id_seq', 'run_id_seq', 'task_id_seq', 'load_id_seq',
 		'reject_id_seq', 'event_id_seq']
 	LOOP
 		PERFORM pg_catalog.pg_extension_config_dump(('etl.' || relation)::pg_catalog.regclass, '');

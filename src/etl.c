@@ -10,6 +10,7 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 
+#include "alert/alert.h"
 #include "common/guc.h"
 #include "common/options.h"
 #include "connector/connector.h"
@@ -19,6 +20,7 @@
 #include "quality/quality.h"
 #include "run/calendar.h"
 #include "run/events.h"
+#include "run/run.h"
 #include "worker/worker.h"
 
 PG_MODULE_MAGIC;
@@ -41,6 +43,7 @@ register_options(void)
 	etl_options_register("schedule", etl_schedule_options);
 	etl_options_register("event", etl_event_options);
 	etl_http_register_options();
+	etl_alert_register_options();
 }
 
 void
@@ -49,6 +52,7 @@ _PG_init(void)
 	etl_guc_define();
 	register_options();
 	etl_quality_register_options();
+	etl_alert_select = etl_select_names;
 	if (process_shared_preload_libraries_in_progress)
 		etl_worker_install();
 }

@@ -3,8 +3,8 @@
  * history_room.c
  *    Room for what happens: partitions of the history tables, and retention.
  *
- * Runs, tasks, log entries and check results are numbered, and partitioned
- * by ranges of their numbers: what is old goes by dropping partitions.  A
+ * Runs, tasks, log entries, check results, alerts and deliveries are
+ * numbered, and partitioned by ranges of their numbers: what is old goes by dropping partitions.  A
  * partition is made while its predecessor is in use, by whoever writes.  It
  * is no member of the extension (pg_dump would then not know of it) and has
  * indexes of its own: an index of the parent would make a restore fail,
@@ -47,6 +47,10 @@ static const History histories[] = {
 						   "coalesce(run_id <= $1, checked_at < $2) AND EXISTS (SELECT FROM etl.check_result AS n"
 						   " WHERE n.target = r.target AND n.check_name = r.check_name"
 						   " AND n.checked_at > r.checked_at AND (n.status = 'error' OR n.evaluated > 0))"},
+	[ETL_HISTORY_ALERT] = {"alert", "alert_id", "alert_id_seq", 100000, {NULL}, "resolved_at < $2"},
+	[ETL_HISTORY_DELIVERY] = {"outbox", "delivery_id", "delivery_id_seq", 100000,
+							  {"(next_try) WHERE status = 'waiting'", "(alert_id)"},
+							  "status <> 'waiting' AND ended_at < $2"},
 };
 
 /*
@@ -198,6 +202,20 @@ trim(const History *history, int64 last_run, TimestampTz before, bool dry_run)
 	return trimmed;
 }
 
+/*
+ * trim_beside removes what is known of alerts and deadlines that are over.
+ */
+static void
+trim_beside(TimestampTz before)
+{
+	EtlParams	params = {0};
+
+	etl_param_timestamp(&params, before);
+	etl_sql_exec("DELETE FROM etl.alert_open WHERE resolved_at < $1", &params);
+	etl_sql_exec("DELETE FROM etl.sla_result WHERE done_at < $1 AND due_at < $1", &params);
+	etl_sql_exec("DELETE FROM etl.silence WHERE ends_at < $1", &params);
+}
+
 List *
 etl_history_trim(TimestampTz before, int64 keep_runs, bool dry_run)
 {
@@ -207,6 +225,8 @@ etl_history_trim(TimestampTz before, int64 keep_runs, bool dry_run)
 	/* results and log entries before the runs that they name */
 	for (int i = lengthof(histories) - 1; i >= 0; i--)
 		result = lappend(result, trim(&histories[i], last_run, before, dry_run));
+	if (!dry_run)
+		trim_beside(before);
 	return result;
 }
 

@@ -18,7 +18,9 @@ typedef enum EtlHistory
 	ETL_HISTORY_RUN,
 	ETL_HISTORY_TASK,
 	ETL_HISTORY_LOG,
-	ETL_HISTORY_CHECK
+	ETL_HISTORY_CHECK,
+	ETL_HISTORY_ALERT,
+	ETL_HISTORY_DELIVERY
 } EtlHistory;
 
 /*
@@ -39,7 +41,8 @@ typedef struct EtlTrimmed
 /*
  * etl_history_trim removes what is older than 'before' (DT_NOBEGIN: nothing
  * is) or beyond the newest 'keep_runs' runs (0: all are kept).  Runs that
- * have not ended stay, and so does the newest result of every check.
+ * have not ended stay, and so does the newest result of every check.  Alerts
+ * and deliveries go by age, when they are over.
  */
 extern List *etl_history_trim(TimestampTz before, int64 keep_runs, bool dry_run);	/* EtlTrimmed * */
 

@@ -89,6 +89,8 @@ extern void etl_graph_number_steps(EtlGraph *graph);
 
 /* etl_select marks what the selectors pick; raises ET001, ET002 */
 extern void etl_select(EtlGraph *graph, const char *selector, const char *exclude);
+/* the names of what a selector picks, for alert/: char * */
+extern List *etl_select_names(const char *selector);
 
 /* ---- plan.c ---- */
 

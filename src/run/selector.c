@@ -373,3 +373,16 @@ etl_select(EtlGraph *graph, const char *selector, const char *exclude)
 		graph->nodes[i]->selected = bms_is_member(i, found);
 	etl_graph_number_steps(graph);
 }
+
+List *
+etl_select_names(const char *selector)
+{
+	EtlGraph   *graph = etl_graph_load();
+	List	   *names = NIL;
+
+	etl_select(graph, selector, NULL);
+	for (int i = 0; i < graph->n; i++)
+		if (graph->nodes[i]->selected)
+			names = lappend(names, graph->nodes[i]->name->canonical);
+	return names;
+}

@@ -45,6 +45,7 @@ struct HttpClient
 	CURL	   *easy;
 	bool		active;			/* easy is in multi */
 	struct curl_slist *headers;
+	struct curl_slist *recipients;
 	HttpSink   *sink;
 	char	   *url;
 	char	   *host;			/* host:port of the current request */
@@ -163,6 +164,17 @@ on_bytes(char *bytes, size_t size, size_t n, void *arg)
 	return length;
 }
 
+static size_t
+on_mail(char *buffer, size_t size, size_t n, void *arg)
+{
+	HttpMail   *mail = arg;
+	size_t		length = strnlen(mail->text + mail->sent, size * n);
+
+	memcpy(buffer, mail->text + mail->sent, length);
+	mail->sent += length;
+	return length;
+}
+
 /* ---- life of a client ---- */
 
 /*
@@ -180,7 +192,8 @@ stop(HttpClient *client)
 		curl_multi_remove_handle(client->multi, client->easy);
 	client->active = false;
 	curl_slist_free_all(client->headers);
-	client->headers = NULL;
+	curl_slist_free_all(client->recipients);
+	client->headers = client->recipients = NULL;
 	pthread_sigmask(SIG_SETMASK, &saved, NULL);
 }
 
@@ -290,6 +303,61 @@ add_header(HttpClient *client, const char *name, const char *value)
 	client->headers = list;
 }
 
+/*
+ * set_mail makes the request a mail.  Other protocols than SMTP are out of
+ * reach then, and what is not encrypted is refused.
+ */
+static void
+set_mail(HttpClient *client, HttpMail *mail)
+{
+	CURL	   *easy = client->easy;
+	ListCell   *cell;
+
+	foreach(cell, mail->to)
+	{
+		struct curl_slist *list = curl_slist_append(client->recipients, lfirst(cell));
+
+		if (list == NULL)
+			ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
+		client->recipients = list;
+	}
+	mail->sent = 0;
+	curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "smtp,smtps");
+	curl_easy_setopt(easy, CURLOPT_USE_SSL, (long) (mail->clear ? CURLUSESSL_NONE : CURLUSESSL_ALL));
+	curl_easy_setopt(easy, CURLOPT_MAIL_FROM, mail->from);
+	curl_easy_setopt(easy, CURLOPT_MAIL_RCPT, client->recipients);
+	curl_easy_setopt(easy, CURLOPT_UPLOAD, 1L);
+	curl_easy_setopt(easy, CURLOPT_READFUNCTION, on_mail);
+	curl_easy_setopt(easy, CURLOPT_READDATA, mail);
+	if (mail->user != NULL)
+	{
+		curl_easy_setopt(easy, CURLOPT_USERNAME, mail->user);
+		curl_easy_setopt(easy, CURLOPT_PASSWORD, mail->password);
+	}
+}
+
+/*
+ * set_body gives an HTTP request its body.
+ */
+static void
+set_body(HttpClient *client, const HttpRequest *request)
+{
+	CURL	   *easy = client->easy;
+
+	if (request->body != NULL)
+	{
+		add_header(client, "Content-Type", request->body_type);
+		add_header(client, "Expect", "");
+		curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t) strlen(request->body));
+		curl_easy_setopt(easy, CURLOPT_COPYPOSTFIELDS, request->body);
+	}
+	else if (strcmp(request->method, "POST") == 0)
+	{
+		curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t) 0);
+		curl_easy_setopt(easy, CURLOPT_POST, 1L);
+	}
+}
+
 void
 http_client_start(HttpClient *client, const HttpRequest *request, HttpSink *sink)
 {
@@ -315,18 +383,10 @@ http_client_start(HttpClient *client, const HttpRequest *request, HttpSink *sink
 
 		add_header(client, pair->name, pair->value);
 	}
-	if (request->body != NULL)
-	{
-		add_header(client, "Content-Type", request->body_type);
-		add_header(client, "Expect", "");
-		curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t) strlen(request->body));
-		curl_easy_setopt(easy, CURLOPT_COPYPOSTFIELDS, request->body);
-	}
-	else if (strcmp(request->method, "POST") == 0)
-	{
-		curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t) 0);
-		curl_easy_setopt(easy, CURLOPT_POST, 1L);
-	}
+	if (request->mail != NULL)
+		set_mail(client, request->mail);
+	else
+		set_body(client, request);
 	curl_easy_setopt(easy, CURLOPT_URL, client->url);
 	curl_easy_setopt(easy, CURLOPT_HTTPHEADER, client->headers);
 	curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, client->message);

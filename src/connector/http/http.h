@@ -94,6 +94,18 @@ typedef struct HttpConfig
 	uint64		fingerprint;	/* of what a position depends on */
 } HttpConfig;
 
+/* A mail, for URLs of the schemes smtp and smtps. */
+typedef struct HttpMail
+{
+	char	   *from;			/* bare addresses */
+	List	   *to;				/* char * */
+	char	   *text;			/* header and body, lines ended by CR LF */
+	size_t		sent;			/* how much of it libcurl has had */
+	char	   *user;			/* NULL: without credentials */
+	char	   *password;
+	bool		clear;			/* without TLS */
+} HttpMail;
+
 /* One request, ready to be sent. */
 typedef struct HttpRequest
 {
@@ -102,6 +114,7 @@ typedef struct HttpRequest
 	List	   *headers;		/* HttpPair * */
 	char	   *body;			/* NULL: none */
 	const char *body_type;
+	HttpMail   *mail;			/* NULL: it is HTTP */
 } HttpRequest;
 
 /* ---- config.c ---- */
@@ -119,6 +132,7 @@ extern char *http_url_without(const char *url, const char *param);
 extern char *http_url_origin(const char *url);	/* scheme://host:port */
 extern char *http_url_host(const char *url);	/* host:port */
 extern bool http_url_is_supported(const char *url);	/* http or https, no user in it */
+extern bool http_url_is_mail(const char *url);	/* smtp or smtps, no user in it */
 extern char *http_url_show(const HttpConfig *config, const char *url);
 extern char *http_mask(const HttpConfig *config, const char *text);
 

@@ -170,8 +170,11 @@ http_url_origin(const char *url)
 	return psprintf("%s://%s", scheme, host);
 }
 
-bool
-http_url_is_supported(const char *url)
+/*
+ * has_scheme tells whether a URL has one of two schemes, and no user in it.
+ */
+static bool
+has_scheme(const char *url, const char *a, const char *b)
 {
 	CURLU	   *handle = parse(url);
 	char	   *scheme;
@@ -184,7 +187,19 @@ http_url_is_supported(const char *url)
 	curl_url_cleanup(handle);
 	/* libcurl guesses a scheme for "host/path": we want it written */
 	return host && host[0] && scheme && strstr(url, "://") &&
-		   (strcmp(scheme, "http") == 0 || strcmp(scheme, "https") == 0);
+		   (strcmp(scheme, a) == 0 || strcmp(scheme, b) == 0);
+}
+
+bool
+http_url_is_supported(const char *url)
+{
+	return has_scheme(url, "http", "https");
+}
+
+bool
+http_url_is_mail(const char *url)
+{
+	return has_scheme(url, "smtp", "smtps");
 }
 
 /*

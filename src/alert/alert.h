@@ -1,0 +1,83 @@
+/*-------------------------------------------------------------------------
+ *
+ * alert.h
+ *    Telling people: what is worth it, whom, and that it arrives.
+ *
+ * Called by run/ with what became of tasks, by worker/ with what became of
+ * processes.  Facts are written down in the transaction that makes them true,
+ * with a row in the outbox for each channel; a chore delivers them later.  No
+ * run waits for that, and none fails because of it.
+ *
+ *	 fact -> rules that match -> alert (opened, or counted) -> outbox -> channel
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef ETL_ALERT_H
+#define ETL_ALERT_H
+
+#include "catalog/alert.h"
+#include "catalog/runs.h"
+#include "common/driver.h"
+#include "etl_connector.h"
+
+/* Something that happened.  Texts hold names and counts, never values of the data. */
+typedef struct EtlFact
+{
+	const char *event;			/* run_failed … */
+	const char *also;			/* another event that it is for rules without the first; NULL: none */
+	const char *unless;			/* rules with this event know already; NULL: none */
+	const char *object;			/* canonical name of the node, or of what object_kind says */
+	const char *object_kind;	/* node | run | sla | channel | process | rule */
+	const char *detail;			/* tells facts of one object apart (a check's name); NULL: nothing to tell */
+	const char *what;			/* a sentence */
+	const char *error;			/* as it was raised; values are taken out here; NULL: none */
+	const char *sqlstate;
+	const char *cause;			/* NULL: what the sqlstate says */
+	const char *remedy;
+	int			others;			/* nodes that it keeps from being done */
+	List	   *nodes;			/* char *: an alert about several; NIL: about its object */
+	int64		run_id;			/* 0: none */
+	const char *run_selector;
+	const char *rule;			/* only for the rule of this name; NULL: for all */
+	TimestampTz since;			/* DT_NOBEGIN: now */
+	bool		momentary;		/* it is over at once: there is nothing to resolve */
+} EtlFact;
+
+/* etl_alert_raise tells a fact to every rule that wants it. */
+extern void etl_alert_raise(const EtlFact *fact);
+
+/* etl_alert_is_over resolves what is open about an object. */
+extern void etl_alert_is_over(const char *event, const char *object);
+
+/* A task that has ended, as rules see it. */
+typedef struct EtlTaskFact
+{
+	const EtlTask *task;
+	int			below;			/* selected nodes below it that will not be tried */
+	const char *remedy;			/* NULL: none is known */
+	List	   *checks;			/* EtlCheckResult *, may be NIL */
+} EtlTaskFact;
+
+/*
+ * etl_alert_tasks tells what became of tasks that will not be tried again in
+ * their run.  What goes wrong here is a WARNING, never an error of the run.
+ */
+extern void etl_alert_tasks(const EtlRun *run, List *facts);
+
+/* is there anybody to tell?  A look of a second ago is good enough. */
+extern bool etl_alert_wanted(void);
+
+/* set by run/: the nodes that a selector picks (char *); raises ET001, ET002 */
+extern List *(*etl_alert_select) (const char *selector);
+
+/* ---- for the list of chores ---- */
+
+extern TimestampTz etl_deadlines_work(EtlDriver *driver, TimestampTz now);
+extern TimestampTz etl_deadlines_due(TimestampTz now);
+extern TimestampTz etl_deliveries_work(EtlDriver *driver, TimestampTz now);
+extern TimestampTz etl_deliveries_due_at(TimestampTz now);
+
+/* for etl.options() */
+extern void etl_alert_register_options(void);
+
+#endif							/* ETL_ALERT_H */
