@@ -1171,6 +1171,7 @@ CREATE VIEW etl.freshness AS
 		CASE
 			WHEN n.last_loaded_at IS NULL AND n.last_status IS DISTINCT FROM 'failed' THEN 'never_loaded'
 			WHEN n.last_status = 'failed' THEN 'failed'
+			WHEN n.incomplete IS NOT NULL THEN 'delayed'
 			ELSE 'up_to_date'
 		END AS state
 	FROM (
@@ -1181,19 +1182,21 @@ CREATE VIEW etl.freshness AS
 				AND (s.mode <> 'replace' OR l.load_id = (SELECT pg_catalog.max(x.load_id) FROM etl.load AS x
 					WHERE x.target = s.target AND x.status = 'succeeded'))) AS last_event_time,
 			(SELECT t.status FROM etl.task AS t WHERE t.node = s.target AND t.status IN ('succeeded', 'failed')
-				ORDER BY t.task_id DESC LIMIT 1) AS last_status
+				ORDER BY t.task_id DESC LIMIT 1) AS last_status,
+			NULL::text AS incomplete
 		FROM etl.stream AS s
 		UNION ALL
 		SELECT m.target,
 			(SELECT x.last_success_at FROM etl.node_state AS x WHERE x.target = m.target),
 			NULL,
 			(SELECT t.status FROM etl.task AS t WHERE t.node = m.target AND t.status IN ('succeeded', 'failed')
-				ORDER BY t.task_id DESC LIMIT 1)
+				ORDER BY t.task_id DESC LIMIT 1),
+			(SELECT x.incomplete FROM etl.node_state AS x WHERE x.target = m.target)
 		FROM etl.model AS m
 	) AS n
 	WHERE etl._may_read(n.target);
 COMMENT ON VIEW etl.freshness IS
-'How old what one sees is: per stream its last load, per model its last publication; state up_to_date, failed (the last try failed) or never_loaded. last_event_time: the greatest value of the event_time of a stream that its loads landed (a date or timestamp without zone is read in the option timezone; infinite ones do not count); null for models, which keep no count of it.
+'How old what one sees is: per stream its last load, per model its last publication; state up_to_date, failed (the last try failed), delayed (built on an input that did not succeed) or never_loaded. last_event_time: the greatest value of the event_time of a stream that its loads landed (a date or timestamp without zone is read in the option timezone; infinite ones do not count); null for models, which keep no count of it.
 Example: SELECT target, age, last_event_time FROM etl.freshness WHERE state <> ''up_to_date'';';
 
 CREATE VIEW etl.slas AS

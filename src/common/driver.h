@@ -17,6 +17,8 @@ typedef struct EtlDriver
 {
 	bool		atomic;			/* inside a caller's transaction: never commits */
 	void		(*commit) (struct EtlDriver *driver);
+	/* notes that a try of something failed that is tried again in place; NULL: nobody wants to know */
+	void		(*retrying) (struct EtlDriver *driver, int sqlerrcode, const char *message);
 	int64		run_id;
 	const char *node;			/* the node at work, for messages and the log */
 } EtlDriver;

@@ -59,6 +59,8 @@ typedef struct EtlWait
 	uint32		events[ETL_MAX_SOCKETS];	/* WL_SOCKET_READABLE | WL_SOCKET_WRITEABLE */
 	TimestampTz until;			/* DT_NOEND: only the sockets */
 	char	   *reason;			/* "retrying in 4 s after HTTP 503", for progress; may be NULL */
+	char	   *failure;		/* once, before something that failed is tried again: what failed */
+	int			failure_code;	/* the SQLSTATE of it */
 } EtlWait;
 
 /* One piece of input: a file, or a response page.  Allocated by the connector. */

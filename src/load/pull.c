@@ -135,6 +135,8 @@ pull_items(EtlPull *pull)
 		if (pull->connector->needs_network)
 			InvalidateCatalogSnapshot();
 		poll = pull->connector->next(pull->state, &item, &wait);
+		if (poll == ETL_WAIT && wait.failure != NULL && pull->driver->retrying != NULL)
+			pull->driver->retrying(pull->driver, wait.failure_code, wait.failure);
 		if (poll == ETL_END)
 			break;
 		if (poll == ETL_READY)

@@ -123,6 +123,7 @@ etl_driver_begin(EtlRunDriver *driver, bool atomic, char *params)
 	driver->base.atomic = atomic;
 	driver->base.commit = atomic ? commit_nothing : commit_call;
 	driver->base.node = NULL;
+	driver->base.retrying = NULL;
 	driver->worker = false;
 	driver->params = params ? pstrdup(params) : "{}";
 	driver->context = CurrentMemoryContext;
@@ -140,6 +141,7 @@ etl_driver_begin_worker(EtlRunDriver *driver)
 	driver->base.atomic = false;
 	driver->base.commit = commit_worker;
 	driver->base.node = NULL;
+	driver->base.retrying = NULL;
 	driver->worker = true;
 	driver->params = "{}";
 	driver->context = AllocSetContextCreate(CurrentMemoryContext, "etl run", ALLOCSET_DEFAULT_SIZES);

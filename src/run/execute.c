@@ -50,6 +50,7 @@ typedef struct PullWork
 	EtlRunState *state;
 	EtlNode    *node;
 	EtlPullResult result;
+	EtlPullResult told;			/* what is in the rows of former attempts */
 } PullWork;
 
 /*
@@ -107,24 +108,50 @@ with_remark(const char *reason, const char *remark)
 }
 
 /*
+ * note_retry makes a failed try of a request, which the connector tries
+ * again in place, an attempt of the task.
+ */
+static void
+note_retry(EtlDriver *driver, int sqlerrcode, const char *message)
+{
+	/* the driver is a part of its run */
+	EtlRunState *state = (EtlRunState *) ((char *) driver - offsetof(EtlRunState, driver));
+	PullWork   *work = state->pulling;
+	EtlTask    *task = work->node->task;
+
+	task->rows_inserted = work->result.inserted - work->told.inserted;
+	task->rows_updated = work->result.updated - work->told.updated;
+	task->rows_deleted = work->result.deleted - work->told.deleted;
+	task->rows_rejected = work->result.rejected - work->told.rejected;
+	work->told = work->result;
+	etl_node_retrying(state, work->node, sqlerrcode, message);
+}
+
+/*
  * work_on_stream pulls a stream and notes what came of it.
  */
 static void
 work_on_stream(EtlRunState *state, EtlNode *node)
 {
-	PullWork	work = {state, node, {0}};
+	PullWork	work = {state, node, {0}, {0}};
 	EtlPullResult *result = &work.result;
 	EtlTask    *task;
-	ErrorData  *error = etl_driver_try(&state->driver, pull_stream, &work);
+	ErrorData  *error;
 
+	state->pulling = &work;
+	state->driver.base.retrying = note_retry;
+	error = etl_driver_try(&state->driver, pull_stream, &work);
 	if (error != NULL && state->driver.base.atomic)
 		memset(result, 0, sizeof(EtlPullResult));	/* all of it was rolled back */
+	state->driver.base.retrying = NULL;
+	state->pulling = NULL;
 	task = node->task;
 	task->action = "load";
-	task->rows_inserted = result->inserted;
-	task->rows_updated = result->updated;
-	task->rows_deleted = result->deleted;
-	task->rows_rejected = result->rejected;
+	/* the attempts before this one have told what they did */
+	task->rows_inserted = result->inserted - work.told.inserted;
+	task->rows_updated = result->updated - work.told.updated;
+	task->rows_deleted = result->deleted - work.told.deleted;
+	task->rows_rejected = result->rejected - work.told.rejected;
 	node->changed = node->changed || result->loads > 0;
 	if (error != NULL && etl_node_is_cancelled(error))
 	{

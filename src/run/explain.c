@@ -163,6 +163,20 @@ explain_rejects(const EtlTask *task, Explanation *explanation)
 }
 
 /*
+ * explain_incomplete explains a task that was done on the last good rows of
+ * an input.
+ */
+static void
+explain_incomplete(const EtlTask *task, Explanation *explanation)
+{
+	explanation->what = psprintf("%s was built, but not on what its inputs should be; it is flagged "
+								 "incomplete.", task->node);
+	explanation->why = pstrdup(task->reason);
+	explanation->remedy = fill("See to the input; the next run of %n that finds it well takes the flag away.",
+							   task);
+}
+
+/*
  * explain_task explains one task; false when there is nothing to explain.
  */
 static bool
@@ -177,6 +191,8 @@ explain_task(const EtlTask *task, const char *status, List *tasks, Explanation *
 		explain_stopped(task, status, explanation);
 	else if (task->rows_rejected > 0)
 		explain_rejects(task, explanation);
+	else if (task->reason != NULL && strncmp(task->reason, "incomplete: ", 12) == 0)
+		explain_incomplete(task, explanation);
 	else
 		return false;
 	return true;
@@ -273,6 +289,26 @@ find_run(FunctionCallInfo fcinfo)
 }
 
 /*
+ * is_last tells whether an attempt of a node is its last one.
+ */
+static bool
+is_last(List *tasks, const EtlTask *task)
+{
+	ListCell   *cell;
+
+	if (strcmp(task->status, "succeeded") == 0)
+		return true;
+	foreach(cell, tasks)
+	{
+		EtlTask    *other = lfirst(cell);
+
+		if (other->task_id > task->task_id && strcmp(other->node, task->node) == 0)
+			return false;
+	}
+	return true;
+}
+
+/*
  * etl_sql_explain_run is etl.explain_run(run_id).
  */
 Datum
@@ -300,7 +336,7 @@ etl_sql_explain_run(PG_FUNCTION_ARGS)
 		const char *status = open && !alive ? "interrupted" : task->status;
 		Explanation explanation = {0};
 
-		if (!sees_all && !etl_may_read(task->node))
+		if (!is_last(tasks, task) || (!sees_all && !etl_may_read(task->node)))
 			continue;
 		if (is_last_attempt(task, tasks) && explain_task(task, status, tasks, &explanation))
 			add_row(result, task->node, status, &explanation);

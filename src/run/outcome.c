@@ -79,11 +79,37 @@ etl_node_broken_off(EtlRunState *state, EtlNode *node)
 }
 
 /*
- * next_attempt ends the attempt of a node that is to be tried again, and
- * makes the task of the next one.
+ * write_finished writes the rows of finished tasks, those of next attempts,
+ * and what failed into the log; the leader also that of the run.  The caller
+ * commits.
  */
 static void
-next_attempt(EtlRunState *state, EtlNode *node, int64 delay_ms)
+write_finished(EtlRunState *state)
+{
+	ListCell   *cell;
+
+	etl_tasks_update(state->finished);
+	etl_tasks_insert(state->fresh);
+	foreach(cell, state->failures)
+	{
+		EtlTask    *task = lfirst(cell);
+
+		etl_log_store("error", state->run.run_id, task->node, task->error, task->detail);
+	}
+	list_free(state->finished);
+	list_free(state->fresh);
+	list_free(state->failures);
+	state->finished = state->fresh = state->failures = NIL;
+	if (state->place == 0)
+		etl_run_update(&state->run);
+}
+
+/*
+ * next_attempt ends the attempt of a node that is to be tried again as
+ * failed, and makes the task of the next one.
+ */
+static void
+next_attempt(EtlRunState *state, EtlNode *node)
 {
 	MemoryContext old = MemoryContextSwitchTo(state->driver.context);
 	EtlTask    *failed = node->task;
@@ -110,12 +136,31 @@ next_attempt(EtlRunState *state, EtlNode *node, int64 delay_ms)
 	MemoryContextSwitchTo(old);
 
 	node->task = task;
-	node->tries++;
-	node->not_before = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), delay_ms);
+}
+
+/*
+ * etl_node_retrying: see run.h.
+ */
+void
+etl_node_retrying(EtlRunState *state, EtlNode *node, int sqlerrcode, const char *message)
+{
+	EtlTask    *task = node->task;
+
+	if (state->driver.base.atomic)
+		return;
+	task->sqlstate = etl_run_keep(state, unpack_sql_state(sqlerrcode));
+	task->error = etl_run_keep(state, message);
+	next_attempt(state, node);
 	if (state->tells)
 		ereport(NOTICE,
-				(errmsg("%s: attempt %d failed, trying again in %.1f s: %s", task->node,
-						failed->attempt, delay_ms / 1000.0, failed->error)));
+				(errmsg("%s: attempt %d failed, trying again: %s", task->node, task->attempt, message)));
+	node->task->status = "running";
+	node->task->started_at = GetCurrentTimestamp();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	write_finished(state);
+	etl_tasks_update(list_make1(node->task));
+	PopActiveSnapshot();
+	etl_driver_commit_lazily(&state->driver);
 }
 
 /*
@@ -138,7 +183,14 @@ etl_node_failed(EtlRunState *state, EtlNode *node, const ErrorData *error)
 		etl_retry_read(node->model ? node->model->options : NULL, &policy);
 		if (node->tries + 1 < policy.attempts)
 		{
-			next_attempt(state, node, etl_retry_delay_ms(&policy, node->tries + 1));
+			int64		delay_ms = etl_retry_delay_ms(&policy, ++node->tries);
+
+			node->not_before = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), delay_ms);
+			next_attempt(state, node);
+			if (state->tells)
+				ereport(NOTICE,
+						(errmsg("%s: attempt %d failed, trying again in %.1f s: %s", task->node,
+								task->attempt, delay_ms / 1000.0, task->error)));
 			return;
 		}
 	}
@@ -186,32 +238,6 @@ etl_node_unchanged(EtlRunState *state, EtlNode *node, const char *action, const 
 	node->task->reason = etl_run_keep(state, reason);
 	state->unchanged++;
 	etl_node_finish(state, node, "succeeded");
-}
-
-/*
- * write_finished writes the rows of finished tasks, those of next attempts,
- * and what failed into the log; the leader also that of the run.  The caller
- * commits.
- */
-static void
-write_finished(EtlRunState *state)
-{
-	ListCell   *cell;
-
-	etl_tasks_update(state->finished);
-	etl_tasks_insert(state->fresh);
-	foreach(cell, state->failures)
-	{
-		EtlTask    *task = lfirst(cell);
-
-		etl_log_store("error", state->run.run_id, task->node, task->error, task->detail);
-	}
-	list_free(state->finished);
-	list_free(state->fresh);
-	list_free(state->failures);
-	state->finished = state->fresh = state->failures = NIL;
-	if (state->place == 0)
-		etl_run_update(&state->run);
 }
 
 /*

@@ -92,7 +92,8 @@ etl_rule_judge(EtlRunState *state, EtlNode *node, List *together, EtlSkip *skip)
 	{
 		skip->root = cause->blocked_by;
 		skip->conditional = cause == skipped;
-		skip->reason = psprintf("it needs %s, which did not succeed", skip->root->name->canonical);
+		skip->reason = psprintf("it needs %s, which %s", skip->root->name->canonical,
+								skip->conditional ? "was skipped" : "did not succeed");
 	}
 	if (stale != NULL)
 		node->incomplete = etl_run_keep(state, psprintf("%s did not succeed, its rows of before were used",

@@ -159,6 +159,8 @@ typedef struct EtlRunState
 	bool		tells;			/* a session listens: NOTICEs for it */
 	bool		flags;			/* there are incomplete datasets */
 
+	void	   *pulling;		/* the pull at work, execute.c */
+
 	/* with whom: board.c */
 	int			workers;		/* at most so many at work, this process included */
 	struct EtlBoard *board;
@@ -241,6 +243,8 @@ extern char *etl_run_keep(EtlRunState *state, const char *text);	/* a copy that 
 extern void etl_node_finish(EtlRunState *state, EtlNode *node, const char *status);
 extern void etl_node_broken_off(EtlRunState *state, EtlNode *node);
 extern void etl_node_failed(EtlRunState *state, EtlNode *node, const ErrorData *error);
+/* a try failed that is repeated in place: its attempt ends, the next one begins; commits */
+extern void etl_node_retrying(EtlRunState *state, EtlNode *node, int sqlerrcode, const char *message);
 extern void etl_node_put_back(EtlRunState *state, EtlNode *node, TimestampTz not_before);
 extern void etl_node_skipped(EtlRunState *state, EtlNode *node, EtlNode *root,
 							 const char *because, const char *reason);

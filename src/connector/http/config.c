@@ -67,7 +67,8 @@ static const EtlOptionDef timeout_options[] = {
 	{NULL}};
 
 static const EtlOptionDef retry_options[] = {
-	{"attempts", "integer", "5", "tries of one request, the first included"},
+	{"attempts", "integer", "3", "tries of one request, the first included; answers that name a "
+	 "Retry-After do not count"},
 	{"base", "duration", "500 ms", "upper bound of the first random wait; doubles with each"},
 	{"cap", "duration", "30 s", "upper bound of any random wait"},
 	{"deadline", "duration", "10 min", "time for one request with all its tries"},
@@ -355,7 +356,7 @@ read_source(HttpConfig *config, const Jsonb *options)
 	config->connect_ms = duration(timeout, "connect", 10 * 1000);
 	config->idle_ms = duration(timeout, "idle", 30 * 1000);
 	config->total_ms = duration(timeout, "total", 5 * 60 * 1000);
-	config->attempts = count(retry, "attempts", 5, 1);
+	config->attempts = count(retry, "attempts", 3, 1);
 	config->base_ms = duration(retry, "base", 500);
 	config->cap_ms = duration(retry, "cap", 30 * 1000);
 	config->deadline_ms = duration(retry, "deadline", 10 * 60 * 1000);

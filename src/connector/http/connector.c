@@ -56,6 +56,8 @@ typedef struct HttpState
 	HttpRetry	retry;
 	TimestampTz until;
 	char	   *reason;			/* of the pause */
+	char	   *failure;		/* what failed before it, until the core knows */
+	int			failure_code;
 	MemoryContext page_context; /* requests and facts of one page */
 } HttpState;
 
@@ -182,10 +184,15 @@ pause_or_fail(HttpState *state, const HttpResult *result)
 		state->spool->end = state->sink.offset;
 	state->target = state->page->url;
 	state->redirects = 0;
-	state->retry.attempt++;
+	/* a server that says when to come back is obeyed, until the deadline */
+	if (result->status != 429 || result->retry_after == 0)
+		state->retry.attempt++;
 	state->until = Max(GetCurrentTimestamp() + delay * 1000,
 					   http_rate_limit_take(state->context->source, state->config));
 	state->reason = psprintf("retrying in %.1f s after %s", delay / 1000.0, http_failure_text(result));
+	state->failure = psprintf("\"%s\" failed: %s", http_url_show(state->config, state->sent->url),
+							  http_failure_text(result));
+	state->failure_code = result->code == CURLE_OK ? ETL_ERR_HTTP_STATUS : ETL_ERR_UNREACHABLE;
 	state->phase = PHASE_PAUSE;
 }
 
@@ -360,11 +367,14 @@ http_next(void *arg, EtlItem **item, EtlWait *wait)
 				plan(state);
 				break;
 			case PHASE_PAUSE:
-				if (GetCurrentTimestamp() < state->until)
+				if (GetCurrentTimestamp() < state->until || state->failure != NULL)
 				{
 					memset(wait, 0, sizeof(*wait));
 					wait->until = state->until;
 					wait->reason = state->reason;
+					wait->failure = state->failure;
+					wait->failure_code = state->failure_code;
+					state->failure = NULL;
 					return ETL_WAIT;
 				}
 				state->phase = PHASE_SEND;

@@ -57,7 +57,9 @@ http_retry_delay(const HttpConfig *config, const HttpRetry *retry, const HttpRes
 	int64		delay;
 	int64		elapsed;
 
-	if (retry->attempt >= config->attempts || !http_retry_is_sensible(result))
+	bool		told_when = result->code == CURLE_OK && result->status == 429 && result->retry_after > 0;
+
+	if ((retry->attempt >= config->attempts && !told_when) || !http_retry_is_sensible(result))
 		return -1;
 	for (int i = 1; i < retry->attempt && bound < config->cap_ms; i++)
 		bound *= 2;
