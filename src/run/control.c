@@ -261,7 +261,6 @@ etl_sql_retry(PG_FUNCTION_ARGS)
 	run.since = other->since;
 	run.until = other->until;
 	run.timeout_ms = other->timeout_ms;
-	run.trigger = "retry";
 	run_id = etl_run_queue(&run);
 	say_who_leads(run_id);
 	PG_RETURN_INT64(run_id);
