@@ -15,7 +15,7 @@ HEADERS_etl = src/include/etl_connector.h
 PGFILEDESC = "etl - ELT inside PostgreSQL"
 OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c src/*/*.c src/*/*/*.c)))
 PG_CPPFLAGS = -Isrc -Isrc/include -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers -Wno-cast-function-type
-SHLIB_LINK = -lcurl -ljson-c -lzstd -lz -lcrypto
+SHLIB_LINK = -lcurl -ljson-c -lzstd -llz4 -lz -lcrypto
 REGRESS = $(sort $(patsubst sql/%.sql,%,$(wildcard sql/*.sql)))
 EXTRA_CLEAN = build log tmp_check
 

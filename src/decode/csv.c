@@ -39,6 +39,7 @@ typedef struct CsvDecoder
 	int			comment_length;
 	List	   *nulls;			/* of char * */
 	int			unclosed;		/* in a row */
+	char	   *encoding;		/* as the option names it; NULL: not given */
 } CsvDecoder;
 
 static EtlRecordState csv_next(EtlDecoder *decoder, EtlRecord *record);
@@ -95,9 +96,13 @@ read_dialect(CsvDecoder *csv, const Jsonb *options)
 static void
 configure(CsvDecoder *csv, const Jsonb *jsonb)
 {
-	char	   *encoding = etl_json_get_text(jsonb, "encoding");
+	unsigned char marks[4] = {0};
 
 	read_dialect(csv, jsonb);
+	marks[0] = csv->dialect.delimiter;
+	marks[1] = csv->dialect.quote;
+	marks[2] = csv->dialect.escape;
+	csv->encoding = etl_json_get_text(jsonb, "encoding");
 	csv->has_header = etl_json_get_bool(jsonb, "header", true);
 	csv->skip_lines = etl_json_get_int64(jsonb, "skip_lines", 0);
 	if (csv->skip_lines < 0)
@@ -106,14 +111,7 @@ configure(CsvDecoder *csv, const Jsonb *jsonb)
 	csv->comment = etl_json_get_text(jsonb, "comment");
 	csv->comment_length = csv->comment ? strlen(csv->comment) : 0;
 	csv->nulls = etl_json_get_list(jsonb, "null");
-	etl_encoding_open(&csv->base, encoding ? encoding : "UTF8");
-	if (PG_ENCODING_IS_CLIENT_ONLY(csv->base.encoding) &&
-		Max(csv->dialect.delimiter, Max(csv->dialect.quote, csv->dialect.escape)) >= 0x30)
-		ereport(ERROR,
-				(errcode(ETL_ERR_DEFINITION),
-				 errmsg("delimiter, quote and escape cannot be told from text in encoding \"%s\"",
-						pg_encoding_to_char(csv->base.encoding)),
-				 errhint("Use a comma, semicolon or tab, or convert the file to UTF8.")));
+	etl_encoding_open(&csv->base, jsonb, marks);
 }
 
 /*
@@ -125,6 +123,20 @@ etl_csv_check(const Jsonb *options)
 	CsvDecoder	csv = {0};
 
 	configure(&csv, options);
+}
+
+/*
+ * etl_decoder_keeps_utf8: see decode.h.
+ */
+bool
+etl_decoder_keeps_utf8(const char *format, const Jsonb *options)
+{
+	CsvDecoder	csv = {0};
+
+	if (strcmp(format, "csv") != 0)
+		return true;
+	configure(&csv, options);
+	return csv.base.transcodes;
 }
 
 /*
@@ -351,6 +363,26 @@ make_values(CsvDecoder *csv, char *work, int n)
 }
 
 /*
+ * repair_values takes the faults out of the values of a record.
+ */
+static void
+repair_values(EtlDecoder *decoder, int n)
+{
+	etl_encoding_begin_repair(decoder);
+	for (int i = 0; i < n; i++)
+	{
+		EtlValue   *value = &decoder->values[i];
+		size_t		length;
+
+		if (value->kind == ETL_VALUE_NULL || etl_encoding_is_ascii(value->text, value->length))
+			continue;
+		value->text = etl_encoding_repair(decoder, decoder->encoding, decoder->conversion,
+										  value->text, value->length, &length);
+		value->length = length;
+	}
+}
+
+/*
  * check_text verifies and converts the values of a record; the number of a
  * bad one, or -1.
  */
@@ -359,6 +391,11 @@ check_text(EtlDecoder *decoder, const char *raw, size_t length, int n)
 {
 	int			i;
 
+	if (decoder->invalid_bytes != ETL_INVALID_QUARANTINE && !etl_encoding_is_ascii(raw, length))
+	{
+		repair_values(decoder, n);
+		return -1;
+	}
 	if (etl_encoding_is_ascii(raw, length) || etl_encoding_fault(decoder->encoding, raw, length) == NULL)
 	{
 		if (decoder->conversion == InvalidOid || etl_encoding_is_ascii(raw, length) ||
@@ -446,16 +483,10 @@ begin(CsvDecoder *csv)
 	EtlRecord	record;
 	EtlRecordState state;
 
-	etl_input_more(input);
+	etl_encoding_begin(decoder, csv->encoding);
 	csv->begun = true;
 	if (input->end >= 3 && memcmp(input->data, "\xef\xbb\xbf", 3) == 0)
 		input->start = 3;
-	else if (input->end >= 2 && (memcmp(input->data, "\xff\xfe", 2) == 0 ||
-								 memcmp(input->data, "\xfe\xff", 2) == 0))
-		ereport(ERROR,
-				(errcode(ETL_ERR_PROTOCOL),
-				 errmsg("\"%s\" is UTF-16 text", decoder->origin),
-				 errhint("Convert it to UTF-8.")));
 	while (csv->skip_lines-- > 0 && (input->start < input->end || etl_input_more(input)))
 		skip_one_line(decoder);
 	do

@@ -17,8 +17,8 @@
 
 #include "etl_connector.h"
 
-/* decompress.c: wraps a reader; gzip and zstd by magic bytes, else the bytes as they are */
-extern EtlRead *etl_decompress(EtlRead *input, const char *compression /* auto|none|gzip|zstd */,
+/* decompress.c: wraps a reader; gzip, zstd and lz4 by magic bytes, else the bytes as they are */
+extern EtlRead *etl_decompress(EtlRead *input, const char *compression /* auto|none|gzip|zstd|lz4 */,
 							   const char *origin);
 
 typedef enum EtlValueKind
@@ -78,6 +78,9 @@ typedef struct EtlDecodeOptions
 extern const EtlOptionDef etl_csv_options[];
 extern void etl_csv_check(const Jsonb *options);	/* ET001 for values that no CSV file can be read with */
 extern const EtlOptionDef etl_json_options[];
+
+/* whether records of such an input are handed out, and kept in rejects, as UTF-8 whatever its encoding is */
+extern bool etl_decoder_keeps_utf8(const char *format, const Jsonb *options);
 
 extern EtlDecoder *etl_decoder_open(EtlRead *input, const EtlDecodeOptions *options);
 /* fields known so far: *n and their names; grows with etl_decoder_next */

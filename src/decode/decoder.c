@@ -20,7 +20,10 @@ const EtlOptionDef etl_csv_options[] = {
 	{"escape", "text", NULL, "one byte before a quote inside a quoted field; default: the quote"},
 	{"header", "boolean", "true", "the first record names the columns; else they are column1, column2, …"},
 	{"null", "text[]", NULL, "unquoted texts that mean NULL, beside the empty one"},
-	{"encoding", "text", "UTF8", "encoding of the file"},
+	{"encoding", "text", "UTF8",
+	 "encoding of the file: any that PostgreSQL knows, or UTF16, UTF16LE, UTF16BE; a byte order mark of UTF-16 is recognised"},
+	{"invalid_bytes", "quarantine|replace|strip", "quarantine",
+	 "what becomes of bytes that are no text: their record is rejected, or each is replaced by U+FFFD, or taken out"},
 	{"skip_lines", "integer", "0", "lines to pass over before the header"},
 	{"comment", "text", NULL, "lines that begin with this are passed over"},
 	{"trim", "boolean", "false", "removes blanks around fields and around their quotes"},
@@ -28,14 +31,18 @@ const EtlOptionDef etl_csv_options[] = {
 	{"date_order", "YMD|DMY|MDY", "YMD", "how dates that are not ISO 8601 are read"},
 	{"decimal", "text", ".", "decimal mark of numbers"},
 	{"thousands", "text", NULL, "mark between groups of three digits"},
-	{"compression", "auto|none|gzip|zstd", "auto", "auto recognises gzip and zstd by their first bytes"},
+	{"compression", "auto|none|gzip|zstd|lz4", "auto", "auto recognises gzip, zstd and lz4 by their first bytes"},
 	{NULL}};
 
 const EtlOptionDef etl_json_options[] = {
 	{"records", "text", NULL, "path of the records in the document, data.items; default: the document"},
+	{"encoding", "text", "UTF8",
+	 "encoding of the document: any that PostgreSQL knows, or UTF16, UTF16LE, UTF16BE; a byte order mark of UTF-16 is recognised"},
+	{"invalid_bytes", "quarantine|replace|strip", "quarantine",
+	 "what becomes of bytes that are no text: their record is rejected, or each is replaced by U+FFFD, or taken out"},
 	{"timezone", "text", "UTC", "zone of timestamps without one"},
 	{"date_order", "YMD|DMY|MDY", "YMD", "how dates that are not ISO 8601 are read"},
-	{"compression", "auto|none|gzip|zstd", "auto", "auto recognises gzip and zstd by their first bytes"},
+	{"compression", "auto|none|gzip|zstd|lz4", "auto", "auto recognises gzip, zstd and lz4 by their first bytes"},
 	{NULL}};
 
 /*

@@ -17,6 +17,14 @@
 #define ETL_PADDING	   64		/* readable bytes behind a window or record: vector loads */
 #define ETL_MAX_FIELDS 8192		/* JSON keys of one decoder; PostgreSQL has 1600 columns */
 
+/* What becomes of bytes that are no text. */
+typedef enum EtlInvalidBytes
+{
+	ETL_INVALID_QUARANTINE,
+	ETL_INVALID_REPLACE,
+	ETL_INVALID_STRIP
+} EtlInvalidBytes;
+
 /*
  * A window over the bytes of a reader.  What is not yet consumed lies at
  * data[start .. end); etl_input_more may move it, so positions are kept
@@ -63,7 +71,10 @@ struct EtlDecoder
 	StringInfoData problem;
 	EtlOversize oversize;
 
-	int			encoding;		/* of the input */
+	int			encoding;		/* of what is decoded */
+	bool		transcodes;		/* the whole input becomes UTF-8 first */
+	EtlInvalidBytes invalid_bytes;
+	MemoryContext repaired;		/* of values that were repaired, reset with each record */
 	Oid			conversion;		/* function to the server encoding; InvalidOid: none needed */
 	char	   *converted;
 	size_t		converted_size;
@@ -85,10 +96,22 @@ extern EtlRecordState etl_decoder_skip_line(EtlDecoder *decoder, EtlRecord *reco
 											bool cr_ends_line);
 
 /* encoding.c */
-extern void etl_encoding_open(EtlDecoder *decoder, const char *name);
+/* reads the options encoding and invalid_bytes; 'marks' are the bytes that structure CSV, NULL for JSON */
+extern void etl_encoding_open(EtlDecoder *decoder, const Jsonb *options, const unsigned char *marks);
 extern bool etl_encoding_is_ascii(const char *bytes, size_t length);	/* and without NUL */
 extern const char *etl_encoding_fault(int encoding, const char *bytes, size_t length);
 extern bool etl_encoding_convert(EtlDecoder *decoder, int nvalues, int *bad);
+/* forgets the repaired text of the record before */
+extern void etl_encoding_begin_repair(EtlDecoder *decoder);
+/* text with its faults replaced or stripped, verified, in the server encoding; lives until the next record */
+extern char *etl_encoding_repair(EtlDecoder *decoder, int encoding, Oid conversion, const char *bytes,
+								 size_t length, size_t *repaired);
+
+/* transcode.c */
+extern bool etl_encoding_is_utf16(const char *name);
+/* whether an input in this encoding becomes UTF-8 before it is decoded */
+extern bool etl_encoding_transcodes(const char *name, bool json, const unsigned char *marks);
+extern void etl_encoding_begin(EtlDecoder *decoder, const char *name);
 
 /* csv.c, json.c */
 extern EtlDecoder *etl_csv_open(EtlRead *input, const EtlDecodeOptions *options);

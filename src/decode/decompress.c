@@ -1,16 +1,17 @@
 /*-------------------------------------------------------------------------
  *
  * decompress.c
- *    gzip and zstd, recognised by their first bytes, as a stream.
+ *    gzip, zstd and lz4, recognised by their first bytes, as a stream.
  *
- * Several members or frames behind each other are one stream, as gzip and
- * zstd themselves read them.  The libraries' memory hangs on the context in
+ * Several members or frames behind each other are one stream, as gzip, zstd
+ * and lz4 themselves read them.  The libraries' memory hangs on the context in
  * which the reader was made.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
+#include <lz4frame.h>
 #include <zlib.h>
 #include <zstd.h>
 #include <zstd_errors.h>
@@ -27,8 +28,11 @@ typedef enum Packing
 {
 	PLAIN,
 	GZIP,
-	ZSTD
+	ZSTD,
+	LZ4
 } Packing;
+
+static const char *const packing_names[] = {"none", "gzip", "zstd", "lz4"};
 
 typedef struct Decompressor
 {
@@ -46,11 +50,12 @@ typedef struct Decompressor
 	z_stream	gzip;
 	bool		gzip_open;
 	ZSTD_DStream *zstd;
+	LZ4F_dctx  *lz4;
 	MemoryContextCallback callback;
 } Decompressor;
 
 /*
- * free_libraries returns what zlib and zstd took from malloc.
+ * free_libraries returns what the libraries took from malloc.
  */
 static void
 free_libraries(void *arg)
@@ -63,6 +68,9 @@ free_libraries(void *arg)
 	if (d->zstd)
 		ZSTD_freeDStream(d->zstd);
 	d->zstd = NULL;
+	if (d->lz4)
+		LZ4F_freeDecompressionContext(d->lz4);
+	d->lz4 = NULL;
 }
 
 pg_noreturn static void
@@ -71,8 +79,8 @@ corrupt(Decompressor *d, const char *reason)
 	ereport(ERROR,
 			(errcode(ETL_ERR_PROTOCOL),
 			 errmsg("\"%s\" is corrupt: %s", d->origin, reason),
-			 errdetail("It is compressed with %s.", d->packing == GZIP ? "gzip" : "zstd"),
-			 errhint("Get the file again, or test it with %s -t.", d->packing == GZIP ? "gzip" : "zstd")));
+			 errdetail("It is compressed with %s.", packing_names[d->packing]),
+			 errhint("Get the file again, or test it with %s -t.", packing_names[d->packing])));
 }
 
 /*
@@ -198,6 +206,51 @@ read_zstd(void *arg, char *buffer, size_t size)
 }
 
 /*
+ * lz4_failed raises what LZ4F_decompress returned.
+ */
+pg_noreturn static void
+lz4_failed(Decompressor *d, size_t result)
+{
+	const char *name = LZ4F_getErrorName(result);
+
+	if (strcmp(name, "ERROR_allocation_failed") == 0)
+		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
+	if (strstr(name, "hecksum") != NULL)
+		corrupt(d, "a checksum does not match");
+	corrupt(d, "its data makes no sense");
+}
+
+static size_t
+read_lz4(void *arg, char *buffer, size_t size)
+{
+	Decompressor *d = arg;
+
+	for (;;)
+	{
+		size_t		produced = size;
+		size_t		used;
+		size_t		result;
+
+		refill(d);
+		if (d->eof && !d->within)
+			return 0;
+		used = d->eof ? 0 : d->end - d->start;
+		result = LZ4F_decompress(d->lz4, buffer, &produced, d->buffer + d->start, &used, NULL);
+		if (LZ4F_isError(result))
+			lz4_failed(d, result);
+		d->start += used;
+		/* zero: the frame ended, and the next one begins anew */
+		if (result == 0)
+			d->members++;
+		d->within = result != 0;
+		if (produced > 0)
+			return produced;
+		if (d->eof)
+			corrupt(d, "it ends early");
+	}
+}
+
+/*
  * read_plain hands out the bytes that were looked at, then the input itself.
  */
 static size_t
@@ -231,7 +284,21 @@ recognise(Decompressor *d)
 		return GZIP;
 	if (d->end >= 4 && memcmp(d->buffer, "\x28\xb5\x2f\xfd", 4) == 0)
 		return ZSTD;
+	if (d->end >= 4 && memcmp(d->buffer, "\x04\x22\x4d\x18", 4) == 0)
+		return LZ4;
 	return PLAIN;
+}
+
+/*
+ * packing_of returns the packing that an option names.
+ */
+static Packing
+packing_of(const char *name)
+{
+	for (int i = 0; i < lengthof(packing_names); i++)
+		if (strcmp(name, packing_names[i]) == 0)
+			return (Packing) i;
+	elog(ERROR, "unknown compression \"%s\"", name);
 }
 
 /*
@@ -254,7 +321,7 @@ etl_decompress(EtlRead *input, const char *compression, const char *origin)
 	d->packing = recognise(d);
 	if (!is_auto && strcmp(compression, "none") == 0)
 		d->packing = PLAIN;
-	else if (!is_auto && d->packing != (strcmp(compression, "gzip") == 0 ? GZIP : ZSTD))
+	else if (!is_auto && d->packing != packing_of(compression))
 	{
 		if (d->end == 0)
 			d->packing = PLAIN;
@@ -265,8 +332,10 @@ etl_decompress(EtlRead *input, const char *compression, const char *origin)
 					 errhint("Set the option \"compression\" to auto.")));
 	}
 
-	d->output.read = d->packing == GZIP ? read_gzip : d->packing == ZSTD ? read_zstd :
-																		   read_plain;
+	d->output.read = d->packing == GZIP ? read_gzip :
+					 d->packing == ZSTD ? read_zstd :
+					 d->packing == LZ4	? read_lz4 :
+										  read_plain;
 	if (d->packing == GZIP)
 	{
 		d->gzip_open = inflateInit2(&d->gzip, 15 + 16) == Z_OK;
@@ -279,5 +348,7 @@ etl_decompress(EtlRead *input, const char *compression, const char *origin)
 		if (d->zstd == NULL)
 			elog(ERROR, "could not initialize zstd");
 	}
+	else if (d->packing == LZ4 && LZ4F_isError(LZ4F_createDecompressionContext(&d->lz4, LZ4F_VERSION)))
+		elog(ERROR, "could not initialize lz4");
 	return &d->output;
 }

@@ -17,24 +17,53 @@
 
 #include "catalog/namespace.h"
 #include "mb/pg_wchar.h"
+#include "utils/memutils.h"
 
 #include "common/errors.h"
+#include "common/json.h"
 #include "decode/decoder.h"
 
 /*
- * etl_encoding_open prepares reading text in the encoding 'name'.
+ * read_policy reads the option "invalid_bytes".
+ */
+static EtlInvalidBytes
+read_policy(const Jsonb *options)
+{
+	const char *word = etl_json_get_text(options, "invalid_bytes");
+
+	if (word != NULL && strcmp(word, "replace") == 0)
+		return ETL_INVALID_REPLACE;
+	return word != NULL && strcmp(word, "strip") == 0 ? ETL_INVALID_STRIP : ETL_INVALID_QUARANTINE;
+}
+
+/*
+ * etl_encoding_open: see decoder.h.
  */
 void
-etl_encoding_open(EtlDecoder *decoder, const char *name)
+etl_encoding_open(EtlDecoder *decoder, const Jsonb *options, const unsigned char *marks)
 {
+	const char *name = etl_json_get_text(options, "encoding");
 	int			server = GetDatabaseEncoding();
 
-	decoder->encoding = pg_char_to_encoding(name);
+	decoder->invalid_bytes = read_policy(options);
+	decoder->transcodes = etl_encoding_transcodes(name, marks == NULL, marks);
+	decoder->encoding = PG_UTF8;
+	if (name != NULL && !etl_encoding_is_utf16(name))
+		decoder->encoding = pg_char_to_encoding(name);
 	if (decoder->encoding < 0)
 		ereport(ERROR,
 				(errcode(ETL_ERR_DEFINITION),
 				 errmsg("unknown encoding \"%s\"", name),
-				 errhint("Use a name that PostgreSQL knows, such as UTF8, LATIN1 or WIN1252.")));
+				 errhint("Use a name that PostgreSQL knows, such as UTF8, LATIN1 or WIN1252, or UTF16.")));
+	if (decoder->transcodes || (marks == NULL && decoder->encoding == PG_SQL_ASCII))
+	{
+		if (decoder->encoding != PG_UTF8 && decoder->encoding != PG_SQL_ASCII &&
+			!OidIsValid(FindDefaultConversionProc(decoder->encoding, PG_UTF8)))
+			ereport(ERROR,
+					(errcode(ETL_ERR_DEFINITION),
+					 errmsg("there is no conversion from encoding \"%s\" to \"UTF8\"", name)));
+		decoder->encoding = PG_UTF8;
+	}
 	decoder->conversion = InvalidOid;
 	if (decoder->encoding == server || decoder->encoding == PG_SQL_ASCII || server == PG_SQL_ASCII)
 		return;
@@ -133,4 +162,72 @@ etl_encoding_convert(EtlDecoder *decoder, int nvalues, int *bad)
 		out += value->length + 1;
 	}
 	return true;
+}
+
+/*
+ * etl_encoding_begin_repair: see decoder.h.
+ */
+void
+etl_encoding_begin_repair(EtlDecoder *decoder)
+{
+	if (decoder->repaired == NULL)
+		decoder->repaired = AllocSetContextCreate(decoder->context, "etl repaired text",
+												  ALLOCSET_SMALL_SIZES);
+	else
+		MemoryContextReset(decoder->repaired);
+}
+
+/*
+ * etl_encoding_repair: see decoder.h.  It takes what is text as it is and
+ * passes over one byte, or one character that does not exist here, at each
+ * fault.
+ */
+char *
+etl_encoding_repair(EtlDecoder *decoder, int encoding, Oid conversion, const char *bytes, size_t length,
+					size_t *repaired)
+{
+	int			server = OidIsValid(conversion) ? GetDatabaseEncoding() : encoding;
+	const char *mark = decoder->invalid_bytes == ETL_INVALID_STRIP ? "" :
+					   server == PG_UTF8						   ? "\xef\xbf\xbd" :
+																	 "?";
+	char	   *text = MemoryContextAllocHuge(decoder->repaired, length * MAX_CONVERSION_GROWTH +
+																 ETL_PADDING + 1);
+	char	   *out = text;
+	size_t		at = 0;
+
+	while (at < length)
+	{
+		const char *fault = etl_encoding_fault(encoding, bytes + at, length - at);
+		size_t		good = fault ? (size_t) (fault - bytes) - at : length - at;
+
+		if (OidIsValid(conversion) && good > 0)
+		{
+			int			done = pg_do_encoding_conversion_buf(
+				conversion, encoding, server, (unsigned char *) bytes + at, good,
+				(unsigned char *) out, good * MAX_CONVERSION_GROWTH + 1, true);
+
+			out += strlen(out);
+			at += done;
+			if (done == (int) good && fault == NULL)
+				break;
+			if (done < (int) good)
+				at += Max(pg_encoding_mblen(encoding, bytes + at), 1);
+			else
+				at++;
+		}
+		else
+		{
+			memcpy(out, bytes + at, good);
+			out += good;
+			at += good;
+			if (fault == NULL)
+				break;
+			at++;
+		}
+		strcpy(out, mark);
+		out += strlen(mark);
+	}
+	memset(out, 0, ETL_PADDING);
+	*repaired = out - text;
+	return text;
 }

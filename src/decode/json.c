@@ -4,10 +4,11 @@
  *    JSON records: one a line, or the elements of documents.
  *
  * Where records begin and end; json_record.c reads them.  In ndjson a
- * malformed line is a reject and the next line is read.  A JSON document that
- * is malformed hands out the elements before the fault and then raises ET007;
- * an element that is JSON but no object, or text that PostgreSQL cannot
- * store, is a reject.
+ * malformed line is a reject and the next line is read.  In a document, an
+ * element of the array is a reject when it is certain where it ends; else the
+ * document hands out the elements before the fault and then raises ET007.  An
+ * element that is JSON but no object, or text that PostgreSQL cannot store, is
+ * a reject.
  *
  *-------------------------------------------------------------------------
  */
@@ -40,7 +41,8 @@ etl_json_open(EtlRead *input, const EtlDecodeOptions *options)
 	json->path = etl_json_path_parse(records);
 	json->nslots = 64;
 	json->slots = palloc0(json->nslots * sizeof(int));
-	etl_encoding_open(&json->base, "UTF8");
+	json->encoding = etl_json_get_text(options->options, "encoding");
+	etl_encoding_open(&json->base, options->options, NULL);
 	return &json->base;
 }
 
@@ -53,7 +55,7 @@ skip_mark(JsonDecoder *json)
 	EtlInput   *input = &json->base.input;
 
 	json->begun = true;
-	etl_input_more(input);
+	etl_encoding_begin(&json->base, json->encoding);
 	if (input->end >= 3 && memcmp(input->data, "\xef\xbb\xbf", 3) == 0)
 		input->start = 3;
 }
@@ -302,6 +304,34 @@ leave_document(JsonDecoder *json)
 }
 
 /*
+ * leave_malformed rejects an element of an array that is no JSON, when it is
+ * certain where it ends: see etl_json_is_closed.  Otherwise good records
+ * behind it could have been taken for a part of it, and the whole document is
+ * refused.
+ */
+static EtlRecordState
+leave_malformed(JsonDecoder *json, EtlRecord *record, size_t size)
+{
+	EtlDecoder *decoder = &json->base;
+	EtlInput   *input = &decoder->input;
+	char	   *copy = etl_decoder_copy(decoder, input->data + input->start, size);
+	char		c;
+
+	if (json->place != NEXT_ELEMENT || !etl_json_is_closed(copy, size))
+		broken(json, record->problem);
+	input->start += size;
+	c = peek(json);
+	if (c != ',' && c != ']')
+	{
+		input->start -= Min(input->start, size);
+		broken(json, record->problem);
+	}
+	record->raw = copy;
+	decoder->position++;
+	return ETL_RECORD_BAD;
+}
+
+/*
  * next_element decodes the value at the window's start as a record.
  */
 static EtlRecordState
@@ -346,7 +376,7 @@ next_element(JsonDecoder *json, EtlRecord *record)
 	record->position = decoder->position;
 	state = etl_json_decode_record(json, record, input->data + input->start, searched, &fault);
 	if (fault.code && strcmp(fault.code, "malformed") == 0)
-		broken(json, record->problem);
+		return leave_malformed(json, record, searched);
 	input->start += searched;
 	decoder->position++;
 	return state;

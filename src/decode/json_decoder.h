@@ -23,6 +23,7 @@ typedef struct JsonDecoder
 {
 	EtlDecoder	base;
 	bool		begun;
+	char	   *encoding;		/* as the option names it; NULL: not given */
 	JsonPlace	place;
 	EtlJsonPath path;			/* of the records */
 	int			depth;			/* objects entered on the way to them */

@@ -224,7 +224,13 @@ etl_json_decode_record(JsonDecoder *json, EtlRecord *record, const char *bytes, 
 	record->raw_length = size;
 	record->raw_size = size;
 	ascii = etl_encoding_is_ascii(bytes, size);
-	if (!ascii && etl_encoding_fault(PG_UTF8, bytes, size))
+	if (!ascii && decoder->invalid_bytes != ETL_INVALID_QUARANTINE &&
+		etl_encoding_fault(PG_UTF8, bytes, size))
+	{
+		etl_encoding_begin_repair(decoder);
+		bytes = etl_encoding_repair(decoder, PG_UTF8, InvalidOid, bytes, size, &size);
+	}
+	else if (!ascii && etl_encoding_fault(PG_UTF8, bytes, size))
 		return etl_decoder_bad(decoder, record, "encoding",
 							   memchr(bytes, '\0', size) ? "text holds a NUL byte" :
 														   "text is not valid UTF-8");

@@ -396,3 +396,54 @@ etl_json_extent(JsonExtent *extent, const char *bytes, size_t length, size_t *us
 	*used = length;
 	return false;
 }
+
+/*
+ * etl_json_is_closed: see json_scan.h.  'text' is followed by ETL_PADDING
+ * zero bytes.
+ */
+bool
+etl_json_is_closed(char *text, size_t size)
+{
+	char		closing[ETL_JSON_MAX_DEPTH];
+	int			depth = 0;
+	char		before = '[';	/* the last byte that is not space */
+	JsonFault	fault;
+	char	   *p = text;
+
+	while (p < text + size)
+	{
+		char		c = *p;
+
+		if (c == '\0')
+			return false;
+		if (c == '"')
+		{
+			char	   *stop = etl_json_scan_string(p + 1, false, NULL, &fault);
+			char		behind;
+
+			if (stop == NULL || strchr("[{,:", before) == NULL)
+				return false;
+			behind = *etl_json_skip_space(stop);
+			if (stop < text + size && strchr(",:]}", behind) == NULL)
+				return false;
+			p = stop;
+			before = '"';
+			continue;
+		}
+		if (c == '{' || c == '[')
+		{
+			if (depth == ETL_JSON_MAX_DEPTH || strchr("[{,:", before) == NULL)
+				return false;
+			closing[depth++] = c == '{' ? '}' : ']';
+		}
+		else if (c == '}' || c == ']')
+		{
+			if (depth == 0 || closing[--depth] != c)
+				return false;
+		}
+		if (c != ' ' && c != '\n' && c != '\t' && c != '\r')
+			before = c;
+		p++;
+	}
+	return depth == 0;
+}

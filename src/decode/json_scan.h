@@ -57,6 +57,13 @@ typedef struct JsonExtent
 	bool		scalar;			/* number or word: ends before a delimiter */
 } JsonExtent;
 
+/*
+ * true when a value that is no JSON surely ends where its extent does: every
+ * string of it is whole and stands where a string may stand, and its brackets
+ * match, so that no quote or bracket too many or too few moved its end
+ */
+extern bool etl_json_is_closed(char *text, size_t size);
+
 /* true when the value ends within these bytes: '*used' are its own */
 extern bool etl_json_extent(JsonExtent *extent, const char *bytes, size_t length, size_t *used);
 

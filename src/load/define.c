@@ -50,7 +50,7 @@ format_of_path(const char *path)
 	} endings[] = {{".csv", "csv"},	  {".tsv", "csv"},		 {".txt", "csv"},
 				   {".json", "json"}, {".ndjson", "ndjson"}, {".jsonl", "ndjson"}};
 	char	   *name = path ? pstrdup(path) : pstrdup("");
-	static const char *const packed[] = {".gz", ".zst"};
+	static const char *const packed[] = {".gz", ".zst", ".lz4"};
 
 	for (int i = 0; i < lengthof(packed); i++)
 	{

@@ -18,7 +18,7 @@
 const EtlOptionDef etl_stream_options[] = {
 	{"adopt", "boolean", "false",
 	 "takes over a table that etl did not create and adds _etl_load_id and _etl_row to it"},
-	{"compression", "auto|none|gzip|zstd", "auto",
+	{"compression", "auto|none|gzip|zstd|lz4", "auto",
 	 "how the input is compressed; auto looks at its first bytes"},
 	{"date_order", "YMD|DMY|MDY", "YMD", "order of the parts of a date that is not ISO 8601"},
 	{"decimal", "text", ".", "decimal separator of numbers in text"},

@@ -235,7 +235,7 @@ read_bytes(void *arg, char *buffer, size_t size)
 static void
 append_header(Replay *replay, StringInfo out)
 {
-	const Jsonb *options = replay->stream->options;
+	const Jsonb *options = replay->decoded_as.options;
 	const char *delimiter = etl_json_get_text(options, "delimiter");
 	const char *quote = etl_json_get_text(options, "quote");
 	const char *escape = etl_json_get_text(options, "escape");
@@ -410,6 +410,10 @@ begin_replay(Replay *replay, const Jsonb *patch)
 												 CStringGetTextDatum("skip_lines")));
 	options = DatumGetJsonbP(DirectFunctionCall2(jsonb_delete, JsonbPGetDatum(options),
 												 CStringGetTextDatum("records")));
+	/* what became UTF-8 before it was decoded is kept so */
+	if (etl_decoder_keeps_utf8(replay->stream->format, options))
+		options = DatumGetJsonbP(DirectFunctionCall2(jsonb_delete, JsonbPGetDatum(options),
+													 CStringGetTextDatum("encoding")));
 	replay->decoded_as = *replay->stream;
 	replay->decoded_as.options = options;
 

@@ -165,6 +165,15 @@ MemoryContextRegisterResetCallback(MemoryContext context, MemoryContextCallback 
 }
 
 void
+MemoryContextReset(MemoryContext mc)
+{
+	Context    *context = (Context *) mc;
+
+	while (context->chunks)
+		chunk_free(context->chunks);
+}
+
+void
 MemoryContextDelete(MemoryContext mc)
 {
 	Context    *context = (Context *) mc;
