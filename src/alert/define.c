@@ -15,6 +15,7 @@
 #include "utils/builtins.h"
 
 #include "alert/internal.h"
+#include "catalog/schedule.h"
 #include "common/arguments.h"
 #include "common/clock.h"
 #include "common/errors.h"
@@ -34,8 +35,8 @@ void
 etl_name_check(const char *kind, const char *name)
 {
 	if (name == NULL || name[0] == '\0')
-		ereport(ERROR,
-				(errcode(ETL_ERR_DEFINITION), errmsg("%s %s needs a name", kind[0] == 'a' ? "an" : "a", kind)));
+		ereport(ERROR, (errcode(ETL_ERR_DEFINITION),
+						errmsg("%s %s needs a name", kind[0] == 'a' ? "an" : "a", kind)));
 	for (const unsigned char *p = (const unsigned char *) name; *p; p++)
 		if (*p < ' ' || *p == 127)
 			ereport(ERROR,
@@ -233,6 +234,7 @@ etl_sql_define_alert(PG_FUNCTION_ARGS)
 		(void) etl_channel_get(lfirst(cell));
 	etl_selector_check("alert", rule.name, rule.selector);
 
+	etl_instance_claim();
 	result = etl_alert_rule_store(&rule);
 	if (strcmp(result, "unchanged") != 0)
 	{

@@ -13,6 +13,7 @@
 #include "utils/date.h"
 
 #include "alert/internal.h"
+#include "catalog/schedule.h"
 #include "catalog/sla.h"
 #include "common/arguments.h"
 #include "common/clock.h"
@@ -88,6 +89,7 @@ etl_sql_define_sla(PG_FUNCTION_ARGS)
 				 errhint("Give it freshness => '6 hours', finish_by => '07:00', start_by or max_duration.")));
 	etl_selector_check("sla", sla.name, sla.selector);
 
+	etl_instance_claim();
 	result = etl_sla_store(&sla, etl_now());
 	if (strcmp(result, "unchanged") != 0)
 	{

@@ -17,6 +17,7 @@
 
 #include "catalog/history_room.h"
 #include "catalog/runs.h"
+#include "catalog/schedule.h"
 #include "catalog/sql.h"
 #include "common/wake.h"
 
@@ -71,6 +72,8 @@ etl_run_insert(const EtlRun *run)
 	etl_param_text(&params, run->lane);
 	etl_param_int4(&params, run->workers);
 	etl_param_jsonb(&params, run->retry);
+	/* so that a copy of this database knows that its runs are not its own */
+	etl_instance_claim();
 	etl_history_keep_room(ETL_HISTORY_RUN, run->run_id);
 	etl_sql_exec("INSERT INTO etl.run (run_id, selector, exclude, full_refresh, params, publish,"
 				 " retry_of, since, until, trigger, trigger_name, due_at, priority, timeout_ms,"
@@ -686,7 +689,8 @@ etl_pool_store(const char *name, int slots, const char *description, const char 
 						 " defined_at = pg_catalog.clock_timestamp()"
 						 " WHERE (p.slots, p.description) IS DISTINCT FROM ($2, $3)"
 						 " RETURNING p.xmax::text = '0' AS created", &params);
-	return rows->n == 0 ? "unchanged" : etl_row_bool(rows, 0, "created") ? "created" : "updated";
+	return rows->n == 0 ? "unchanged" : etl_row_bool(rows, 0, "created") ? "created" :
+																		   "updated";
 }
 
 /*

@@ -69,8 +69,15 @@ etl_run_queue(const EtlRun *request)
 List *
 etl_runs_queued(void)
 {
-	/* what came with a copy of another database belongs to that one */
-	return etl_instance_state() == ETL_INSTANCE_FOREIGN ? NIL : etl_runs_waiting();
+	EtlInstance instance = etl_instance_state();
+
+	/*
+	 * What came with a copy of another database belongs to that one; while
+	 * a dump is being restored, the row that says so may not have come yet.
+	 */
+	if (instance == ETL_INSTANCE_FOREIGN || instance == ETL_INSTANCE_UNKNOWN)
+		return NIL;
+	return etl_runs_waiting();
 }
 
 /*

@@ -183,14 +183,17 @@ check_version(EtlExtension extension, const char *version)
 
 /*
  * begin_step begins a transaction and makes sure of the extension.  Returns
- * false when there is nothing to be done here: the versions do not fit, or
- * the database is a copy, and its runs and messages belong to the original.
+ * false when there is nothing to be done here: the versions do not fit; the
+ * database is a copy, and its runs and messages belong to the original; or
+ * nothing was ever run, scheduled or watched, which is also how a database
+ * looks while a dump is being restored into it.
  */
 static bool
 begin_step(void)
 {
 	char	   *version = NULL;
 	EtlExtension extension;
+	EtlInstance instance;
 
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
@@ -204,8 +207,8 @@ begin_step(void)
 	}
 	if (!check_version(extension, version))
 		return false;
-	my_slot->foreign = etl_instance_state() == ETL_INSTANCE_FOREIGN;
-	return !my_slot->foreign;
+	instance = etl_instance_state();
+	return instance == ETL_INSTANCE_OURS || instance == ETL_INSTANCE_PAUSED;
 }
 
 /*

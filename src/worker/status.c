@@ -18,6 +18,7 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "catalog/schedule.h"
 #include "common/guc.h"
 #include "worker/worker.h"
 
@@ -29,6 +30,7 @@ typedef struct Picture
 	EtlLauncher launcher;
 	EtlScheduler scheduler;		/* of this database; FREE: none */
 	bool		held;
+	bool		foreign;		/* the database is a copy */
 	int			n_tasks;
 	EtlTaskSlot *tasks;			/* of this database */
 	int			n_workers;		/* for runs, of all databases */
@@ -133,7 +135,7 @@ scheduler_state(const Picture *picture)
 		case ETL_SCHEDULER_RUNNING:
 			if (scheduler->mismatch)
 				return "idle";
-			if (scheduler->foreign)
+			if (picture->foreign)
 				return "paused";
 			return scheduler->queued > 0 ? "waiting" : "running";
 		case ETL_SCHEDULER_ENDED:
@@ -155,7 +157,7 @@ add_scheduler(ReturnSetInfo *result, const Picture *picture)
 
 	if (picture->launcher.pid == 0 && scheduler->state == ETL_SCHEDULER_FREE)
 		return;
-	if (scheduler->foreign)
+	if (picture->foreign)
 		detail = "this database was copied or restored; SELECT etl.resume() lets it begin";
 	else if (scheduler->queued > 0)
 		detail = psprintf("%d runs are queued: no worker is free", scheduler->queued);
@@ -197,6 +199,7 @@ etl_sql_status(PG_FUNCTION_ARGS)
 	}
 
 	take_picture(&picture);
+	picture.foreign = etl_instance_state() == ETL_INSTANCE_FOREIGN;
 	add_launcher(result, &picture);
 	add_scheduler(result, &picture);
 	for (int i = 0; i < picture.n_tasks; i++)

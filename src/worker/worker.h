@@ -101,7 +101,6 @@ typedef struct EtlScheduler
 	TimestampTz waiting_since;
 	int			queued;			/* runs that wait */
 	bool		mismatch;		/* library and extension differ in version */
-	bool		foreign;		/* the database is a copy: paused until etl.resume() */
 	TimestampTz chore_due[ETL_MAX_CHORES];	/* written when a chore ends, then 0 again */
 	int			chore_failures[ETL_MAX_CHORES];	/* in a row */
 	EtlProblem	problem;
