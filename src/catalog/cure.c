@@ -297,8 +297,8 @@ etl_cure_dependent(const EtlCase *failed)
 	memset(&params, 0, sizeof(params));
 	etl_param_text(&params, pnstrdup(message, space - message));
 	return answer(
-		"SELECT format('SELECT etl.define_model(%L, $etl$%s$etl$, ''view'','"
-		" ' options => ''{\"adopt\": true}'');', $1, rtrim(pg_get_viewdef(oid), ';')) AS text"
+		"SELECT format('SELECT etl.define_model(%L, $etl$%s$etl$, ''view'',"
+		" options => ''{\"adopt\": true}'');', $1, rtrim(pg_get_viewdef(oid), ';')) AS text"
 		" FROM pg_class WHERE relkind = 'v' AND oid = (SELECT min(c.oid) FROM pg_class c"
 		" JOIN pg_namespace n ON n.oid = c.relnamespace WHERE format('%I.%I', nspname, relname) = $1)"
 		" AND NOT EXISTS (SELECT FROM etl.model WHERE target = $1)", &params);
@@ -311,10 +311,10 @@ char *
 etl_cure_frozen(const EtlCase *failed)
 {
 	char	   *column = failed->subject ? etl_snake_case(failed->subject) : NULL;
-	Oid			relid = etl_name_relation(failed->name->canonical);
+	Oid			relid =
+		failed->stream ? etl_name_relation(failed->name->canonical) : InvalidOid;
 
-	if (failed->stream == NULL || column == NULL || !OidIsValid(relid) ||
-		get_attnum(relid, column) != InvalidAttrNumber)
+	if (column == NULL || !OidIsValid(relid) || get_attnum(relid, column) != InvalidAttrNumber)
 		return NULL;
 	return psprintf("ALTER TABLE %s ADD COLUMN %s text;", failed->name->canonical,
 					quote_identifier(column));
@@ -386,8 +386,8 @@ etl_cure_space(const EtlCase *failed)
 
 	about(&params, failed);
 	return answer(
-		"SELECT format('Free space in the file system of tablespace %s%s, or move the table: ALTER TABLE %s"
-		" SET TABLESPACE …', t.spcname, CASE WHEN pg_tablespace_location(t.oid) <> '' THEN ' ('"
+		"SELECT format('Free space in the file system of tablespace %s%s, or move it with ALTER TABLE %s"
+		" SET TABLESPACE.', t.spcname, CASE WHEN pg_tablespace_location(t.oid) <> '' THEN ' ('"
 		" || pg_tablespace_location(t.oid) || ')' ELSE ' (the data directory)' END, $1) AS text"
 		" FROM pg_tablespace t WHERE t.oid = coalesce((SELECT nullif(reltablespace, 0) FROM pg_class"
 		" WHERE oid = to_regclass($1)), (SELECT dattablespace FROM pg_database"
@@ -406,12 +406,12 @@ etl_cure_secret(const EtlCase *failed)
 		return NULL;
 	etl_param_text(&params, failed->source->name);
 	return answer(
-		"SELECT CASE WHEN count(name) = 0 THEN format('Correct the option \"auth\" of source %s with"
+		"SELECT CASE WHEN count(secret) = 0 THEN format('Correct the option \"auth\" of source %s with"
 		" etl.define_source().', $1) ELSE format('Store the value that is good now: %s; then source %s"
-		" sends it.', string_agg(DISTINCT format('SELECT etl.define_secret(%L, …)', name #>> '{}'),"
+		" sends it.', string_agg(DISTINCT format('SELECT etl.define_secret(%L, …)', secret #>> '{}'),"
 		" ' or '), $1) END AS text"
 		" FROM etl.source s LEFT JOIN LATERAL jsonb_path_query(s.options, '$.**.secret', silent => true)"
-		" AS name ON jsonb_typeof(name) = 'string' WHERE s.name = $1", &params);
+		" AS secret ON jsonb_typeof(secret) = 'string' WHERE s.name = $1", &params);
 }
 
 /*
@@ -465,7 +465,7 @@ etl_remedy_queued(int64 run_id, EtlRemedy *remedy)
 	}
 	else if (scheduler != NULL && strcmp(scheduler, "paused") == 0)
 	{
-		remedy->cause = "Everything is paused: this database was copied or restored, or somebody paused it.";
+		remedy->cause = "Everything is paused, because this database was copied or restored.";
 		remedy->remedy = "SELECT etl.resume();";
 	}
 	else if (before != 0)

@@ -89,10 +89,12 @@ static const Line lines[] = {
 	{"ET010", NULL, NULL, "The source has changed, and the schema_policy of %n does not follow.",
 	 NULL},
 	{"ET011", NULL, NULL, "Rows are not as the checks of %n demand; nothing of them was published.",
-	 "Correct the rows at their origin, or put them aside with on_fail 'quarantine', or correct the check; "
-	 "SELECT * FROM etl.check_results WHERE run_id = %r AND target = '%n' shows how many they are."},
-	{"ET013", NULL, etl_cure_dependent, "A view that etl does not manage reads what %n changes.",
-	 NULL},
+	 "Correct the rows at their origin, or put them aside with on_fail 'quarantine', or correct "
+	 "the check; "
+	 "SELECT * FROM etl.check_results WHERE run_id = %r AND target = '%n' shows how many they "
+	 "are."},
+	{"ET013", "etl does not manage it", etl_cure_dependent,
+	 "A view that etl does not manage reads what %n changes.", NULL},
 	{"ET013", NULL, NULL,
 	 "Something that etl does not manage is where %n wants to be, or depends on it.", NULL},
 	{"ET014", NULL, NULL,
@@ -113,7 +115,7 @@ static const Line lines[] = {
 	{"42501", "files of the server", etl_cure_server_files,
 	 "%o, the owner of %n, may not read files of the server.", NULL},
 	{"42501", NULL, etl_cure_grants, "%o, the owner of %n, lacks a privilege.", NULL},
-	{"42501", "/", NULL, "The operating system user of the server may not read %q.",
+	{"42501", "\"/", NULL, "The operating system user of the server may not read %q.",
 	 "Let the operating system user of the server read %q (chmod or chown it on the server)."},
 	{"42501", NULL, NULL, "%o, the owner of %n, lacks a privilege.",
 	 "Grant %o, the owner of %n, what the error names."},
@@ -249,11 +251,21 @@ open_case(EtlCase *failed, const EtlFailure *failure)
 									 NULL;
 }
 
+/*
+ * fits tells whether a line is about such a failure.  Of what went wrong
+ * with a whole run only the message is known.
+ */
 static bool
-mentions(const EtlFailure *failure, const char *words)
+fits(const Line *line, const EtlFailure *failure)
 {
-	return (failure->message && strstr(failure->message, words)) ||
-		   (failure->detail && strstr(failure->detail, words));
+	bool		any = line->sqlstate[0] == '\0';
+
+	if (line->words != NULL && !(failure->message && strstr(failure->message, line->words)) &&
+		!(failure->detail && strstr(failure->detail, line->words)))
+		return false;
+	if (failure->sqlstate == NULL)
+		return line->words != NULL || any;
+	return strncmp(failure->sqlstate, line->sqlstate, strlen(line->sqlstate)) == 0;
 }
 
 /*
@@ -283,13 +295,12 @@ etl_remedy_find(const EtlFailure *failure, EtlRemedy *remedy)
 	{
 		const Line *line = &lines[i];
 
-		if (strncmp(failure->sqlstate ? failure->sqlstate : "", line->sqlstate,
-					strlen(line->sqlstate)) != 0 ||
-			(line->words != NULL && !mentions(failure, line->words)))
+		if (!fits(line, failure))
 			continue;
-		remedy->remedy = line->cure && failed.name ? line->cure(&failed) :
-						 line->remedy			   ? fill(line->remedy, &failed) :
-													 NULL;
+		/* what the words of a message name needs no node */
+		remedy->remedy = line->cure && (failed.name || line->words) ? line->cure(&failed) :
+						 line->remedy								? fill(line->remedy, &failed) :
+																	  NULL;
 		if (line->cure != NULL && remedy->remedy == NULL)
 			continue;
 		remedy->cause = fill(line->cause, &failed);

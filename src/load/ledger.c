@@ -122,15 +122,17 @@ etl_ledger_same_content(EtlPull *pull, EtlFile *file, EtlItem *item)
 }
 
 /*
- * delete_load removes the rows of a load and closes its rejects.
+ * delete_load removes the rows of a load and closes its rejects; rows of a
+ * table that was dropped are gone already.
  */
 static int64
 delete_load(EtlPull *pull, int64 load_id)
 {
-	int64		rows =
-		etl_relation_sql(psprintf("DELETE FROM %s WHERE %s OPERATOR(pg_catalog.=) " INT64_FORMAT,
-								  pull->stream->target, ETL_LOAD_ID_COLUMN, load_id));
+	int64		rows = 0;
 
+	if (OidIsValid(etl_name_relation(pull->stream->target)))
+		rows = etl_relation_sql(psprintf("DELETE FROM %s WHERE %s OPERATOR(pg_catalog.=) " INT64_FORMAT,
+										 pull->stream->target, ETL_LOAD_ID_COLUMN, load_id));
 	(void) etl_rejects_close(pull->stream->target, load_id, "superseded");
 	etl_load_set_status(load_id, "superseded");
 	return rows;
@@ -157,8 +159,7 @@ etl_ledger_changed(EtlAttempt *attempt, EtlFile *file, EtlItem *item)
 	if (pull->options->merge || pull->options->replace ||
 		(file->size >= 0 && pull->options->on_change == ETL_ON_CHANGE_APPEND))
 		return;
-	if (OidIsValid(etl_name_relation(pull->stream->target)))
-		attempt->load.rows_deleted += delete_load(pull, file->load_id);
+	attempt->load.rows_deleted += delete_load(pull, file->load_id);
 }
 
 /*

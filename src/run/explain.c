@@ -257,7 +257,8 @@ explain_run(const EtlRun *run, List *tasks, Explanation *explanation)
 		etl_remedy_find(&failure, &remedy);
 		explanation->what = psprintf("Run " INT64_FORMAT " (%s) failed before any node was tried.",
 									 run->run_id, run->selector);
-		explanation->why = psprintf("%s\nSince %s.", run->error, timestamptz_to_str(run->finished_at));
+		explanation->why = psprintf("%s\nLikely cause: %s\nSince %s.", run->error, remedy.cause,
+									timestamptz_to_str(run->finished_at));
 	}
 	else
 		return false;
