@@ -3,6 +3,7 @@
 #   make demo           the reference pipeline, in a private throwaway cluster
 #   make test           every test, in private throwaway clusters
 #   make lint           format, warnings, cppcheck, is the reference complete
+#   make soak           kill -9 of every kind of process, five hundred times, while files keep arriving
 #   make bench          the figures of docs/performance.md (BENCH_SCALE=0.1 for a quick look)
 #   make reference      writes docs/reference.md and the list of files in docs/architecture.md
 #   make, make install, make installcheck      as every extension; PG_CONFIG selects the server
@@ -57,7 +58,7 @@ endif
 
 export PG_CONFIG
 
-.PHONY: deps demo test bench lint reference
+.PHONY: deps demo test soak bench lint reference
 deps:
 	@scripts/deps
 
@@ -68,6 +69,10 @@ demo: deps
 test: deps
 	@$(MAKE) -s --no-print-directory ready
 	@scripts/with-cluster scripts/run-tests
+
+soak: deps
+	@$(MAKE) -s --no-print-directory ready
+	@ETL_KILLS=500 ETL_TEST_SECONDS=7200 scripts/with-cluster scripts/run-tests test/t/106_worker_rotation.pl
 
 bench: deps
 	@$(MAKE) -s --no-print-directory ready
