@@ -57,7 +57,9 @@ SELECT etl.define_stream('en.sure', 'en_files', '{"path": "sure.json"}'), etl.de
 CALL etl.run('en.sure');
 SELECT a FROM en.sure ORDER BY a;
 SELECT position, reasons->0->>'message' AS message, record FROM etl.rejects WHERE target = 'en.sure';
+\set VERBOSITY sqlstate
 CALL etl.run('en.unsure');
+\set VERBOSITY terse
 
 DROP TABLE public.en_written;
 SELECT etl.drop_source('en_files', cascade => true, drop_relation => true) IS NOT NULL AS dropped;
