@@ -15,8 +15,6 @@
  */
 #include "postgres.h"
 
-#include <signal.h>
-
 #include "miscadmin.h"
 #include "storage/latch.h"
 #include "utils/timestamp.h"
@@ -273,26 +271,6 @@ etl_pool_request_help(int64 run_id, dsm_handle board, int wanted)
 	while (n < wanted && etl_pool_assign(MyDatabaseId, &job) == ETL_ASSIGNED)
 		n++;
 	return n;
-}
-
-/*
- * etl_pool_signal_run sends a signal to the workers of a run.  A slot is
- * cleared before its process ends, so the signal cannot meet another one.
- */
-void
-etl_pool_signal_run(Oid database, int64 run_id, int signal)
-{
-	LWLockAcquire(etl_shared->lock, LW_SHARED);
-	for (int i = 0; i < etl_shared->n_slots; i++)
-	{
-		EtlTaskSlot *slot = &etl_shared->tasks[i];
-
-		if (slot->state == ETL_TASK_BUSY && slot->database == database && slot->pid != 0 &&
-			(slot->job.kind == ETL_JOB_LEAD || slot->job.kind == ETL_JOB_HELP) &&
-			slot->job.run_id == run_id)
-			kill(slot->pid, signal);
-	}
-	LWLockRelease(etl_shared->lock);
 }
 
 /*

@@ -34,6 +34,7 @@
 #include "catalog/extension.h"
 #include "catalog/schedule.h"
 #include "common/clock.h"
+#include "common/compat.h"
 #include "common/guc.h"
 #include "run/chores.h"
 #include "run/lead.h"
@@ -147,9 +148,8 @@ take_place(const EtlStart *start)
  * end_as ends the process and says why: the launcher then does not start it
  * again by itself.
  */
-static void
-pg_attribute_noreturn()
-	end_as(EtlEnding ending)
+pg_noreturn static void
+end_as(EtlEnding ending)
 {
 	LWLockAcquire(etl_shared->lock, LW_EXCLUSIVE);
 	my_slot->ending = ending;

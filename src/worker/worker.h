@@ -206,7 +206,6 @@ typedef enum EtlAssignment
  */
 extern EtlAssignment etl_pool_assign(Oid database, const EtlJob *job);
 extern int etl_pool_request_help(int64 run_id, dsm_handle board, int wanted);
-extern void etl_pool_signal_run(Oid database, int64 run_id, int signal);
 extern bool etl_pool_is_led(Oid database, int64 run_id);
 extern bool etl_pool_is_doing(Oid database, int chore);
 extern void etl_pool_chore_ended(const EtlTaskSlot *slot, TimestampTz due);	/* lock held; 0: failed */
