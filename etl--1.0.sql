@@ -237,6 +237,8 @@ CREATE TABLE etl.file (
 	mtime timestamptz NOT NULL,
 	hash text NOT NULL,
 	load_id bigint NOT NULL,
+	unloaded boolean NOT NULL DEFAULT false,   -- etl.unload keeps it out until etl.reload
+	vanished_at timestamptz,        -- since when a pull does not find it any more
 	PRIMARY KEY (target, uri)
 );
 
@@ -680,6 +682,14 @@ target: the stream. cursor: a position as in etl.loads, default the beginning; r
 Errors: ET002 for an unknown stream, 42501 unless the caller owns the stream or is a member of etl_operator.
 Example: SELECT etl.reset(''raw.products'');';
 
+CREATE FUNCTION etl.unload(load_id bigint)
+RETURNS bigint LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'etl_sql_unload';
+COMMENT ON FUNCTION etl.unload(bigint) IS
+'Takes the rows of one load out of its stream again, and keeps its file out until etl.reload asks for it.
+load_id: a load as in etl.loads whose status is succeeded. Its open rejects become superseded, and its status unloaded; models that consumed it are built anew by the next run.
+Returns how many rows were taken out. Errors: ET002 for an unknown load; ET001 for one that is superseded or unloaded already, and for loads of merge streams, whose rows take the place of older ones that nobody keeps; 42501 unless the caller owns the stream or is a member of etl_operator.
+Example: SELECT etl.unload(max(load_id)) FROM etl.loads WHERE target = ''raw.orders'';';
+
 
 -- ====================================================================
 -- quality
@@ -1105,7 +1115,7 @@ CREATE VIEW etl.loads AS
 	WHERE pg_catalog.pg_has_role('etl_operator', 'USAGE') OR pg_catalog.pg_has_role('etl_auditor', 'USAGE')
 		OR etl._may_read(l.target);
 COMMENT ON VIEW etl.loads IS
-'One row per committed load: rows_read = rows_loaded + rows_updated + rows_unchanged + rows_deduplicated + rows_discarded + rows_rejected. Status succeeded, or superseded when its file was loaded again. cursor: where the stream continued after it.
+'One row per committed load: rows_read = rows_loaded + rows_updated + rows_unchanged + rows_deduplicated + rows_discarded + rows_rejected. Status succeeded, superseded when its file was loaded again, or unloaded. cursor: where the stream continued after it.
 Example: SELECT origin, rows_read, rows_loaded, rows_rejected FROM etl.loads ORDER BY load_id DESC LIMIT 10;';
 
 CREATE VIEW etl.rejects AS

@@ -73,6 +73,24 @@ etl_load_store(const EtlLoad *load)
 				 " $15, $16, $17, $18, $19)", &params);
 }
 
+EtlLoadHead *
+etl_load_find(int64 load_id)
+{
+	EtlParams	params = {0};
+	EtlLoadHead *head;
+	EtlRows    *rows;
+
+	etl_param_int8(&params, load_id);
+	rows = etl_sql_query("SELECT target, origin, status FROM etl.load WHERE load_id = $1", &params);
+	if (rows->n == 0)
+		return NULL;
+	head = palloc(sizeof(EtlLoadHead));
+	head->target = etl_row_text(rows, 0, "target");
+	head->origin = etl_row_text(rows, 0, "origin");
+	head->status = etl_row_text(rows, 0, "status");
+	return head;
+}
+
 void
 etl_load_set_status(int64 load_id, const char *status)
 {
@@ -131,7 +149,48 @@ etl_file_find(const char *target, const char *uri)
 	file->mtime = etl_row_timestamp(rows, 0, "mtime");
 	file->hash = etl_row_text(rows, 0, "hash");
 	file->load_id = etl_row_int8(rows, 0, "load_id");
+	file->unloaded = etl_row_bool(rows, 0, "unloaded");
 	return file;
+}
+
+void
+etl_file_unload(const char *target, int64 load_id)
+{
+	EtlParams	params = {0};
+
+	etl_param_text(&params, target);
+	etl_param_int8(&params, load_id);
+	etl_sql_exec("UPDATE etl.file SET unloaded = true WHERE target = $1 AND load_id = $2 AND uri <> ''",
+				 &params);
+}
+
+List *
+etl_files_unseen(const char *target, List *seen)
+{
+	EtlParams	params = {0};
+	EtlRows    *rows;
+	List	   *uris = NIL;
+
+	etl_param_text(&params, target);
+	etl_param_texts(&params, seen);
+	etl_sql_exec("UPDATE etl.file SET vanished_at = NULL"
+				 " WHERE target = $1 AND vanished_at IS NOT NULL AND uri = ANY ($2)", &params);
+	rows = etl_sql_query("SELECT uri FROM etl.file WHERE target = $1 AND uri <> ''"
+						 " AND vanished_at IS NULL AND uri <> ALL ($2) ORDER BY uri", &params);
+	for (int i = 0; i < rows->n; i++)
+		uris = lappend(uris, etl_row_text(rows, i, "uri"));
+	return uris;
+}
+
+void
+etl_files_vanish(const char *target, List *uris)
+{
+	EtlParams	params = {0};
+
+	etl_param_text(&params, target);
+	etl_param_texts(&params, uris);
+	etl_sql_exec("UPDATE etl.file SET vanished_at = clock_timestamp()"
+				 " WHERE target = $1 AND uri = ANY ($2)", &params);
 }
 
 void
@@ -147,7 +206,8 @@ etl_file_store(const char *target, const EtlFile *file)
 	etl_param_int8(&params, file->load_id);
 	etl_sql_exec("INSERT INTO etl.file VALUES ($1, $2, $3, $4, $5, $6)"
 				 " ON CONFLICT (target, uri) DO UPDATE SET size = excluded.size,"
-				 " mtime = excluded.mtime, hash = excluded.hash, load_id = excluded.load_id",
+				 " mtime = excluded.mtime, hash = excluded.hash, load_id = excluded.load_id,"
+				 " unloaded = false, vanished_at = NULL",
 				 &params);
 }
 

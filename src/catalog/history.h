@@ -44,6 +44,14 @@ extern int64 etl_load_next_id(void);
 /* raises ET017 unless the accounting closes */
 extern void etl_load_store(const EtlLoad *load);
 extern void etl_load_set_status(int64 load_id, const char *status);
+/* target, origin and status of a load; NULL: there is none */
+typedef struct EtlLoadHead
+{
+	char	   *target;
+	char	   *origin;
+	char	   *status;
+} EtlLoadHead;
+extern EtlLoadHead *etl_load_find(int64 load_id);
 
 extern Jsonb *etl_cursor_get(const char *target);
 extern void etl_cursor_set(const char *target, const Jsonb *cursor, int64 load_id);	/* NULL deletes */
@@ -55,10 +63,16 @@ typedef struct EtlFile
 	TimestampTz mtime;
 	char	   *hash;			/* hexadecimal SHA-256 of the stored bytes */
 	int64		load_id;
+	bool		unloaded;		/* kept out until a reload */
 } EtlFile;
 
 extern EtlFile *etl_file_find(const char *target, const char *uri);
 extern void etl_file_store(const char *target, const EtlFile *file);
+/* the file that a load brought is kept out from now on */
+extern void etl_file_unload(const char *target, int64 load_id);
+/* uris that are not among 'seen' (char *) and not told to have vanished; those seen are there again */
+extern List *etl_files_unseen(const char *target, List *seen);
+extern void etl_files_vanish(const char *target, List *uris);
 
 /* ---- rejects ---- */
 

@@ -121,7 +121,7 @@ etl_stream_forget(const char *target, const char *origin)
 	/* the rows stay until the file is loaded again and replaces them: size -1 equals no file */
 	etl_param_text(&params, target);
 	etl_param_text(&params, origin);
-	return (int64) etl_sql_exec("UPDATE etl.file SET size = -1, hash = ''"
+	return (int64) etl_sql_exec("UPDATE etl.file SET size = -1, hash = '', unloaded = false"
 								" WHERE target = $1 AND uri <> '' AND ($2 IS NULL OR uri = $2)",
 								&params);
 }

@@ -6,7 +6,11 @@
  * A pull hands out every regular file that matches the pattern, each as a
  * load of its own; which of them are new is the ledger's decision, in load/.
  * A file is read up to the size it had when it was handed out: what is
- * appended meanwhile belongs to the next pull.
+ * appended meanwhile belongs to the next pull.  One that changed within the
+ * settle time is still being written, and left for a later pull.
+ *
+ * After its load a file stays, is deleted or moves to an archive; that is
+ * done when the load is on disk, and again by a later pull where it failed.
  *
  *-------------------------------------------------------------------------
  */
@@ -17,12 +21,16 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "catalog/pg_authid.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "storage/fd.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
 
 #include "common/errors.h"
 #include "common/json.h"
+#include "common/options.h"
 #include "connector/connector.h"
 #include "connector/paths.h"
 
@@ -36,6 +44,10 @@ typedef struct FileState
 	int			next;
 	int			fd;				/* of the item being read, -1 none */
 	struct FileHandle *open;
+	int64		settle_ms;
+	int			unsettled;		/* files left for a later pull */
+	char	   *archive;		/* real path of its directory, NULL: files are not archived */
+	bool		deletes;
 } FileState;
 
 typedef struct FileHandle
@@ -50,8 +62,47 @@ static const EtlOptionDef file_source_options[] = {
 static const EtlOptionDef file_stream_options[] = {
 	{"path", "text", NULL, "file or pattern: * ? [a-z] within a name, ** over directories"},
 	{"order", "name|mtime", "name", "order in which files are loaded"},
+	{"settle", "duration", "0 s", "a file that changed within this time is still being written and not taken"},
+	{"after_load", "keep|archive|delete", "keep",
+	 "what becomes of a file when its load is on disk; the owner must be a member of pg_write_server_files; "
+	 "another file that comes under the same name later is a changed one: see on_change"},
+	{"archive_to", "text", NULL,
+	 "directory that files move to with after_load archive, absolute or below the root; on the same file system"},
 	{"max_rejects", "threshold", NULL, "rejects, as a count or a share, above which a load fails whole"},
 	{NULL}};
+
+/*
+ * settle_of reads the option "settle", in milliseconds.
+ */
+static int64
+settle_of(const Jsonb *options)
+{
+	char	   *text = etl_json_get_text(options, "settle");
+
+	return text ? etl_option_duration_ms("settle", text) : 0;
+}
+
+/*
+ * check_archive raises ET001 unless "after_load" and "archive_to" go together.
+ */
+static void
+check_archive(const Jsonb *source_options, const Jsonb *stream_options)
+{
+	char	   *after = etl_json_get_text(stream_options, "after_load");
+	char	   *directory = etl_json_get_text(stream_options, "archive_to");
+	bool		archives = after != NULL && strcmp(after, "archive") == 0;
+
+	if (archives != (directory != NULL))
+		ereport(ERROR,
+				(errcode(ETL_ERR_DEFINITION),
+				 errmsg("options \"after_load\": \"archive\" and \"archive_to\" need each other"),
+				 errhint("Write {\"after_load\": \"archive\", \"archive_to\": \"/data/loaded\"}.")));
+	if (directory != NULL && !is_absolute_path(directory) &&
+		etl_json_get_text(source_options, "root") == NULL)
+		ereport(ERROR,
+				(errcode(ETL_ERR_DEFINITION),
+				 errmsg("option \"archive_to\" must be absolute because the source has no \"root\"")));
+}
 
 /*
  * file_validate judges what the option tables cannot: absolute paths.
@@ -71,6 +122,8 @@ file_validate(const Jsonb *source_options, const Jsonb *stream_options, const ch
 	if (stream_options == NULL)
 		return;
 
+	(void) settle_of(stream_options);
+	check_archive(source_options, stream_options);
 	path = etl_json_get_text(stream_options, "path");
 	if (path == NULL || path[0] == '\0')
 		ereport(ERROR,
@@ -134,6 +187,31 @@ close_file(void *arg)
 	state->open = NULL;
 }
 
+/*
+ * open_archive finds out what becomes of files after their load.
+ */
+static void
+open_archive(FileState *state)
+{
+	const Jsonb *options = state->context->stream_options;
+	char	   *after = etl_json_get_text(options, "after_load");
+	char	   *directory = etl_json_get_text(options, "archive_to");
+	char		real_directory[PATH_MAX];
+
+	state->deletes = after != NULL && strcmp(after, "delete") == 0;
+	if (directory == NULL)
+		return;
+	if (!is_absolute_path(directory))
+		directory = psprintf("%s/%s", etl_json_get_text(state->context->source_options, "root"), directory);
+	if (realpath(directory, real_directory) == NULL)
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not use archive directory \"%s\": %m", directory),
+				 errhint("Make it, writable for the operating system user of the server.")));
+	state->context->services->check_path(state->context, real_directory);
+	state->archive = pstrdup(real_directory);
+}
+
 static void *
 file_open(EtlConnectorContext *context)
 {
@@ -152,6 +230,8 @@ file_open(EtlConnectorContext *context)
 	MemoryContextRegisterResetCallback(context->context, callback);
 
 	file_validate(context->source_options, context->stream_options, context->format);
+	state->settle_ms = settle_of(context->stream_options);
+	open_archive(state);
 	if (root != NULL && realpath(root, real_root) == NULL)
 		context->services->check_path(context, etl_path_existing(root));
 	else
@@ -168,6 +248,30 @@ file_open(EtlConnectorContext *context)
 	return state;
 }
 
+/*
+ * mtime_of returns when a file was last written.
+ */
+static TimestampTz
+mtime_of(const struct stat *status)
+{
+	TimestampTz mtime = time_t_to_timestamptz(status->st_mtime);
+
+#ifdef __linux__
+	mtime += status->st_mtim.tv_nsec / 1000;
+#endif
+	return mtime;
+}
+
+/*
+ * is_settled tells whether a file has not been written for the settle time.
+ * The clock is that of the files, never the one that tests set.
+ */
+static bool
+is_settled(FileState *state, const struct stat *status)
+{
+	return mtime_of(status) + state->settle_ms * 1000 <= GetCurrentTimestamp();
+}
+
 static EtlPoll
 file_next(void *arg, EtlItem **item, EtlWait *wait)
 {
@@ -181,13 +285,17 @@ file_next(void *arg, EtlItem **item, EtlWait *wait)
 		/* as it is now: it may have grown, or gone, since the listing */
 		if (lstat(match->path, &status) < 0 || !S_ISREG(status.st_mode))
 			continue;
+		if (state->archive != NULL && etl_path_is_below(match->path, state->archive))
+			continue;
+		if (state->settle_ms > 0 && !is_settled(state, &status))
+		{
+			state->unsettled++;
+			continue;
+		}
 		*item = MemoryContextAllocZero(state->context->context, sizeof(EtlItem));
 		(*item)->origin = match->path;
 		(*item)->size = status.st_size;
-		(*item)->mtime = time_t_to_timestamptz(status.st_mtime);
-#ifdef __linux__
-		(*item)->mtime += status.st_mtim.tv_nsec / 1000;
-#endif
+		(*item)->mtime = mtime_of(&status);
 		(*item)->own_load = true;
 		(*item)->handle = MemoryContextAllocZero(state->context->context, sizeof(FileHandle));
 		return ETL_READY;
@@ -287,6 +395,109 @@ file_close(void *arg)
 	close_file(arg);
 }
 
+/* ---- after the load ---- */
+
+/*
+ * free_name finds a name that the archive does not have yet: a.csv, a.csv.2.
+ */
+static char *
+free_name(int archive, const char *name)
+{
+	char	   *candidate = pstrdup(name);
+	struct stat status;
+
+	for (int i = 2; fstatat(archive, candidate, &status, AT_SYMLINK_NOFOLLOW) == 0; i++)
+		candidate = psprintf("%s.%d", name, i);
+	return candidate;
+}
+
+/*
+ * remove_file takes a file out of its directory, into the archive when there
+ * is one; false with errno.  A link never takes the place of another file.
+ */
+static bool
+remove_file(FileState *state, int directory, const char *name)
+{
+	int			archive;
+	bool		done;
+
+	if (state->archive == NULL)
+		return unlinkat(directory, name, 0) == 0;
+	archive = etl_path_open_directory(state->archive);
+	if (archive < 0)
+		return false;
+	done = linkat(directory, name, archive, free_name(archive, name), 0) == 0 &&
+		   unlinkat(directory, name, 0) == 0;
+	close(archive);
+	return done;
+}
+
+/*
+ * file_done archives or deletes a file that is loaded, unless it has changed
+ * since.  What cannot be done is told, and tried again by the next pull.
+ */
+static void
+file_done(void *arg, EtlItem *item)
+{
+	FileState  *state = arg;
+	Oid			owner = get_role_oid(state->context->owner, true);
+	char	   *folder = pstrdup(item->origin);
+	char	   *slash = strrchr(folder, '/');
+	struct stat status;
+	int			directory;
+	bool		done = true;
+
+	if (state->archive == NULL && !state->deletes)
+		return;
+	if (!OidIsValid(owner) || !has_privs_of_role(owner, ROLE_PG_WRITE_SERVER_FILES))
+	{
+		ereport(WARNING,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("role \"%s\" may not remove files of the server", state->context->owner),
+				 errdetail("\"%s\" is loaded and stays where it is.", item->origin),
+				 errhint("GRANT pg_write_server_files TO %s, or set after_load to keep.",
+						 quote_identifier(state->context->owner))));
+		return;
+	}
+	check_match(state, item->origin);
+	*slash = '\0';
+	if (state->open == item->handle)
+		close_file(state);
+	directory = etl_path_open_directory(slash == folder ? "/" : folder);
+	if (directory < 0)
+		done = false;
+	else
+	{
+		/* changed since: it is to be loaded again */
+		if (fstatat(directory, slash + 1, &status, AT_SYMLINK_NOFOLLOW) == 0 &&
+			S_ISREG(status.st_mode) && status.st_size == item->size &&
+			mtime_of(&status) == item->mtime)
+			done = remove_file(state, directory, slash + 1);
+		close(directory);
+	}
+	if (!done)
+		ereport(WARNING,
+				(errcode_for_file_access(),
+				 errmsg("could not %s \"%s\" after its load: %m",
+						state->archive ? "archive" : "delete", item->origin),
+				 errdetail("It is loaded, and not loaded again."),
+				 errhint("The server must be able to write both directories, which must be on one file system.")));
+}
+
+/*
+ * file_remark tells of files that are left for a later pull.
+ */
+static char *
+file_remark(void *arg)
+{
+	FileState  *state = arg;
+
+	if (state->unsettled == 0)
+		return NULL;
+	return state->unsettled == 1 ? pstrdup("1 file is still being written") :
+								   psprintf("%d files are still being written", state->unsettled);
+}
+
 static const EtlConnector file_connector = {
 	.abi_version = ETL_CONNECTOR_ABI,
 	.name = "file",
@@ -302,6 +513,8 @@ static const EtlConnector file_connector = {
 	.release = file_release,
 	.final_position = file_final_position,
 	.close = file_close,
+	.done = file_done,
+	.remark = file_remark,
 };
 
 /*

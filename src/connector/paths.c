@@ -120,8 +120,12 @@ etl_path_check(const char *owner, const char *real_path)
 						errhint("A superuser can add the directory to etl.allowed_directories.")));
 }
 
-int
-etl_path_open(const char *real_path)
+/*
+ * open_chain opens a real path component by component; 'last' are the flags
+ * of the last one.
+ */
+static int
+open_chain(const char *real_path, int last)
 {
 	char	   *copy = pstrdup(real_path);
 	char	   *rest = NULL;
@@ -131,8 +135,7 @@ etl_path_open(const char *real_path)
 	while (at >= 0 && part != NULL)
 	{
 		char	   *next = strtok_r(NULL, "/", &rest);
-		/* O_NONBLOCK: a pipe put in the file's place must not hang us */
-		int			flags = next ? O_PATH | O_DIRECTORY : O_RDONLY | O_NONBLOCK;
+		int			flags = next ? O_PATH | O_DIRECTORY : last;
 		int			fd = openat(at, part, flags | O_NOFOLLOW | O_CLOEXEC);
 		int			saved_errno = errno;
 
@@ -143,4 +146,17 @@ etl_path_open(const char *real_path)
 	}
 	pfree(copy);
 	return at;
+}
+
+int
+etl_path_open(const char *real_path)
+{
+	/* O_NONBLOCK: a pipe put in the file's place must not hang us */
+	return open_chain(real_path, O_RDONLY | O_NONBLOCK);
+}
+
+int
+etl_path_open_directory(const char *real_path)
+{
+	return open_chain(real_path, O_PATH | O_DIRECTORY);
 }

@@ -36,6 +36,9 @@ extern char *etl_path_existing(const char *path);
  */
 extern int etl_path_open(const char *real_path);
 
+/* paths.c: the same for a directory, whose entries are then named relative to it */
+extern int etl_path_open_directory(const char *real_path);
+
 /*
  * glob.c: regular files that match an absolute pattern, each once, by name.
  * 'check' is called with the real path of everything before it is used.

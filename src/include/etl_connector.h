@@ -166,6 +166,12 @@ typedef struct EtlConnector
 	Jsonb *(*final_position)(void *state);
 
 	void		(*close) (void *state);
+
+	/* what an item brought is committed and flushed: archive or delete it; NULL: nothing to do */
+	void		(*done) (void *state, EtlItem *item);
+
+	/* what the user should know of this pull, "2 files are still being written"; NULL: nothing */
+	char *(*remark)(void *state);
 } EtlConnector;
 
 typedef const EtlConnector *(*EtlConnectorHandler)(void);

@@ -462,7 +462,10 @@ etl_pull_land(EtlPull *pull, Jsonb *position)
 	else
 		count_load(pull->result, &attempt.load);
 	foreach(cell, pull->items)
+	{
+		etl_pull_done(pull, lfirst(cell));
 		pull->connector->release(pull->state, lfirst(cell));
+	}
 	MemoryContextDelete(attempt.context);
 	pull->items = NIL;
 	pull->bytes = 0;

@@ -12,6 +12,7 @@
 
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
+#include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
@@ -77,6 +78,35 @@ begin_item(EtlLanding *landing)
 }
 
 /*
+ * folder_value reads the value of a folder as Hive writes it: %2F for bytes
+ * that a name cannot have, a word of its own for NULL.
+ */
+static char *
+folder_value(char *value)
+{
+	char	   *out = value;
+
+	if (strcmp(value, "__HIVE_DEFAULT_PARTITION__") == 0)
+		return NULL;
+	for (char *in = value; *in; out++)
+	{
+		unsigned	code;
+
+		if (*in == '%' && isxdigit((unsigned char) in[1]) && isxdigit((unsigned char) in[2]) &&
+			sscanf(in + 1, "%2x", &code) == 1 && code != 0)
+		{
+			*out = (char) code;
+			in += 3;
+		}
+		else
+			*out = *in++;
+	}
+	*out = '\0';
+	/* what is no text is no value */
+	return pg_verifymbstr(value, out - value, true) ? value : NULL;
+}
+
+/*
  * etl_path_value takes the value of a path column from an origin; NULL where
  * its pattern does not match.
  */
@@ -94,7 +124,9 @@ etl_path_value(const EtlPathColumn *column, const char *origin)
 	fcinfo->args[1].value = CStringGetTextDatum(column->pattern);
 	fcinfo->args[1].isnull = false;
 	value = FunctionCallInvoke(fcinfo);
-	return fcinfo->isnull ? NULL : TextDatumGetCString(value);
+	if (fcinfo->isnull)
+		return NULL;
+	return column->folder ? folder_value(TextDatumGetCString(value)) : TextDatumGetCString(value);
 }
 
 EtlDecoder *

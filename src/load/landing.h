@@ -57,6 +57,7 @@ typedef struct EtlPathColumn
 {
 	char	   *name;
 	char	   *pattern;
+	bool		folder;			/* a folder name=value, written as Hive does */
 } EtlPathColumn;
 
 typedef struct EtlLoadOptions

@@ -11,6 +11,8 @@
  */
 #include "postgres.h"
 
+#include <sys/stat.h>
+
 #include "common/cryptohash.h"
 #include "common/sha2.h"
 #include "miscadmin.h"
@@ -94,12 +96,13 @@ etl_item_is_file(const EtlItem *item)
 
 /*
  * etl_ledger_same tells whether the ledger knows this very file, without
- * reading it.
+ * reading it, or keeps it out.
  */
 bool
 etl_ledger_same(const EtlFile *file, const EtlItem *item)
 {
-	return file != NULL && file->size == item->size && file->mtime == item->mtime;
+	return file != NULL &&
+		   (file->unloaded || (file->size == item->size && file->mtime == item->mtime));
 }
 
 /*
@@ -178,4 +181,37 @@ etl_ledger_replace_former(EtlAttempt *attempt)
 		etl_relation_sql(psprintf("DELETE FROM %s WHERE %s OPERATOR(pg_catalog.<=) " INT64_FORMAT,
 								  stream->target, ETL_LOAD_ID_COLUMN, last));
 	etl_loads_supersede(stream->target, last);
+}
+
+/*
+ * etl_ledger_missing tells of files that were loaded and are gone since the
+ * last pull; what they brought stays.
+ */
+void
+etl_ledger_missing(EtlPull *pull)
+{
+	const char *target = pull->stream->target;
+	List	   *gone = NIL;
+	ListCell   *cell;
+
+	foreach(cell, etl_files_unseen(target, pull->seen))
+	{
+		struct stat status;
+
+		/* the path of the stream may only have changed */
+		if (lstat(lfirst(cell), &status) < 0 && (errno == ENOENT || errno == ENOTDIR))
+			gone = lappend(gone, lfirst(cell));
+	}
+	if (gone == NIL)
+		return;
+	etl_files_vanish(target, gone);
+	foreach(cell, gone)
+		etl_log_store("warning", pull->driver->run_id, target,
+					  psprintf("file \"%s\" has vanished", (char *) lfirst(cell)),
+					  "It was loaded before; its rows stay. etl.unload takes them out.");
+	pull->result->remark =
+		list_length(gone) == 1 ?
+			psprintf("file \"%s\" has vanished, its rows stay", (char *) linitial(gone)) :
+			psprintf("%d files have vanished, \"%s\" among them; their rows stay", list_length(gone),
+					 (char *) linitial(gone));
 }

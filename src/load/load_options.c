@@ -36,8 +36,8 @@ const EtlOptionDef etl_stream_file_options[] = {
 	{"on_change", "replace|append|error", "replace",
 	 "what happens when a file that was loaded has changed"},
 	{"path_columns", "any", NULL,
-	 "columns from the path: a list of names found as /name=value/, or an object of names and "
-	 "regular expressions with one group"},
+	 "columns from the path: hive takes every folder name=value of the option path, a list of names "
+	 "those, an object of names and regular expressions what the first group of each matches"},
 	{NULL}};
 
 /*
@@ -102,6 +102,35 @@ read_policy(EtlLoadOptions *options, const char *text)
 }
 
 /*
+ * hive_names lists the names of the folders name=value in a path.
+ */
+static List *
+hive_names(const char *path)
+{
+	char	   *copy = pstrdup(path ? path : "");
+	char	   *rest = NULL;
+	List	   *names = NIL;
+
+	for (char *part = strtok_r(copy, "/", &rest); part != NULL; part = strtok_r(NULL, "/", &rest))
+	{
+		char	   *equals = strchr(part, '=');
+
+		/* the last part is the file, and a name is no pattern */
+		if (*rest == '\0' || equals == NULL || equals == part)
+			continue;
+		*equals = '\0';
+		if (strpbrk(part, "*?[") == NULL)
+			names = lappend(names, part);
+	}
+	if (names == NIL)
+		ereport(ERROR,
+				(errcode(ETL_ERR_DEFINITION),
+				 errmsg("option \"path\" has no folder name=value for \"path_columns\": \"hive\""),
+				 errhint("Name the folders: {\"path\": \"year=*/month=*/*.csv\", \"path_columns\": \"hive\"}.")));
+	return names;
+}
+
+/*
  * read_path_columns reads a list of names, or an object of names and patterns.
  */
 static List *
@@ -109,22 +138,29 @@ read_path_columns(const Jsonb *options)
 {
 	Jsonb	   *value = etl_json_get(options, "path_columns");
 	bool		patterns = value != NULL && etl_json_kind(value) == 'o';
+	bool		hive = value != NULL && etl_json_kind(value) == 's' &&
+				strcmp(etl_json_bare_text(value), "hive") == 0;
 	List	   *columns = NIL;
+	List	   *names;
 	ListCell   *cell;
 
 	if (value == NULL)
 		return NIL;
-	if (!patterns && etl_json_kind(value) != 'a')
+	if (!patterns && !hive && etl_json_kind(value) != 'a')
 		ereport(ERROR,
 				(errcode(ETL_ERR_DEFINITION),
 				 errmsg("invalid value for option \"path_columns\""),
-				 errhint("Give a list of names, or an object of names and regular expressions.")));
+				 errhint("Give hive, a list of names, or an object of names and regular expressions.")));
 
-	foreach(cell, patterns ? etl_json_keys(value) : etl_json_get_list(options, "path_columns"))
+	names = hive	 ? hive_names(etl_json_get_text(options, "path")) :
+			patterns ? etl_json_keys(value) :
+					   etl_json_get_list(options, "path_columns");
+	foreach(cell, names)
 	{
 		EtlPathColumn *column = palloc(sizeof(EtlPathColumn));
 
 		column->name = lfirst(cell);
+		column->folder = !patterns;
 		column->pattern = patterns ? etl_json_get_text(value, column->name) :
 									 psprintf("(?:^|/)%s=([^/]*)(?:/|$)", column->name);
 		if (column->pattern == NULL)

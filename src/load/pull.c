@@ -14,6 +14,7 @@
  */
 #include "postgres.h"
 
+#include "access/xlog.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -26,6 +27,19 @@
 
 #define MAX_BATCH_BYTES (16 * 1024 * 1024)
 #define MAX_BATCH_MS	1000
+
+/*
+ * etl_pull_done lets the connector archive or delete what is loaded, once
+ * nothing can take the load away any more.
+ */
+void
+etl_pull_done(EtlPull *pull, EtlItem *item)
+{
+	if (!pull->finishes || pull->driver->atomic || pull->connector->done == NULL)
+		return;
+	XLogFlush(GetXLogInsertRecPtr());
+	pull->connector->done(pull->state, item);
+}
 
 /*
  * take_item adds an item to the waiting ones, or skips a file that the
@@ -46,10 +60,13 @@ take_item(EtlPull *pull, EtlItem *item)
 		known = etl_ledger_same(etl_file_find(pull->stream->target, item->origin), item);
 		MemoryContextSwitchTo(pull->context);
 		MemoryContextDelete(lookup);
+		if (!pull->finishes)
+			pull->seen = lappend(pull->seen, pstrdup(item->origin));
 	}
 	if (known)
 	{
 		pull->items_known++;
+		etl_pull_done(pull, item);
 		pull->connector->release(pull->state, item);
 	}
 	else
@@ -195,8 +212,10 @@ open_pull(EtlPull *pull)
 	const EtlStream *stream = pull->stream;
 	EtlSource  *source = etl_source_get(stream->source);
 	EtlConnectorContext *context = &pull->connector_context;
+	const char *after = etl_json_get_text(stream->options, "after_load");
 
 	pull->options = etl_load_options_read(stream);
+	pull->finishes = after != NULL && strcmp(after, "keep") != 0;
 	pull->connector = etl_connector_find(source->connector);
 	if (pull->connector->needs_network && pull->driver->atomic)
 		ereport(ERROR,
@@ -250,6 +269,10 @@ etl_pull(EtlDriver *driver, const EtlStream *stream, EtlPullResult *result)
 			gone = gone && pull->cursor != NULL;
 		pull_items(pull);
 		MemoryContextSwitchTo(caller);
+		if (!pull->connector->needs_network && !pull->finishes)
+			etl_ledger_missing(pull);
+		if (pull->connector->remark != NULL && pull->connector->remark(pull->state) != NULL)
+			result->remark = pull->connector->remark(pull->state);
 		if (gone && (pull->connector->needs_network || pull->items_known > 0))
 			say_gone(pull);
 		if (result->loads == 0)

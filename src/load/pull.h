@@ -33,6 +33,8 @@ typedef struct EtlPull
 	TimestampTz batch_started;
 	int64		items_seen;
 	int64		items_known;	/* files that were loaded before */
+	bool		finishes;		/* files are archived or deleted after their load */
+	List	   *seen;			/* char *: files that were handed out */
 } EtlPull;
 
 /* The items of one load, and what its tries found out. */
@@ -71,9 +73,13 @@ extern bool etl_ledger_same_content(EtlPull *pull, EtlFile *file, EtlItem *item)
 extern void etl_ledger_changed(EtlAttempt *attempt, EtlFile *file, EtlItem *item);
 extern void etl_ledger_replace_former(EtlAttempt *attempt);
 
+extern void etl_ledger_missing(EtlPull *pull);
+
 /* attempt.c: one load */
 
 extern void etl_pull_check_cursor(EtlPull *pull);	/* raises 40001 */
 extern void etl_pull_land(EtlPull *pull, Jsonb *position);
+/* pull.c: an item whose load is committed may be archived or deleted */
+extern void etl_pull_done(EtlPull *pull, EtlItem *item);
 
 #endif							/* ETL_LOAD_PULL_H */
