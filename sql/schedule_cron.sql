@@ -93,11 +93,13 @@ INSERT INTO change VALUES ('Europe/Berlin', '2026-03-29 01:00Z'), ('Europe/Berli
 	('America/Havana', '2026-03-08 05:00Z'), ('Africa/Casablanca', '2026-02-15 02:00Z'),
 	('Africa/Casablanca', '2026-03-22 02:00Z'), ('Pacific/Apia', '2011-12-30 10:00Z'),
 	('Antarctica/Troll', '2026-03-29 01:00Z'), ('America/St_Johns', '2026-11-01 04:30Z');
-WITH grid AS MATERIALIZED (
+CREATE TEMP TABLE grid AS
 	SELECT c.zone, c.at, i, i AT TIME ZONE c.zone AS wall,
 		max(i AT TIME ZONE c.zone) OVER (PARTITION BY c.zone, c.at ORDER BY i) AS shown
-	FROM change AS c, generate_series(c.at - interval '30 h', c.at + interval '30 h', '1 min') AS i
-), wanted AS (
+	FROM change AS c, generate_series(c.at - interval '30 h', c.at + interval '30 h', '1 min') AS i;
+CREATE INDEX ON grid (zone, at, shown, i);
+ANALYZE grid;
+WITH wanted AS (
 	SELECT g.zone, g.at, x.minute, x.hour, w
 	FROM (SELECT zone, at, min(wall) AS first, max(wall) AS last FROM grid GROUP BY 1, 2) AS g,
 		(VALUES ('0', '0'), ('30', '1'), ('59', '1-2'), ('7,37', '2'), ('0,15,30,45', '1,2,3'), ('30', '23'), ('10', '0-5')) AS x (minute, hour),
@@ -107,7 +109,7 @@ WITH grid AS MATERIALIZED (
 			ELSE extract(hour FROM w)::int IN (SELECT h::int FROM string_to_table(x.hour, ',') AS h) END
 ), expected AS (
 	SELECT zone, at, minute, hour, array_agg(DISTINCT to_char(i, 'YYYY-MM-DD HH24:MI:SS')) AS slots
-	FROM wanted AS w, LATERAL (SELECT min(g.i) AS i FROM grid AS g WHERE g.zone = w.zone AND g.at = w.at AND g.shown >= w.w) AS f
+	FROM wanted AS w, LATERAL (SELECT g.i FROM grid AS g WHERE g.zone = w.zone AND g.at = w.at AND g.shown >= w.w ORDER BY g.shown, g.i LIMIT 1) AS f
 	WHERE f.i > w.at - interval '29 h' AND f.i < w.at + interval '29 h'
 	GROUP BY 1, 2, 3, 4
 )
