@@ -987,7 +987,8 @@ CREATE FUNCTION etl.explain_run(run_id bigint DEFAULT NULL)
 	RETURNS TABLE (node text, status text, what text, why text, remedy text)
 	AS 'MODULE_PATHNAME', 'etl_sql_explain_run' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION etl.explain_run(bigint) IS
-'Returns, for every task of a run that did not succeed or had rejects, what happened, why, and what to do.
+'Returns, for every task of a run that did not succeed or had rejects, what happened, why, and what to do; one row with a NULL node for a run that waits, or that failed before any node was tried.
+why: the error and its SQLSTATE, the likely cause, and since when the node has failed. remedy: where it ends with a semicolon, it is SQL that ends the fault as it stands, for whoever may run it; else sentences. Cause and remedy are found when this is called, from what is there then.
 run_id: the run; NULL the last one. Errors: ET002 when there is no such run.
 Example: SELECT * FROM etl.explain_run();';
 

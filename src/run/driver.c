@@ -203,6 +203,8 @@ roll_back(EtlRunDriver *driver)
 	if (driver->worker)
 	{
 		AbortOutOfAnyTransaction();
+		/* an abort leaves an active portal as it is, but its snapshot is gone */
+		ActivePortal->portalSnapshot = NULL;
 		StartTransactionCommand();
 		MemoryContextSwitchTo(driver->context);
 		begin_transaction(driver);

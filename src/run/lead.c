@@ -91,25 +91,26 @@ etl_runs_reconcile(void)
 
 	foreach(cell, etl_runs_running())
 	{
-		EtlRun	   *run = lfirst(cell);
+		int64		run_id = ((EtlRun *) lfirst(cell))->run_id;
+		EtlRun	   *run;
 
-		if (!etl_lock_run(run->run_id))
+		if (!etl_lock_run(run_id))
 			continue;
 		/* it may have ended between the look at its row and the lock */
-		run = etl_run_find(run->run_id);
+		run = etl_run_find(run_id);
 		if (run == NULL || strcmp(run->status, "running") != 0)
 			;
 		else if (strcmp(run->led_by, "queue") != 0)
-			etl_run_close(run->run_id, "interrupted", "the session that ran it ended", NULL);
+			etl_run_close(run_id, "interrupted", "the session that ran it ended", NULL);
 		else
 		{
-			etl_run_requeue(run->run_id, MAX_CRASHES,
+			etl_run_requeue(run_id, MAX_CRASHES,
 							psprintf("parked: its process died %d times in a row while it was at "
 									 "work, without any commit between", MAX_CRASHES));
 			etl_wake_for_run_at_commit();
 			again++;
 		}
-		etl_unlock_run(run->run_id);
+		etl_unlock_run(run_id);
 	}
 	return again;
 }

@@ -301,7 +301,8 @@ fault('unknown host', node => 'raw.host', names => qr/source host .*no-such-host
 	end => sub { pull('host', $url, $bearer, '/plain') });
 fault('nobody listens', node => 'raw.port', names => qr/127\.0\.0\.1:1\b.*source port/s,
 	break => sub { pull('port', 'http://127.0.0.1:1', $bearer, '/plain') }, end => sub { pull('port', $url, $bearer, '/plain') });
-fault('a host that is not allowed', node => 'raw.other', names => qr/etl\.allowed_hosts = '.*,localhost:\d+'/,
+fault('a host that is not allowed, in a worker', node => 'raw.other', run => sub { return $cluster->run('raw.other') eq 'succeeded' },
+	names => qr/etl\.allowed_hosts = '.*,localhost:\d+'/,
 	break => sub { pull('other', $url =~ s/127\.0\.0\.1/localhost/r, $bearer, '/plain') });
 
 system("openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=self -addext subjectAltName=IP:127.0.0.1 -days 1"
