@@ -36,19 +36,38 @@ typedef struct History
 } History;
 
 static const History histories[] = {
-	[ETL_HISTORY_RUN] = {"run", "run_id", "run_id_seq", 10000, {"(run_id) WHERE status IN ('queued', 'running')"},
+	[ETL_HISTORY_RUN] = {"run",
+						 "run_id",
+						 "run_id_seq",
+						 10000,
+						 {"(run_id) WHERE status IN ('queued', 'running')"},
 						 "run_id <= $1"},
-	[ETL_HISTORY_TASK] = {"task", "task_id", "task_id_seq", 100000, {"(run_id)", "(node, task_id DESC)"},
+	[ETL_HISTORY_TASK] = {"task",
+						  "task_id",
+						  "task_id_seq",
+						  100000,
+						  {"(run_id)", "(node, task_id DESC)"},
 						  "run_id <= $1"},
-	[ETL_HISTORY_LOG] = {"log", "event_id", "event_id_seq", 100000, {"(run_id)"},
+	[ETL_HISTORY_LOG] = {"log",
+						 "event_id",
+						 "event_id_seq",
+						 100000,
+						 {"(run_id)"},
 						 "coalesce(run_id <= $1, logged_at < $2)"},
-	[ETL_HISTORY_CHECK] = {"check_result", "event_id", "event_id_seq", 100000,
-						   {"(target, check_name, checked_at DESC)", "(run_id)"},
-						   "coalesce(run_id <= $1, checked_at < $2) AND EXISTS (SELECT FROM etl.check_result AS n"
-						   " WHERE n.target = r.target AND n.check_name = r.check_name"
-						   " AND n.checked_at > r.checked_at AND (n.status = 'error' OR n.evaluated > 0))"},
+	[ETL_HISTORY_CHECK] =
+		{"check_result",
+		 "event_id",
+		 "event_id_seq",
+		 100000,
+		 {"(target, check_name, checked_at DESC)", "(run_id)"},
+		 "coalesce(run_id <= $1, checked_at < $2) AND EXISTS (SELECT FROM etl.check_result AS n"
+		 " WHERE n.target = r.target AND n.check_name = r.check_name"
+		 " AND n.checked_at > r.checked_at AND (n.status = 'error' OR n.evaluated > 0))"},
 	[ETL_HISTORY_ALERT] = {"alert", "alert_id", "alert_id_seq", 100000, {NULL}, "resolved_at < $2"},
-	[ETL_HISTORY_DELIVERY] = {"outbox", "delivery_id", "delivery_id_seq", 100000,
+	[ETL_HISTORY_DELIVERY] = {"outbox",
+							  "delivery_id",
+							  "delivery_id_seq",
+							  100000,
 							  {"(next_try) WHERE status = 'waiting'", "(alert_id)"},
 							  "status <> 'waiting' AND ended_at < $2"},
 };
@@ -96,12 +115,14 @@ make_partition(const History *history, int64 first, bool ahead)
 	if (has_partition(history, first))
 		return;
 	etl_sql_exec(psprintf("CREATE TABLE etl.%s (LIKE etl.%s INCLUDING DEFAULTS INCLUDING CONSTRAINTS)", name,
-						  history->relation), NULL);
+						  history->relation),
+				 NULL);
 	etl_sql_exec(psprintf("ALTER TABLE etl.%s ADD PRIMARY KEY (%s)", name, history->key), NULL);
 	for (int i = 0; i < lengthof(history->indexes) && history->indexes[i] != NULL; i++)
 		etl_sql_exec(psprintf("CREATE INDEX ON etl.%s %s", name, history->indexes[i]), NULL);
 	etl_sql_exec(psprintf("ALTER TABLE etl.%s ATTACH PARTITION etl.%s FOR VALUES FROM (" INT64_FORMAT
-						  ") TO (" INT64_FORMAT ")", history->relation, name, first, first + history->size),
+						  ") TO (" INT64_FORMAT ")",
+						  history->relation, name, first, first + history->size),
 				 NULL);
 }
 
@@ -163,7 +184,8 @@ trim_partition(const History *history, const char *partition, int64 last_run, Ti
 	etl_param_int8(&params, last_run);
 	etl_param_timestamp(&params, before);
 	doomed = etl_sql_int8(psprintf("SELECT count(*) FROM etl.%s AS r WHERE %s", quote_identifier(partition),
-								   history->doomed), &params);
+								   history->doomed),
+						  &params);
 	whole = !current && etl_sql_int8(psprintf("SELECT count(*) FROM etl.%s", quote_identifier(partition)),
 									 NULL) == doomed;
 	trimmed->rows += doomed;
@@ -173,7 +195,8 @@ trim_partition(const History *history, const char *partition, int64 last_run, Ti
 	if (whole)
 		etl_sql_exec(psprintf("DROP TABLE etl.%s", quote_identifier(partition)), NULL);
 	else if (doomed > 0)
-		etl_sql_exec(psprintf("DELETE FROM etl.%s AS r WHERE %s", quote_identifier(partition), history->doomed),
+		etl_sql_exec(psprintf("DELETE FROM etl.%s AS r WHERE %s", quote_identifier(partition),
+							  history->doomed),
 					 &params);
 }
 
@@ -191,10 +214,11 @@ trim(const History *history, int64 last_run, TimestampTz before, bool dry_run)
 	in_use = etl_sql_int8(psprintf("SELECT last_value FROM etl.%s", history->sequence), NULL);
 	etl_param_text(&params, psprintf("etl.%s", history->relation));
 	etl_param_int8(&params, in_use - in_use % history->size);
-	partitions = etl_sql_query("SELECT c.relname::text AS name,"
-							   " pg_catalog.substring(c.relname::text, '_([0-9]+)$')::bigint >= $2 AS current"
-							   " FROM pg_catalog.pg_inherits AS i JOIN pg_catalog.pg_class AS c ON c.oid = i.inhrelid"
-							   " WHERE i.inhparent = $1::pg_catalog.regclass ORDER BY 1", &params);
+	partitions = etl_sql_query(
+		"SELECT c.relname::text AS name,"
+		" pg_catalog.substring(c.relname::text, '_([0-9]+)$')::bigint >= $2 AS current"
+		" FROM pg_catalog.pg_inherits AS i JOIN pg_catalog.pg_class AS c ON c.oid = i.inhrelid"
+		" WHERE i.inhparent = $1::pg_catalog.regclass ORDER BY 1", &params);
 	trimmed->relation = history->relation;
 	for (int i = 0; i < partitions->n; i++)
 		trim_partition(history, etl_row_text(partitions, i, "name"), last_run, before,
@@ -203,10 +227,11 @@ trim(const History *history, int64 last_run, TimestampTz before, bool dry_run)
 }
 
 /*
- * trim_beside removes what is known of alerts and deadlines that are over.
+ * trim_beside removes what is known of alerts and deadlines that are over,
+ * and of slots of schedules: those that come were never dealt with before.
  */
 static void
-trim_beside(TimestampTz before)
+trim_beside(int64 last_run, TimestampTz before)
 {
 	EtlParams	params = {0};
 
@@ -214,6 +239,8 @@ trim_beside(TimestampTz before)
 	etl_sql_exec("DELETE FROM etl.alert_open WHERE resolved_at < $1", &params);
 	etl_sql_exec("DELETE FROM etl.sla_result WHERE done_at < $1 AND due_at < $1", &params);
 	etl_sql_exec("DELETE FROM etl.silence WHERE ends_at < $1", &params);
+	etl_param_int8(&params, last_run);
+	etl_sql_exec("DELETE FROM etl.schedule_slot WHERE decided_at < $1 OR run_id <= $2", &params);
 }
 
 List *
@@ -226,7 +253,7 @@ etl_history_trim(TimestampTz before, int64 keep_runs, bool dry_run)
 	for (int i = lengthof(histories) - 1; i >= 0; i--)
 		result = lappend(result, trim(&histories[i], last_run, before, dry_run));
 	if (!dry_run)
-		trim_beside(before);
+		trim_beside(last_run, before);
 	return result;
 }
 
@@ -236,7 +263,8 @@ etl_history_trim(TimestampTz before, int64 keep_runs, bool dry_run)
 TimestampTz
 etl_history_trimmed_at(void)
 {
-	EtlRows    *rows = etl_sql_query("SELECT max(trimmed_at) AS at FROM etl.housekeeping HAVING count(*) > 0", NULL);
+	EtlRows    *rows = etl_sql_query(
+		"SELECT max(trimmed_at) AS at FROM etl.housekeeping HAVING count(*) > 0", NULL);
 
 	return rows->n == 0 ? DT_NOBEGIN : etl_row_timestamp(rows, 0, "at");
 }

@@ -198,18 +198,26 @@ etl_run_newest(void)
 }
 
 /*
- * etl_runs_running lists the runs whose row says that they are running.
+ * read_runs makes a list of structs.
  */
-List *
-etl_runs_running(void)
+static List *
+read_runs(EtlRows *rows)
 {
-	EtlRows    *rows = etl_sql_query("SELECT " RUN_COLUMNS " FROM etl.run WHERE status = 'running'"
-								  " ORDER BY run_id", NULL);
 	List	   *result = NIL;
 
 	for (int i = 0; i < rows->n; i++)
 		result = lappend(result, read_run(rows, i));
 	return result;
+}
+
+/*
+ * etl_runs_running lists the runs whose row says that they are running.
+ */
+List *
+etl_runs_running(void)
+{
+	return read_runs(etl_sql_query("SELECT " RUN_COLUMNS " FROM etl.run WHERE status = 'running'"
+								   " ORDER BY run_id", NULL));
 }
 
 /*
@@ -336,21 +344,18 @@ etl_runs_disown(const char *error)
 }
 
 /*
- * etl_backfill_newest_run finds what became of an interval.
+ * etl_backfill_runs lists the runs of backfills with a selector, oldest first.
  */
-int64
-etl_backfill_newest_run(const char *selector, TimestampTz since, TimestampTz until, const char **status)
+List *
+etl_backfill_runs(const char *selector)
 {
 	EtlParams	params = {0};
 	EtlRows    *rows;
 
 	etl_param_text(&params, selector);
-	etl_param_timestamp(&params, since);
-	etl_param_timestamp(&params, until);
-	rows = etl_sql_query("SELECT run_id, status FROM etl.run WHERE trigger = 'backfill' AND selector = $1"
-						 " AND since = $2 AND until = $3 ORDER BY run_id DESC LIMIT 1", &params);
-	*status = rows->n == 0 ? NULL : etl_row_text(rows, 0, "status");
-	return rows->n == 0 ? 0 : etl_row_int8(rows, 0, "run_id");
+	rows = etl_sql_query("SELECT " RUN_COLUMNS " FROM etl.run WHERE trigger = 'backfill'"
+						 " AND selector = $1 ORDER BY run_id", &params);
+	return read_runs(rows);
 }
 
 /*

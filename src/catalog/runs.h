@@ -65,9 +65,8 @@ extern bool etl_run_is_uncommitted(int64 run_id);
 
 /* a run that nobody leads: it, unless it has ended, and its open tasks get 'status' */
 extern void etl_run_close(int64 run_id, const char *status, const char *error, const char *sqlstate);
-/* the newest run of a backfill with this selector and interval, 0 and NULL when there is none */
-extern int64 etl_backfill_newest_run(const char *selector, TimestampTz since, TimestampTz until,
-									 const char **status);
+/* runs of backfills with this selector, oldest first: EtlRun * */
+extern List *etl_backfill_runs(const char *selector);
 extern char *etl_lane_requested_by(const char *lane);	/* NULL: there is no such lane */
 extern void etl_lane_hold(const char *lane, bool hold);	/* queued runs of it wait, or no longer */
 /* queued runs that are not to run here: they become interrupted */

@@ -44,6 +44,7 @@ typedef struct Backfill
 	char	   *name;			/* of its lane; NULL until the first run is queued */
 	int			queued;
 	ArrayType  *nodes;			/* those that use the interval */
+	List	   *runs;			/* EtlRun *: of earlier ones with this selector, oldest first */
 } Backfill;
 
 bool
@@ -158,6 +159,26 @@ select_nodes(Backfill *backfill)
 }
 
 /*
+ * newest_run finds what became of an interval before; NULL when it was never
+ * asked for.
+ */
+static EtlRun *
+newest_run(const Backfill *backfill, TimestampTz since, TimestampTz until)
+{
+	EtlRun	   *newest = NULL;
+	ListCell   *cell;
+
+	foreach(cell, backfill->runs)
+	{
+		EtlRun	   *run = lfirst(cell);
+
+		if (run->since == since && run->until == until)
+			newest = run;
+	}
+	return newest;
+}
+
+/*
  * is_wanted tells whether a step is to be run, given what its newest run
  * came to (NULL: there was none).
  */
@@ -203,8 +224,9 @@ queue_step(Backfill *backfill, TimestampTz since, TimestampTz until)
 static void
 put_step(Backfill *backfill, ReturnSetInfo *result, TimestampTz since, TimestampTz until)
 {
-	const char *status;
-	int64		run_id = etl_backfill_newest_run(backfill->selector, since, until, &status);
+	EtlRun	   *before = newest_run(backfill, since, until);
+	const char *status = before ? before->status : NULL;
+	int64		run_id = before ? before->run_id : 0;
 	Datum		values[5];
 	bool		nulls[5] = {false};
 
@@ -236,6 +258,7 @@ etl_sql_backfill(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	read_arguments(fcinfo, &backfill);
 	select_nodes(&backfill);
+	backfill.runs = etl_backfill_runs(backfill.selector);
 	if (boundary(&backfill, MAX_STEPS) < backfill.until)
 		ereport(ERROR,
 				(errcode(ETL_ERR_DEFINITION),

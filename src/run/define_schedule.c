@@ -23,6 +23,7 @@
 #include "common/errors.h"
 #include "common/json.h"
 #include "common/options.h"
+#include "common/retry.h"
 #include "common/run_as.h"
 #include "common/wake.h"
 #include "run/backfill.h"
@@ -87,8 +88,10 @@ static void
 check_options(const Jsonb *options)
 {
 	char	   *timeout = etl_json_get_text(options, "timeout");
+	EtlRetryPolicy policy;
 
 	etl_options_check(options, "schedule", etl_schedule_options, NULL);
+	etl_retry_read(options, &policy);
 	if (timeout != NULL && etl_option_duration_ms("timeout", timeout) <= 0)
 		ereport(ERROR,
 				(errcode(ETL_ERR_DEFINITION),

@@ -137,6 +137,8 @@ take_over(EtlRunState *state, int64 run_id)
 	state->run = *run;
 	state->driver.base.run_id = run_id;
 	state->workers = etl_helpers ? Max(etl_max_workers, 1) : 1;
+	if (run->workers > 0)
+		state->workers = Min(state->workers, run->workers);
 	return true;
 }
 

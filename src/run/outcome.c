@@ -16,6 +16,7 @@
 #include "utils/timestamp.h"
 
 #include "common/errors.h"
+#include "common/json.h"
 #include "common/retry.h"
 #include "run/run.h"
 
@@ -164,6 +165,25 @@ etl_node_retrying(EtlRunState *state, EtlNode *node, int sqlerrcode, const char 
 }
 
 /*
+ * read_policy finds how often a node is tried: as its definition says, else
+ * as the schedule of the run does.
+ */
+static void
+read_policy(EtlRunState *state, EtlNode *node, EtlRetryPolicy *policy)
+{
+	const Jsonb *options = node->model ? node->model->options : NULL;
+	EtlJsonBuilder *builder;
+
+	if ((options == NULL || !etl_json_has(options, "retry")) && state->run.retry != NULL)
+	{
+		builder = etl_json_object_begin();
+		etl_json_add(builder, "retry", state->run.retry);
+		options = etl_json_object_end(builder);
+	}
+	etl_retry_read(options, policy);
+}
+
+/*
  * etl_node_failed notes an error.  When it may heal and the node has not
  * been tried often enough, it stays open, to be tried again later.
  */
@@ -180,7 +200,7 @@ etl_node_failed(EtlRunState *state, EtlNode *node, const ErrorData *error)
 	node->ended_at = 0;
 	if (!state->driver.base.atomic && etl_error_heals(error->sqlerrcode))
 	{
-		etl_retry_read(node->model ? node->model->options : NULL, &policy);
+		read_policy(state, node, &policy);
 		if (node->tries + 1 < policy.attempts)
 		{
 			int64		delay_ms = etl_retry_delay_ms(&policy, ++node->tries);
