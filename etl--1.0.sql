@@ -242,6 +242,16 @@ CREATE TABLE etl.file (
 	PRIMARY KEY (target, uri)
 );
 
+-- Which records an idempotency key of etl.ingest brought.
+CREATE TABLE etl.ingestion (
+	target text NOT NULL,
+	idempotency_key text NOT NULL,
+	hash text NOT NULL,             -- SHA-256 of the records
+	load_id bigint NOT NULL,
+	ingested_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	PRIMARY KEY (target, idempotency_key)
+);
+
 -- One index only: a load may put hundreds of thousands of rejects here, and a
 -- second one, of a primary key, would make it a tenth slower. The sequence keeps
 -- reject_id unique, and all that etl looks up is open. The whole row identifies
@@ -585,9 +595,15 @@ LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'etl_sql_http_connector';
 COMMENT ON FUNCTION etl.http_connector(internal) IS
 'Hands out the connector for HTTP servers; called by etl itself. Returns internal.';
 
+CREATE FUNCTION etl.push_connector(internal) RETURNS internal
+LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'etl_sql_push_connector';
+COMMENT ON FUNCTION etl.push_connector(internal) IS
+'Hands out the connector of streams that nothing is fetched for; called by etl itself. Returns internal.';
+
 INSERT INTO etl.connectors (name, handler, description) VALUES
 	('file', 'etl.file_connector', 'files of the server, found by a pattern'),
-	('http', 'etl.http_connector', 'APIs over HTTP and HTTPS, page by page');
+	('http', 'etl.http_connector', 'APIs over HTTP and HTTPS, page by page'),
+	('push', 'etl.push_connector', 'nothing is fetched: records are pushed by etl.ingest');
 
 CREATE FUNCTION etl.define_source(name text, connector text, options jsonb DEFAULT '{}', description text DEFAULT NULL)
 RETURNS text LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'etl_sql_define_source';
@@ -689,6 +705,15 @@ COMMENT ON FUNCTION etl.unload(bigint) IS
 load_id: a load as in etl.loads whose status is succeeded. Its open rejects become superseded, and its status unloaded; models that consumed it are built anew by the next run.
 Returns how many rows were taken out. Errors: ET002 for an unknown load; ET001 for one that is superseded or unloaded already, and for loads of merge streams, whose rows take the place of older ones that nobody keeps; 42501 unless the caller owns the stream or is a member of etl_operator.
 Example: SELECT etl.unload(max(load_id)) FROM etl.loads WHERE target = ''raw.orders'';';
+
+CREATE FUNCTION etl.ingest(target text, records jsonb, idempotency_key text DEFAULT NULL)
+RETURNS bigint LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'etl_sql_ingest';
+COMMENT ON FUNCTION etl.ingest(text, jsonb, text) IS
+'Lands pushed records as one load of a stream, in the transaction of the caller.
+target: a defined stream; one that is only pushed to has a source of the connector push. records: an array of objects, or one object; they take the path of all records: types, keys, mode, schema policy, checks, rejects.
+idempotency_key: names this push; the same key with the same records lands nothing and returns the first load, with other records it is an error. Default NULL: every call lands.
+Returns the load_id, also when there were no records; a NOTICE tells how many were rejected. Errors: ET001 for records that are neither array nor object and for a key used for other records; ET002 for an unknown stream; ET009, ET011 when the load fails whole; 42501 unless the caller owns the stream or is a member of etl_operator.
+Example: SELECT etl.ingest(''raw.events'', ''[{"id": 1, "kind": "click"}]'', ''batch-2024-05-01-7'');';
 
 
 -- ====================================================================
@@ -1470,7 +1495,7 @@ DECLARE
 	relation text;
 BEGIN
 	FOREACH relation IN ARRAY ARRAY['source', 'stream', 'model', 'quality_check', 'secret', 'dependency',
-		'column_edge', 'load', 'cursor', 'file', 'reject', 'consumed', 'node_state',
+		'column_edge', 'load', 'cursor', 'file', 'ingestion', 'reject', 'consumed', 'node_state',
 		'schema_change', 'housekeeping', 'pool', 'instance', 'schedule', 'schedule_slot', 'schedule_event',
 		'sla', 'sla_result', 'channel', 'alert_rule', 'alert_open', 'alert_node', 'silence', 'outbox',
 		'alert_id_seq', 'delivery_id_seq', 'silence_id_seq', 'run_id_seq', 'task_id_seq', 'load_id_seq',

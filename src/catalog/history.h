@@ -87,7 +87,7 @@ typedef struct EtlReject
 	int			raw_length;
 	int64		record_size;
 	Jsonb	   *reasons;		/* [{"check","column","value","message"}] */
-	bool		of_row;			/* raw is the row as JSON, by column: its record was at hand no more */
+	bool		of_row;			/* raw is JSON whatever the stream's format: a row whose record is gone, or pushed */
 } EtlReject;
 
 /* reject.c: many at once, straight into the heap and the indexes of etl.reject */

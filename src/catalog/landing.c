@@ -126,6 +126,38 @@ etl_stream_forget(const char *target, const char *origin)
 								&params);
 }
 
+EtlIngestion *
+etl_ingestion_find(const char *target, const char *key)
+{
+	EtlParams	params = {0};
+	EtlIngestion *ingestion;
+	EtlRows    *rows;
+
+	etl_param_text(&params, target);
+	etl_param_text(&params, key);
+	rows = etl_sql_query("SELECT hash, load_id FROM etl.ingestion"
+						 " WHERE target = $1 AND idempotency_key = $2", &params);
+	if (rows->n == 0)
+		return NULL;
+	ingestion = palloc(sizeof(EtlIngestion));
+	ingestion->hash = etl_row_text(rows, 0, "hash");
+	ingestion->load_id = etl_row_int8(rows, 0, "load_id");
+	return ingestion;
+}
+
+void
+etl_ingestion_store(const char *target, const char *key, const char *hash, int64 load_id)
+{
+	EtlParams	params = {0};
+
+	etl_param_text(&params, target);
+	etl_param_text(&params, key);
+	etl_param_text(&params, hash);
+	etl_param_int8(&params, load_id);
+	etl_sql_exec("INSERT INTO etl.ingestion (target, idempotency_key, hash, load_id)"
+				 " VALUES ($1, $2, $3, $4)", &params);
+}
+
 List *
 etl_stream_models(const char *target)
 {
@@ -147,6 +179,7 @@ etl_stream_state_delete(const char *target)
 	static const char *const statements[] = {
 		"DELETE FROM etl.cursor WHERE target = $1",
 		"DELETE FROM etl.file WHERE target = $1",
+		"DELETE FROM etl.ingestion WHERE target = $1",
 		"DELETE FROM etl.node_state WHERE target = $1",
 		"UPDATE etl.load SET status = 'superseded' WHERE target = $1 AND status = 'succeeded'",
 		"UPDATE etl.reject SET status = 'superseded', closed_at = clock_timestamp()"

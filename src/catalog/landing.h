@@ -55,6 +55,15 @@ extern int64 etl_stream_take_replace(const char *target);
 /* loads up to 'load_id' and their open rejects become superseded */
 extern void etl_loads_supersede(const char *target, int64 load_id);
 
+/* What an idempotency key of etl.ingest brought; NULL: nothing yet. */
+typedef struct EtlIngestion
+{
+	char	   *hash;			/* hexadecimal SHA-256 of the records */
+	int64		load_id;
+} EtlIngestion;
+extern EtlIngestion *etl_ingestion_find(const char *target, const char *key);
+extern void etl_ingestion_store(const char *target, const char *key, const char *hash, int64 load_id);
+
 /* Models that read a stream, char *. */
 extern List *etl_stream_models(const char *target);
 

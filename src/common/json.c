@@ -254,3 +254,10 @@ etl_json_object_end(EtlJsonBuilder *builder)
 
 	return JsonbValueToJsonb(object);
 }
+
+Jsonb *
+etl_json_without(const Jsonb *object, const char *key)
+{
+	return DatumGetJsonbP(DirectFunctionCall2(jsonb_delete, JsonbPGetDatum(object),
+											  CStringGetTextDatum(key)));
+}

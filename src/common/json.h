@@ -22,6 +22,9 @@ extern List *etl_json_get_list(const Jsonb *object,
 extern List *etl_json_keys(const Jsonb *object);	/* of char * */
 extern bool etl_json_has(const Jsonb *object, const char *key);
 
+/* a copy of an object without a key */
+extern Jsonb *etl_json_without(const Jsonb *object, const char *key);
+
 /* 'o' object, 'a' array, 's' string, 'n' number, 'b' boolean, '0' null */
 extern char etl_json_kind(const Jsonb *value);
 

@@ -364,12 +364,12 @@ land_attempt(void *arg)
 		attempt->nothing = true;
 	else
 	{
-		if (!etl_item_is_file(first))
+		if (!etl_item_is_file(first) && !pull->pushed)
 			etl_pull_check_cursor(pull);
 		if (known != NULL)
 			etl_ledger_changed(attempt, known, first);
 		relid = prepare_relation(attempt);
-		if (!etl_item_is_file(first))
+		if (!etl_item_is_file(first) && !pull->pushed)
 			etl_ledger_replace_former(attempt);
 		if (pull->options->replace)
 			attempt->load.rows_deleted += etl_relation_sql(psprintf("DELETE FROM %s", stream->target));
@@ -379,7 +379,7 @@ land_attempt(void *arg)
 	etl_run_as_end(&as);
 
 	/* an answer without a record is no load, and neither is a file that is known */
-	if (!etl_item_is_file(first) && attempt->load.rows_read == 0 && attempt->load.rows_deleted == 0)
+	if (!etl_item_is_file(first) && !pull->pushed && attempt->load.rows_read == 0 && attempt->load.rows_deleted == 0)
 		attempt->nothing = true;
 	if (!attempt->nothing)
 		store_load(attempt, &file);
@@ -435,7 +435,7 @@ etl_pull_land(EtlPull *pull, Jsonb *position)
 	attempt.items = pull->items;
 	attempt.position = position;
 	attempt.context = AllocSetContextCreate(pull->context, "etl load", ALLOCSET_DEFAULT_SIZES);
-	attempt.load.load_id = etl_load_next_id();
+	attempt.load.load_id = pull->load_id = etl_load_next_id();
 	attempt.load.started_at = GetCurrentTimestamp();
 
 	for (int i = 0;; i++)

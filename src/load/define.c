@@ -77,7 +77,7 @@ static void
 resolve_format(EtlStream *stream, const EtlConnector *connector)
 {
 	if (stream->format == NULL)
-		stream->format = connector->needs_network ?
+		stream->format = connector->needs_network || strcmp(connector->name, "push") == 0 ?
 							 pstrdup("json") :
 							 format_of_path(etl_json_get_text(stream->options, "path"));
 	if (stream->format == NULL)

@@ -73,6 +73,7 @@ typedef struct EtlLoadOptions
 	bool		adopt;
 	bool		header;			/* csv: fields have names; else columns go by position */
 	bool		is_json;
+	bool		pushed;			/* JSON records by etl.ingest, whatever the stream's format */
 	bool		merge;
 	bool		replace;
 } EtlLoadOptions;
@@ -133,6 +134,13 @@ extern void etl_relation_add_columns(const EtlStream *stream, Oid relid, List *c
 extern void etl_relation_comment_column(const EtlStream *stream, const char *column, const char *field);
 /* runs one utility or DML command as whoever is current; its row count */
 extern uint64 etl_relation_sql(const char *sql);
+
+/*
+ * etl_stream_operated returns a stream that the caller may operate on: its
+ * owner, or a member of etl_operator or of 'other_role' (NULL: none); raises
+ * ET002 or 42501
+ */
+extern EtlStream *etl_stream_operated(const char *target, const char *other_role);
 
 /* ---- one load ---- */
 

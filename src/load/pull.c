@@ -178,6 +178,8 @@ nothing_new(EtlPull *pull)
 
 	if (pull->connector->needs_network)
 		return pstrdup("the source has nothing new");
+	if (pull->items_seen == 0 && path == NULL)
+		return pstrdup("nothing to fetch");
 	if (pull->items_seen == 0)
 		return psprintf("no file matches %s", path ? path : "the stream's path");
 	return psprintf("no new files: %lld of %lld were loaded before", (long long) pull->items_known,

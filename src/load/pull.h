@@ -3,7 +3,8 @@
  * pull.h
  *    What the files of a pull share: the pull, a try of one load, an item's bytes.
  *
- * Included only by src/load/pull.c, attempt.c and ledger.c.
+ * Included only by src/load/pull.c, attempt.c, arrivals.c, ledger.c, ingest.c and
+ * look.c.
  *
  *-------------------------------------------------------------------------
  */
@@ -33,6 +34,8 @@ typedef struct EtlPull
 	TimestampTz batch_started;
 	int64		items_seen;
 	int64		items_known;	/* files that were loaded before */
+	bool		pushed;			/* by etl.ingest: no cursor, and a load also without records */
+	int64		load_id;		/* of the last load */
 	bool		finishes;		/* files are archived or deleted after their load */
 	List	   *seen;			/* char *: files that were handed out */
 } EtlPull;

@@ -60,19 +60,14 @@ typedef struct Replay
 } Replay;
 
 /*
- * stream_for returns the stream that the caller may operate on: its owner,
- * or a member of etl_operator or of 'other_role'.
+ * etl_stream_operated: see landing.h.
  */
-static EtlStream *
-stream_for(FunctionCallInfo fcinfo, const char *other_role)
+EtlStream *
+etl_stream_operated(const char *target, const char *other_role)
 {
-	EtlStream  *stream;
+	EtlStream  *stream = etl_stream_get(etl_name_canonical(target));
 	const char *roles[2] = {"etl_operator", other_role};
 
-	if (PG_ARGISNULL(0))
-		ereport(ERROR,
-				(errcode(ETL_ERR_UNDEFINED), errmsg("the name of a stream must not be null")));
-	stream = etl_stream_get(etl_name_canonical(text_to_cstring(PG_GETARG_TEXT_PP(0))));
 	for (int i = 0; i < 2; i++)
 	{
 		Oid			role = roles[i] ? get_role_oid(roles[i], true) : InvalidOid;
@@ -82,6 +77,18 @@ stream_for(FunctionCallInfo fcinfo, const char *other_role)
 	}
 	etl_check_owner(stream->owner, "stream", stream->target);
 	return stream;
+}
+
+/*
+ * stream_for returns the stream that the first argument names.
+ */
+static EtlStream *
+stream_for(FunctionCallInfo fcinfo, const char *other_role)
+{
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ETL_ERR_UNDEFINED), errmsg("the name of a stream must not be null")));
+	return etl_stream_operated(text_to_cstring(PG_GETARG_TEXT_PP(0)), other_role);
 }
 
 /*
@@ -406,14 +413,11 @@ begin_replay(Replay *replay, const Jsonb *patch)
 	Jsonb	   *options = replay->stream->options;
 
 	/* a header is written in front of each record; nothing else is to be skipped */
-	options = DatumGetJsonbP(DirectFunctionCall2(jsonb_delete, JsonbPGetDatum(options),
-												 CStringGetTextDatum("skip_lines")));
-	options = DatumGetJsonbP(DirectFunctionCall2(jsonb_delete, JsonbPGetDatum(options),
-												 CStringGetTextDatum("records")));
+	options = etl_json_without(options, "skip_lines");
+	options = etl_json_without(options, "records");
 	/* what became UTF-8 before it was decoded is kept so */
 	if (etl_decoder_keeps_utf8(replay->stream->format, options))
-		options = DatumGetJsonbP(DirectFunctionCall2(jsonb_delete, JsonbPGetDatum(options),
-													 CStringGetTextDatum("encoding")));
+		options = etl_json_without(options, "encoding");
 	replay->decoded_as = *replay->stream;
 	replay->decoded_as.options = options;
 

@@ -11,8 +11,6 @@
 #include "postgres.h"
 
 #include "fmgr.h"
-#include "miscadmin.h"
-#include "utils/acl.h"
 #include "utils/snapmgr.h"
 
 #include "catalog/landing.h"
@@ -29,7 +27,6 @@ PG_FUNCTION_INFO_V1(etl_sql_unload);
 static EtlStream *
 check_load(int64 load_id, const EtlLoadHead *head)
 {
-	Oid			operator= get_role_oid("etl_operator", true);
 	EtlStream  *stream;
 
 	if (head == NULL)
@@ -37,9 +34,7 @@ check_load(int64 load_id, const EtlLoadHead *head)
 				(errcode(ETL_ERR_UNDEFINED),
 				 errmsg("there is no load " INT64_FORMAT, load_id),
 				 errhint("SELECT load_id, origin FROM etl.loads lists them.")));
-	stream = etl_stream_get(head->target);
-	if (!OidIsValid(operator) || !has_privs_of_role(GetUserId(), operator))
-		etl_check_owner(stream->owner, "stream", stream->target);
+	stream = etl_stream_operated(head->target, NULL);
 	if (strcmp(head->status, "succeeded") != 0)
 		ereport(ERROR,
 				(errcode(ETL_ERR_DEFINITION),
