@@ -328,6 +328,24 @@ etl_progress_say(int64 run_id)
 }
 
 /*
+ * etl_progress_of: see progress.h.
+ */
+char *
+etl_progress_of(int pid)
+{
+	if (slots == NULL)
+		attach();
+	for (int i = 0; i < nslots; i++)
+	{
+		Slot		slot;
+
+		if (copy_slot(&slots[i], &slot) && slot.pid == pid)
+			return psprintf("%s: %s", slot.node, slot.phase);
+	}
+	return NULL;
+}
+
+/*
  * etl_progress_report: see progress.h.
  */
 void

@@ -34,6 +34,8 @@ extern void etl_progress_stop(void);
 extern void etl_progress_report(void);
 /* says so for every process at work in a run; for one that only waits for others */
 extern void etl_progress_say(int64 run_id);
+/* the node that a process of this database works on, and the phase; NULL when it does not */
+extern char *etl_progress_of(int pid);
 
 #define etl_progress_check() \
 	do \

@@ -38,9 +38,9 @@
 
 #include "worker/worker.h"
 
-#define MAX_STARTING	2		/* so many schedulers are started at a time */
-#define MAX_BACKOFF_S	30
-#define STEADY_AFTER_MS 60000	/* one that lived so long has not failed in a row */
+#define MAX_STARTING	  2		/* so many schedulers are started at a time */
+#define ETL_MAX_BACKOFF_S 30
+#define STEADY_AFTER_MS	  60000 /* one that lived so long has not failed in a row */
 
 /* What the launcher remembers of a database. */
 typedef struct Database
@@ -228,7 +228,7 @@ take_messages(void)
 static void
 back_off(Database *database)
 {
-	int			seconds = Min(MAX_BACKOFF_S, 1 << Min(database->failures, 5));
+	int			seconds = Min(ETL_MAX_BACKOFF_S, 1 << Min(database->failures, 5));
 
 	database->failures++;
 	database->not_before = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), seconds * 1000L);

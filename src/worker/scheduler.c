@@ -22,7 +22,6 @@
 #include "commands/dbcommands.h"
 #include "miscadmin.h"
 #include "pgstat.h"
-#include "postmaster/interrupt.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "utils/guc.h"
@@ -41,14 +40,8 @@
 #include "run/schedule.h"
 #include "worker/worker.h"
 
-/* a step that fails is tried again after 1, 2, 4 … seconds */
-#define MAX_BACKOFF_S	30
 /* the longest sleep when something is due: the clock of the wall may jump */
-#define MAX_SLEEP_MS	60000
-/* when to ask again for a background worker: nobody tells when one ends */
-#define ASK_AGAIN_MS	5000
-/* so many runs are remembered by when they were handed out */
-#define REMEMBERED_RUNS 128
+#define MAX_SLEEP_MS 60000
 
 typedef struct Step
 {
@@ -60,19 +53,8 @@ typedef struct Step
 	char		said[ETL_PROBLEM_SIZE];	/* the message that is in the log */
 } Step;
 
-/* A run that was handed to a worker, so that one that comes back at once does not go round for ever. */
-typedef struct HandedOut
-{
-	int64		run_id;
-	TimestampTz at;
-	int			times;
-} HandedOut;
-
 static EtlScheduler *my_slot = NULL;
 static MemoryContext step_context;
-static HandedOut handed_out[REMEMBERED_RUNS];
-static int	next_handed_out = 0;
-static EtlAssignment said_assignment = ETL_ASSIGNED;
 
 static TimestampTz reconcile(int);
 static TimestampTz look_at_events(int);
@@ -231,7 +213,7 @@ static void
 step_failed(Step *step)
 {
 	ErrorData  *error;
-	int			seconds = Min(MAX_BACKOFF_S, 1 << Min(step->failures, 5));
+	int			seconds = Min(ETL_MAX_BACKOFF_S, 1 << Min(step->failures, 5));
 	char	   *text;
 	bool		is_new;
 
@@ -332,108 +314,17 @@ look_at_chore(int chore)
 		return DT_NOEND;
 	}
 	if (etl_pool_assign(MyDatabaseId, &job) != ETL_ASSIGNED)
-		return TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ASK_AGAIN_MS);
+		return TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ETL_ASK_AGAIN_MS);
 	return DT_NOEND;
 }
 
 /*
- * handed_out_entry finds the entry of a run, or makes one in the place of
- * the oldest.
- */
-static HandedOut *
-handed_out_entry(int64 run_id)
-{
-	HandedOut  *entry;
-
-	for (int i = 0; i < REMEMBERED_RUNS; i++)
-		if (handed_out[i].run_id == run_id)
-			return &handed_out[i];
-	entry = &handed_out[next_handed_out];
-	next_handed_out = (next_handed_out + 1) % REMEMBERED_RUNS;
-	memset(entry, 0, sizeof(HandedOut));
-	entry->run_id = run_id;
-	return entry;
-}
-
-/*
- * may_go_at returns when a run may be handed out: the first two times at
- * once, then later and later.
- */
-static TimestampTz
-may_go_at(const HandedOut *entry)
-{
-	if (entry->times < 2)
-		return 0;
-	return TimestampTzPlusMilliseconds(entry->at,
-									   1000L * Min(MAX_BACKOFF_S, 1 << Min(entry->times - 2, 5)));
-}
-
-/*
- * say_why_queued logs once why runs wait, until none does.
- */
-static void
-say_why_queued(EtlAssignment why, int queued)
-{
-	if (why == said_assignment)
-		return;
-	said_assignment = why;
-	if (why == ETL_ALL_BUSY)
-		ereport(LOG,
-				(errmsg("%d etl runs of database \"%s\" are queued", queued, get_database_name(MyDatabaseId)),
-				 errdetail("All %d workers (etl.max_workers) are at work.", etl_max_workers)));
-	else if (why == ETL_NO_PROCESS)
-		ereport(LOG,
-				(errmsg("%d etl runs of database \"%s\" are queued", queued, get_database_name(MyDatabaseId)),
-				 errdetail("All max_worker_processes = %d background workers are in use.",
-						   max_worker_processes),
-				 errhint("Raise max_worker_processes and restart the server.")));
-}
-
-/*
- * look_at_runs hands queued runs to workers, until there is no more place.
+ * look_at_runs hands queued runs to workers.
  */
 static TimestampTz
 look_at_runs(int chore)
 {
-	TimestampTz now = GetCurrentTimestamp();
-	TimestampTz due = DT_NOEND;
-	EtlAssignment assignment = ETL_ASSIGNED;
-	int			queued = 0;
-	ListCell   *cell;
-
-	foreach(cell, etl_runs_queued())
-	{
-		EtlJob		job = {.kind = ETL_JOB_LEAD, .run_id = *(int64 *) lfirst(cell)};
-		HandedOut  *entry;
-
-		if (etl_pool_is_led(MyDatabaseId, job.run_id))
-			continue;
-		entry = handed_out_entry(job.run_id);
-		if (may_go_at(entry) > now)
-		{
-			due = Min(due, may_go_at(entry));
-			continue;
-		}
-		if (assignment == ETL_ASSIGNED)
-			assignment = etl_pool_assign(MyDatabaseId, &job);
-		if (assignment != ETL_ASSIGNED)
-		{
-			queued++;
-			continue;
-		}
-		entry->at = now;
-		entry->times++;
-	}
-
-	say_why_queued(assignment, queued);
-	if (assignment == ETL_NO_PROCESS)
-		due = Min(due, TimestampTzPlusMilliseconds(now, ASK_AGAIN_MS));
-	LWLockAcquire(etl_shared->lock, LW_EXCLUSIVE);
-	my_slot->queued = queued;
-	if (queued == 0)
-		my_slot->waiting = false;
-	LWLockRelease(etl_shared->lock);
-	return due;
+	return etl_hand_out_runs(my_slot);
 }
 
 /*

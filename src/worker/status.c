@@ -20,6 +20,7 @@
 
 #include "catalog/schedule.h"
 #include "common/guc.h"
+#include "common/progress.h"
 #include "worker/worker.h"
 
 PG_FUNCTION_INFO_V1(etl_sql_status);
@@ -175,7 +176,10 @@ add_task(ReturnSetInfo *result, const EtlTaskSlot *slot)
 {
 	static const char *const states[] = {"free", "starting", "idle", "busy", "leaving"};
 	char	   *detail = slot->job.kind == ETL_JOB_NONE ? NULL : etl_job_describe(&slot->job);
+	char	   *node = detail && slot->pid != 0 ? etl_progress_of(slot->pid) : NULL;
 
+	if (node != NULL)
+		detail = psprintf("%s, %s", detail, node);
 	add_row(result, "task", slot->pid, slot->since, states[slot->state],
 			with_problem(detail, &slot->problem));
 }

@@ -25,6 +25,12 @@
 /* a worker that was registered and has not come after this time will not come */
 #define ETL_START_TIMEOUT_MS 15000
 
+/* what fails is tried again after 1, 2, 4 … seconds */
+#define ETL_MAX_BACKOFF_S 30
+
+/* when to ask again for a background worker: nobody tells when one ends */
+#define ETL_ASK_AGAIN_MS 5000
+
 /* ---- jobs ---- */
 
 typedef enum EtlJobKind
@@ -189,6 +195,11 @@ extern PGDLLEXPORT void etl_launcher_main(Datum arg);
 /* ---- scheduler.c ---- */
 
 extern PGDLLEXPORT void etl_scheduler_main(Datum arg);
+
+/* ---- handout.c ---- */
+
+/* gives queued runs to workers, until there is no more place; returns when to try again */
+extern TimestampTz etl_hand_out_runs(EtlScheduler *scheduler);
 
 /* ---- pool.c: who does which job ---- */
 

@@ -47,13 +47,20 @@ is($cluster->pid('scheduler'), $scheduler, 'a new launcher leaves the scheduler 
 my ($run_id, $pid) = $cluster->begin_slow;
 $cluster->kill_process('TERM', $scheduler);
 $cluster->wait_up(10);
-is($cluster->sql("SELECT pid FROM etl.status() WHERE detail = 'leads run $run_id'"), $pid,
+is($cluster->sql("SELECT pid FROM etl.status() WHERE detail LIKE 'leads run $run_id%'"), $pid,
 	'a worker goes on when its scheduler dies');
 is($cluster->sql("SELECT status FROM etl.runs WHERE run_id = $run_id"), 'running', 'and so does its run');
 $cluster->sql('UPDATE m.pause SET seconds = 0');
 $cluster->sql("SELECT pg_terminate_backend($pid)");
 is($cluster->wait_run($run_id), 'succeeded', 'until somebody ends it; the new scheduler starts it again');
 $cluster->sql('UPDATE m.pause SET seconds = 60');
+
+# etl.status() tells what everybody does, and what went wrong last.
+($run_id, $pid) = $cluster->begin_slow;
+like($cluster->sql("SELECT detail FROM etl.status() WHERE pid = $pid"), qr/^leads run $run_id, m\.slow: \w+/, 'etl.status() tells the node at work');
+$cluster->sql("SELECT etl.cancel($run_id)");
+is($cluster->wait_run($run_id), 'cancelled', 'a run at work is cancelled');
+is($cluster->sql("SELECT count(*) FROM etl.status() WHERE pid = $pid"), '1', 'and its worker lives');
 
 # A cancel that meets launcher, scheduler or an idle worker does nothing.
 $cluster->run('m.quick');

@@ -59,7 +59,8 @@ $cluster->sql('UPDATE m.pause SET seconds = 0', 'new_name');
 quickly('CREATE DATABASE ... TEMPLATE', 'CREATE DATABASE copy TEMPLATE new_name');
 $cluster->back_at_work('after TEMPLATE', 'new_name');
 is($cluster->wait_run($run_id, 60, 'new_name'), 'succeeded', 'after TEMPLATE: the run at work goes on');
-ok(defined $cluster->wait_up(10, 'copy'), 'the copy has a scheduler of its own');
+ok(defined $cluster->poll("SELECT state FROM etl.status() WHERE process = 'scheduler'", 'paused', 10, 'copy'),
+	'the copy has a scheduler of its own, paused');
 
 # SET TABLESPACE
 $cluster->sql("CREATE TABLESPACE place LOCATION ''");
@@ -94,7 +95,8 @@ is($cluster->pid('scheduler', 'new_name'), $scheduler, 'and has not touched the 
 # A database that nobody may connect to has no scheduler; one that is allowed again has.
 $cluster->sql('ALTER DATABASE copy ALLOW_CONNECTIONS false');
 $cluster->sql('ALTER DATABASE copy ALLOW_CONNECTIONS true');
-$cluster->wait_up(10, 'copy');
+ok(defined $cluster->poll("SELECT state FROM etl.status() WHERE process = 'scheduler'", 'paused', 10, 'copy'),
+	'one that may be connected to again has its scheduler');
 
 # Many in a row, each with a run at work.
 my $slowest = 0;

@@ -1,0 +1,135 @@
+/*-------------------------------------------------------------------------
+ *
+ * handout.c
+ *    The scheduler's step that gives queued runs to workers.
+ *
+ * A run that comes back to the queue is handed out again later and later, so
+ * that one that cannot be led does not go round for ever.  Why runs wait is
+ * logged once, until none does.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "commands/dbcommands.h"
+#include "miscadmin.h"
+#include "utils/timestamp.h"
+
+#include "common/guc.h"
+#include "run/lead.h"
+#include "worker/worker.h"
+
+/* so many runs are remembered by when they were handed out */
+#define REMEMBERED_RUNS 128
+
+/* A run that was handed to a worker, so that one that comes back at once does not go round for ever. */
+typedef struct HandedOut
+{
+	int64		run_id;
+	TimestampTz at;
+	int			times;
+} HandedOut;
+
+static HandedOut handed_out[REMEMBERED_RUNS];
+static int	next_handed_out = 0;
+static EtlAssignment said_assignment = ETL_ASSIGNED;
+
+/*
+ * handed_out_entry finds the entry of a run, or makes one in the place of
+ * the oldest.
+ */
+static HandedOut *
+handed_out_entry(int64 run_id)
+{
+	HandedOut  *entry;
+
+	for (int i = 0; i < REMEMBERED_RUNS; i++)
+		if (handed_out[i].run_id == run_id)
+			return &handed_out[i];
+	entry = &handed_out[next_handed_out];
+	next_handed_out = (next_handed_out + 1) % REMEMBERED_RUNS;
+	memset(entry, 0, sizeof(HandedOut));
+	entry->run_id = run_id;
+	return entry;
+}
+
+/*
+ * may_go_at returns when a run may be handed out: the first two times at
+ * once, then later and later.
+ */
+static TimestampTz
+may_go_at(const HandedOut *entry)
+{
+	if (entry->times < 2)
+		return 0;
+	return TimestampTzPlusMilliseconds(entry->at,
+									   1000L * Min(ETL_MAX_BACKOFF_S, 1 << Min(entry->times - 2, 5)));
+}
+
+/*
+ * say_why_queued logs once why runs wait, until none does.
+ */
+static void
+say_why_queued(EtlAssignment why, int queued)
+{
+	if (why == said_assignment)
+		return;
+	said_assignment = why;
+	if (why == ETL_ALL_BUSY)
+		ereport(LOG,
+				(errmsg("%d etl runs of database \"%s\" are queued", queued, get_database_name(MyDatabaseId)),
+				 errdetail("All %d workers (etl.max_workers) are at work.", etl_max_workers)));
+	else if (why == ETL_NO_PROCESS)
+		ereport(LOG,
+				(errmsg("%d etl runs of database \"%s\" are queued", queued, get_database_name(MyDatabaseId)),
+				 errdetail("All max_worker_processes = %d background workers are in use.",
+						   max_worker_processes),
+				 errhint("Raise max_worker_processes and restart the server.")));
+}
+
+/*
+ * etl_hand_out_runs: see worker.h.
+ */
+TimestampTz
+etl_hand_out_runs(EtlScheduler *scheduler)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz due = DT_NOEND;
+	EtlAssignment assignment = ETL_ASSIGNED;
+	int			queued = 0;
+	ListCell   *cell;
+
+	foreach(cell, etl_runs_queued())
+	{
+		EtlJob		job = {.kind = ETL_JOB_LEAD, .run_id = *(int64 *) lfirst(cell)};
+		HandedOut  *entry;
+
+		if (etl_pool_is_led(MyDatabaseId, job.run_id))
+			continue;
+		entry = handed_out_entry(job.run_id);
+		if (may_go_at(entry) > now)
+		{
+			due = Min(due, may_go_at(entry));
+			continue;
+		}
+		if (assignment == ETL_ASSIGNED)
+			assignment = etl_pool_assign(MyDatabaseId, &job);
+		if (assignment != ETL_ASSIGNED)
+		{
+			queued++;
+			continue;
+		}
+		entry->at = now;
+		entry->times++;
+	}
+
+	say_why_queued(assignment, queued);
+	if (assignment == ETL_NO_PROCESS)
+		due = Min(due, TimestampTzPlusMilliseconds(now, ETL_ASK_AGAIN_MS));
+	LWLockAcquire(etl_shared->lock, LW_EXCLUSIVE);
+	scheduler->queued = queued;
+	if (queued == 0)
+		scheduler->waiting = false;
+	LWLockRelease(etl_shared->lock);
+	return due;
+}
