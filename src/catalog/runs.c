@@ -114,6 +114,27 @@ etl_run_update(const EtlRun *run)
 }
 
 /*
+ * etl_run_count: see runs.h.
+ */
+void
+etl_run_count(int64 run_id)
+{
+	EtlParams	params = {0};
+
+	etl_param_int8(&params, run_id);
+	etl_sql_exec("UPDATE etl.run AS r SET nodes_succeeded = n.succeeded, nodes_failed = n.failed,"
+				 " nodes_skipped = n.skipped, rows_written = w.written, rows_rejected = w.rejected"
+				 " FROM (SELECT count(*) FILTER (WHERE status = 'succeeded') AS succeeded,"
+				 "  count(*) FILTER (WHERE status = 'failed') AS failed,"
+				 "  count(*) FILTER (WHERE status = 'skipped') AS skipped"
+				 "  FROM (SELECT DISTINCT ON (node) status FROM etl.task WHERE run_id = $1"
+				 "   ORDER BY node, task_id DESC) AS last) AS n,"
+				 " (SELECT coalesce(sum(rows_inserted + rows_updated + rows_deleted), 0) AS written,"
+				 "  coalesce(sum(rows_rejected), 0) AS rejected FROM etl.task WHERE run_id = $1) AS w"
+				 " WHERE r.run_id = $1", &params);
+}
+
+/*
  * etl_run_count_rows: see runs.h.
  */
 void
@@ -739,6 +760,20 @@ etl_node_flag(const char *target, const char *reason)
 				 "  JOIN etl.node_state AS p ON p.target = d.depends_on"
 				 "  WHERE d.node = $1 AND p.incomplete IS NOT NULL ORDER BY 1 LIMIT 1)) AS reason) AS n"
 				 " WHERE s.target = $1 AND s.incomplete IS DISTINCT FROM n.reason", &params);
+}
+
+/*
+ * etl_checked_all lists the relations that have checks.
+ */
+List *
+etl_checked_all(void)
+{
+	EtlRows    *rows = etl_sql_query("SELECT DISTINCT target FROM etl.quality_check", NULL);
+	List	   *result = NIL;
+
+	for (int i = 0; i < rows->n; i++)
+		result = lappend(result, etl_row_text(rows, i, "target"));
+	return result;
 }
 
 /*

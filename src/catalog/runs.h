@@ -53,6 +53,8 @@ typedef struct EtlRun
 extern int64 etl_run_next_id(void);
 extern void etl_run_insert(const EtlRun *run);
 extern void etl_run_update(const EtlRun *run);
+/* counts nodes and rows of a run again, from its tasks, in its row */
+extern void etl_run_count(int64 run_id);
 /* counts rows_written and rows_rejected again, from the tasks */
 extern void etl_run_count_rows(EtlRun *run);
 extern EtlRun *etl_run_find(int64 run_id);	/* NULL when there is none */
@@ -113,6 +115,7 @@ extern char *etl_pool_owner(const char *name);	/* NULL when there is none */
 
 /* flags a dataset as built on input that did not succeed; NULL takes the flag away unless an input has it */
 extern void etl_node_flag(const char *target, const char *reason);
+extern List *etl_checked_all(void);	/* char *: what has checks */
 extern bool etl_nodes_flagged(void);	/* is any dataset flagged? */
 
 typedef struct EtlNamePair

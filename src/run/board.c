@@ -335,6 +335,7 @@ etl_board_claim(EtlRunState *state, List *nodes)
 
 		node->lost = entry->lost;
 		node->tries = entry->tries;
+		node->not_before = 0;
 		node->task->task_id = entry->task_id;
 		node->task->attempt = entry->attempt;
 		entry->lost = false;

@@ -678,6 +678,25 @@ etl_run_steps(EtlRunState *state)
 }
 
 /*
+ * etl_run_look_around reads what the work needs to know besides the graph.
+ */
+void
+etl_run_look_around(EtlRunState *state)
+{
+	ListCell   *cell;
+
+	state->pools = etl_pools_all();
+	state->flags = etl_nodes_flagged();
+	foreach(cell, etl_checked_all())
+	{
+		EtlNode    *node = etl_graph_find(state->graph, lfirst(cell));
+
+		if (node != NULL)
+			node->checked = true;
+	}
+}
+
+/*
  * etl_run_execute: see run.h.
  */
 void
@@ -685,8 +704,7 @@ etl_run_execute(EtlRunState *state)
 {
 	PushActiveSnapshot(GetTransactionSnapshot());
 	etl_groups_make(state);
-	state->pools = etl_pools_all();
-	state->flags = etl_nodes_flagged();
+	etl_run_look_around(state);
 	if (state->workers > 1)
 		etl_rank_nodes(state);
 	PopActiveSnapshot();

@@ -101,7 +101,10 @@ etl_runs_reconcile(void)
 		if (run == NULL || strcmp(run->status, "running") != 0)
 			;
 		else if (strcmp(run->led_by, "queue") != 0)
+		{
 			etl_run_close(run_id, "interrupted", "the session that ran it ended", NULL);
+			etl_run_count(run_id);
+		}
 		else
 		{
 			etl_run_requeue(run_id, MAX_CRASHES,
@@ -241,8 +244,7 @@ join_run(EtlRunState *state, dsm_handle board)
 	state->driver.base.run_id = run->run_id;
 	etl_driver_set_params(&state->driver, run->params);
 	state->graph = etl_graph_load();
-	state->pools = etl_pools_all();
-	state->flags = etl_nodes_flagged();
+	etl_run_look_around(state);
 	foreach(cell, etl_tasks_of(run->run_id))
 	{
 		EtlTask    *task = lfirst(cell);

@@ -159,6 +159,10 @@ prepare_models(Work *work)
 			continue;
 		if (!wants_to_run(work, node))
 			continue;
+		/* alone, and due when the run was planned: the build decides itself */
+		if (list_length(work->nodes) == 1 && strcmp(node->task->action, "unchanged") != 0 &&
+			strcmp(node->task->action, "unresolved") != 0)
+			continue;
 		plan = etl_model_plan(node->model, state->run.full_refresh);
 		node->task->action = etl_run_keep(state, plan->action);
 		node->task->reason = etl_run_keep(state, plan->reason);
@@ -428,6 +432,7 @@ work_models(void *arg)
 	ErrorData  *error;
 	bool		open = false;
 	bool		failed = false;
+	bool		later = false;	/* to be tried again */
 	ListCell   *cell;
 
 	/* a lock may have been waited for: look at the world as it is now */
@@ -440,11 +445,12 @@ work_models(void *arg)
 
 		open = open || !node->done;
 		failed = failed || strcmp(node->task->status, "failed") == 0;
+		later = later || (!node->done && node->not_before != 0);
 	}
-	if (!open || work->postponed)
+	if (!open || later || work->postponed)
 	{
 		/* what analysis has stored must not stay locked while others are waited for */
-		if (failed || state->flags)
+		if (failed || later || state->flags)
 			etl_nodes_settle(state, work->nodes);
 		else if (work->postponed)
 			state->driver.base.commit(&state->driver.base);

@@ -80,6 +80,21 @@ etl_node_broken_off(EtlRunState *state, EtlNode *node)
 }
 
 /*
+ * write_run writes the run's row, which its leader alone does.  How far it
+ * has come is for people to read: once a second is enough.
+ */
+static void
+write_run(EtlRunState *state)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (state->place != 0 || !TimestampDifferenceExceeds(state->run_written, now, 1000))
+		return;
+	etl_run_update(&state->run);
+	state->run_written = now;
+}
+
+/*
  * write_finished writes the rows of finished tasks, those of next attempts,
  * and what failed into the log; the leader also that of the run.  The caller
  * commits.
@@ -101,8 +116,7 @@ write_finished(EtlRunState *state)
 	list_free(state->fresh);
 	list_free(state->failures);
 	state->finished = state->fresh = state->failures = NIL;
-	if (state->place == 0)
-		etl_run_update(&state->run);
+	write_run(state);
 }
 
 /*
@@ -275,12 +289,23 @@ etl_nodes_flush(EtlRunState *state)
 }
 
 /*
- * etl_nodes_begin shows the nodes as running, and that what came before is done.
+ * is_quick tells whether a node is done in no time: a view that nobody checks.
+ */
+static bool
+is_quick(const EtlNode *node)
+{
+	return node->model != NULL && !node->checked && strcmp(node->model->materialized, "view") == 0;
+}
+
+/*
+ * etl_nodes_begin shows the nodes as running, and that what came before is
+ * done.  What takes no time is not worth a commit of its own.
  */
 void
 etl_nodes_begin(EtlRunState *state, List *nodes)
 {
 	MemoryContext old = MemoryContextSwitchTo(state->driver.context);
+	bool		quick = state->driver.base.atomic || state->run.crashes == 0;
 	ListCell   *cell;
 
 	foreach(cell, nodes)
@@ -292,10 +317,11 @@ etl_nodes_begin(EtlRunState *state, List *nodes)
 		node->task->status = "running";
 		node->task->started_at = GetCurrentTimestamp();
 		if (!state->driver.base.atomic)
-			state->finished = lappend(state->finished, node->task);
+			state->finished = list_append_unique_ptr(state->finished, node->task);
+		quick = quick && (state->driver.base.atomic || is_quick(node));
 	}
 	MemoryContextSwitchTo(old);
-	if (state->driver.base.atomic)
+	if (quick)
 		return;
 
 	PushActiveSnapshot(GetTransactionSnapshot());

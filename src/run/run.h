@@ -47,6 +47,7 @@ typedef struct EtlNode
 	const char *action;
 	char	   *reason;
 	bool		planned_unchanged;
+	bool		checked;		/* it has checks */
 	bool		shows_built;	/* a view on something that is built before */
 	int			group;			/* nodes of one group publish together; 0: alone */
 	TimestampTz built_at;		/* when its build ended, before the commit */
@@ -157,6 +158,7 @@ typedef struct EtlRunState
 	List	   *failures;		/* EtlTask * whose error is still to be logged */
 	int			unchanged;		/* nodes with nothing to do */
 	bool		tells;			/* a session listens: NOTICEs for it */
+	TimestampTz run_written;	/* when its row was written last */
 	bool		flags;			/* there are incomplete datasets */
 
 	void	   *pulling;		/* the pull at work, execute.c */
@@ -179,6 +181,7 @@ typedef struct EtlRunState
 } EtlRunState;
 
 extern void etl_run_execute(EtlRunState *state);
+extern void etl_run_look_around(EtlRunState *state);
 extern void etl_run_steps(EtlRunState *state);
 /* a cancel of the run, and not the end of a limit of the node */
 extern bool etl_node_is_cancelled(ErrorData *error);
