@@ -473,7 +473,8 @@ CREATE TABLE etl.alert_rule (
 	version int NOT NULL DEFAULT 1,
 	owner text NOT NULL,
 	defined_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
-	digest_at timestamptz           -- when the next daily summary is due
+	digest_at timestamptz,          -- when the next daily summary is due
+	no_run_at timestamptz           -- when to look for nodes that nobody tries
 );
 
 -- What fired. A row is of one rule and one fingerprint; what happens again
@@ -883,6 +884,61 @@ name: the rule. cascade, drop_relation: have no effect here.
 Returns whether it was there. Errors: 42501 when it belongs to another role.
 Example: SELECT etl.drop_alert(''nightly'');';
 
+CREATE FUNCTION etl.acknowledge(alert_id bigint, note text DEFAULT NULL)
+RETURNS boolean LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'etl_sql_acknowledge';
+COMMENT ON FUNCTION etl.acknowledge(bigint, text) IS
+'Says that somebody sees to an alert: it is not told again nor escalated while it lasts, the nodes that it is about show as under_investigation in etl.freshness, and its channels are told who took it.
+alert_id: as in etl.alerts. note: free text for the others.
+Returns false when it is over or taken already. Errors: ET002 when there is no such alert.
+Example: SELECT etl.acknowledge(alert_id, ''asked the shop for the file'') FROM etl.alerts WHERE state = ''firing'' AND object = ''raw.orders'';';
+
+CREATE FUNCTION etl.resolve_alert(alert_id bigint)
+RETURNS boolean LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'etl_sql_resolve_alert';
+COMMENT ON FUNCTION etl.resolve_alert(bigint) IS
+'Ends an alert by hand, and tells its channels so; when its cause lasts, it fires again.
+alert_id: as in etl.alerts. Returns false when it is over already. Errors: ET002 when there is no such alert.
+Example: SELECT etl.resolve_alert(42);';
+
+CREATE FUNCTION etl.silence(object text DEFAULT '*', duration interval DEFAULT '1 hour', event text DEFAULT NULL,
+	reason text DEFAULT NULL, rule text DEFAULT NULL, starts_at timestamptz DEFAULT NULL)
+RETURNS bigint LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'etl_sql_silence';
+COMMENT ON FUNCTION etl.silence(text, interval, text, text, text, timestamptz) IS
+'Keeps alerts from being told for a time; they stand in etl.alerts all the same. What still lasts when the silence ends is told then.
+object: the node, promise or channel; * stands for anything, default all. duration: default an hour. event, rule: only of these, default any. reason: for the others. starts_at: default now; a later one plans a maintenance.
+Returns the number of the silence. Errors: ET001 for one that ends before now, or an unknown event.
+Example: SELECT etl.silence(''raw.*'', ''2 hours'', reason => ''the shop moves its servers'');';
+
+CREATE FUNCTION etl.unsilence(silence_id bigint)
+RETURNS boolean LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'etl_sql_unsilence';
+COMMENT ON FUNCTION etl.unsilence(bigint) IS
+'Ends a silence now.
+silence_id: as in etl.silences. Returns false when it is over already. Errors: ET002 when there is no such silence.
+Example: SELECT etl.unsilence(silence_id) FROM etl.silences WHERE ends_at > now();';
+
+CREATE FUNCTION etl.test_channel(name text)
+RETURNS TABLE (ok boolean, detail text, remedy text) ROWS 1 LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'etl_sql_test_channel';
+COMMENT ON FUNCTION etl.test_channel(text) IS
+'Sends a message that says that it is a test, now, and waits for the answer as long as option timeout of the channel says.
+name: the channel. Returns ok: whether the receiver took it; detail: what it answered; remedy: what to do when it did not. Errors: ET002 for an unknown channel.
+Example: SELECT * FROM etl.test_channel(''ops_mail'');';
+
+CREATE FUNCTION etl.redeliver(channel text DEFAULT NULL)
+RETURNS bigint LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'etl_sql_redeliver';
+COMMENT ON FUNCTION etl.redeliver(text) IS
+'Tries again what was given up (status dead in etl.deliveries), with the same idempotency keys.
+channel: only of this one, default all. Returns how many are to be delivered. Errors: ET002 for an unknown channel.
+Example: SELECT etl.redeliver(''ops_mail'');';
+
+CREATE FUNCTION etl._sla_nodes() RETURNS TABLE (node text, freshness interval)
+LANGUAGE c STABLE ROWS 100 AS 'MODULE_PATHNAME', 'etl_sql_sla_nodes';
+COMMENT ON FUNCTION etl._sla_nodes() IS
+'Which nodes a freshness is promised of; for the view etl.freshness.';
+
+CREATE FUNCTION etl._now() RETURNS timestamptz
+LANGUAGE c VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'etl_sql_now';
+COMMENT ON FUNCTION etl._now() IS
+'The clock that schedules and promises read: etl.test_now, else the time.';
+
 -- ====================================================================
 -- run
 -- ====================================================================
@@ -1203,11 +1259,13 @@ COMMENT ON VIEW etl.logs IS
 
 CREATE VIEW etl.freshness AS
 	SELECT n.target, n.last_loaded_at, n.last_event_time,
-		pg_catalog.clock_timestamp() - n.last_loaded_at AS age, NULL::interval AS sla,
+		etl._now() - n.last_loaded_at AS age, p.freshness AS sla,
 		CASE
+			WHEN a.node IS NOT NULL THEN 'under_investigation'
 			WHEN n.last_loaded_at IS NULL AND n.last_status IS DISTINCT FROM 'failed' THEN 'never_loaded'
 			WHEN n.last_status = 'failed' THEN 'failed'
 			WHEN n.incomplete IS NOT NULL THEN 'delayed'
+			WHEN etl._now() - n.last_loaded_at > p.freshness THEN 'delayed'
 			ELSE 'up_to_date'
 		END AS state
 	FROM (
@@ -1230,9 +1288,13 @@ CREATE VIEW etl.freshness AS
 			(SELECT x.incomplete FROM etl.node_state AS x WHERE x.target = m.target)
 		FROM etl.model AS m
 	) AS n
+	LEFT JOIN (SELECT x.node, pg_catalog.min(x.freshness) AS freshness FROM etl._sla_nodes() AS x GROUP BY x.node) AS p
+		ON p.node = n.target
+	LEFT JOIN (SELECT DISTINCT w.node FROM etl.alert_node AS w JOIN etl.alert AS l USING (alert_id)
+		WHERE l.acknowledged_at IS NOT NULL AND l.resolved_at IS NULL) AS a ON a.node = n.target
 	WHERE etl._may_read(n.target);
 COMMENT ON VIEW etl.freshness IS
-'How old what one sees is: per stream its last load, per model its last publication; state up_to_date, failed (the last try failed), delayed (built on an input that did not succeed) or never_loaded. last_event_time: the greatest value of the event_time of a stream that its loads landed (a date or timestamp without zone is read in the option timezone; infinite ones do not count); null for models, which keep no count of it.
+'How old what one sees is: per stream its last load, per model its last publication; sla: the shortest freshness that is promised of it (etl.define_sla); state up_to_date, delayed (older than that, or built on an input that did not succeed), failed (the last try failed), never_loaded, or under_investigation (somebody has acknowledged an alert about it). last_event_time: the greatest value of the event_time of a stream that its loads landed (a date or timestamp without zone is read in the option timezone; infinite ones do not count); null for models, which keep no count of it.
 Example: SELECT target, age, last_event_time FROM etl.freshness WHERE state <> ''up_to_date'';';
 
 CREATE VIEW etl.slas AS
@@ -1301,6 +1363,35 @@ CREATE VIEW etl.sla_results AS
 COMMENT ON VIEW etl.sla_results IS
 'What became of each deadline. measure: freshness, finish_by, start_by or max_duration. met: in time. done_at: when it was met, or made good; NULL while it is missed. A day on which a node was fresh all the time is one row.
 Example: SELECT node, due_at, done_at - due_at AS late FROM etl.sla_results WHERE NOT met;';
+
+CREATE FUNCTION etl.sla_report(since timestamptz DEFAULT pg_catalog.now() - interval '30 days', until timestamptz DEFAULT pg_catalog.now())
+RETURNS TABLE (sla text, deadlines bigint, met bigint, share_met numeric, worst_node text, worst_late interval,
+	mean_time_to_recover interval, tries bigint, success_rate numeric)
+LANGUAGE sql STABLE ROWS 10
+BEGIN ATOMIC
+	SELECT s.sla, s.deadlines, s.met, pg_catalog.round(s.met::numeric / s.deadlines, 4), w.node, w.late,
+		s.mean_time_to_recover, t.tries, pg_catalog.round(t.succeeded::numeric / nullif(t.tries, 0), 4)
+	FROM (SELECT r.sla, pg_catalog.count(*) AS deadlines, pg_catalog.count(*) FILTER (WHERE r.met) AS met,
+			pg_catalog.avg(r.done_at - r.due_at) FILTER (WHERE NOT r.met) AS mean_time_to_recover,
+			pg_catalog.array_agg(DISTINCT r.node) AS nodes
+		FROM etl.sla_results AS r
+		WHERE r.due_at >= sla_report.since AND r.due_at < sla_report.until
+		GROUP BY r.sla) AS s
+	LEFT JOIN LATERAL (SELECT r.node, coalesce(r.done_at, etl._now()) - r.due_at AS late
+		FROM etl.sla_results AS r
+		WHERE r.sla = s.sla AND NOT r.met AND r.due_at >= sla_report.since AND r.due_at < sla_report.until
+		ORDER BY 2 DESC, r.node LIMIT 1) AS w ON true
+	LEFT JOIN LATERAL (SELECT pg_catalog.count(*) AS tries, pg_catalog.count(*) FILTER (WHERE k.status = 'succeeded') AS succeeded
+		FROM etl.tasks AS k
+		WHERE k.node = ANY (s.nodes) AND k.status IN ('succeeded', 'failed')
+			AND k.finished_at >= sla_report.since AND k.finished_at < sla_report.until) AS t ON true
+	ORDER BY s.sla;
+END;
+COMMENT ON FUNCTION etl.sla_report(timestamptz, timestamptz) IS
+'Tells how promises were kept, of nodes that one may read.
+since, until: the time, half-open; default the last 30 days.
+Returns a row for each promise with a deadline in it: how many deadlines, how many were met in time, the share; the node that was latest and by how much (still growing while it is missed); the mean time from a missed deadline to its being made good; tries of the nodes, and the share of them that succeeded.
+Example: SELECT sla, share_met, worst_node, worst_late FROM etl.sla_report();';
 
 CREATE VIEW etl.schedules AS
 	SELECT s.name, s.selector, s.cron, s.every, s.on_event, s.timezone, s.overlap, s.misfire, s.params, s.options,
@@ -1446,10 +1537,10 @@ DECLARE
 	grantees text;
 	-- who besides etl_admin, who is a member of all of these
 	viewers CONSTANT text[] := ARRAY['options', 'plan', 'compile', 'explain_run', 'last_run_id', 'param', 'lineage',
-		'quality_score', 'profile', 'dedupe', 'duplicates', 'show', 'status', 'next_runs'];
+		'quality_score', 'sla_report', 'profile', 'dedupe', 'duplicates', 'show', 'status', 'next_runs'];
 	-- what the views call
-	for_views CONSTANT text[] := ARRAY['_may_read', '_owns', '_record', '_run_alive', '_progress', '_schedules_run', 'redact'];
-	operators CONSTANT text[] := ARRAY['run', 'submit', 'wait', 'cancel', 'retry', 'mark', 'check', 'pause', 'resume', 'tick', 'backfill', 'replay', 'discard', 'reload', 'reset', 'reset_intervals', 'unload', 'ingest'];
+	for_views CONSTANT text[] := ARRAY['_may_read', '_owns', '_record', '_run_alive', '_progress', '_schedules_run', '_sla_nodes', '_now', 'redact'];
+	operators CONSTANT text[] := ARRAY['acknowledge', 'resolve_alert', 'silence', 'unsilence', 'test_channel', 'redeliver', 'run', 'submit', 'wait', 'cancel', 'retry', 'mark', 'check', 'pause', 'resume', 'tick', 'backfill', 'replay', 'discard', 'reload', 'reset', 'reset_intervals', 'unload', 'ingest'];
 	stewards CONSTANT text[] := ARRAY['replay', 'discard', 'validate', 'options'];
 	admins CONSTANT text[] := ARRAY['define_secret', 'drop_secret', 'trim_history'];
 BEGIN

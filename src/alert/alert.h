@@ -39,8 +39,9 @@ typedef struct EtlFact
 	int64		run_id;			/* 0: none */
 	const char *run_selector;
 	const char *rule;			/* only for the rule of this name; NULL: for all */
-	TimestampTz since;			/* DT_NOBEGIN: now */
+	TimestampTz since;			/* 0: now */
 	bool		momentary;		/* it is over at once: there is nothing to resolve */
+	bool		warning;		/* of a check that only warns */
 } EtlFact;
 
 /* etl_alert_raise tells a fact to every rule that wants it. */
@@ -49,23 +50,28 @@ extern void etl_alert_raise(const EtlFact *fact);
 /* etl_alert_is_over resolves what is open about an object. */
 extern void etl_alert_is_over(const char *event, const char *object);
 
-/* A task that has ended, as rules see it. */
+/* A task that has ended and is not tried again in its run. */
 typedef struct EtlTaskFact
 {
-	const EtlTask *task;
+	const EtlTask *task;		/* succeeded or failed */
 	int			below;			/* selected nodes below it that will not be tried */
-	const char *remedy;			/* NULL: none is known */
-	List	   *checks;			/* EtlCheckResult *, may be NIL */
 } EtlTaskFact;
 
 /*
- * etl_alert_tasks tells what became of tasks that will not be tried again in
- * their run.  What goes wrong here is a WARNING, never an error of the run.
+ * etl_alert_tasks tells what became of tasks (EtlTaskFact *), and of their
+ * checks (EtlCheckResult *).  What goes wrong here is a WARNING, never an
+ * error of the run.
  */
-extern void etl_alert_tasks(const EtlRun *run, List *facts);
+extern void etl_alert_tasks(const EtlRun *run, List *facts, List *checks);
 
-/* is there anybody to tell?  A look of a second ago is good enough. */
-extern bool etl_alert_wanted(void);
+/* etl_alert_run tells that a run as a whole failed, or succeeded (error NULL). */
+extern void etl_alert_run(const EtlRun *run, const ErrorData *error);
+
+/* etl_alert_worker tells that a process died at work; 'run' is what it worked on. */
+extern void etl_alert_worker(int64 run_id, const char *selector, const char *what);
+
+/* is there anybody to tell (1), and any promise (2)?  A look of a second ago is good enough. */
+extern int	etl_alert_wanted(void);
 
 /* set by run/: the nodes that a selector picks (char *); raises ET001, ET002 */
 extern List *(*etl_alert_select) (const char *selector);

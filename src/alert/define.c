@@ -238,9 +238,9 @@ etl_sql_define_alert(PG_FUNCTION_ARGS)
 	result = etl_alert_rule_store(&rule);
 	if (strcmp(result, "unchanged") != 0)
 	{
-		etl_alert_rule_set_digest(rule.name, etl_rule_wants(&rule, "digest") ?
-												 etl_digest_next(&options, etl_now()) :
-												 DT_NOBEGIN);
+		rule.digest_at = etl_rule_wants(&rule, "digest") ? etl_digest_next(&options, etl_now()) : DT_NOBEGIN;
+		rule.no_run_at = etl_rule_wants(&rule, "no_run") ? etl_now() : DT_NOBEGIN;
+		etl_alert_rule_set_times(&rule);
 		etl_alert_forget_cache();
 		etl_wake_at_commit();
 	}

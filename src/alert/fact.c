@@ -16,6 +16,7 @@
 #include "utils/memutils.h"
 
 #include "alert/internal.h"
+#include "catalog/sla.h"
 #include "common/clock.h"
 #include "common/errors.h"
 #include "common/json.h"
@@ -45,7 +46,7 @@ static struct
 }			cache;
 
 static TimestampTz wanted_at = 0;
-static bool wanted = false;
+static int wanted = 0;
 
 /*
  * etl_alert_forget_cache makes the next fact look at the definitions anew.
@@ -59,7 +60,7 @@ etl_alert_forget_cache(void)
 	wanted_at = 0;
 }
 
-bool
+int
 etl_alert_wanted(void)
 {
 	TimestampTz now = GetCurrentTimestamp();
@@ -190,6 +191,11 @@ wanted_event(const EtlAlertRule *rule, const EtlFact *fact, List **nodes)
 		return NULL;
 	if (fact->rule != NULL && strcmp(fact->rule, rule->name) != 0)
 		return NULL;
+	/* what is late because of a failure that the rule has told is no news */
+	if (candidates != NIL && (etl_rule_wants(rule, "run_failed") || etl_rule_wants(rule, "check_failed")))
+		candidates = etl_nodes_without_failed_root(rule->name, candidates);
+	if (fact->nodes != NIL && candidates == NIL)
+		return NULL;
 	if (candidates == NIL && strcmp(fact->object_kind, "node") == 0)
 		candidates = list_make1(unconstify(char *, fact->object));
 	foreach(cell, candidates)
@@ -270,7 +276,7 @@ tell(const EtlAlertRule *rule, const char *event, const EtlFact *fact, List *nod
 	alert.remedy = fact->remedy ? etl_message_clip(fact->remedy, 2000) : NULL;
 	alert.others = fact->others;
 	alert.run_id = fact->run_id;
-	alert.since = fact->since == DT_NOBEGIN ? now : fact->since;
+	alert.since = fact->since == 0 ? now : fact->since;
 	alert.fingerprint = psprintf("%s/%s/%s%s%s", rule->name, event, fact->object, fact->detail ? "/" : "",
 								 fact->detail ? fact->detail : "");
 	count_rest(&alert, fact, &options, &policy);
@@ -289,7 +295,7 @@ etl_alert_raise(const EtlFact *fact)
 		List	   *nodes;
 		const char *event = wanted_event(rule, fact, &nodes);
 
-		if (event != NULL)
+		if (event != NULL && !(fact->warning && !etl_json_get_bool(rule->options, "warnings", true)))
 			tell(rule, event, fact, nodes, now);
 	}
 }

@@ -89,6 +89,8 @@ extern void etl_alert_settle(const EtlAlert *alert, TimestampTz now);
 
 /* an error's message without values of the data, at most a few hundred bytes */
 extern char *etl_message_clean(const char *error, const char *sqlstate);
+/* errors of this code, and what is said about them, may hold values of the data */
+extern bool etl_message_is_about_values(const char *sqlstate);
 extern const char *etl_message_cause(const char *sqlstate);
 /* at most 'bytes', cut between characters */
 extern char *etl_message_clip(const char *text, int bytes);
@@ -129,5 +131,7 @@ typedef struct EtlVerdict
 
 extern void etl_delivery_judge(const EtlChannel *channel, const EtlPost *post, const HttpResult *result,
 							   EtlVerdict *verdict);
+
+extern void etl_delivery_try(const char *channel, EtlDelivery *delivery, EtlVerdict *verdict);
 
 #endif							/* ETL_ALERT_INTERNAL_H */

@@ -119,6 +119,12 @@ without_quoted(const char *text)
 	return out.data;
 }
 
+bool
+etl_message_is_about_values(const char *sqlstate)
+{
+	return strncmp(sqlstate, "22", 2) == 0 || strncmp(sqlstate, "23", 2) == 0 || strncmp(sqlstate, "P0", 2) == 0;
+}
+
 /*
  * is_server_class tells whether messages of an error class are the server's
  * or etl's own, about names.

@@ -8,6 +8,7 @@
 #include "postgres.h"
 
 #include "fmgr.h"
+#include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
@@ -23,6 +24,8 @@
 
 PG_FUNCTION_INFO_V1(etl_sql_define_sla);
 PG_FUNCTION_INFO_V1(etl_sql_drop_sla);
+PG_FUNCTION_INFO_V1(etl_sql_sla_nodes);
+PG_FUNCTION_INFO_V1(etl_sql_now);
 
 /*
  * interval_arg reads an interval that may be missing; raises ET001 unless it
@@ -114,4 +117,40 @@ etl_sql_drop_sla(PG_FUNCTION_ARGS)
 	etl_alert_is_over("sla_missed", name);
 	etl_alert_is_over("freshness", name);
 	PG_RETURN_BOOL(etl_sla_delete(name));
+}
+
+/*
+ * etl_sql_sla_nodes is etl._sla_nodes(), for the view etl.freshness: which
+ * nodes a freshness is promised of.
+ */
+Datum
+etl_sql_sla_nodes(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	ListCell   *cell;
+
+	InitMaterializedSRF(fcinfo, 0);
+	foreach(cell, etl_slas_all())
+	{
+		EtlSla	   *sla = lfirst(cell);
+		ListCell   *node;
+
+		foreach(node, sla->freshness ? etl_selected_nodes(sla->selector) : NIL)
+		{
+			Datum		values[2] = {CStringGetTextDatum(lfirst(node)), IntervalPGetDatum(sla->freshness)};
+			bool		nulls[2] = {0};
+
+			tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+		}
+	}
+	return (Datum) 0;
+}
+
+/*
+ * etl_sql_now is etl._now(), the clock that promises are judged by.
+ */
+Datum
+etl_sql_now(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_TIMESTAMPTZ(etl_now());
 }

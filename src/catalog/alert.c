@@ -173,6 +173,7 @@ read_rule(EtlRows *rows, int i)
 	rule->options = etl_row_jsonb(rows, i, "options");
 	rule->owner = etl_row_text(rows, i, "owner");
 	rule->digest_at = etl_row_timestamp(rows, i, "digest_at");
+	rule->no_run_at = etl_row_timestamp(rows, i, "no_run_at");
 	return rule;
 }
 
@@ -225,27 +226,37 @@ etl_alert_rule_delete(const char *name, TimestampTz now)
 }
 
 void
-etl_alert_rule_set_digest(const char *name, TimestampTz at)
+etl_alert_rule_set_times(const EtlAlertRule *rule)
 {
 	EtlParams	params = {0};
 
-	etl_param_text(&params, name);
-	etl_param_timestamp(&params, at);
-	etl_sql_exec("UPDATE etl.alert_rule SET digest_at = $2 WHERE name = $1", &params);
+	etl_param_text(&params, rule->name);
+	etl_param_timestamp(&params, rule->digest_at);
+	etl_param_timestamp(&params, rule->no_run_at);
+	etl_sql_exec("UPDATE etl.alert_rule SET digest_at = $2, no_run_at = $3 WHERE name = $1", &params);
 }
 
-TimestampTz
-etl_alert_digest_due(void)
+List *
+etl_alert_rules_due(TimestampTz now)
 {
-	return first_moment(etl_sql_query("SELECT min(digest_at) AS at FROM etl.alert_rule", NULL));
+	EtlParams	params = {0};
+	EtlRows    *rows;
+	List	   *rules = NIL;
+
+	etl_param_timestamp(&params, now);
+	rows = etl_sql_query("SELECT * FROM etl.alert_rule WHERE digest_at <= $1 OR no_run_at <= $1"
+						 " ORDER BY name COLLATE \"C\" FOR UPDATE SKIP LOCKED", &params);
+	for (int i = 0; i < rows->n; i++)
+		rules = lappend(rules, read_rule(rows, i));
+	return rules;
 }
 
-bool
+int
 etl_alerts_wanted(void)
 {
-	return etl_sql_int8("SELECT 1::bigint WHERE EXISTS (SELECT FROM etl.alert_rule)"
-						" OR EXISTS (SELECT FROM etl.sla)"
-						" OR EXISTS (SELECT FROM etl.alert_open WHERE resolved_at IS NULL)", NULL) > 0;
+	return (int) etl_sql_int8("SELECT (EXISTS (SELECT FROM etl.alert_rule)"
+							  " OR EXISTS (SELECT FROM etl.alert_open WHERE resolved_at IS NULL))::int::bigint"
+							  " + 2 * EXISTS (SELECT FROM etl.sla)::int", NULL);
 }
 
 /* ---- what fired ---- */
@@ -617,6 +628,88 @@ etl_alert_enqueue(int64 alert_id, List *channels, const char *message, Timestamp
 	etl_wake_at_commit();
 }
 
+/* ---- what rules compare with ---- */
+
+List *
+etl_nodes_recovered(List *nodes, int64 run_id)
+{
+	EtlParams	params = {0};
+
+	etl_param_texts(&params, nodes);
+	etl_param_int8(&params, run_id);
+	return column_texts(etl_sql_query(
+		"SELECT n.node FROM unnest($1) AS n (node), LATERAL (SELECT t.status FROM etl.task AS t"
+		" WHERE t.node = n.node AND t.run_id <> $2 AND t.status IN ('succeeded', 'failed')"
+		" ORDER BY t.task_id DESC LIMIT 1) AS t WHERE t.status = 'failed'", &params), "node");
+}
+
+double
+etl_node_usual_seconds(const char *node, int64 before_task)
+{
+	EtlParams	params = {0};
+
+	etl_param_text(&params, node);
+	etl_param_int8(&params, before_task);
+	return etl_sql_int8("SELECT (1000 * avg(s))::bigint FROM (SELECT extract(epoch FROM finished_at - started_at)"
+						" AS s FROM etl.task WHERE node = $1 AND task_id < $2 AND status = 'succeeded'"
+						" AND action <> 'unchanged' ORDER BY task_id DESC LIMIT 10) AS x HAVING count(*) >= 3",
+						&params) / 1000.0;
+}
+
+char *
+etl_schema_changes_of(const char *node, int64 run_id)
+{
+	EtlParams	params = {0};
+
+	etl_param_text(&params, node);
+	etl_param_int8(&params, run_id);
+	return etl_row_text(etl_sql_query(
+		"SELECT string_agg(n || ' × ' || change, ', ' ORDER BY change COLLATE \"C\") AS changes FROM"
+		" (SELECT c.change, count(*) AS n FROM etl.schema_change AS c JOIN etl.load AS l USING (load_id)"
+		"  WHERE c.target = $1 AND l.run_id = $2 AND c.change NOT IN ('table_created', 'table_adopted')"
+		"  GROUP BY c.change) AS x", &params), 0, "changes");
+}
+
+List *
+etl_nodes_not_tried(List *nodes, TimestampTz since, TimestampTz *next)
+{
+	EtlParams	params = {0};
+	EtlRows    *rows;
+	List	   *result = NIL;
+
+	etl_param_texts(&params, nodes);
+	rows = etl_sql_query("SELECT n.node, coalesce((SELECT max(t.started_at) FROM etl.task AS t WHERE t.node = n.node),"
+						 " (SELECT defined_at FROM etl.stream WHERE target = n.node),"
+						 " (SELECT defined_at FROM etl.model WHERE target = n.node)) AS at"
+						 " FROM unnest($1) AS n (node) ORDER BY n.node COLLATE \"C\"", &params);
+	*next = DT_NOEND;
+	for (int i = 0; i < rows->n; i++)
+	{
+		TimestampTz at = etl_row_timestamp(rows, i, "at");
+
+		if (at > since)
+			*next = Min(*next, at);
+		else
+			result = lappend(result, etl_row_text(rows, i, "node"));
+	}
+	return result;
+}
+
+char *
+etl_runs_summary(TimestampTz since, TimestampTz until)
+{
+	EtlParams	params = {0};
+
+	etl_param_timestamp(&params, since);
+	etl_param_timestamp(&params, until);
+	return etl_row_text(etl_sql_query(
+		"SELECT format('%s of %s runs succeeded; %s rows written, %s rejected; %s alerts are open',"
+		" count(*) FILTER (WHERE r.status = 'succeeded'), count(*), coalesce(sum(r.rows_written), 0),"
+		" coalesce(sum(r.rows_rejected), 0),"
+		" (SELECT count(*) FROM etl.alert_open WHERE resolved_at IS NULL)) AS summary"
+		" FROM etl.run AS r WHERE r.finished_at >= $1 AND r.finished_at < $2", &params), 0, "summary");
+}
+
 /* ---- silences ---- */
 
 int64
@@ -689,11 +782,22 @@ etl_alerts_after_silence(TimestampTz now)
 		" WHERE a.alert_id = o.alert_id AND a.acknowledged_at IS NULL RETURNING a.*", &params));
 }
 
+void
+etl_alert_set_severity(int64 alert_id, const char *severity)
+{
+	EtlParams	params = {0};
+
+	etl_param_int8(&params, alert_id);
+	etl_param_text(&params, severity);
+	etl_sql_exec("UPDATE etl.alert SET severity = $2 WHERE alert_id = $1", &params);
+}
+
 TimestampTz
-etl_alerts_due(TimestampTz now)
+etl_alerts_due(void)
 {
 	return first_moment(etl_sql_query(
-		"SELECT least((SELECT min(escalate_at) FROM etl.alert_open WHERE resolved_at IS NULL),"
+		"SELECT least((SELECT least(min(digest_at), min(no_run_at)) FROM etl.alert_rule),"
+		" (SELECT min(escalate_at) FROM etl.alert_open WHERE resolved_at IS NULL),"
 		" (SELECT min(s.ends_at) FROM etl.alert_open AS o JOIN etl.alert AS a USING (alert_id)"
 		"  JOIN etl.silence AS s USING (silence_id)"
 		"  WHERE o.resolved_at IS NULL AND o.notified_at IS NULL)) AS at", NULL));

@@ -41,7 +41,8 @@ typedef struct EtlAlertRule
 	char	   *severity;
 	Jsonb	   *options;
 	char	   *owner;
-	TimestampTz digest_at;		/* DT_NOBEGIN: none */
+	TimestampTz digest_at;		/* DT_NOBEGIN: none; here and below */
+	TimestampTz no_run_at;		/* when to look for nodes that nobody tries */
 } EtlAlertRule;
 
 extern const char *etl_alert_rule_store(const EtlAlertRule *rule);
@@ -49,8 +50,8 @@ extern EtlAlertRule *etl_alert_rule_find(const char *name);
 extern List *etl_alert_rules_all(void);	/* EtlAlertRule *, by name */
 extern List *etl_alert_rules_of_channel(const char *channel);	/* char * */
 extern bool etl_alert_rule_delete(const char *name, TimestampTz now);
-extern void etl_alert_rule_set_digest(const char *name, TimestampTz at);
-extern TimestampTz etl_alert_digest_due(void);	/* DT_NOEND: none */
+extern void etl_alert_rule_set_times(const EtlAlertRule *rule);	/* digest_at, no_run_at */
+extern List *etl_alert_rules_due(TimestampTz now);	/* of digest_at or no_run_at; locked */
 
 /* ---- what fired ---- */
 
@@ -98,8 +99,8 @@ extern EtlFired etl_alert_fire(EtlAlert *alert, const EtlAlertPolicy *policy, Li
 extern bool etl_alert_is_open(const char *fingerprint);
 /* how many alerts of a rule's event this run has opened */
 extern int	etl_alerts_of_run(const char *rule, const char *event, int64 run_id);
-/* is there any rule, promise or open alert: is there anything to tell at all? */
-extern bool etl_alerts_wanted(void);
+/* 1: there is a rule, or an open alert; 2: there is a promise */
+extern int	etl_alerts_wanted(void);
 
 /* open alerts that wait for one of the nodes, locked: EtlAlert * */
 extern List *etl_alerts_waiting_for(List *nodes);
@@ -111,6 +112,19 @@ extern void etl_alert_resolve(int64 alert_id, List *channels, TimestampTz now);
 extern EtlAlert *etl_alert_find(int64 alert_id);
 extern void etl_alert_acknowledge(int64 alert_id, const char *by, const char *note, TimestampTz now);
 extern void etl_alert_enqueue(int64 alert_id, List *channels, const char *message, TimestampTz now);
+
+/* ---- what rules compare with ---- */
+
+/* of nodes that just succeeded, those whose try before failed: char * */
+extern List *etl_nodes_recovered(List *nodes, int64 run_id);
+/* seconds that a node took on average the last ten times that it did something; 0: unknown */
+extern double etl_node_usual_seconds(const char *node, int64 before_task);
+/* what a run changed of a relation's columns, "2 × column_added"; NULL: nothing */
+extern char *etl_schema_changes_of(const char *node, int64 run_id);
+/* nodes of a list that nobody has tried since a moment: char *; *next: the oldest try of the others */
+extern List *etl_nodes_not_tried(List *nodes, TimestampTz since, TimestampTz *next);
+/* one line of what happened in a time, for a summary */
+extern char *etl_runs_summary(TimestampTz since, TimestampTz until);
 
 /* ---- silences ---- */
 
@@ -126,7 +140,8 @@ extern char *etl_silence_author(int64 silence_id);	/* NULL: there is none */
 extern List *etl_alerts_to_escalate(TimestampTz now);
 /* open alerts whose silence has ended and that nobody was told of: EtlAlert * */
 extern List *etl_alerts_after_silence(TimestampTz now);
-extern TimestampTz etl_alerts_due(TimestampTz now);	/* of both; DT_NOEND: none */
+extern TimestampTz etl_alerts_due(void);	/* of both, and of rules; DT_NOEND: none */
+extern void etl_alert_set_severity(int64 alert_id, const char *severity);
 
 /* ---- the outbox ---- */
 

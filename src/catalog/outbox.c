@@ -14,6 +14,11 @@
 #include "catalog/alert.h"
 #include "catalog/sql.h"
 
+/* what is told of an alert is delivered in order: over must not come before it began */
+#define FIRST_OF_ALERT \
+	" NOT EXISTS (SELECT FROM etl.outbox AS p WHERE p.alert_id = o.alert_id AND p.channel = o.channel" \
+	" AND p.status = 'waiting' AND p.delivery_id < o.delivery_id)"
+
 EtlDelivery *
 etl_delivery_take(List *busy, TimestampTz now, TimestampTz again_at)
 {
@@ -25,8 +30,8 @@ etl_delivery_take(List *busy, TimestampTz now, TimestampTz again_at)
 	etl_param_timestamp(&params, now);
 	etl_param_timestamp(&params, again_at);
 	rows = etl_sql_query("UPDATE etl.outbox SET attempts = attempts + 1, next_try = $3"
-						 " WHERE delivery_id = (SELECT delivery_id FROM etl.outbox"
-						 "  WHERE status = 'waiting' AND next_try <= $2 AND channel <> ALL ($1)"
+						 " WHERE delivery_id = (SELECT delivery_id FROM etl.outbox AS o"
+						 "  WHERE status = 'waiting' AND next_try <= $2 AND channel <> ALL ($1) AND" FIRST_OF_ALERT
 						 "  ORDER BY next_try, delivery_id LIMIT 1 FOR UPDATE SKIP LOCKED)"
 						 " RETURNING *", &params);
 	if (rows->n == 0)
@@ -83,7 +88,8 @@ etl_delivery_failed(const EtlDelivery *delivery, const char *error, const char *
 TimestampTz
 etl_deliveries_due(void)
 {
-	EtlRows    *rows = etl_sql_query("SELECT min(next_try) AS at FROM etl.outbox WHERE status = 'waiting'",
+	EtlRows    *rows = etl_sql_query("SELECT min(next_try) AS at FROM etl.outbox AS o WHERE status = 'waiting'"
+									 " AND" FIRST_OF_ALERT,
 									 NULL);
 	TimestampTz at = etl_row_timestamp(rows, 0, "at");
 

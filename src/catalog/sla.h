@@ -44,4 +44,26 @@ extern void etl_slas_look_again(List *nodes);
 /* the next moment after 'after' at which clocks in a zone show a time of day (in microseconds) */
 extern TimestampTz etl_next_time_of_day(TimestampTz after, int64 time, const char *zone);
 
+/* ---- judging: deadline.c ---- */
+
+/* moments in (judged_until, now] at which a time of day passed in the promise's zone: TimestampTz * */
+extern List *etl_sla_deadlines(const EtlSla *sla, int64 time, TimestampTz now);
+
+/*
+ * Each writes results, and returns how many nodes missed newly.
+ */
+extern int	etl_sla_judge_daily(const EtlSla *sla, List *nodes, const char *measure, TimestampTz due_at);
+extern int	etl_sla_judge_fresh(const EtlSla *sla, List *nodes, TimestampTz now);
+extern int	etl_sla_judge_duration(const EtlSla *sla, List *nodes, TimestampTz now);
+/* nodes that were fresh all the day that ended at 'midnight' */
+extern void etl_sla_note_fresh_day(const EtlSla *sla, List *nodes, TimestampTz midnight);
+/* notes what was made good; forgets nodes that the promise is no more about */
+extern void etl_sla_recover(const EtlSla *sla, List *nodes, TimestampTz now);
+/* nodes that a measure is missed of, those that none of them depends on first: char * */
+extern List *etl_sla_missed(const char *sla, const char *measure, TimestampTz *since);
+/* the next moment after now at which a node can miss freshness or max_duration; DT_NOEND: none */
+extern TimestampTz etl_sla_next_miss(const EtlSla *sla, List *nodes, TimestampTz now);
+/* of the nodes, those that are not below (or are) one whose failure a rule has told: char * */
+extern List *etl_nodes_without_failed_root(const char *rule, List *nodes);
+
 #endif							/* ETL_CATALOG_SLA_H */

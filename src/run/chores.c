@@ -10,6 +10,7 @@
 #include "miscadmin.h"
 #include "storage/lock.h"
 
+#include "alert/alert.h"
 #include "run/chores.h"
 #include "run/condition.h"
 #include "run/retention.h"
@@ -17,10 +18,27 @@
 /* field 4 of the tag, see lock.c */
 #define LOCK_CLASS_CHORE 72
 
+/*
+ * Deadlines and deliveries know the driver as alert/ does, which is below run/.
+ */
+static TimestampTz
+deadlines_work(EtlRunDriver *driver, TimestampTz now)
+{
+	return etl_deadlines_work(&driver->base, now);
+}
+
+static TimestampTz
+deliveries_work(EtlRunDriver *driver, TimestampTz now)
+{
+	return etl_deliveries_work(&driver->base, now);
+}
+
 const EtlChore etl_chores[] = {
 	{"conditions", etl_conditions_work, etl_conditions_due},
 	{"calendars", etl_calendars_work, etl_calendars_due},
 	{"retention", etl_retention_work, etl_retention_due},
+	{"deadlines", deadlines_work, etl_deadlines_due},
+	{"deliveries", deliveries_work, etl_deliveries_due_at},
 };
 
 const int	etl_n_chores = lengthof(etl_chores);

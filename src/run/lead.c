@@ -19,6 +19,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "alert/alert.h"
 #include "catalog/schedule.h"
 #include "common/errors.h"
 #include "common/guc.h"
@@ -110,6 +111,9 @@ etl_runs_reconcile(void)
 			etl_run_requeue(run_id, MAX_CRASHES,
 							psprintf("parked: its process died %d times in a row while it was at "
 									 "work, without any commit between", MAX_CRASHES));
+			etl_alert_worker(run->run_id, run->selector,
+							 psprintf("the process that led run " INT64_FORMAT " died; the run goes on from its "
+									  "last commit", run->run_id));
 			etl_wake_for_run_at_commit();
 			again++;
 		}

@@ -19,6 +19,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "alert/alert.h"
 #include "common/errors.h"
 #include "common/json.h"
 #include "common/timeout.h"
@@ -352,6 +353,9 @@ close_run(EtlRunState *state)
 	if (run->nodes_failed > 0)
 		run->error = psprintf("failed: %s", etl_report_failures(state));
 	etl_tasks_update(state->finished);
+	etl_nodes_tell(state);
+	if (run->nodes_failed == 0)
+		etl_alert_run(run, NULL);
 	state->finished = NIL;
 	if (state->segment != NULL)
 		etl_run_count_rows(run);
@@ -402,6 +406,8 @@ etl_run_break_off(EtlRunState *state, ErrorData *error)
 	etl_board_close(state, true);
 	PushActiveSnapshot(GetTransactionSnapshot());
 	etl_tasks_update(state->finished);
+	if (strcmp(run->status, "failed") == 0)
+		etl_alert_run(run, error);
 	state->finished = NIL;
 	etl_run_update(run);
 	etl_run_close(run->run_id, run->status, run->error, unpack_sql_state(error->sqlerrcode));

@@ -112,6 +112,7 @@ write_finished(EtlRunState *state)
 
 		etl_log_store("error", state->run.run_id, task->node, task->error, task->detail);
 	}
+	etl_nodes_tell(state);
 	list_free(state->finished);
 	list_free(state->fresh);
 	list_free(state->failures);
@@ -350,6 +351,7 @@ etl_nodes_settle(EtlRunState *state, List *nodes)
 
 		if (node->check_results != NIL)
 			etl_check_results_store(node->check_results);
+		state->checks = list_concat(state->checks, node->check_results);
 		node->check_results = NIL;
 		if (node->done && state->flags && strcmp(node->task->status, "succeeded") == 0)
 			etl_node_flag(node->name->canonical, node->incomplete);
@@ -368,6 +370,7 @@ etl_nodes_forget(EtlRunState *state, List *nodes)
 	EtlRun	   *run = &state->run;
 	ListCell   *cell;
 
+	state->checks = NIL;
 	foreach(cell, nodes)
 	{
 		EtlNode    *node = lfirst(cell);

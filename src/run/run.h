@@ -156,6 +156,7 @@ typedef struct EtlRunState
 	List	   *finished;		/* EtlTask * whose rows are still to be written */
 	List	   *fresh;			/* EtlTask * of next attempts, whose rows are still to be made */
 	List	   *failures;		/* EtlTask * whose error is still to be logged */
+	List	   *checks;			/* EtlCheckResult * that are still to be told */
 	int			unchanged;		/* nodes with nothing to do */
 	bool		tells;			/* a session listens: NOTICEs for it */
 	TimestampTz run_written;	/* when its row was written last */
@@ -255,6 +256,7 @@ extern void etl_node_unchanged(EtlRunState *state, EtlNode *node, const char *ac
 extern void etl_node_inherit(EtlNode *node, bool *changed_above);
 extern void etl_nodes_begin(EtlRunState *state, List *nodes);
 extern void etl_nodes_settle(EtlRunState *state, List *nodes);
+extern void etl_nodes_tell(EtlRunState *state);	/* to alert/, what has finished */
 extern void etl_nodes_flush(EtlRunState *state);	/* writes and commits what is noted */
 extern void etl_nodes_forget(EtlRunState *state, List *nodes);
 
