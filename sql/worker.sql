@@ -1,4 +1,5 @@
 -- etl.status() answers whether or not the library is preloaded, and settings of the server cannot be set in a session.
+SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS etl;
 SELECT process, state IN ('not preloaded', 'running') AS known, detail IS NOT NULL AS detailed
 FROM etl.status() WHERE process = 'launcher';

@@ -297,7 +297,7 @@ etl_cure_dependent(const EtlCase *failed)
 	memset(&params, 0, sizeof(params));
 	etl_param_text(&params, pnstrdup(message, space - message));
 	return answer(
-		"SELECT format('SELECT etl.define_model(%L, $etl$%s$etl$, ''view'',"
+		"SELECT format('SELECT etl.define_model(%L, %L, ''view'',"
 		" options => ''{\"adopt\": true}'');', $1, rtrim(pg_get_viewdef(oid), ';')) AS text"
 		" FROM pg_class WHERE relkind = 'v' AND oid = (SELECT min(c.oid) FROM pg_class c"
 		" JOIN pg_namespace n ON n.oid = c.relnamespace WHERE format('%I.%I', nspname, relname) = $1)"

@@ -57,16 +57,25 @@ fill(const char *template, const EtlTask *task)
 }
 
 /*
- * since_when tells since when a node fails.
+ * since_when tells since when a task is as it is; a failed node since its
+ * first failure after its last success.
  */
 static char *
 since_when(const EtlTask *task)
 {
-	int64		runs;
-	TimestampTz since = etl_failing_since(task->node, &runs);
+	int64		runs = 0;
+	TimestampTz since = task->finished_at != DT_NOBEGIN ? task->finished_at : task->started_at;
 
+	if (strcmp(task->status, "failed") == 0)
+	{
+		TimestampTz first = etl_failing_since(task->node, &runs);
+
+		since = runs > 0 ? first : since;
+	}
+	if (since == DT_NOBEGIN)
+		return "It was not begun.";
 	if (runs < 2)
-		return psprintf("Since %s.", timestamptz_to_str(runs ? since : task->finished_at));
+		return psprintf("Since %s.", timestamptz_to_str(since));
 	return psprintf("Since %s, in " INT64_FORMAT " runs.", timestamptz_to_str(since), runs);
 }
 
@@ -119,7 +128,8 @@ explain_skipped(const EtlTask *task, List *tasks, Explanation *explanation)
 		EtlTask    *other = lfirst(cell);
 
 		if (strcmp(other->node, task->skipped_because) == 0 && strcmp(other->status, "failed") == 0)
-			explanation->why = psprintf("It needs %s, which failed: %s", other->node, other->error);
+			explanation->why = psprintf("It needs %s, which failed: %s\n%s", other->node, other->error,
+										since_when(other));
 	}
 	explanation->remedy = psprintf("See to %s; CALL etl.run(retry_of => " INT64_FORMAT ") then runs both.",
 								   task->skipped_because, task->run_id);
@@ -132,8 +142,11 @@ static void
 explain_stopped(const EtlTask *task, const char *status, Explanation *explanation)
 {
 	explanation->what = psprintf("%s was %s; what was committed before stays.", task->node, status);
-	explanation->why = strcmp(status, "cancelled") == 0 ? "Somebody cancelled the run." :
-														  "The session that ran it ended.";
+	explanation->why = psprintf("%s\n%s",
+								task->error						 ? task->error :
+								strcmp(status, "cancelled") == 0 ? "Somebody cancelled the run." :
+																   "The process that ran it ended.",
+								since_when(task));
 	explanation->remedy = fill("CALL etl.run(retry_of => %r);", task);
 }
 
@@ -154,6 +167,7 @@ explain_rejects(const EtlTask *task, Explanation *explanation)
 	explanation->what = psprintf("%s put %s record%s aside, whole and with the reasons; the others are in.",
 								 task->node, etl_format_count(task->rows_rejected),
 								 task->rows_rejected == 1 ? "" : "s");
+	appendStringInfo(&why, "\n%s", since_when(task));
 	explanation->why = why.data;
 	if (explanation->remedy == NULL)
 		explanation->remedy =
@@ -171,7 +185,7 @@ explain_incomplete(const EtlTask *task, Explanation *explanation)
 {
 	explanation->what = psprintf("%s was built, but not on what its inputs should be; it is flagged "
 								 "incomplete.", task->node);
-	explanation->why = pstrdup(task->reason);
+	explanation->why = psprintf("%s\n%s", task->reason, since_when(task));
 	explanation->remedy = fill("See to the input; the next run of %n that finds it well takes the flag away.",
 							   task);
 }

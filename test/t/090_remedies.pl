@@ -7,6 +7,7 @@ use lib "$FindBin::Bin/../perl";
 
 use Etl::Cluster;
 use Etl::HttpServer;
+use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(usleep);
@@ -333,4 +334,18 @@ is($cluster->run('mart.copy'), 'succeeded', 'a view of others: the next run succ
 is($cluster->sql('SELECT count(*) = (SELECT count(*) FROM mart.copy) FROM public.report'), 't', 'and the view is there');
 
 $node->stop;
+
+# ---- without processes ----
+
+my $alone = PostgreSQL::Test::Cluster->new('alone');
+$alone->init;
+$alone->start;
+$alone->safe_psql('postgres', q(CREATE EXTENSION etl; CREATE SCHEMA mart;
+	SELECT etl.define_model('mart.one', 'SELECT 1 AS one', 'table')));
+$alone->safe_psql('postgres', 'SELECT etl.submit()');
+$remedy = $alone->safe_psql('postgres', "SELECT remedy FROM etl.explain_run() WHERE status = 'queued'");
+is($remedy, 'CALL etl.tick();', 'nothing is preloaded: the remedy is what takes up queued runs');
+$alone->safe_psql('postgres', $remedy);
+is($alone->safe_psql('postgres', 'SELECT one FROM mart.one'), '1', 'nothing is preloaded: the run is made');
+$alone->stop;
 done_testing();
