@@ -64,9 +64,11 @@ raise_check(const EtlRun *run, const EtlCheckResult *result)
 					psprintf("check %s of %s could not be evaluated", result->check_name, result->target) :
 					psprintf("check %s of %s: " INT64_FORMAT " of " INT64_FORMAT " failed",
 							 result->check_name, result->target, result->failed, result->evaluated);
-	fact.cause = strcmp(result->on_fail, "fail") == 0 ? "the data does not pass; nothing of it was published" :
-				 strcmp(result->on_fail, "quarantine") == 0 ? "the data does not pass; the rows were put aside" :
-															  "the data does not pass; it was published";
+	fact.cause = strcmp(result->on_fail, "fail") == 0 ?
+					 "the data does not pass; nothing of it was published" :
+				 strcmp(result->on_fail, "quarantine") == 0 ?
+					 "the data does not pass; the rows were put aside" :
+					 "the data does not pass; it was published";
 	fact.remedy = psprintf("SELECT * FROM etl.validate(%s)", quote_literal_cstr(result->target));
 	fact.run_id = run->run_id;
 	fact.run_selector = run->selector;
@@ -75,19 +77,22 @@ raise_check(const EtlRun *run, const EtlCheckResult *result)
 }
 
 /*
- * find_remedy says what is behind a failure and what ends it; errors about
- * values only say where to look.
+ * find_remedy says what is behind a failure and what ends it; hints of
+ * errors about values may hold values.
  */
 static void
 find_remedy(const EtlTask *task, EtlFact *fact)
 {
-	EtlFailure	failure = {.run_id = task->run_id, .node = task->node, .sqlstate = task->sqlstate,
-						   .message = task->error, .detail = task->detail, .hint = task->hint};
+	EtlFailure	failure = {.run_id = task->run_id,
+						  .node = task->node,
+						  .sqlstate = task->sqlstate,
+						  .message = task->error,
+						  .detail = task->detail,
+						  .hint = task->hint};
 	EtlRemedy	remedy = {0};
 
-	fact->remedy = psprintf("SELECT * FROM etl.explain_run(" INT64_FORMAT ");", task->run_id);
 	if (task->sqlstate == NULL || etl_message_is_about_values(task->sqlstate))
-		return;
+		failure.hint = NULL;
 	etl_remedy_find(&failure, &remedy);
 	fact->cause = remedy.cause;
 	fact->remedy = remedy.remedy;
@@ -209,8 +214,8 @@ raise_slow(const EtlRun *run, const EtlTask *task, List *rules)
 		fact.object = task->node;
 		fact.object_kind = "node";
 		fact.rule = rule->name;
-		fact.what = psprintf("%s took %.0f s in run " INT64_FORMAT "; usually it takes %.0f s", task->node, took,
-							 run->run_id, usual);
+		fact.what = psprintf("%s took %.0f s in run " INT64_FORMAT "; usually it takes %.0f s",
+							 task->node, took, run->run_id, usual);
 		fact.cause = "more data, a worse plan, or a busy server";
 		fact.remedy = psprintf("SELECT * FROM etl.tasks WHERE node = %s ORDER BY task_id DESC",
 							   quote_literal_cstr(task->node));
@@ -310,7 +315,8 @@ tell_success(const TaskWork *work, List *succeeded)
 	if (succeeded != NIL && anybody_wants(rules, "run_recovered"))
 		foreach(cell, etl_nodes_recovered(succeeded, run->run_id))
 			raise_momentary(run, "run_recovered", lfirst(cell),
-							psprintf("%s succeeds again in run " INT64_FORMAT, (char *) lfirst(cell), run->run_id),
+							psprintf("%s succeeds again in run " INT64_FORMAT,
+									 (char *) lfirst(cell), run->run_id),
 							NULL, NULL);
 	foreach(cell, work->facts)
 	{
@@ -321,11 +327,13 @@ tell_success(const TaskWork *work, List *succeeded)
 			raise_rejects(run, task);
 		if (schema && strcmp(task->kind, "stream") == 0 &&
 			(changes = etl_schema_changes_of(task->node, run->run_id)) != NULL)
-			raise_momentary(run, "schema_changed", task->node,
-							psprintf("the columns of %s changed: %s", task->node, changes),
-							"the source sends other columns or values than before",
-							psprintf("SELECT * FROM etl.schema_changes WHERE target = %s ORDER BY event_id DESC",
-									 quote_literal_cstr(task->node)));
+			raise_momentary(
+				run, "schema_changed", task->node,
+				psprintf("the columns of %s changed: %s", task->node, changes),
+				"the source sends other columns or values than before",
+				psprintf(
+					"SELECT * FROM etl.schema_changes WHERE target = %s ORDER BY event_id DESC",
+					quote_literal_cstr(task->node)));
 		if (slow && strcmp(task->status, "succeeded") == 0)
 			raise_slow(run, task, rules);
 	}
@@ -369,7 +377,7 @@ tell_all(void *arg)
  * guarded does something that may go wrong without harm to the run.
  */
 static void
-guarded(void (*work) (void *arg), void *arg)
+guarded(void (*work)(void *arg), void *arg)
 {
 	ErrorData  *error = etl_subxact(work, arg);
 
@@ -454,7 +462,7 @@ tell_worker(void *arg)
 	fact.what = work->what;
 	fact.cause = "it was killed, or the server crashed: the server's log says which";
 	fact.remedy = work->run_id ? psprintf("SELECT * FROM etl.explain_run(" INT64_FORMAT ")", work->run_id) :
-				  "SELECT * FROM etl.status()";
+								 "SELECT * FROM etl.status()";
 	fact.run_id = work->run_id;
 	fact.run_selector = work->selector;
 	fact.momentary = true;

@@ -19,7 +19,8 @@
 /*
  * In the texts %n is the node, %o its owner, %s its source, %q what the
  * message has in quotation marks first, %h the host of that URL, %r the run.
- * Without a remedy and a cure the hint of the error is the remedy.
+ * Without a remedy and a cure the hint of the error is the remedy; a remedy
+ * that begins with "?" is for errors without a hint.
  */
 typedef struct Line
 {
@@ -130,7 +131,7 @@ static const Line lines[] = {
 	 NULL},
 	{"3F000", NULL, etl_cure_schema, "The schema of %n does not exist.", NULL},
 	{"42", NULL, NULL, "The definition of %n does not fit the database as it is now.",
-	 "Correct the definition of %n, or what it names."},
+	 "?Correct the definition of %n, or what it names."},
 	{"23505", NULL, etl_cure_unique, "There is more than one row for a key of %n.", NULL},
 	{"23", NULL, NULL, "Rows for %n violate a constraint of its table.",
 	 "Filter these rows in %n, or put them aside with a check on_fail 'quarantine', or drop the "
@@ -145,7 +146,7 @@ static const Line lines[] = {
 	{"53300", NULL, NULL, "All connections are taken.",
 	 "Raise max_connections, or end sessions that idle, before %n is run again."},
 	{"53", NULL, NULL, "The server lacks a resource that %n needs.",
-	 "Give the server what the error names for %n."},
+	 "?Give the server what the error names for %n."},
 	{"54", NULL, NULL, "%n exceeds a limit of the server.", "Split %n into smaller models."},
 	{"55P03", NULL, etl_cure_lock, "Another session has locked what %n needs.", NULL},
 	{"40", NULL, etl_cure_again, "Another transaction was in the way of %n.", NULL},
@@ -160,7 +161,7 @@ static const Line lines[] = {
 	 "Correct the user mapping that %n uses with ALTER USER MAPPING."},
 	{"XX", NULL, NULL, "The server met something that should not be possible.",
 	 "Look at the server log around %n, and check the storage of the server."},
-	{"", NULL, NULL, "What the error of %n says.", "Correct for %n what the error says."},
+	{"", NULL, NULL, "What the error of %n says.", "?Correct for %n what the error says."},
 };
 
 /*
@@ -301,6 +302,8 @@ etl_remedy_find(const EtlFailure *failure, EtlRemedy *remedy)
 		remedy->remedy = line->cure && (failed.name || line->words) ? line->cure(&failed) :
 						 line->remedy								? fill(line->remedy, &failed) :
 																	  NULL;
+		if (remedy->remedy != NULL && remedy->remedy[0] == '?')
+			remedy->remedy = failure->hint ? NULL : remedy->remedy + 1;
 		if (line->cure != NULL && remedy->remedy == NULL)
 			continue;
 		remedy->cause = fill(line->cause, &failed);

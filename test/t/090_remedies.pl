@@ -1,4 +1,4 @@
-# Whatever fails, etl.explain_run() names the object and what ends the fault; a remedy that is SQL ends it as it stands.
+# Whatever fails, etl.explain_run() and the alert name the object and what ends the fault; a remedy that is SQL ends it as it stands.
 use strict;
 use warnings;
 
@@ -65,6 +65,8 @@ sub fault
 	note("$what\n" . ($why // 'no row') . "\n=> " . ($remedy // ''));
 	like($why // '', qr/Likely cause: \S.*\nSince \d{4}-/s, "$what: error, cause and since when are told");
 	like($remedy // '', $fault{names}, "$what: the remedy names the object");
+	my $alert = $cluster->sql("SELECT remedy FROM etl.alerts WHERE object = '$fault{node}' AND event = 'run_failed' AND state = 'firing'");
+	is($alert, $remedy =~ s/ Then CALL etl\.run\(retry_of => \d+\)\.$//r, "$what: the alert has the same remedy");
 	if ($fault{end})
 	{
 		unlike($remedy, qr/^\s*(SELECT|CALL|ALTER|GRANT|CREATE|DROP|UPDATE)\b|;\s*$/,
@@ -102,6 +104,8 @@ as_owner(q(
 	SELECT etl.define_model('mart.total', 'SELECT sum(amount) AS amount FROM raw.orders', 'table');
 	SELECT etl.define_model('mart.twice', 'SELECT id, raw.twice(amount) AS amount FROM raw.orders', 'table')));
 $cluster->sql("CALL etl.run()");
+
+$cluster->sql("SELECT etl.define_alert('all', '{run_failed}', '{}')");
 
 # ---- rights ----
 
