@@ -120,6 +120,7 @@ CREATE SEQUENCE etl.load_id_seq;
 -- tenth rejected. Ids leave gaps, and follow the order of one session only.
 CREATE SEQUENCE etl.reject_id_seq CACHE 32;
 CREATE SEQUENCE etl.event_id_seq;
+CREATE SEQUENCE etl.change_set_id_seq;
 
 -- run, task, log, check_result, alert and outbox are partitioned by number; their
 -- partitions, with indexes of their own, are made as they are needed, and dropped when they are old.
@@ -281,7 +282,27 @@ CREATE TABLE etl.consumed (
 	stream text NOT NULL,
 	loads int8multirange NOT NULL DEFAULT '{}',
 	missing bigint NOT NULL DEFAULT 0,         -- rows of the stream that were gone at the last full build
+	changes int8multirange,                    -- sets of etl.change_set it has; null: no changes were recorded for it
 	PRIMARY KEY (model, stream)
+);
+CREATE INDEX consumed_stream_idx ON etl.consumed (stream);
+
+-- Which rows of a relation changed: a set for each statement, in its own
+-- transaction, kept until every incremental model that reads the relation has it.
+CREATE TABLE etl.change_set (
+	set_id bigint PRIMARY KEY DEFAULT pg_catalog.nextval('etl.change_set_id_seq'),
+	target text NOT NULL,
+	unknown text,                              -- why it is not known which rows changed; null: they are in etl.change
+	columns text[] NOT NULL,                   -- name and type of each column of the records
+	rows bigint NOT NULL
+);
+CREATE INDEX change_set_target_idx ON etl.change_set (target, set_id);
+CREATE TABLE etl.change (
+	set_id bigint NOT NULL,
+	n bigint NOT NULL,
+	gone boolean NOT NULL,                     -- as it was before, or as it is since
+	record text NOT NULL,
+	PRIMARY KEY (set_id, n)
 );
 
 -- What the engine knows of a relation it manages.
@@ -816,6 +837,13 @@ COMMENT ON FUNCTION etl.compile(text) IS
 'Shows the SQL that the next run would execute for a model: the full query, or the query restricted to what arrived (etl_affected are the keys that it touches).
 target: the model. Returns SQL that means the same under any search_path. Errors: ET002 when it is not defined; 42501 for another owner''s model.
 Example: SELECT etl.compile(''mart.daily_sales'');';
+
+CREATE FUNCTION etl._changed() RETURNS trigger
+	AS 'MODULE_PATHNAME', 'etl_sql_changed' LANGUAGE C;
+COMMENT ON FUNCTION etl._changed() IS
+'Records which rows of a relation a statement changed, for the incremental models that read it. The engine puts the triggers etl_changed_insert, _update, _delete and _truncate on what they read; they go with the relation or with the extension.
+Returns nothing. Errors: 0A000 when it is not called as such a trigger.
+Example: SELECT tgrelid::regclass FROM pg_trigger WHERE tgfoid = ''etl._changed''::regproc;';
 
 CREATE FUNCTION etl.lineage(target text, column_name text DEFAULT NULL, direction text DEFAULT 'upstream', depth int DEFAULT NULL)
 RETURNS TABLE (depth int, target text, column_name text, source text, source_column text, transformation text)
@@ -1586,11 +1614,12 @@ DECLARE
 	relation text;
 BEGIN
 	FOREACH relation IN ARRAY ARRAY['source', 'stream', 'model', 'quality_check', 'secret', 'dependency',
-		'column_edge', 'load', 'cursor', 'file', 'ingestion', 'reject', 'consumed', 'node_state',
+		'column_edge', 'load', 'cursor', 'file', 'ingestion', 'reject', 'consumed', 'change_set', 'change',
+		'node_state',
 		'schema_change', 'housekeeping', 'pool', 'instance', 'schedule', 'schedule_slot', 'schedule_event',
 		'sla', 'sla_result', 'channel', 'alert_rule', 'alert_open', 'alert_node', 'silence', 'outbox',
 		'alert_id_seq', 'delivery_id_seq', 'silence_id_seq', 'run_id_seq', 'task_id_seq', 'load_id_seq',
-		'reject_id_seq', 'event_id_seq']
+		'reject_id_seq', 'event_id_seq', 'change_set_id_seq']
 	LOOP
 		PERFORM pg_catalog.pg_extension_config_dump(('etl.' || relation)::pg_catalog.regclass, '');
 	END LOOP;

@@ -16,6 +16,32 @@
 #include "catalog/consumption.h"
 #include "catalog/sql.h"
 
+/*
+ * read_sets reads the recorded changes that were not consumed; 'params' are
+ * the model and its input.
+ */
+static void
+read_sets(EtlParams *params, EtlConsumption *consumption)
+{
+	EtlRows    *rows = etl_sql_query_seen("SELECT s.set_id, s.unknown, s.columns, s.rows"
+										  " FROM etl.change_set s LEFT JOIN etl.consumed c"
+										  " ON c.model = $1 AND c.stream = s.target"
+										  " WHERE s.target = $2"
+										  " AND NOT coalesce(c.changes @> s.set_id, false)"
+										  " ORDER BY s.set_id", params);
+
+	for (int i = 0; i < rows->n; i++)
+	{
+		EtlChangeSet *set = palloc0(sizeof(EtlChangeSet));
+
+		set->set_id = etl_row_int8(rows, i, "set_id");
+		set->unknown = etl_row_text(rows, i, "unknown");
+		set->columns = etl_row_texts(rows, i, "columns");
+		set->rows = etl_row_int8(rows, i, "rows");
+		consumption->sets = lappend(consumption->sets, set);
+	}
+}
+
 EtlConsumption *
 etl_consumption_read(const char *model, const char *stream)
 {
@@ -46,6 +72,9 @@ etl_consumption_read(const char *model, const char *stream)
 		else
 			consumption->lost = lappend(consumption->lost, load);
 	}
+	consumption->recorded = etl_sql_query_seen("SELECT FROM etl.consumed WHERE model = $1 AND stream = $2"
+											   " AND changes IS NOT NULL", &params)->n > 0;
+	read_sets(&params, consumption);
 	return consumption;
 }
 
@@ -66,6 +95,36 @@ param_ids(EtlParams *params, List *loads)
 					false);
 }
 
+/*
+ * store_sets consumes the recorded changes; of those consumed before, what
+ * is still kept is remembered.  Without a record there is nothing to say.
+ */
+static void
+store_sets(const char *model, const char *stream, const EtlConsumption *consumption)
+{
+	EtlParams	params = {0};
+	Datum	   *ids = palloc(sizeof(Datum) * Max(list_length(consumption->sets), 1));
+	int			n = 0;
+	ListCell   *cell;
+
+	foreach(cell, consumption->sets)
+		ids[n++] = Int64GetDatum(((EtlChangeSet *) lfirst(cell))->set_id);
+	etl_param_text(&params, model);
+	etl_param_text(&params, stream);
+	etl_param_datum(&params, INT8ARRAYOID,
+					PointerGetDatum(construct_array(ids, n, INT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE)),
+					false);
+	etl_param_bool(&params, consumption->recorded);
+	etl_sql_exec("UPDATE etl.consumed AS c SET changes = CASE WHEN $4 THEN"
+				 " (SELECT coalesce(range_agg(int8range(s.set_id, s.set_id, '[]')), '{}')"
+				 " FROM etl.change_set AS s WHERE s.target = $2"
+				 " AND (s.set_id = ANY ($3) OR c.changes @> s.set_id)) END"
+				 " WHERE c.model = $1 AND c.stream = $2"
+				 " AND (c.changes IS NOT NULL OR $4)", &params);
+	if (consumption->sets != NIL)
+		etl_changes_prune(stream);
+}
+
 void
 etl_consumption_store(const char *model, const char *stream, const EtlConsumption *consumption)
 {
@@ -80,6 +139,7 @@ etl_consumption_store(const char *model, const char *stream, const EtlConsumptio
 				 " ON CONFLICT (model, stream) DO UPDATE SET loads = c.loads + excluded.loads"
 				 " - (SELECT coalesce(range_agg(int8range(id, id, '[]')), '{}') FROM unnest($4) id)",
 				 &params);
+	store_sets(model, stream, consumption);
 }
 
 List *
@@ -193,6 +253,9 @@ etl_node_forget(const char *target)
 
 	etl_param_text(&params, target);
 	etl_sql_exec("DELETE FROM etl.consumed WHERE model = $1", &params);
+	etl_sql_exec("DELETE FROM etl.change WHERE set_id IN (SELECT set_id FROM etl.change_set WHERE target = $1)",
+				 &params);
+	etl_sql_exec("DELETE FROM etl.change_set WHERE target = $1", &params);
 	etl_sql_exec("DELETE FROM etl.node_state WHERE target = $1", &params);
 	etl_sql_exec("DELETE FROM etl.dependency WHERE node = $1", &params);
 	etl_sql_exec("DELETE FROM etl.column_edge WHERE target = $1", &params);

@@ -11,13 +11,16 @@
 #ifndef ETL_CONSUMPTION_H
 #define ETL_CONSUMPTION_H
 
+#include "catalog/change.h"
 #include "catalog/history.h"
 
-/* How a stream differs from what the model consumed of it. */
+/* How a stream, or another input, differs from what the model consumed of it. */
 typedef struct EtlConsumption
 {
 	List	   *pending;		/* EtlLoad *: succeeded, not consumed */
 	List	   *lost;			/* EtlLoad *: consumed, but replaced or unloaded since */
+	bool		recorded;		/* changes have been recorded for it since it last consumed */
+	List	   *sets;			/* EtlChangeSet *: recorded, not consumed */
 } EtlConsumption;
 
 extern EtlConsumption *etl_consumption_read(const char *model, const char *stream);

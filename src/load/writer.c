@@ -28,6 +28,7 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_trigger.h"
 #include "commands/trigger.h"
 #include "executor/executor.h"
 #include "executor/spi.h"
@@ -38,6 +39,7 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
+#include "catalog/change.h"
 #include "common/compat.h"
 #include "common/errors.h"
 #include "load/landing.h"
@@ -77,6 +79,20 @@ struct EtlLoadWriter
 };
 
 /*
+ * watches_inserts tells whether a statement trigger wants to know of inserts;
+ * etl's own finds what a load inserted by the load's number.
+ */
+static bool
+watches_inserts(TriggerDesc *triggers)
+{
+	for (int i = 0; i < triggers->numtriggers; i++)
+		if ((triggers->triggers[i].tgtype & TRIGGER_TYPE_INSERT) &&
+			strncmp(triggers->triggers[i].tgname, ETL_CHANGE_TRIGGER, strlen(ETL_CHANGE_TRIGGER)) != 0)
+			return true;
+	return false;
+}
+
+/*
  * choose_kind looks at what the relation carries.
  */
 static WriterKind
@@ -93,7 +109,7 @@ choose_kind(EtlLanding *landing, ResultRelInfo *result)
 		return WRITE_SQL;
 	if (triggers != NULL && (triggers->trig_insert_before_row || triggers->trig_insert_after_row ||
 							 triggers->trig_insert_before_statement ||
-							 triggers->trig_insert_after_statement))
+							 watches_inserts(triggers)))
 		return WRITE_SQL;
 	for (int i = 0; i < desc->natts; i++)
 		if (TupleDescAttr(desc, i)->attgenerated || TupleDescAttr(desc, i)->attidentity)

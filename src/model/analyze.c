@@ -335,6 +335,8 @@ add_inputs(List *inputs, const EtlModel *model, List *names)
 		{
 			input->kind = strcmp(feeding->materialized, "view") == 0 ? 'v' : 'm';
 			input->publication = etl_publication_seen(name);
+			if (input->kind == 'm')
+				input->consumption = etl_consumption_read(model->target, name);
 		}
 		else
 		{
@@ -344,6 +346,10 @@ add_inputs(List *inputs, const EtlModel *model, List *names)
 				continue;		/* what is behind it is in the list */
 			input->kind = 'r';
 		}
+		/* triggers go with a table that is dropped */
+		if (etl_input_is_recorded(input) && input->consumption->recorded)
+			input->consumption->recorded = strcmp(model->materialized, "incremental") == 0 &&
+										   etl_record_is_on(etl_name_relation(name));
 		inputs = lappend(inputs, input);
 		if (input->kind == 'v')
 			inputs = add_inputs(inputs, model, etl_dependencies_of(name));

@@ -35,6 +35,7 @@ struct EtlStaged
 	EtlBuildResult *result;
 	EtlCheckSet *checks;
 	List	   *dependents;		/* managed views dropped on the way */
+	List	   *recorded;		/* char *: inputs whose changes are recorded from now on */
 	bool		created;
 	EtlSwap    *swap;			/* one of the two, or neither for a new table */
 	EtlDiff    *diff;
@@ -189,6 +190,13 @@ etl_model_stage(EtlDriver *driver, EtlModel *model, bool full_refresh, bool by_d
 				 errmsg("model %s cannot be built yet: %s does not exist", model->target, missing),
 				 errhint("Load or build %s first, for example with CALL etl.run('+%s').",
 						 missing, model->target)));
+	/* what is recorded from now on is what the next snapshot does not see */
+	staged->recorded = etl_record_begin(model, etl_model_inputs(model));
+	if (staged->recorded != NIL)
+	{
+		PopActiveSnapshot();
+		PushActiveSnapshot(GetTransactionSnapshot());
+	}
 	staged->due = etl_due(model, full_refresh);
 	result->plan = staged->due->plan;
 	if (strcmp(result->plan.action, "unresolved") == 0)
@@ -297,6 +305,20 @@ gather_statistics(EtlStaged *staged)
 }
 
 /*
+ * contains tells whether a name is in a list.
+ */
+static bool
+contains(List *names, const char *name)
+{
+	ListCell   *cell;
+
+	foreach(cell, names)
+		if (strcmp(lfirst(cell), name) == 0)
+			return true;
+	return false;
+}
+
+/*
  * remember stores what this build used and made.
  */
 static void
@@ -311,9 +333,12 @@ remember(EtlStaged *staged)
 	{
 		EtlInput   *input = lfirst(cell);
 
-		if (input->kind == 's')
+		if (input->consumption != NULL)
+		{
+			input->consumption->recorded |= contains(staged->recorded, input->name);
 			etl_consumption_store(staged->model->target, input->name, input->consumption);
-		else if (input->kind != 'r')
+		}
+		if (input->kind != 's' && input->kind != 'r')
 			etl_json_add_int64(inputs, input->name, input->publication);
 	}
 	/* what reads this model is due when its rows changed, or when it is another query */
@@ -408,6 +433,8 @@ etl_model_finish(EtlStaged *staged)
 		{
 			etl_swap_publish(staged->swap);
 			etl_table_indexes(model, staged->due->relid);
+			if (etl_record_is_on(staged->due->relid))
+				(void) etl_change_set_add(model->target, psprintf("%s was rebuilt", model->target), NIL, 0);
 		}
 		etl_run_as_end(&as);
 		etl_dependents_restore(staged->dependents, NULL);

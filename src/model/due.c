@@ -85,24 +85,50 @@ loads_text(const EtlInput *input)
 }
 
 /*
+ * rows_text tells how many rows were recorded as changed, or why that is not
+ * known.
+ */
+static char *
+rows_text(const EtlInput *input)
+{
+	int64		rows = 0;
+	ListCell   *cell;
+
+	foreach(cell, input->consumption->sets)
+	{
+		EtlChangeSet *set = lfirst(cell);
+
+		if (set->unknown != NULL)
+			return set->unknown;
+		rows += set->rows;
+	}
+	return psprintf("rows of %s changed (" INT64_FORMAT " before and after)", input->name, rows);
+}
+
+/*
  * change_of tells how an input changed since the last publication; NULL
  * when it did not.
  */
 static char *
 change_of(const EtlDue *due, const EtlInput *input)
 {
+	bool		recorded = input->consumption != NULL && input->consumption->recorded &&
+					input->consumption->sets != NIL;
+
 	switch (input->kind)
 	{
 		case 's':
 			if (input->consumption->lost != NIL)
 				return psprintf("loads of %s were replaced or taken back", input->name);
-			return input->consumption->pending ? loads_text(input) : NULL;
+			if (input->consumption->pending != NIL)
+				return loads_text(input);
+			return recorded ? rows_text(input) : NULL;
 		case 'r':
 			return NULL;		/* told for all of them at once */
 		default:
-			if (etl_json_get_int64(due->state->inputs, input->name, 0) == input->publication)
-				return NULL;
-			return psprintf("%s was published anew", input->name);
+			if (etl_json_get_int64(due->state->inputs, input->name, 0) != input->publication)
+				return psprintf("%s was published anew", input->name);
+			return recorded ? rows_text(input) : NULL;
 	}
 }
 

@@ -51,12 +51,25 @@ typedef struct EtlInput
 	char	   *name;
 	char		kind;			/* 's' stream, 'm' stored model, 'v' view model, 'r' relation etl does not feed */
 	EtlStream  *stream;
-	EtlConsumption *consumption;	/* streams */
+	EtlConsumption *consumption;	/* streams and stored models */
 	int64		missing;		/* append streams, for a full build: rows that are gone; cover.c */
 	int64		publication;	/* models */
 } EtlInput;
 
 extern List *etl_model_inputs(const EtlModel *model);	/* EtlInput *, as the active snapshot sees them */
+
+/* ---- record.c: which rows of an input changed ---- */
+
+/* is this an input whose changes are told by records, not by loads alone? */
+extern bool etl_input_is_recorded(const EtlInput *input);
+/* begins to record what is not recorded yet; names of what a new snapshot may rely on */
+extern List *etl_record_begin(const EtlModel *model, List *inputs);
+extern bool etl_record_is_on(Oid relid);
+/* why sets of changes cannot be used; NULL when they can */
+extern const char *etl_record_hindrance(const char *name, Oid relid, const List *sets);
+/* the rows of sets: etl_gone, then the columns of the relation, dropped ones included */
+extern TupleDesc etl_record_desc(Oid relid);
+extern Tuplestorestate *etl_record_read(Oid relid, const List *sets, TupleDesc desc);
 
 /* ---- lineage.c ---- */
 

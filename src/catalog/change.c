@@ -1,0 +1,100 @@
+/*-------------------------------------------------------------------------
+ *
+ * change.c
+ *    Which rows of a relation changed, kept until every consumer has them.
+ *
+ * Each statement that changes a recorded relation adds a set of records, in
+ * its own transaction.  A set that took its number early and commits late is
+ * simply not among those that a model consumed, as with loads.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "utils/array.h"
+#include "utils/snapmgr.h"
+
+#include "catalog/change.h"
+
+int64
+etl_change_set_add(const char *target, const char *unknown, List *columns, int64 rows)
+{
+	EtlParams	params = {0};
+
+	etl_param_text(&params, target);
+	etl_param_text(&params, unknown);
+	etl_param_texts(&params, columns);
+	etl_param_int8(&params, rows);
+	return etl_sql_int8("INSERT INTO etl.change_set (target, unknown, columns, rows)"
+						" VALUES ($1, $2, $3, $4) RETURNING set_id", &params);
+}
+
+void
+etl_change_rows_add(int64 set_id, int64 first, bool gone, Datum *records, int n)
+{
+	EtlParams	params = {0};
+
+	etl_param_int8(&params, set_id);
+	etl_param_int8(&params, first);
+	etl_param_bool(&params, gone);
+	etl_param_datum(&params, TEXTARRAYOID,
+					PointerGetDatum(construct_array(records, n, TEXTOID, -1, false, TYPALIGN_INT)),
+					false);
+	etl_sql_exec("INSERT INTO etl.change SELECT $1, $2 + n - 1, $3, r"
+				 " FROM unnest($4) WITH ORDINALITY AS u (r, n)", &params);
+}
+
+bool
+etl_changes_wanted(const char *target)
+{
+	EtlParams	params = {0};
+	bool		wanted;
+
+	etl_param_text(&params, target);
+	PushActiveSnapshot(GetLatestSnapshot());
+	wanted = etl_sql_query_seen("SELECT FROM etl.consumed WHERE stream = $1 AND changes IS NOT NULL"
+								" LIMIT 1", &params)->n > 0;
+	PopActiveSnapshot();
+	return wanted;
+}
+
+EtlRows *
+etl_change_rows_read(int64 set_id, int64 after, int limit)
+{
+	EtlParams	params = {0};
+
+	etl_param_int8(&params, set_id);
+	etl_param_int8(&params, after);
+	etl_param_int4(&params, limit);
+	return etl_sql_query_seen("SELECT n, gone, record FROM etl.change WHERE set_id = $1 AND n > $2"
+							  " ORDER BY n LIMIT $3", &params);
+}
+
+void
+etl_change_triggers_make(const char *target)
+{
+	static const char *const events[][2] = {
+		{"insert", "REFERENCING NEW TABLE AS etl_new"},
+		{"update", "REFERENCING OLD TABLE AS etl_old NEW TABLE AS etl_new"},
+		{"delete", "REFERENCING OLD TABLE AS etl_old"},
+		{"truncate", ""}};
+
+	for (int i = 0; i < lengthof(events); i++)
+		etl_sql_exec(psprintf("CREATE TRIGGER " ETL_CHANGE_TRIGGER "%s AFTER %s ON %s %s"
+							  " FOR EACH STATEMENT EXECUTE FUNCTION etl._changed()",
+							  events[i][0], events[i][0], target, events[i][1]),
+					 NULL);
+}
+
+void
+etl_changes_prune(const char *target)
+{
+	EtlParams	params = {0};
+
+	etl_param_text(&params, target);
+	etl_sql_exec("WITH done AS (DELETE FROM etl.change_set AS s WHERE s.target = $1 AND NOT EXISTS"
+				 " (SELECT FROM etl.consumed AS c WHERE c.stream = s.target"
+				 " AND NOT c.changes @> s.set_id) RETURNING s.set_id)"
+				 " DELETE FROM etl.change AS r USING done WHERE r.set_id = done.set_id", &params);
+}

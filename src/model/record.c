@@ -1,0 +1,423 @@
+/*-------------------------------------------------------------------------
+ *
+ * record.c
+ *    Recording which rows of a relation change, for incremental models.
+ *
+ * Statement triggers with transition tables see what every writer does: the
+ * merge of a stream, a publication by DML, a user's own statement.  They are
+ * made when an incremental model is first built, under a lock that no writer
+ * holds and before the build's snapshot: so what the snapshot does not see
+ * is recorded.  Loads of append streams are told by their numbers instead.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/dependency.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_extension.h"
+#include "catalog/pg_inherits.h"
+#include "catalog/pg_trigger.h"
+#include "catalog/pg_type.h"
+#include "commands/extension.h"
+#include "commands/trigger.h"
+#include "executor/executor.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/guc.h"
+#include "utils/rel.h"
+
+#include "common/names.h"
+#include "model/internal.h"
+
+/* A statement that changes more rows than this is not recorded row by row. */
+#define MAX_ROWS 1000000
+#define BATCH_ROWS 1000
+
+PG_FUNCTION_INFO_V1(etl_sql_changed);
+
+/*
+ * exact_text_begin makes values go to text and back unchanged.
+ */
+static int
+exact_text_begin(void)
+{
+	static const char *const settings[][2] = {{"datestyle", "ISO, YMD"},
+											  {"intervalstyle", "postgres"},
+											  {"extra_float_digits", "3"},
+											  {"bytea_output", "hex"},
+											  {"xmloption", "content"},
+											  {"lc_monetary", "C"}};
+	int			level = NewGUCNestLevel();
+
+	for (int i = 0; i < lengthof(settings); i++)
+		(void) set_config_option(settings[i][0], settings[i][1], PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_SAVE, true, 0, false);
+	return level;
+}
+
+/*
+ * column_text renders a column as the sets name it.
+ */
+static char *
+column_text(Form_pg_attribute column)
+{
+	return psprintf("%s %s", NameStr(column->attname),
+					format_type_extended(column->atttypid, column->atttypmod,
+										 FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY));
+}
+
+/* ---- writing ---- */
+
+/*
+ * add_rows adds the rows of a transition table to a set.
+ */
+static void
+add_rows(int64 set_id, int64 first, bool gone, Tuplestorestate *rows, TupleDesc desc)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "etl changed rows",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(desc, &TTSOpsMinimalTuple);
+	MemoryContext batch = AllocSetContextCreate(context, "etl batch", ALLOCSET_DEFAULT_SIZES);
+	Datum	   *records = palloc(sizeof(Datum) * BATCH_ROWS);
+	FmgrInfo	output;
+	int			n = 0;
+	bool		more = true;
+
+	fmgr_info(F_RECORD_OUT, &output);
+	MemoryContextSwitchTo(batch);
+	tuplestore_rescan(rows);
+	while (more)
+	{
+		more = tuplestore_gettupleslot(rows, true, false, slot);
+		if (more)
+			records[n++] = CStringGetTextDatum(OutputFunctionCall(&output,
+																  ExecFetchSlotHeapTupleDatum(slot)));
+		if (n == BATCH_ROWS || (!more && n > 0))
+		{
+			etl_change_rows_add(set_id, first, gone, records, n);
+			first += n;
+			n = 0;
+			MemoryContextReset(batch);
+			CHECK_FOR_INTERRUPTS();
+		}
+	}
+	tuplestore_rescan(rows);
+	MemoryContextSwitchTo(old);
+	ExecDropSingleTupleTableSlot(slot);
+	MemoryContextDelete(context);
+}
+
+/*
+ * etl_sql_changed records what a statement changed; see the comment of
+ * etl._changed.
+ */
+Datum
+etl_sql_changed(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+	TupleDesc	desc;
+	char	   *target;
+	List	   *columns = NIL;
+	int64		gone;
+	int64		since;
+	int64		set_id;
+	int			level;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_AFTER(trigger->tg_event) ||
+		!TRIGGER_FIRED_FOR_STATEMENT(trigger->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("etl._changed is only a trigger that etl itself makes")));
+	target = etl_name_of_relation(RelationGetRelid(trigger->tg_relation));
+	if (target == NULL || !etl_changes_wanted(target))
+		PG_RETURN_POINTER(NULL);
+	if (TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event))
+	{
+		(void) etl_change_set_add(target, psprintf("%s was truncated", target), NIL, 0);
+		PG_RETURN_POINTER(NULL);
+	}
+
+	desc = RelationGetDescr(trigger->tg_relation);
+	gone = trigger->tg_oldtable ? tuplestore_tuple_count(trigger->tg_oldtable) : 0;
+	since = trigger->tg_newtable ? tuplestore_tuple_count(trigger->tg_newtable) : 0;
+	if (gone + since == 0)
+		PG_RETURN_POINTER(NULL);
+	if (gone + since > MAX_ROWS)
+	{
+		(void) etl_change_set_add(target, psprintf("too many rows of %s changed at once", target),
+								  NIL, gone + since);
+		PG_RETURN_POINTER(NULL);
+	}
+	for (int i = 0; i < desc->natts; i++)
+		if (!TupleDescAttr(desc, i)->attisdropped)
+			columns = lappend(columns, column_text(TupleDescAttr(desc, i)));
+	level = exact_text_begin();
+	set_id = etl_change_set_add(target, NULL, columns, gone + since);
+	if (gone > 0)
+		add_rows(set_id, 0, true, trigger->tg_oldtable, desc);
+	if (since > 0)
+		add_rows(set_id, gone, false, trigger->tg_newtable, desc);
+	AtEOXact_GUC(false, level);
+	PG_RETURN_POINTER(NULL);
+}
+
+/* ---- reading ---- */
+
+/*
+ * column_numbers finds the columns that records of a set have in a relation;
+ * NULL when one is not there any more, or has another type.
+ */
+static int *
+column_numbers(TupleDesc desc, List *columns)
+{
+	int		   *numbers = palloc(sizeof(int) * Max(list_length(columns), 1));
+	int			n = 0;
+	ListCell   *cell;
+
+	foreach(cell, columns)
+	{
+		int			i;
+
+		for (i = 0; i < desc->natts; i++)
+			if (!TupleDescAttr(desc, i)->attisdropped &&
+				strcmp(column_text(TupleDescAttr(desc, i)), lfirst(cell)) == 0)
+				break;
+		if (i == desc->natts)
+			return NULL;
+		numbers[n++] = i;
+	}
+	return numbers;
+}
+
+const char *
+etl_record_hindrance(const char *name, Oid relid, const List *sets)
+{
+	Relation	rel = table_open(relid, AccessShareLock);
+	const char *hindrance = NULL;
+	ListCell   *cell;
+
+	foreach(cell, sets)
+	{
+		EtlChangeSet *set = lfirst(cell);
+
+		if (set->unknown != NULL)
+			hindrance = set->unknown;
+		else if (column_numbers(RelationGetDescr(rel), set->columns) == NULL)
+			hindrance = psprintf("columns of %s changed", name);
+	}
+	table_close(rel, NoLock);
+	return hindrance;
+}
+
+TupleDesc
+etl_record_desc(Oid relid)
+{
+	Relation	rel = table_open(relid, AccessShareLock);
+	TupleDesc	from = RelationGetDescr(rel);
+	TupleDesc	desc = CreateTemplateTupleDesc(from->natts + 1);
+
+	TupleDescInitEntry(desc, 1, "etl_gone", BOOLOID, -1, 0);
+	for (int i = 0; i < from->natts; i++)
+	{
+		Form_pg_attribute column = TupleDescAttr(from, i);
+
+		if (column->attisdropped)
+			TupleDescInitEntry(desc, i + 2, psprintf("etl_dropped_%d", i), INT4OID, -1, 0);
+		else
+		{
+			TupleDescInitEntry(desc, i + 2, NameStr(column->attname), column->atttypid,
+							   column->atttypmod, column->attndims);
+			TupleDescInitEntryCollation(desc, i + 2, column->attcollation);
+		}
+	}
+	table_close(rel, NoLock);
+	return desc;
+}
+
+/*
+ * put_set reads the records of one set into a tuplestore of 'desc'.
+ */
+static void
+put_set(const EtlChangeSet *set, TupleDesc relation, TupleDesc desc, Tuplestorestate *rows)
+{
+	int			ncolumns = list_length(set->columns);
+	int		   *numbers = column_numbers(relation, set->columns);
+	TupleDesc	record = CreateTemplateTupleDesc(ncolumns);
+	Datum	   *values = palloc0(sizeof(Datum) * desc->natts);
+	bool	   *nulls = palloc(sizeof(bool) * desc->natts);
+	Datum	   *fields = palloc(sizeof(Datum) * ncolumns);
+	bool	   *missing = palloc(sizeof(bool) * ncolumns);
+	MemoryContext batch = AllocSetContextCreate(CurrentMemoryContext, "etl batch", ALLOCSET_DEFAULT_SIZES);
+	FmgrInfo	input;
+	int64		last = -1;
+	EtlRows    *read;
+
+	for (int i = 0; i < ncolumns; i++)
+		TupleDescCopyEntry(record, i + 1, relation, numbers[i] + 1);
+	record = BlessTupleDesc(record);
+	fmgr_info(F_RECORD_IN, &input);
+	memset(nulls, true, desc->natts);
+	nulls[0] = false;
+	do
+	{
+		MemoryContext old = MemoryContextSwitchTo(batch);
+
+		read = etl_change_rows_read(set->set_id, last, BATCH_ROWS);
+		for (int i = 0; i < read->n; i++)
+		{
+			Datum		row = InputFunctionCall(&input, etl_row_text(read, i, "record"), RECORDOID,
+											record->tdtypmod);
+			HeapTupleData tuple = {0};
+
+			tuple.t_data = DatumGetHeapTupleHeader(row);
+			tuple.t_len = HeapTupleHeaderGetDatumLength(tuple.t_data);
+			heap_deform_tuple(&tuple, record, fields, missing);
+			values[0] = BoolGetDatum(etl_row_bool(read, i, "gone"));
+			for (int c = 0; c < ncolumns; c++)
+			{
+				values[numbers[c] + 1] = fields[c];
+				nulls[numbers[c] + 1] = missing[c];
+			}
+			tuplestore_putvalues(rows, desc, values, nulls);
+			last = etl_row_int8(read, i, "n");
+		}
+		MemoryContextSwitchTo(old);
+		MemoryContextReset(batch);
+		CHECK_FOR_INTERRUPTS();
+	} while (read->n == BATCH_ROWS);
+	MemoryContextDelete(batch);
+}
+
+Tuplestorestate *
+etl_record_read(Oid relid, const List *sets, TupleDesc desc)
+{
+	Relation	rel = table_open(relid, AccessShareLock);
+	Tuplestorestate *rows = tuplestore_begin_heap(true, false, work_mem);
+	int			level = exact_text_begin();
+	ListCell   *cell;
+
+	foreach(cell, sets)
+		put_set(lfirst(cell), RelationGetDescr(rel), desc, rows);
+	AtEOXact_GUC(false, level);
+	table_close(rel, NoLock);
+	return rows;
+}
+
+/* ---- beginning ---- */
+
+bool
+etl_input_is_recorded(const EtlInput *input)
+{
+	return input->kind == 'm' || (input->kind == 's' && strcmp(input->stream->mode, "append") != 0);
+}
+
+bool
+etl_record_is_on(Oid relid)
+{
+	Relation	rel;
+	int			found = 0;
+
+	if (!OidIsValid(relid))
+		return false;
+	rel = table_open(relid, AccessShareLock);
+	if (rel->rd_rel->relkind == RELKIND_RELATION && !rel->rd_rel->relispartition &&
+		!rel->rd_rel->relhassubclass && rel->trigdesc != NULL)
+		for (int i = 0; i < rel->trigdesc->numtriggers; i++)
+		{
+			Trigger    *trigger = &rel->trigdesc->triggers[i];
+
+			found += strncmp(trigger->tgname, ETL_CHANGE_TRIGGER, strlen(ETL_CHANGE_TRIGGER)) == 0 &&
+					 trigger->tgenabled != TRIGGER_DISABLED;
+		}
+	table_close(rel, NoLock);
+	return found == 4;
+}
+
+/*
+ * can_record tells whether triggers of a relation see all its changes.
+ */
+static bool
+can_record(Oid relid)
+{
+	Relation	rel = table_open(relid, AccessShareLock);
+	bool		can = rel->rd_rel->relkind == RELKIND_RELATION && !rel->rd_rel->relispartition &&
+			   !rel->rd_rel->relhassubclass && !has_superclass(relid) &&
+			   rel->rd_rel->relpersistence != RELPERSISTENCE_TEMP;
+
+	table_close(rel, NoLock);
+	return can;
+}
+
+/*
+ * make_triggers makes the triggers, which go with the extension, and says
+ * so to other consumers: what came before is not known.
+ */
+static void
+make_triggers(const char *name, Oid relid)
+{
+	Relation	rel;
+
+	etl_change_triggers_make(name);
+	CommandCounterIncrement();
+	rel = table_open(relid, NoLock);
+	for (int i = 0; i < rel->trigdesc->numtriggers; i++)
+	{
+		Trigger    *trigger = &rel->trigdesc->triggers[i];
+		ObjectAddress made;
+		ObjectAddress extension;
+
+		if (strncmp(trigger->tgname, ETL_CHANGE_TRIGGER, strlen(ETL_CHANGE_TRIGGER)) != 0)
+			continue;
+		ObjectAddressSet(made, TriggerRelationId, trigger->tgoid);
+		ObjectAddressSet(extension, ExtensionRelationId, get_extension_oid("etl", false));
+		recordDependencyOn(&made, &extension, DEPENDENCY_AUTO_EXTENSION);
+	}
+	table_close(rel, NoLock);
+	(void) etl_change_set_add(name, psprintf("etl began to record changes of %s", name), NIL, 0);
+}
+
+/*
+ * begin_input begins to record an input; true when from now on everything
+ * that a new snapshot does not see will be recorded.
+ */
+static bool
+begin_input(const char *name)
+{
+	Oid			relid = etl_name_relation(name);
+
+	/* readers go on; whoever writes right now is not waited for */
+	if (!OidIsValid(relid) || !ConditionalLockRelationOid(relid, ShareRowExclusiveLock))
+		return false;
+	if (!can_record(relid))
+		return false;
+	if (!etl_record_is_on(relid))
+		make_triggers(name, relid);
+	return true;
+}
+
+List *
+etl_record_begin(const EtlModel *model, List *inputs)
+{
+	List	   *begun = NIL;
+	ListCell   *cell;
+
+	if (strcmp(model->materialized, "incremental") != 0 || IsolationUsesXactSnapshot())
+		return NIL;
+	foreach(cell, inputs)
+	{
+		EtlInput   *input = lfirst(cell);
+
+		if (etl_input_is_recorded(input) && !input->consumption->recorded && begin_input(input->name))
+			begun = lappend(begun, input->name);
+	}
+	CommandCounterIncrement();
+	return begun;
+}
