@@ -208,4 +208,55 @@ etl_ungroup(Node *node, bool *with_sets)
 #endif
 }
 
+/*
+ * etl_var_forget_nulling makes a column one that no join makes NULL.
+ */
+static inline void
+etl_var_forget_nulling(Var *var)
+{
+#if PG_VERSION_NUM >= 160000
+	var->varnullingrels = NULL;
+#endif
+}
+
+/*
+ * etl_forget_nulling tells a query that a join no longer makes NULLs, which
+ * its columns say themselves since 16.
+ */
+#if PG_VERSION_NUM >= 160000
+typedef struct EtlNulling
+{
+	int			rtindex;
+	Index		depth;
+} EtlNulling;
+
+static inline bool
+etl_forget_nulling_walker(Node *node, EtlNulling *nulling)
+{
+	bool		found;
+
+	if (node == NULL)
+		return false;
+	if (IsA(node, Var) && ((Var *) node)->varlevelsup == nulling->depth)
+		((Var *) node)->varnullingrels = bms_del_member(((Var *) node)->varnullingrels,
+														nulling->rtindex);
+	if (!IsA(node, Query))
+		return expression_tree_walker(node, etl_forget_nulling_walker, nulling);
+	nulling->depth++;
+	found = query_tree_walker((Query *) node, etl_forget_nulling_walker, nulling, 0);
+	nulling->depth--;
+	return found;
+}
+#endif
+
+static inline void
+etl_forget_nulling(Query *query, int rtindex)
+{
+#if PG_VERSION_NUM >= 160000
+	EtlNulling	nulling = {rtindex, 0};
+
+	(void) query_tree_walker(query, etl_forget_nulling_walker, &nulling, 0);
+#endif
+}
+
 #endif							/* ETL_COMPAT_H */

@@ -44,13 +44,23 @@ show_as_cte(Node *node, void *context)
 static char *
 delta_sql(EtlDelta *delta)
 {
-	char	   *keys = delta->append ? NULL : etl_delta_keys_sql(delta);
-	Query	   *query = etl_delta_rewrite(delta, false, etl_incremental_shape(delta));
+	QueryEnvironment *environment = etl_incremental_shape(delta);
+	StringInfoData keys;
+	Query	   *query;
+	ListCell   *cell;
 
+	initStringInfo(&keys);
+	if (!delta->append)
+		foreach(cell, etl_delta_finders(delta, environment))
+		{
+			show_as_cte(lfirst(cell), NULL);
+			appendStringInfo(&keys, "%s%s", keys.len ? "\nUNION\n" : "", etl_query_deparse(lfirst(cell)));
+		}
+	query = etl_delta_rewrite(delta, false, environment);
 	if (delta->append)
 		return etl_query_deparse(query);
 	show_as_cte((Node *) query, NULL);
-	return psprintf("WITH etl_affected AS (%s)\nSELECT * FROM (\n%s\n) etl_staged", keys,
+	return psprintf("WITH etl_affected AS (\n%s\n)\nSELECT * FROM (\n%s\n) etl_staged", keys.data,
 					etl_query_deparse(query));
 }
 

@@ -4,9 +4,9 @@
  *    Staging what arrived: the delta of an incremental model.
  *
  * append: the query over the rows of the pending loads gives the new rows.
- * merge: the keys that these rows touch are collected first; the query over
- * the input rows of those keys gives their whole new content, which is
- * compared with what the table holds of them.
+ * merge: the keys that changed rows touch, as they were and as they are, are
+ * collected first; the query over the input rows of those keys gives their
+ * whole new content, which is compared with what the table holds of them.
  *
  *-------------------------------------------------------------------------
  */
@@ -32,17 +32,31 @@ typedef struct Affected
 } Affected;
 
 /*
- * collect_keys runs the query of the affected keys.
+ * collect_keys runs the queries of the affected keys.
  */
 static void
-collect_keys(const EtlDelta *delta, TupleDesc desc, Affected *affected)
+collect_keys(const EtlDelta *delta, const EtlModel *model, TupleDesc desc, Affected *affected)
 {
+	QueryEnvironment *environment = create_queryEnv();
+	Tuplestorestate *found = tuplestore_begin_heap(true, false, work_mem);
 	DestReceiver *receiver = CreateDestReceiver(DestTuplestore);
 	TupleTableSlot *slot = MakeSingleTupleTableSlot(desc, &TTSOpsMinimalTuple);
+	List	   *changes;
+	ListCell   *cell;
 
+	changes = etl_delta_changes(delta, environment, true);
+	SetTuplestoreDestReceiverParams(receiver, found, CurrentMemoryContext, false, NULL, NULL);
+	foreach(cell, etl_delta_finders(delta, environment))
+		etl_execute_query(lfirst(cell), model->query, environment, receiver);
+	tuplestore_rescan(found);
+
+	etl_environment_add(environment, "etl_found", desc, found, tuplestore_tuple_count(found));
 	affected->rows = tuplestore_begin_heap(true, false, work_mem);
 	SetTuplestoreDestReceiverParams(receiver, affected->rows, CurrentMemoryContext, false, NULL, NULL);
-	etl_execute(etl_delta_keys_sql(delta), NULL, receiver);
+	etl_execute("SELECT DISTINCT * FROM etl_found", environment, receiver);
+	tuplestore_end(found);
+	foreach(cell, changes)
+		tuplestore_end(lfirst(cell));
 
 	while (tuplestore_gettupleslot(affected->rows, true, false, slot))
 	{
@@ -105,7 +119,7 @@ etl_incremental_stage(EtlDriver *driver, const EtlModel *model, EtlDue *due, Etl
 	{
 		TupleDesc	keys = etl_delta_keys_desc(delta);
 
-		collect_keys(delta, keys, &affected);
+		collect_keys(delta, model, keys, &affected);
 		supersede_rejects(model, delta, &affected, keys);
 		etl_environment_add(environment, "etl_affected", keys, affected.rows, affected.count);
 	}
@@ -133,6 +147,7 @@ etl_incremental_shape(EtlDelta *delta)
 {
 	QueryEnvironment *environment = create_queryEnv();
 
+	(void) etl_delta_changes(delta, environment, false);
 	if (!delta->append)
 		etl_environment_add(environment, "etl_affected", etl_delta_keys_desc(delta), NULL, 1000);
 	return environment;

@@ -169,39 +169,80 @@ extern char *etl_sql_equals(Oid type, const char *a, const char *b);
 extern void etl_diff_apply_upserts(EtlDiff *diff);
 extern void etl_diff_apply_deletes(EtlDiff *diff);
 
-/* ---- delta.c, rewrite.c: a query restricted to what changed ---- */
+/* ---- inline.c, leaves.c: what a query reads, and the way to it ---- */
+
+/* makes views and CTEs subqueries, and columns of joins those of what is joined, in place */
+extern void etl_query_inline(Query *query);
+
+/* One place where the query reads a relation. */
+typedef struct EtlDeltaLeaf
+{
+	RangeTblEntry *rte;
+	Oid			as_user;		/* whose rights it is read with; InvalidOid: the caller's */
+	EtlInput   *input;			/* that changed; NULL for a place that is only restricted */
+	List	   *keynos;			/* int: which key columns are computed from this relation alone … */
+	List	   *keys;			/* Node *: … and how, as varno 1 */
+} EtlDeltaLeaf;
+
+extern List *etl_leaves_find(Query *query, List *inputs, const char **hindrance);
+extern int	etl_leaves_in(Query *query, List *leaves);
+extern int	etl_leaves_of(RangeTblEntry *rte, List *leaves);
+extern int	etl_leaves_below(Node *node, List *leaves);
+
+/* does every row of an entry reach the result of a join tree, if it meets the conditions? */
+extern bool etl_query_preserves(Node *node, int varno);
+extern bool etl_query_reads_whole_row(Query *query, int varno);
+extern bool etl_query_only_unites(Node *node, bool all);	/* set operations are UNION (ALL) */
+/* do the operators of one level keep the rows of different values of a target apart? */
+extern bool etl_query_keeps(Query *query, TargetEntry *target);
+
+/* ---- affected.c, restrict.c, delta.c, rewrite.c: a query restricted to what changed ---- */
 
 /* One column of the affected keys. */
 typedef struct EtlDeltaKey
 {
 	char	   *column;			/* of the target */
+	int			resno;			/* in the query */
 	Oid			type;
 	int32		typmod;
 	Oid			collation;
 } EtlDeltaKey;
 
-/* One place where the query reads a stream that changed. */
-typedef struct EtlDeltaLeaf
+/* A query of affected keys: what the change of one place can touch. */
+typedef struct EtlDeltaFinder
 {
-	RangeTblEntry *rte;			/* in EtlDelta.query */
-	Oid			as_user;		/* whose rights it is read with; InvalidOid: the caller's */
-	EtlInput   *input;
-	List	   *keys;			/* Node *: each key column over this relation, as varno 1 */
-} EtlDeltaLeaf;
+	Query	   *query;
+	List	   *leaves;			/* EtlDeltaLeaf *: its places that read what changed … */
+	EtlDeltaLeaf *leaf;			/* … and the one whose change it follows */
+} EtlDeltaFinder;
 
 typedef struct EtlDelta
 {
 	Query	   *query;			/* the model's, views and CTEs inlined */
 	const char *hindrance;		/* why there is no correct delta; NULL: there is one */
 	bool		append;			/* the query over the delta gives the new rows */
-	List	   *leaves;			/* EtlDeltaLeaf * */
+	List	   *inputs;			/* EtlInput * that changed */
+	List	   *leaves;			/* EtlDeltaLeaf *: places that read them */
 	List	   *keys;			/* EtlDeltaKey *, unless append */
-	bool		set_operation;	/* parts of the query do not read a leaf */
+	List	   *finders;		/* EtlDeltaFinder *, unless append */
+	List	   *places;			/* EtlDeltaLeaf *: places to restrict to the affected keys */
+	bool		wrapped;		/* and so must the result be */
 } EtlDelta;
+
+extern List *etl_affected_finders(const Query *query, List *inputs, Bitmapset **known, const char **why);
+extern void etl_affected_narrow(EtlDeltaFinder *finder, List *resnos);
+/* sets delta->places and ->wrapped */
+extern void etl_restrict_places(EtlDelta *delta, Oid owner);
 
 extern EtlDelta *etl_delta_plan(const EtlModel *model, const Query *query, List *inputs);
 
-extern char *etl_delta_keys_sql(const EtlDelta *delta);
+/*
+ * adds the rows that are recorded as changed to an environment, without
+ * 'with_rows' only their shape; returns the Tuplestorestate * to end
+ */
+extern List *etl_delta_changes(const EtlDelta *delta, QueryEnvironment *environment, bool with_rows);
+/* the queries of the affected keys: Query *, in an environment with the changes */
+extern List *etl_delta_finders(const EtlDelta *delta, QueryEnvironment *environment);
 extern TupleDesc etl_delta_keys_desc(const EtlDelta *delta);
 /* condition that row 'alias' of the target's columns has an affected key */
 extern char *etl_delta_scope(const EtlDelta *delta, const char *alias, bool null_keys);
@@ -239,7 +280,7 @@ extern void etl_dependents_check(const EtlModel *model, EtlDue *due);
 
 /* ---- incremental.c ---- */
 
-/* an environment in which etl_affected exists, for analysis only */
+/* an environment in which etl_affected and the changes exist, for analysis only */
 extern QueryEnvironment *etl_incremental_shape(EtlDelta *delta);
 
 extern EtlDiff *etl_incremental_stage(EtlDriver *driver, const EtlModel *model, EtlDue *due,

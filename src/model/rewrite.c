@@ -3,7 +3,7 @@
  * rewrite.c
  *    Restricting a query to a delta, in its tree.
  *
- * Every place that reads a changed stream becomes a subquery over the same
+ * Every place that reads a changed input becomes a subquery over the same
  * relation: the rows of the pending loads (append), or those with an
  * affected key.  The tree itself is executed; its deparse is for reading.
  *
@@ -23,6 +23,7 @@
 #include "utils/ruleutils.h"
 
 #include "common/compat.h"
+#include "common/names.h"
 #include "model/internal.h"
 
 /*
@@ -77,35 +78,6 @@ pending_condition(const EtlDeltaLeaf *leaf, Oid relid)
 }
 
 /*
- * etl_delta_keys_sql renders the query of the affected keys.
- */
-char *
-etl_delta_keys_sql(const EtlDelta *delta)
-{
-	StringInfoData sql;
-	ListCell   *cell;
-	ListCell   *key;
-
-	initStringInfo(&sql);
-	foreach(cell, delta->leaves)
-	{
-		EtlDeltaLeaf *leaf = lfirst(cell);
-		int			n = 0;
-
-		appendStringInfoString(&sql, sql.len ? " UNION SELECT " : "SELECT DISTINCT ");
-		foreach(key, leaf->keys)
-		{
-			n++;
-			appendStringInfo(&sql, "%s%s AS k%d", n > 1 ? ", " : "",
-							 deparse_key(lfirst(key), leaf->rte->relid), n);
-		}
-		appendStringInfo(&sql, " FROM %s t WHERE %s", etl_quoted_relation(leaf->rte->relid),
-						 pending_condition(leaf, leaf->rte->relid));
-	}
-	return sql.data;
-}
-
-/*
  * etl_delta_keys_desc describes the rows of the affected keys.
  */
 TupleDesc
@@ -127,25 +99,26 @@ etl_delta_keys_desc(const EtlDelta *delta)
 }
 
 /*
- * affected renders that the given values are an affected key, with
- * equality of the types; NULLs are taken care of apart.
+ * affected renders that the given values of the given key columns are those
+ * of an affected key, with equality of the types; NULLs are taken care of
+ * apart.
  */
 static char *
-affected(const EtlDelta *delta, List *values)
+affected(const EtlDelta *delta, List *keynos, List *values)
 {
 	StringInfoData sql;
-	int			n = 0;
-	ListCell   *cell;
+	ListCell   *keyno;
+	ListCell   *value;
 
 	initStringInfo(&sql);
 	appendStringInfoString(&sql, "EXISTS (SELECT FROM etl_affected a WHERE ");
-	foreach(cell, delta->keys)
+	forboth(keyno, keynos, value, values)
 	{
-		EtlDeltaKey *key = lfirst(cell);
+		EtlDeltaKey *key = list_nth(delta->keys, lfirst_int(keyno));
 
-		n++;
-		appendStringInfo(&sql, "%s%s", n > 1 ? " AND " : "",
-						 etl_sql_equals(key->type, psprintf("a.k%d", n), list_nth(values, n - 1)));
+		appendStringInfo(&sql, "%s%s", keyno == list_head(keynos) ? "" : " AND ",
+						 etl_sql_equals(key->type, psprintf("a.k%d", lfirst_int(keyno) + 1),
+										lfirst(value)));
 	}
 	appendStringInfoChar(&sql, ')');
 	return sql.data;
@@ -170,13 +143,17 @@ char *
 etl_delta_scope(const EtlDelta *delta, const char *alias, bool null_keys)
 {
 	List	   *values = NIL;
+	List	   *keynos = NIL;
 	ListCell   *cell;
 
 	foreach(cell, delta->keys)
+	{
+		keynos = lappend_int(keynos, list_length(keynos));
 		values = lappend(values, psprintf("%s.%s", alias,
 										  quote_identifier(((EtlDeltaKey *) lfirst(cell))->column)));
-	return null_keys ? psprintf("(%s OR %s)", affected(delta, values), any_null(values)) :
-					   affected(delta, values);
+	}
+	return null_keys ? psprintf("(%s OR %s)", affected(delta, keynos, values), any_null(values)) :
+					   affected(delta, keynos, values);
 }
 
 /*
@@ -202,24 +179,88 @@ leaf_columns(Oid relid)
 }
 
 /*
- * leaf_sql renders the subquery that takes a leaf's place.
+ * from_leaf renders the beginning of a query over a leaf's relation.
  */
 static char *
-leaf_sql(const EtlDelta *delta, const EtlDeltaLeaf *leaf, bool null_keys)
+from_leaf(const EtlDeltaLeaf *leaf)
 {
-	Oid			relid = leaf->rte->relid;
-	char	   *select = psprintf("SELECT %s FROM %s t WHERE ", leaf_columns(relid),
-							etl_quoted_relation(relid));
+	return psprintf("SELECT %s FROM %s%s t", leaf_columns(leaf->rte->relid),
+					leaf->rte->inh ? "" : "ONLY ", etl_quoted_relation(leaf->rte->relid));
+}
+
+/*
+ * place_sql renders the subquery that restricts a place to the affected keys.
+ */
+static char *
+place_sql(const EtlDelta *delta, const EtlDeltaLeaf *place, bool null_keys)
+{
+	char	   *select = from_leaf(place);
 	List	   *values = NIL;
 	ListCell   *cell;
 
-	if (delta->append)
-		return psprintf("%s%s", select, pending_condition(leaf, relid));
-	foreach(cell, leaf->keys)
-		values = lappend(values, deparse_key(lfirst(cell), relid));
+	foreach(cell, place->keys)
+		values = lappend(values, deparse_key(lfirst(cell), place->rte->relid));
 	/* two disjoint scans can be hashed where one with an OR could not */
-	return psprintf("%s%s%s", select, affected(delta, values),
-					null_keys ? psprintf(" UNION ALL %s(%s)", select, any_null(values)) : "");
+	return psprintf("%s WHERE %s%s", select, affected(delta, place->keynos, values),
+					null_keys ? psprintf(" UNION ALL %s WHERE (%s)", select, any_null(values)) : "");
+}
+
+/*
+ * changes_name names the rows that are recorded as changed of an input.
+ */
+static char *
+changes_name(const EtlDelta *delta, const EtlInput *input)
+{
+	int			n = 1;
+	ListCell   *cell;
+
+	foreach(cell, delta->inputs)
+	{
+		if (lfirst(cell) == input)
+			break;
+		n++;
+	}
+	return psprintf("etl_changed_%d", n);
+}
+
+/*
+ * has_records tells whether changes of an input are recorded row by row.
+ */
+static bool
+has_records(const EtlInput *input)
+{
+	return etl_input_is_recorded(input) && input->consumption->sets != NIL;
+}
+
+/*
+ * changed_sql renders the rows of a leaf that changed, as before and as since:
+ * those of new loads, and those recorded.  What a merge loads is recorded.
+ */
+static char *
+changed_sql(const EtlDelta *delta, const EtlDeltaLeaf *leaf)
+{
+	const EtlInput *input = leaf->input;
+	char	   *records = psprintf("SELECT %s FROM %s t", leaf_columns(leaf->rte->relid),
+								 changes_name(delta, input));
+	char	   *loads;
+
+	if (input->kind != 's' || strcmp(input->stream->mode, "merge") == 0 || input->consumption->pending == NIL)
+		return has_records(input) ? records : psprintf("%s WHERE false", from_leaf(leaf));
+	loads = psprintf("%s WHERE %s", from_leaf(leaf), pending_condition(leaf, leaf->rte->relid));
+	return has_records(input) ? psprintf("%s UNION ALL %s", loads, records) : loads;
+}
+
+/*
+ * whole_sql renders all rows of a leaf that there were or are; NULL when that
+ * is what there is.
+ */
+static char *
+whole_sql(const EtlDelta *delta, const EtlDeltaLeaf *leaf)
+{
+	if (!has_records(leaf->input))
+		return NULL;
+	return psprintf("%s UNION ALL SELECT %s FROM %s t WHERE t.etl_gone", from_leaf(leaf),
+					leaf_columns(leaf->rte->relid), changes_name(delta, leaf->input));
 }
 
 /*
@@ -335,21 +376,95 @@ wrap(const EtlDelta *delta, Query *query, bool null_keys, QueryEnvironment *envi
 	return outer;
 }
 
+/*
+ * replace_leaves puts each text that is there in the place of its leaf.  All
+ * are analyzed before one is put in place, so that none sees another.
+ */
+static void
+replace_leaves(List *leaves, List *texts, QueryEnvironment *environment)
+{
+	List	   *subqueries = NIL;
+	ListCell   *cell;
+	ListCell   *subquery;
+
+	foreach(cell, texts)
+		subqueries = lappend(subqueries, lfirst(cell) ? etl_query_analyze(lfirst(cell), environment) : NULL);
+	forboth(cell, leaves, subquery, subqueries)
+		if (lfirst(subquery) != NULL)
+			replace_leaf(lfirst(cell), lfirst(subquery));
+}
+
+List *
+etl_delta_changes(const EtlDelta *delta, QueryEnvironment *environment, bool with_rows)
+{
+	List	   *stores = NIL;
+	ListCell   *cell;
+
+	foreach(cell, delta->inputs)
+	{
+		EtlInput   *input = lfirst(cell);
+		Oid			relid = etl_name_relation(input->name);
+		TupleDesc	desc;
+		Tuplestorestate *rows = NULL;
+
+		if (!has_records(input))
+			continue;
+		desc = etl_record_desc(relid);
+		if (with_rows)
+		{
+			rows = etl_record_read(relid, input->consumption->sets, desc);
+			stores = lappend(stores, rows);
+		}
+		etl_environment_add(environment, changes_name(delta, input), desc, rows,
+							rows ? tuplestore_tuple_count(rows) : 1000);
+	}
+	return stores;
+}
+
+List *
+etl_delta_finders(const EtlDelta *delta, QueryEnvironment *environment)
+{
+	List	   *queries = NIL;
+	ListCell   *cell;
+
+	foreach(cell, delta->finders)
+	{
+		EtlDeltaFinder *finder = lfirst(cell);
+		List	   *texts = NIL;
+		ListCell   *leaf;
+
+		foreach(leaf, finder->leaves)
+			texts = lappend(texts, lfirst(leaf) == finder->leaf ? changed_sql(delta, lfirst(leaf)) :
+																  whole_sql(delta, lfirst(leaf)));
+		replace_leaves(finder->leaves, texts, environment);
+		queries = lappend(queries, finder->query);
+	}
+	return queries;
+}
+
 Query *
 etl_delta_rewrite(EtlDelta *delta, bool null_keys, QueryEnvironment *environment)
 {
+	List	   *leaves = delta->append ? delta->leaves : delta->places;
+	List	   *texts = NIL;
 	ListCell   *cell;
-	List	   *subqueries = NIL;
 
 	if (delta->append)
 		silence_branches(delta->query, delta->leaves);
-	/* all are made before one is put in place, so that none sees another */
-	foreach(cell, delta->leaves)
-		subqueries = lappend(subqueries,
-							 etl_query_analyze(leaf_sql(delta, lfirst(cell), null_keys), environment));
-	for (int i = 0; i < list_length(subqueries); i++)
-		replace_leaf(list_nth(delta->leaves, i), list_nth(subqueries, i));
-	if (!delta->append && delta->set_operation)
+	foreach(cell, leaves)
+	{
+		EtlDeltaLeaf *leaf = lfirst(cell);
+
+		if (delta->append)
+			texts = lappend(texts, changed_sql(delta, leaf));
+		/* rows with a NULL in any key column are all computed anew: none may be left out */
+		else if (null_keys && list_length(leaf->keys) < list_length(delta->keys))
+			texts = lappend(texts, NULL);
+		else
+			texts = lappend(texts, place_sql(delta, leaf, null_keys));
+	}
+	replace_leaves(leaves, texts, environment);
+	if (!delta->append && delta->wrapped)
 		delta->query = wrap(delta, delta->query, null_keys, environment);
 	return delta->query;
 }
