@@ -32,7 +32,6 @@ typedef struct HandedOut
 
 static HandedOut handed_out[REMEMBERED_RUNS];
 static int	next_handed_out = 0;
-static EtlAssignment said_assignment = ETL_ASSIGNED;
 
 /*
  * handed_out_entry finds the entry of a run, or makes one in the place of
@@ -67,24 +66,49 @@ may_go_at(const HandedOut *entry)
 }
 
 /*
- * say_why_queued logs once why runs wait, until none does.
+ * say_no_process says that no background worker is free.
+ */
+static void
+say_no_process(int queued)
+{
+	ereport(LOG,
+			(errmsg("%d etl runs of database \"%s\" are queued", queued, get_database_name(MyDatabaseId)),
+			 errdetail("All max_worker_processes = %d background workers are in use.",
+					   max_worker_processes),
+			 errhint("Raise max_worker_processes and restart the server.")));
+	etl_tell_no_process(queued);
+}
+
+/*
+ * say_why_queued says each reason once, until no run waits any more.
  */
 static void
 say_why_queued(EtlAssignment why, int queued)
 {
-	if (why == said_assignment)
-		return;
-	said_assignment = why;
-	if (why == ETL_ALL_BUSY)
+	static bool said_busy = false;
+	/* what the process before this one has told may still be open */
+	static bool said_no_process = true;
+	static bool is_first = true;
+
+	if (why == ETL_ASSIGNED)
+	{
+		if (said_no_process)
+			etl_tell_process_again();
+		said_busy = said_no_process = false;
+	}
+	else if (why == ETL_ALL_BUSY && !said_busy)
+	{
 		ereport(LOG,
 				(errmsg("%d etl runs of database \"%s\" are queued", queued, get_database_name(MyDatabaseId)),
 				 errdetail("All %d workers (etl.max_workers) are at work.", etl_max_workers)));
-	else if (why == ETL_NO_PROCESS)
-		ereport(LOG,
-				(errmsg("%d etl runs of database \"%s\" are queued", queued, get_database_name(MyDatabaseId)),
-				 errdetail("All max_worker_processes = %d background workers are in use.",
-						   max_worker_processes),
-				 errhint("Raise max_worker_processes and restart the server.")));
+		said_busy = true;
+	}
+	else if (why == ETL_NO_PROCESS && (!said_no_process || is_first))
+	{
+		say_no_process(queued);
+		said_no_process = true;
+	}
+	is_first = false;
 }
 
 /*

@@ -261,8 +261,13 @@ take_step(Step *step)
 static TimestampTz
 reconcile(int chore)
 {
-	if (etl_runs_reconcile() > 0)
+	int			taken_up = etl_runs_reconcile();
+
+	if (taken_up > 0)
+	{
+		etl_tell_taken_up(taken_up);
 		steps[RUNS].due = 0;
+	}
 	return DT_NOEND;
 }
 

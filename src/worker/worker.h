@@ -229,6 +229,12 @@ extern void etl_pool_place_is_free(void);	/* lock held: wakes the schedulers tha
 extern PGDLLEXPORT void etl_task_main(Datum arg);
 extern char *etl_job_describe(const EtlJob *job);
 
+/* ---- tell.c: alerts about processes, in a step of the scheduler ---- */
+
+extern void etl_tell_taken_up(int runs);
+extern void etl_tell_no_process(int queued);
+extern void etl_tell_process_again(void);
+
 /* ---- stop.c ---- */
 
 /*

@@ -152,6 +152,10 @@ $node->stop;
 
 my $small = Etl::Cluster->new('small', conf => "max_worker_processes = 4\nmax_logical_replication_workers = 4\n");
 $small->define_models;
+$small->sql(q(
+	SELECT etl.define_channel('told', 'notify', '{"channel": "told"}');
+	SELECT etl.define_alert('workers', '{worker}', '{told}');
+));
 $small->sql('CREATE DATABASE greedy');
 $small->sql('CREATE EXTENSION etl', 'greedy');
 $small->poll("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'etl scheduler'", '2', 10);
@@ -162,8 +166,11 @@ usleep(3_000_000);
 is($small->sql("SELECT status FROM etl.runs WHERE run_id = $run_id"), 'queued', 'the run stays queued');
 $said = () = slurp_file($small->node->logfile) =~ /etl runs of database "postgres" are queued/g;
 is($said, 1, 'the log says so once');
+like($small->sql("SELECT state, what, remedy FROM etl.alerts"), qr/^firing\|1 run waits for a background worker\|ALTER SYSTEM SET max_worker_processes = 8/,
+	'an alert tells it, with the remedy');
 $small->sql('DROP DATABASE greedy');
 is($small->wait_run($run_id), 'succeeded', 'the run is done when one is free');
+ok(defined $small->poll('SELECT state FROM etl.alerts', 'resolved', 10), 'and the alert is resolved');
 $small->node->stop;
 
 # ---- idle again ----
