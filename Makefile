@@ -76,7 +76,7 @@ soak: deps
 
 bench: deps
 	@$(MAKE) -s --no-print-directory ready
-	@ETL_FSYNC=on scripts/with-cluster bench/run
+	@ETL_FSYNC=on ETL_PRELOAD=etl scripts/with-cluster bench/run
 
 lint: deps
 	@$(MAKE) -s --no-print-directory ready
