@@ -14,6 +14,7 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 
+#include "catalog/ahead.h"
 #include "catalog/definition.h"
 #include "catalog/sql.h"
 #include "common/errors.h"
@@ -412,6 +413,8 @@ etl_checks_of(const char *target)
 	EtlRows    *rows;
 	List	   *checks = NIL;
 
+	if (etl_ahead_unchecked(target))
+		return NIL;
 	etl_param_text(&params, target);
 	rows = etl_sql_query("SELECT * FROM etl.quality_check WHERE target = $1"
 						 " ORDER BY name COLLATE \"C\"", &params);

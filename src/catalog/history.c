@@ -15,6 +15,7 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
+#include "catalog/ahead.h"
 #include "catalog/history.h"
 #include "catalog/history_room.h"
 #include "catalog/sql.h"
@@ -213,6 +214,34 @@ etl_file_store(const char *target, const EtlFile *file)
 
 /* ---- nodes ---- */
 
+/*
+ * etl_node_state_zero is the state of a node that was never built.
+ */
+void
+etl_node_state_zero(EtlNodeState *state)
+{
+	memset(state, 0, sizeof(EtlNodeState));
+	state->inputs = etl_json_parse("{}");
+	state->last_success_at = DT_NOBEGIN;
+}
+
+/*
+ * etl_node_state_read fills a struct from a row.
+ */
+void
+etl_node_state_read(EtlNodeState *state, struct EtlRows *rows, int i)
+{
+	state->created = etl_row_bool(rows, i, "created");
+	state->built_version = etl_row_int4(rows, i, "built_version");
+	state->built_fingerprint = etl_row_text(rows, i, "built_fingerprint");
+	state->publication = etl_row_int8(rows, i, "publication");
+	state->inputs = etl_row_jsonb(rows, i, "inputs");
+	state->rows_changed = etl_row_int8(rows, i, "rows_changed");
+	state->last_success_at = etl_row_timestamp(rows, i, "last_success_at");
+	state->last_run_id = etl_row_int8(rows, i, "last_run_id");
+	state->rebuild = etl_row_text(rows, i, "rebuild");
+}
+
 EtlNodeState *
 etl_node_state_get(const char *target)
 {
@@ -220,23 +249,14 @@ etl_node_state_get(const char *target)
 	EtlNodeState *state = palloc0(sizeof(EtlNodeState));
 	EtlRows    *rows;
 
+	if (etl_ahead_state(target, state))
+		return state;
 	etl_param_text(&params, target);
 	rows = etl_sql_query("SELECT * FROM etl.node_state WHERE target = $1", &params);
 	if (rows->n == 0)
-	{
-		state->inputs = etl_json_parse("{}");
-		state->last_success_at = DT_NOBEGIN;
-		return state;
-	}
-	state->created = etl_row_bool(rows, 0, "created");
-	state->built_version = etl_row_int4(rows, 0, "built_version");
-	state->built_fingerprint = etl_row_text(rows, 0, "built_fingerprint");
-	state->publication = etl_row_int8(rows, 0, "publication");
-	state->inputs = etl_row_jsonb(rows, 0, "inputs");
-	state->rows_changed = etl_row_int8(rows, 0, "rows_changed");
-	state->last_success_at = etl_row_timestamp(rows, 0, "last_success_at");
-	state->last_run_id = etl_row_int8(rows, 0, "last_run_id");
-	state->rebuild = etl_row_text(rows, 0, "rebuild");
+		etl_node_state_zero(state);
+	else
+		etl_node_state_read(state, rows, 0);
 	return state;
 }
 

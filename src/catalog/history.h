@@ -118,6 +118,9 @@ typedef struct EtlNodeState
 	char	   *rebuild;		/* why the next build must be a full one; read only here */
 } EtlNodeState;
 
+struct EtlRows;
+extern void etl_node_state_zero(EtlNodeState *state);
+extern void etl_node_state_read(EtlNodeState *state, struct EtlRows *rows, int i);
 extern EtlNodeState *etl_node_state_get(const char *target);	/* never NULL: zeroes when unknown */
 extern void etl_node_state_set(const char *target, const EtlNodeState *state);
 /* the full build that 'reason' asked for is done; another reason that came meanwhile stays */

@@ -18,6 +18,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 
+#include "catalog/ahead.h"
 #include "model/model.h"
 #include "run/run.h"
 
@@ -91,9 +92,18 @@ plan_node(EtlNode *node, bool full_refresh, bool run)
 void
 etl_plan_nodes(EtlGraph *graph, bool full_refresh, bool run)
 {
-	for (int i = 0; i < graph->n; i++)
-		if (graph->order[i]->selected && !graph->order[i]->done)
-			plan_node(graph->order[i], full_refresh, run);
+	etl_ahead_begin();
+	PG_TRY();
+	{
+		for (int i = 0; i < graph->n; i++)
+			if (graph->order[i]->selected && !graph->order[i]->done)
+				plan_node(graph->order[i], full_refresh, run);
+	}
+	PG_FINALLY();
+	{
+		etl_ahead_end();
+	}
+	PG_END_TRY();
 }
 
 /*
