@@ -737,6 +737,41 @@ idempotency_key: names this push; the same key with the same records lands nothi
 Returns the load_id, also when there were no records; a NOTICE tells how many were rejected. Errors: ET001 for records that are neither array nor object and for a key used for other records; ET002 for an unknown stream; ET009, ET011 when the load fails whole; 42501 unless the caller owns the stream or is a member of etl_operator.
 Example: SELECT etl.ingest(''raw.events'', ''[{"id": 1, "kind": "click"}]'', ''batch-2024-05-01-7'');';
 
+CREATE FUNCTION etl.preview(source text, options jsonb DEFAULT '{}', format text DEFAULT NULL, max_rows int DEFAULT 20)
+RETURNS SETOF jsonb LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'etl_sql_preview';
+COMMENT ON FUNCTION etl.preview(text, jsonb, text, int) IS
+'Returns the first records of a source as they would be decoded; nothing is landed and no position moves.
+source: a defined source. options: those of a stream of it, default {}. format: csv, json or ndjson, default by the ending of the path, json for http. max_rows: from 1 to 10000, default 20.
+Returns an object for each record, by the names of its fields; a record that would be a reject is {"_etl_reject": {"check", "column", "message", "position", "record"}}. Everything is read with the rights of the caller, and within 30 s.
+Errors: ET001 for a wrong option, ET002 for an unknown source, ET004 and 42501 for what the caller may not read, ET005 to ET007 for a source that does not answer or answers nonsense.
+Example: SELECT * FROM etl.preview(''shop_files'', ''{"path": "orders/*.csv"}'');';
+
+CREATE FUNCTION etl.show(query text, max_rows int DEFAULT 20)
+RETURNS SETOF jsonb LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'etl_sql_show';
+COMMENT ON FUNCTION etl.show(text, int) IS
+'Returns the first rows of a query as objects, read only and with the rights of the caller.
+query: one query. max_rows: from 1 to 10000, default 20.
+Errors: ET001 for a wrong max_rows; those of the query, also of one that would change something.
+Example: SELECT * FROM etl.show(''SELECT * FROM mart.daily_sales ORDER BY day DESC'', 5);';
+
+CREATE FUNCTION etl.test_source(source text, options jsonb DEFAULT '{}')
+RETURNS TABLE (step text, ok boolean, detail text, remedy text) LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'etl_sql_test_source';
+COMMENT ON FUNCTION etl.test_source(text, jsonb) IS
+'Tries a source step by step and says what does not work and what to do; nothing is landed.
+source: a defined source. options: those of a stream of it, default {}: then the root of a file source is tried, or the url of an http source.
+Returns a row for each step, the last one that was reached last: source (is it defined), options (do they make sense), connect (is something there), read (up to 1000 records of it). With the rights of the caller, and within 30 s.
+Errors: none but a cancel; what fails is a row with ok = false.
+Example: SELECT * FROM etl.test_source(''shop_api'', ''{"path": "/orders"}'');';
+
+CREATE FUNCTION etl.discover(source text)
+RETURNS TABLE (stream text, format text, options jsonb, columns text, row_key text[], detail text) LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'etl_sql_discover';
+COMMENT ON FUNCTION etl.discover(text) IS
+'Looks through a source and proposes streams, ready for define_stream.
+source: a defined source. Of a file source every file below the root is listed; those of one folder whose names differ only in numbers make one stream. Of an http source its url is asked once.
+Returns for each stream a name, format, options, the columns that a sample of 1000 records shows, a column that could be the key (id, or …_id, that is never null and never twice in the sample), and what was found. With the rights of the caller, and within 30 s for each.
+Errors: ET001 for a file source without a root, ET002 for an unknown source, ET004 and 42501 for what the caller may not read.
+Example: SELECT etl.define_stream(stream, ''shop_files'', options, format, columns, row_key) FROM etl.discover(''shop_files'');';
+
 
 -- ====================================================================
 -- quality

@@ -100,6 +100,8 @@ extern void etl_reject_writer_put(EtlRejectWriter *writer, const EtlReject *reje
 extern void etl_reject_writer_flush(EtlRejectWriter *writer);
 /* makes what was written visible to the commands that follow */
 extern void etl_reject_writer_end(EtlRejectWriter *writer);
+/* bytes as text, what is none as \xHH */
+extern char *etl_bytes_text(const char *bytes, int length);
 /* all of that for a list of EtlReject * */
 extern void etl_rejects_store(List *rejects);
 

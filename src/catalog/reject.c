@@ -77,21 +77,19 @@ struct EtlRejectWriter
 };
 
 /*
- * etl_sql_record renders the bytes of a record as text: what is not valid in
+ * etl_bytes_text renders the bytes of a record as text: what is not valid in
  * the server's encoding, and NUL, as \xHH.
  */
-Datum
-etl_sql_record(PG_FUNCTION_ARGS)
+char *
+etl_bytes_text(const char *bytes, int length)
 {
-	bytea	   *raw = PG_GETARG_BYTEA_PP(0);
-	int			length = VARSIZE_ANY_EXHDR(raw);
-	const char *p = VARDATA_ANY(raw);
+	const char *p = bytes;
 	const char *end = p + length;
 	StringInfoData out;
 
 	/* nearly every record is plain text */
 	if (memchr(p, '\0', length) == NULL && pg_verify_mbstr(GetDatabaseEncoding(), p, length, true))
-		PG_RETURN_TEXT_P(cstring_to_text_with_len(p, length));
+		return pnstrdup(p, length);
 
 	initStringInfo(&out);
 	while (p < end)
@@ -107,7 +105,18 @@ etl_sql_record(PG_FUNCTION_ARGS)
 		else
 			appendStringInfo(&out, "\\x%02X", (unsigned char) *p++);
 	}
-	PG_RETURN_TEXT_P(cstring_to_text_with_len(out.data, out.len));
+	return out.data;
+}
+
+/*
+ * etl_sql_record renders the bytes of a record as text.
+ */
+Datum
+etl_sql_record(PG_FUNCTION_ARGS)
+{
+	bytea	   *raw = PG_GETARG_BYTEA_PP(0);
+
+	PG_RETURN_TEXT_P(cstring_to_text(etl_bytes_text(VARDATA_ANY(raw), VARSIZE_ANY_EXHDR(raw))));
 }
 
 /*

@@ -37,11 +37,11 @@ PG_FUNCTION_INFO_V1(etl_sql_define_stream);
 PG_FUNCTION_INFO_V1(etl_sql_drop_stream);
 
 /*
- * format_of_path guesses the format of a file stream from the ending of its
+ * etl_format_of_path guesses the format of a file stream from the ending of its
  * path; NULL when that says nothing.
  */
-static char *
-format_of_path(const char *path)
+char *
+etl_format_of_path(const char *path)
 {
 	static const struct
 	{
@@ -79,7 +79,7 @@ resolve_format(EtlStream *stream, const EtlConnector *connector)
 	if (stream->format == NULL)
 		stream->format = connector->needs_network || strcmp(connector->name, "push") == 0 ?
 							 pstrdup("json") :
-							 format_of_path(etl_json_get_text(stream->options, "path"));
+							 etl_format_of_path(etl_json_get_text(stream->options, "path"));
 	if (stream->format == NULL)
 		ereport(ERROR,
 				(errcode(ETL_ERR_DEFINITION),
@@ -242,6 +242,16 @@ check_columns(const EtlStream *stream)
 						errmsg("argument \"columns\" declares column \"%s\" twice", etl_name_twice(names))));
 }
 
+/*
+ * etl_stream_judge: see landing.h.
+ */
+void
+etl_stream_judge(EtlStream *stream, const EtlSource *source, const EtlConnector *connector)
+{
+	resolve_format(stream, connector);
+	check_options(stream, source, connector);
+}
+
 Datum
 etl_sql_define_stream(PG_FUNCTION_ARGS)
 {
@@ -286,8 +296,7 @@ etl_sql_define_stream(PG_FUNCTION_ARGS)
 
 	source = etl_source_get(stream.source);
 	connector = etl_connector_find(source->connector);
-	resolve_format(&stream, connector);
-	check_options(&stream, source, connector);
+	etl_stream_judge(&stream, source, connector);
 	check_contract(stream.contract);
 	check_mode(&stream);
 	check_columns(&stream);

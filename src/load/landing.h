@@ -25,6 +25,7 @@
 #include "common/driver.h"
 #include "common/options.h"
 #include "decode/decode.h"
+#include "etl_connector.h"
 #include "load/coerce.h"
 #include "quality/quality.h"
 
@@ -141,6 +142,10 @@ extern uint64 etl_relation_sql(const char *sql);
  * ET002 or 42501
  */
 extern EtlStream *etl_stream_operated(const char *target, const char *other_role);
+
+extern char *etl_format_of_path(const char *path);	/* by its ending; NULL: unknown */
+/* gives a stream its format and raises ET001 for options that it cannot have */
+extern void etl_stream_judge(EtlStream *stream, const EtlSource *source, const EtlConnector *connector);
 
 /* ---- one load ---- */
 
