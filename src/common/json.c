@@ -261,3 +261,11 @@ etl_json_without(const Jsonb *object, const char *key)
 	return DatumGetJsonbP(DirectFunctionCall2(jsonb_delete, JsonbPGetDatum(object),
 											  CStringGetTextDatum(key)));
 }
+
+char
+etl_json_kind_of(const Jsonb *object, const char *key)
+{
+	Jsonb	   *value = etl_json_get(object, key);
+
+	return value ? etl_json_kind(value) : '\0';
+}

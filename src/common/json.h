@@ -19,6 +19,7 @@ extern bool etl_json_get_bool(const Jsonb *object, const char *key, bool default
 extern int64 etl_json_get_int64(const Jsonb *object, const char *key, int64 default_value);
 extern List *etl_json_get_list(const Jsonb *object,
 							   const char *key);	/* of char *; a scalar is a list of one */
+extern char etl_json_kind_of(const Jsonb *object, const char *key);	/* as etl_json_kind; NUL: absent */
 extern List *etl_json_keys(const Jsonb *object);	/* of char * */
 extern bool etl_json_has(const Jsonb *object, const char *key);
 

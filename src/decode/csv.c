@@ -33,6 +33,7 @@ typedef struct CsvDecoder
 	CsvDialect	dialect;
 	CsvScan		scan;
 	bool		has_header;
+	List	   *names;			/* of char *: the fields, where the option names them; NIL: not */
 	bool		begun;
 	int64		skip_lines;
 	char	   *comment;
@@ -91,6 +92,47 @@ read_dialect(CsvDecoder *csv, const Jsonb *options)
 }
 
 /*
+ * read_header_option reads the option "header": whether there is one, or the
+ * names of the fields of a file without one.
+ */
+static void
+read_header_option(CsvDecoder *csv, const Jsonb *options)
+{
+	ListCell   *cell;
+	char		kind = etl_json_kind_of(options, "header");
+
+	if (kind != '\0' && kind != 'a' && kind != 'b')
+		ereport(ERROR,
+				(errcode(ETL_ERR_DEFINITION), errmsg("option \"header\" is neither a boolean nor a list"),
+				 errhint("Write true, false, or the names of the fields: [\"id\", \"name\"].")));
+	if (kind != 'a')
+	{
+		csv->has_header = etl_json_get_bool(options, "header", true);
+		return;
+	}
+	csv->has_header = false;
+	csv->names = etl_json_get_list(options, "header");
+	if (csv->names == NIL)
+		ereport(ERROR,
+				(errcode(ETL_ERR_DEFINITION), errmsg("option \"header\" is an empty list"),
+				 errhint("Name every field of the file, or say true or false.")));
+	foreach(cell, csv->names)
+	{
+		const char *name = lfirst(cell);
+
+		if (name == NULL || name[0] == '\0')
+			ereport(ERROR,
+					(errcode(ETL_ERR_DEFINITION), errmsg("option \"header\" has an empty name"),
+					 errhint("Name every field of the file.")));
+		for (int i = 0; i < foreach_current_index(cell); i++)
+			if (strcmp(list_nth(csv->names, i), name) == 0)
+				ereport(ERROR,
+						(errcode(ETL_ERR_DEFINITION),
+						 errmsg("option \"header\" names \"%s\" twice", name)));
+	}
+}
+
+/*
  * configure reads the options of a stream into a decoder.
  */
 static void
@@ -103,7 +145,7 @@ configure(CsvDecoder *csv, const Jsonb *jsonb)
 	marks[1] = csv->dialect.quote;
 	marks[2] = csv->dialect.escape;
 	csv->encoding = etl_json_get_text(jsonb, "encoding");
-	csv->has_header = etl_json_get_bool(jsonb, "header", true);
+	read_header_option(csv, jsonb);
 	csv->skip_lines = etl_json_get_int64(jsonb, "skip_lines", 0);
 	if (csv->skip_lines < 0)
 		ereport(ERROR, (errcode(ETL_ERR_DEFINITION),
@@ -472,6 +514,18 @@ skip_comments(CsvDecoder *csv)
 }
 
 /*
+ * make_room gives the scanner one cell more than there are fields, so that
+ * the count of a longer record shows.
+ */
+static bool
+make_room(CsvDecoder *csv)
+{
+	csv->scan.maxcells = Max(csv->scan.maxcells, csv->base.nfields + 1);
+	csv->scan.cells = repalloc(csv->scan.cells, csv->scan.maxcells * sizeof(CsvCell));
+	return true;
+}
+
+/*
  * begin passes over byte order mark, skipped lines and comments, and reads
  * the header.  False when the file has no line.
  */
@@ -489,6 +543,14 @@ begin(CsvDecoder *csv)
 		input->start = 3;
 	while (csv->skip_lines-- > 0 && (input->start < input->end || etl_input_more(input)))
 		skip_one_line(decoder);
+	if (csv->names != NIL)
+	{
+		ListCell   *cell;
+
+		foreach(cell, csv->names)
+			etl_decoder_add_field(decoder, lfirst(cell), strlen(lfirst(cell)));
+		return make_room(csv);
+	}
 	do
 	{
 		if (!skip_comments(csv))
@@ -518,10 +580,7 @@ begin(CsvDecoder *csv)
 		input->start += csv->scan.next;
 		decoder->position += 1 + csv->scan.newlines;
 	}
-	/* one cell more than fields, so that the count shows */
-	csv->scan.maxcells = Max(csv->scan.maxcells, decoder->nfields + 1);
-	csv->scan.cells = repalloc(csv->scan.cells, csv->scan.maxcells * sizeof(CsvCell));
-	return true;
+	return make_room(csv);
 }
 
 /*

@@ -18,7 +18,9 @@ const EtlOptionDef etl_csv_options[] = {
 	{"delimiter", "text", ",", "one byte between fields"},
 	{"quote", "text", "\"", "one byte around fields; empty: no quoting"},
 	{"escape", "text", NULL, "one byte before a quote inside a quoted field; default: the quote"},
-	{"header", "boolean", "true", "the first record names the columns; else they are column1, column2, …"},
+	{"header", "any", "true",
+	 "true: the first record names the columns; false: they are column1, column2, …; or a list of names, "
+	 "where the file has none (with skip_lines, instead of its own)"},
 	{"null", "text[]", NULL, "unquoted texts that mean NULL, beside the empty one"},
 	{"encoding", "text", "UTF8",
 	 "encoding of the file: any that PostgreSQL knows, or UTF16, UTF16LE, UTF16BE; a byte order mark of UTF-16 is recognised"},

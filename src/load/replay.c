@@ -415,6 +415,8 @@ begin_replay(Replay *replay, const Jsonb *patch)
 	/* a header is written in front of each record; nothing else is to be skipped */
 	options = etl_json_without(options, "skip_lines");
 	options = etl_json_without(options, "records");
+	if (etl_json_kind_of(options, "header") == 'a')
+		options = etl_json_without(options, "header");
 	/* what became UTF-8 before it was decoded is kept so */
 	if (etl_decoder_keeps_utf8(replay->stream->format, options))
 		options = etl_json_without(options, "encoding");

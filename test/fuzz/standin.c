@@ -481,6 +481,14 @@ etl_json_get_bool(const Jsonb *options, const char *key, bool default_value)
 	return text ? strcmp(text, "true") == 0 : default_value;
 }
 
+char
+etl_json_kind_of(const Jsonb *options, const char *key)
+{
+	const char *text = etl_json_get_text(options, key);
+
+	return text == NULL ? '\0' : strchr(text, ',') ? 'a' : 'b';
+}
+
 int64
 etl_json_get_int64(const Jsonb *options, const char *key, int64 default_value)
 {
