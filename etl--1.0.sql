@@ -536,7 +536,8 @@ CREATE TABLE etl.alert_open (
 	run_id bigint,
 	notified_at timestamptz,        -- null: nobody was told yet, because of a silence
 	resolved_at timestamptz,
-	escalate_at timestamptz
+	escalate_at timestamptz,
+	tell_at timestamptz             -- it came back within its cooldown: when to tell that it lasts
 );
 CREATE INDEX alert_open_run_idx ON etl.alert_open (run_id);
 CREATE INDEX alert_open_alert_idx ON etl.alert_open (alert_id);
@@ -899,7 +900,7 @@ RETURNS text LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'etl_sql_define_sla';
 COMMENT ON FUNCTION etl.define_sla(text, text, interval, time, time, interval, text, text) IS
 'Defines what is promised of nodes. The clock judges it, also when the run that should have kept it never started.
 name: the promise. selector: the nodes, as for etl.run. At least one of: freshness, how old the last load (of a model: the last success) may be; finish_by, the time of day by which each of them has succeeded, every day; start_by, the same for its beginning; max_duration, how long one try may take.
-finish_by and start_by count what happened between midnight (for deadlines before noon: twelve hours before) and the deadline; what made good for a missed deadline does not count for the next. timezone: a zone of the time zone database, default UTC. description: free text.
+finish_by and start_by count what happened between midnight (for deadlines before noon: twelve hours before) and the deadline; what made good for a missed deadline the evening before does not count for the next. timezone: a zone of the time zone database, default UTC. description: free text.
 A miss raises the alert event sla_missed, of freshness the event freshness. Returns created, updated or unchanged. Errors: ET001 for no measure, a wrong interval, selector or zone; 42501 when it belongs to another role.
 Example: SELECT etl.define_sla(''morning'', ''tag:nightly'', finish_by => ''07:00'', timezone => ''Europe/Berlin'');';
 

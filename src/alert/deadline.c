@@ -295,7 +295,7 @@ look_at_alerts(void *arg)
 		etl_alert_enqueue(alert->alert_id, options.escalate_channels ? options.escalate_channels : rule->channels,
 						  "escalated", look->now);
 	}
-	foreach(cell, etl_alerts_after_silence(look->now))
+	foreach(cell, etl_alerts_to_tell(look->now))
 	{
 		EtlAlert   *alert = lfirst(cell);
 		EtlAlertRule *rule = etl_alert_rule_find(alert->rule);

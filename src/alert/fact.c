@@ -205,21 +205,21 @@ wanted_event(const EtlAlertRule *rule, const EtlFact *fact, List **nodes)
 }
 
 /*
- * channels_for lists whom a rule tells of a fact: a channel that does not
- * work is not told so.
+ * channels_for lists whom a rule tells: a channel that does not work is not
+ * told so.
  */
 static List *
-channels_for(const EtlAlertRule *rule, const EtlFact *fact)
+channels_for(List *channels, const char *object_kind, const char *object)
 {
-	List	   *channels = NIL;
+	List	   *others = NIL;
 	ListCell   *cell;
 
-	if (strcmp(fact->object_kind, "channel") != 0)
-		return rule->channels;
-	foreach(cell, rule->channels)
-		if (strcmp(lfirst(cell), fact->object) != 0)
-			channels = lappend(channels, lfirst(cell));
-	return channels;
+	if (strcmp(object_kind, "channel") != 0)
+		return channels;
+	foreach(cell, channels)
+		if (strcmp(lfirst(cell), object) != 0)
+			others = lappend(others, lfirst(cell));
+	return others;
 }
 
 /*
@@ -262,7 +262,7 @@ tell(const EtlAlertRule *rule, const char *event, const EtlFact *fact, List *nod
 	policy.cooldown_ms = options.cooldown_ms;
 	policy.escalate_ms = options.escalate_ms;
 	policy.momentary = fact->momentary;
-	policy.channels = channels_for(rule, fact);
+	policy.channels = channels_for(rule->channels, fact->object_kind, fact->object);
 
 	alert.rule = rule->name;
 	alert.event = event;
@@ -318,8 +318,9 @@ etl_alert_settle(const EtlAlert *alert, TimestampTz now)
 	if (!options.auto_resolve)
 		return;
 	etl_alert_resolve(alert->alert_id,
-					  options.notify_resolved ? list_concat_copy(rule->channels, options.escalate_channels) : NIL,
-					  now);
+					  !options.notify_resolved ? NIL :
+					  channels_for(list_concat_copy(rule->channels, options.escalate_channels),
+								   alert->object_kind, alert->object), now);
 }
 
 void

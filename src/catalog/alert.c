@@ -474,7 +474,10 @@ close_row(const EtlAlert *alert, const EtlAlertPolicy *policy, bool told, bool t
 									 now + policy->escalate_ms * INT64CONST(1000) :
 									 DT_NOBEGIN);
 	etl_param_bool(&params, there);
+	etl_param_int8(&params, policy->cooldown_ms);
 	etl_sql_exec("UPDATE etl.alert_open SET alert_id = $2, resolved_at = CASE WHEN $4 THEN $3 END,"
+				 " tell_at = CASE WHEN $5 OR NOT $7 OR $4 THEN NULL WHEN resolved_at IS NOT NULL"
+				 " THEN notified_at + $8 * interval '1 millisecond' ELSE tell_at END,"
 				 " notified_at = CASE WHEN $5 THEN $3 WHEN $7 THEN notified_at END,"
 				 " escalate_at = CASE WHEN NOT $7 OR resolved_at IS NOT NULL THEN $6 ELSE escalate_at END"
 				 " WHERE fingerprint = $1", &params);
@@ -521,6 +524,7 @@ etl_alert_fire(EtlAlert *alert, const EtlAlertPolicy *policy, List *nodes, Times
 					 " AND silence_id IS DISTINCT FROM $2", &params);
 	close_row(alert, policy, told, there, now);
 	wait_for(alert->alert_id, policy->momentary ? NIL : nodes);
+	etl_wake_at_commit();
 	if (told)
 		etl_alert_enqueue(alert->alert_id, policy->channels, there ? "again" : "firing", now);
 	return there ? ETL_FIRED_AGAIN : ETL_FIRED_NEW;
@@ -572,10 +576,10 @@ etl_alert_resolve(int64 alert_id, List *channels, TimestampTz now)
 
 	etl_param_int8(&params, alert_id);
 	told = etl_sql_int8("SELECT 1::bigint FROM etl.alert_open WHERE alert_id = $1"
-						" AND notified_at IS NOT NULL", &params) > 0;
+						" AND notified_at IS NOT NULL AND tell_at IS NULL", &params) > 0;
 	etl_sql_exec("DELETE FROM etl.alert_node WHERE alert_id = $1", &params);
 	etl_param_timestamp(&params, now);
-	etl_sql_exec("UPDATE etl.alert_open SET resolved_at = $2, escalate_at = NULL WHERE alert_id = $1", &params);
+	etl_sql_exec("UPDATE etl.alert_open SET resolved_at = $2, escalate_at = NULL, tell_at = NULL WHERE alert_id = $1", &params);
 	etl_sql_exec("UPDATE etl.alert SET resolved_at = $2 WHERE alert_id = $1", &params);
 
 	/* who was not told that it began need not be told that it is over */
@@ -768,15 +772,16 @@ etl_alerts_to_escalate(TimestampTz now)
 }
 
 List *
-etl_alerts_after_silence(TimestampTz now)
+etl_alerts_to_tell(TimestampTz now)
 {
 	EtlParams	params = {0};
 
 	etl_param_timestamp(&params, now);
 	return read_alerts(etl_sql_query(
-		"WITH o AS (UPDATE etl.alert_open AS o SET notified_at = $1 FROM etl.alert AS a"
-		"  JOIN etl.silence AS s USING (silence_id)"
-		"  WHERE a.alert_id = o.alert_id AND o.resolved_at IS NULL AND o.notified_at IS NULL AND s.ends_at <= $1"
+		"WITH o AS (UPDATE etl.alert_open AS o SET notified_at = $1, tell_at = NULL FROM etl.alert AS a"
+		"  LEFT JOIN etl.silence AS s USING (silence_id)"
+		"  WHERE a.alert_id = o.alert_id AND o.resolved_at IS NULL AND coalesce(s.ends_at <= $1, true)"
+		"  AND (o.tell_at <= $1 OR (o.notified_at IS NULL AND s.silence_id IS NOT NULL))"
 		"  RETURNING o.alert_id)"
 		" UPDATE etl.alert AS a SET silence_id = NULL FROM o"
 		" WHERE a.alert_id = o.alert_id AND a.acknowledged_at IS NULL RETURNING a.*", &params));
@@ -798,6 +803,8 @@ etl_alerts_due(void)
 	return first_moment(etl_sql_query(
 		"SELECT least((SELECT least(min(digest_at), min(no_run_at)) FROM etl.alert_rule),"
 		" (SELECT min(escalate_at) FROM etl.alert_open WHERE resolved_at IS NULL),"
+		" (SELECT min(greatest(o.tell_at, s.ends_at)) FROM etl.alert_open AS o JOIN etl.alert AS a USING (alert_id)"
+		"  LEFT JOIN etl.silence AS s USING (silence_id) WHERE o.resolved_at IS NULL AND o.tell_at IS NOT NULL),"
 		" (SELECT min(s.ends_at) FROM etl.alert_open AS o JOIN etl.alert AS a USING (alert_id)"
 		"  JOIN etl.silence AS s USING (silence_id)"
 		"  WHERE o.resolved_at IS NULL AND o.notified_at IS NULL)) AS at", NULL));

@@ -138,8 +138,8 @@ extern char *etl_silence_author(int64 silence_id);	/* NULL: there is none */
 
 /* open alerts that nobody has acknowledged in time: EtlAlert *; they count as escalated from now on */
 extern List *etl_alerts_to_escalate(TimestampTz now);
-/* open alerts whose silence has ended and that nobody was told of: EtlAlert * */
-extern List *etl_alerts_after_silence(TimestampTz now);
+/* open alerts that a silence or their cooldown kept from being told until now: EtlAlert * */
+extern List *etl_alerts_to_tell(TimestampTz now);
 extern TimestampTz etl_alerts_due(void);	/* of both, and of rules; DT_NOEND: none */
 extern void etl_alert_set_severity(int64 alert_id, const char *severity);
 

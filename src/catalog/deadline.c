@@ -5,7 +5,7 @@
  *
  * A node's deadline is judged once: its row in etl.sla_result is the note
  * that it was.  What was missed stays open until it is made good, and what
- * made good for one day does not count for the next.
+ * made good for a day before its midnight does not count for the next.
  *
  *-------------------------------------------------------------------------
  */
@@ -101,9 +101,9 @@ etl_sla_judge_daily(const EtlSla *sla, List *nodes, const char *measure, Timesta
 		" SELECT $1, n.node, $3, $4, d.at IS NOT NULL, d.at FROM unnest($2) AS n (node),"
 		" LATERAL (SELECT min(%s) AS at FROM etl.task AS t WHERE t.node = n.node AND %s <= $4"
 		"  AND %s > least((($4 AT TIME ZONE $5)::date::timestamp) AT TIME ZONE $5, $4 - interval '12 hours')"
-		"  AND %s > coalesce((SELECT max(r.done_at) FROM etl.sla_result AS r WHERE r.sla = $1"
-		"   AND r.node = n.node AND r.measure = $3 AND NOT r.met AND r.due_at < $4), '-infinity')) AS d"
-		" ON CONFLICT DO NOTHING RETURNING met", column, moment, column, column), &params));
+		"  AND (%s >= (($4 AT TIME ZONE $5)::date::timestamp) AT TIME ZONE $5 OR %s > coalesce((SELECT max(r.done_at) FROM etl.sla_result AS r WHERE r.sla = $1"
+		"   AND r.node = n.node AND r.measure = $3 AND NOT r.met AND r.due_at < $4), '-infinity'))) AS d"
+		" ON CONFLICT DO NOTHING RETURNING met", column, moment, column, column, column), &params));
 }
 
 int
