@@ -347,12 +347,38 @@ etl_schedule_waiting_runs(const char *trigger_name)
 
 /* ---- events ---- */
 
+/*
+ * are_stored tells whether the events of a schedule are these already.
+ */
+static bool
+are_stored(const char *schedule, List *events)
+{
+	List	   *stored = etl_events_of(schedule);
+
+	if (list_length(stored) != list_length(events))
+		return false;
+	for (int i = 0; i < list_length(events); i++)
+	{
+		const EtlEvent *old = list_nth(stored, i);
+		const EtlEvent *new = list_nth(events, i);
+		bool		asked = strcmp(new->kind, "sql") == 0;
+
+		if (old->number != new->number || strcmp(old->kind, new->kind) != 0 ||
+			strcmp(old->argument, new->argument) != 0 ||
+			(asked && memcmp(old->every, new->every, sizeof(Interval)) != 0))
+			return false;
+	}
+	return true;
+}
+
 void
 etl_events_store(const char *schedule, List *events)
 {
 	EtlParams	params = {0};
 	ListCell   *cell;
 
+	if (are_stored(schedule, events))
+		return;
 	etl_param_text(&params, schedule);
 	etl_param_int4(&params, list_length(events));
 	etl_sql_exec("DELETE FROM etl.schedule_event WHERE schedule = $1 AND number > $2", &params);
@@ -434,6 +460,13 @@ etl_events_lock(const char *schedule)
 	return etl_sql_exec("SELECT 1 FROM etl.schedule_event WHERE schedule = $1 ORDER BY number LIMIT 1"
 						" FOR NO KEY UPDATE SKIP LOCKED", &params) > 0;
 }
+
+/*
+ * Whoever defines something in a long transaction locks its events: the
+ * scheduler does not wait for that, the commit wakes it.
+ */
+#define FREE_EVENTS "SELECT e.schedule, e.number FROM etl.schedule_event AS e WHERE"
+#define SKIP_LOCKED " FOR NO KEY UPDATE OF e SKIP LOCKED"
 
 #define OF_NONE_PAUSED \
 	" NOT EXISTS (SELECT FROM etl.schedule AS s WHERE s.name = e.schedule AND s.paused)"
@@ -527,8 +560,23 @@ etl_event_happened(const char *kind, const char *argument, TimestampTz at)
 	etl_param_text(&params, kind);
 	etl_param_text(&params, argument);
 	etl_param_timestamp(&params, at);
-	return etl_sql_exec("UPDATE etl.schedule_event AS e SET happened_at = $3"
-						" WHERE kind = $1 AND argument = $2 AND" OF_NONE_PAUSED " RETURNING 1",
+	return etl_sql_exec("UPDATE etl.schedule_event AS e SET happened_at = $3 WHERE (schedule, "
+						"number) IN (" FREE_EVENTS
+						" e.kind = $1 AND e.argument = $2 AND" OF_NONE_PAUSED SKIP_LOCKED
+						") RETURNING 1",
+						&params) > 0;
+}
+
+bool
+etl_event_missed(const char *kind, const char *argument, TimestampTz at)
+{
+	EtlParams	params = {0};
+
+	etl_param_text(&params, kind);
+	etl_param_text(&params, argument);
+	etl_param_timestamp(&params, at);
+	return etl_sql_int8("SELECT count(*) FROM etl.schedule_event AS e WHERE kind = $1 AND argument = $2"
+						" AND happened_at IS DISTINCT FROM $3 AND" OF_NONE_PAUSED,
 						&params) > 0;
 }
 
@@ -543,8 +591,10 @@ etl_event_set(const EtlEvent *event)
 	etl_param_timestamp(&params, event->happened_at);
 	etl_param_timestamp(&params, event->check_at);
 	interval_param(&params, event->every);
-	etl_sql_exec("UPDATE etl.schedule_event SET seen = $3, happened_at = $4, check_at = $5, every = $6"
-				 " WHERE schedule = $1 AND number = $2", &params);
+	etl_sql_exec("UPDATE etl.schedule_event SET seen = $3, happened_at = coalesce($4, happened_at),"
+				 " check_at = $5, every = $6 WHERE (schedule, number) IN (" FREE_EVENTS
+				 " e.schedule = $1 AND e.number = $2" SKIP_LOCKED ")",
+				 &params);
 }
 
 void
@@ -553,8 +603,10 @@ etl_events_reset(const char *schedule)
 	EtlParams	params = {0};
 
 	etl_param_text(&params, schedule);
-	etl_sql_exec("UPDATE etl.schedule_event SET happened_at = NULL"
-				 " WHERE schedule = $1 AND happened_at IS NOT NULL", &params);
+	etl_sql_exec(
+		"UPDATE etl.schedule_event SET happened_at = NULL WHERE (schedule, number) IN (" FREE_EVENTS
+		" e.schedule = $1 AND e.happened_at IS NOT NULL" SKIP_LOCKED ")",
+		&params);
 }
 
 void
@@ -579,13 +631,14 @@ etl_events_find_published(TimestampTz now)
 	EtlParams	params = {0};
 
 	etl_param_timestamp(&params, now);
-	return etl_sql_exec("UPDATE etl.schedule_event AS e SET seen = n.publication::text, happened_at = $1"
-						" FROM etl.node_state AS n"
-						" WHERE e.kind = 'published' AND n.target = e.argument"
-						" AND n.publication > 0"
-						" AND n.publication IS DISTINCT FROM e.seen::bigint AND" OF_NONE_PAUSED
-						" RETURNING 1",
-						&params) > 0;
+	return etl_sql_exec(
+			   "UPDATE etl.schedule_event AS e SET seen = n.publication::text, happened_at = $1"
+			   " FROM etl.node_state AS n"
+			   " WHERE e.kind = 'published' AND n.target = e.argument"
+			   " AND (e.schedule, e.number) IN (" FREE_EVENTS " e.kind = 'published'"
+			   " AND EXISTS (SELECT FROM etl.node_state AS p WHERE p.target = e.argument"
+			   " AND p.publication > 0 AND p.publication IS DISTINCT FROM e.seen::bigint) "
+			   "AND" OF_NONE_PAUSED SKIP_LOCKED ") RETURNING 1", &params) > 0;
 }
 
 /* ---- streams ---- */

@@ -94,7 +94,9 @@ extern List *etl_events_to_look_at(void);	/* those of the kinds sql and file */
 extern TimestampTz etl_events_next_check(void);	/* DT_NOEND: none */
 extern List *etl_events_happened(void);	/* char *: schedules with one */
 extern bool etl_event_happened(const char *kind, const char *argument, TimestampTz at);
-extern void etl_event_set(const EtlEvent *event);	/* seen, happened_at, check_at */
+/* after etl_event_happened: some of them could not be told, since they are locked */
+extern bool etl_event_missed(const char *kind, const char *argument, TimestampTz at);
+extern void etl_event_set(const EtlEvent *event);	/* seen, check_at, every; happened_at when given */
 extern void etl_events_reset(const char *schedule);
 /* nothing that happened before now counts, but files that are still to be loaded; NULL: for all schedules */
 extern void etl_events_begin_anew(const char *schedule);

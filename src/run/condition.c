@@ -145,8 +145,7 @@ look_at_event(void *arg)
 		look_at_sql(look);
 	else
 		look_at_files(look);
-	if (look->happened)
-		event->happened_at = look->now;
+	event->happened_at = look->happened ? look->now : DT_NOBEGIN;
 
 	/* files are looked at again only where nobody watches the directory */
 	event->check_at = event->every == NULL ?
@@ -171,6 +170,7 @@ note_failure(EtlEvent *event, const ErrorData *error, TimestampTz now)
 							   error->message),
 					  psprintf("%s %s", event->kind, event->argument));
 	event->seen = seen;
+	event->happened_at = DT_NOBEGIN;
 	event->check_at = now + FAILED_PAUSE;
 	etl_event_set(event);
 }

@@ -170,6 +170,30 @@ check_selector(EtlSchedule *schedule)
 }
 
 /*
+ * check_files raises ET001 for a file event of a stream that is known not to
+ * be fed from files.
+ */
+static void
+check_files(List *events)
+{
+	ListCell   *cell;
+
+	foreach(cell, events)
+	{
+		const EtlEvent *event = lfirst(cell);
+		EtlStream  *stream = strcmp(event->kind, "file") == 0 ? etl_stream_find(event->argument) : NULL;
+		EtlSource  *source = stream ? etl_source_find(stream->source) : NULL;
+
+		if (source != NULL && strcmp(source->connector, "file") != 0)
+			ereport(ERROR,
+					(errcode(ETL_ERR_DEFINITION),
+					 errmsg("no file arrives for stream %s", event->argument),
+					 errdetail("Its source \"%s\" is of the connector %s.", source->name, source->connector),
+					 errhint("Use cron or every, or {\"published\": \"%s\"}.", event->argument)));
+	}
+}
+
+/*
  * same_text compares texts that may be missing.
  */
 static bool
@@ -274,6 +298,8 @@ etl_sql_define_schedule(PG_FUNCTION_ARGS)
 	timing = etl_timing_make(&schedule);
 	if (schedule.on_event != NULL)
 		rule = etl_event_rule(schedule.on_event);
+	if (rule != NULL)
+		check_files(rule->events);
 	check_selector(&schedule);
 
 	old = etl_schedule_find(schedule.name);

@@ -299,6 +299,7 @@ TimestampTz
 etl_schedules_fire(TimestampTz now)
 {
 	TimestampTz next = DT_NOEND;
+	TimestampTz slot;
 	ListCell   *cell;
 
 	if (etl_instance_state() != ETL_INSTANCE_OURS)
@@ -320,5 +321,7 @@ etl_schedules_fire(TimestampTz now)
 		else if (!schedule->paused)
 			next = Min(next, try_firing(fire_events, schedule, now));
 	}
-	return Min(next, etl_schedules_next_due());
+	/* what is still due is locked, by a definition that has not committed or another process */
+	slot = etl_schedules_next_due();
+	return Min(next, slot <= now ? now + USECS_PER_SEC : slot);
 }

@@ -236,6 +236,7 @@ add_watcher(const EtlFileEvent *file, const char *pattern)
 		return;
 	event.every = watcher->stale ? &poll : NULL;
 	event.check_at = etl_now();
+	event.happened_at = DT_NOBEGIN;
 	etl_event_set(&event);
 	/* it is a chore that takes this look */
 	etl_wake_now();
@@ -306,6 +307,23 @@ take_note(const struct inotify_event *event, List **targets)
 }
 
 /*
+ * tell makes the events of a stream happen; those that could not be told are
+ * made up for at the next refresh.
+ */
+static void
+tell(const char *target, TimestampTz now)
+{
+	ListCell   *cell;
+
+	(void) etl_event_happened("file", target, now);
+	if (!etl_event_missed("file", target, now))
+		return;
+	foreach(cell, watchers)
+		if (strcmp(((Watcher *) lfirst(cell))->target, target) == 0)
+			((Watcher *) lfirst(cell))->stale = true;
+}
+
+/*
  * etl_watch_read: see schedule.h.
  */
 bool
@@ -335,7 +353,7 @@ etl_watch_read(void)
 		CHECK_FOR_INTERRUPTS();
 	}
 	foreach(cell, targets)
-		(void) etl_event_happened("file", lfirst(cell), etl_now());
+		tell(lfirst(cell), etl_now());
 	if (again)
 		etl_watch_refresh();
 	return targets != NIL;

@@ -171,6 +171,21 @@ $cluster->sql('NOTIFY slow');
 comes(runs_of('slow'), '2', 'what came meanwhile is one run after it');
 stays('slow', 2, 'and no third');
 
+# ---- a transaction that stays open after a definition holds up nobody else ----
+$cluster->sql(q(SELECT etl.define_schedule('free', 's.m', on_event => '{"published": "s.first"}')));
+my $holder = IPC::Run::start(['psql', '-XqAt', '-d', $cluster->node->connstr('postgres'), '-c',
+		q(SELECT etl.define_schedule('file', 's.other', on_event => '{"file": "raw.a", "debounce": "1 s"}');
+		  SELECT etl.define_schedule('slow', 's.slow', on_event => '{"published": "s.first"}', cron => '* * * * * *');
+		  SELECT pg_sleep(25), 'held'; SELECT 1/0)], '>', '/dev/null', '2>', '/dev/null');
+$cluster->poll(q(SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND query LIKE '%held%'), '1');
+drop_file('in/a_5b.csv', 70);
+$cluster->run('s.first');
+comes(runs_of('free'), '1', 'another schedule fires while a definition is not committed', 15);
+is($cluster->sql(q(SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND query LIKE '%held%')), '1', 'it is still open');
+$holder->finish;
+$cluster->run('s.other');
+comes('SELECT count(*) FROM raw.a WHERE id = 70', '1', 'a file that came meanwhile is loaded after it');
+
 # ---- misfires across a restart, and a file that arrived while the server was down ----
 $cluster->sql(qq(
 	SELECT etl.drop_schedule(name) FROM etl.schedules WHERE name <> 'file';
