@@ -54,6 +54,8 @@ CALL etl.tick();
 SELECT schedule, seen, happened_at FROM etl.schedule_event ORDER BY 1;
 SELECT message FROM etl.logs WHERE message LIKE 'an event of schedule%' ORDER BY 1;
 SELECT etl.drop_schedule(name) FROM etl.schedules;
+DELETE FROM etl.run WHERE trigger = 'event';
+DELETE FROM etl.schedule_slot;
 DROP SCHEMA se CASCADE;
 DROP OWNED BY se_owner;
 DROP ROLE se_owner;
