@@ -174,8 +174,8 @@ sub refused
 
 $server->reset_all;
 $server->rules({ path => '/page', times => 99, do => 'status', status => 500 });
-refused($by_page, 'ET006', qr/HTTP 500.*Attempts: 5/s, 'HTTP 500 for ever');
-is(scalar($server->queries), 5, 'it was tried five times');
+refused($by_page, 'ET006', qr/HTTP 500.*Attempts: 3/s, 'HTTP 500 for ever');
+is(scalar($server->queries), 3, 'it was tried three times');
 $server->reset_all;
 refused('{"path": "/nothing"}', 'ET006', qr/HTTP 404.*path of the stream/s, 'a wrong path');
 is(scalar($server->queries), 1, 'a wrong path is not tried again');

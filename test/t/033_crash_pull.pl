@@ -29,7 +29,7 @@ $node->safe_psql('postgres', 'CREATE SCHEMA raw');
 my $options = '{"path": "/cursor", "records": "data.items", "paginate": {"type": "cursor", "next": "meta.next"},
 	"incremental": {"field": "id", "param": "after"}}';
 $node->safe_psql('postgres', qq(
-	SELECT etl.define_source('api', 'http', '{"url": "$url", "retry": {"base": "300 ms", "cap": "300 ms"}}');
+	SELECT etl.define_source('api', 'http', '{"url": "$url", "retry": {"attempts": 6, "base": "300 ms", "cap": "300 ms"}}');
 	SELECT etl.define_stream('raw.items', 'api', '$options', 'json', columns => 'id bigint, name text');
 	SELECT etl.define_stream('raw.state', 'api', '$options', 'json', columns => 'id bigint, name text',
 		key => '{id}', mode => 'merge')));
