@@ -71,10 +71,10 @@ extern void etl_alert_run(const EtlRun *run, const ErrorData *error);
 extern void etl_alert_worker(int64 run_id, const char *selector, const char *what);
 
 /* is there anybody to tell (1), and any promise (2)?  A look of a second ago is good enough. */
-extern int	etl_alert_wanted(void);
+extern int etl_alert_wanted(void);
 
 /* set by run/: the nodes that a selector picks (char *); raises ET001, ET002 */
-extern List *(*etl_alert_select) (const char *selector);
+extern List *(*etl_alert_select)(const char *selector);
 
 /* ---- for the list of chores ---- */
 

@@ -29,7 +29,7 @@
 #include "connector/connector.h"
 #include "connector/http/resolve.h"
 
-#define MAX_DEDUP_KEY 255
+#define MAX_DEDUP_KEY	   255
 #define ALERTMANAGER_KEEPS (7 * USECS_PER_DAY)
 
 /*
@@ -181,14 +181,16 @@ static char *
 pagerduty_body(const EtlDelivery *delivery, const Jsonb *options)
 {
 	static const char *const details[] = {"what", "error", "sqlstate", "cause", "remedy", "others",
-		"occurrences", "run_id", "alert_id", "note", NULL};
+										  "occurrences", "run_id", "alert_id", "note", NULL};
 	StringInfoData out;
 
 	initStringInfo(&out);
 	appendStringInfoChar(&out, '{');
 	add(&out, "routing_key", etl_json_get_text(options, "routing_key"));
-	add(&out, "event_action", is(delivery, "resolved") ? "resolve" :
-							  is(delivery, "acknowledged") ? "acknowledge" : "trigger");
+	add(&out, "event_action",
+		is(delivery, "resolved")	 ? "resolve" :
+		is(delivery, "acknowledged") ? "acknowledge" :
+									   "trigger");
 	add(&out, "dedup_key", dedup_key(delivery));
 	add(&out, "client", "etl");
 	open_name(&out, "payload", '{');
@@ -356,8 +358,8 @@ etl_post_make(MemoryContext context, const EtlChannel *channel, const EtlDeliver
 {
 	MemoryContext old = MemoryContextSwitchTo(context);
 	EtlPost    *post = palloc0(sizeof(EtlPost));
-	EtlConnectorContext opened = {.context = context, .owner = channel->owner,
-								  .services = etl_connector_services()};
+	EtlConnectorContext opened = {
+		.context = context, .owner = channel->owner, .services = etl_connector_services()};
 	char	   *timeout = etl_json_get_text(channel->options, "timeout");
 	bool		mail = strcmp(channel->kind, "smtp") == 0;
 
@@ -377,8 +379,10 @@ etl_post_make(MemoryContext context, const EtlChannel *channel, const EtlDeliver
 	opened.services->check_host(post->host);
 	post->config.total_ms = timeout ? etl_option_duration_ms("timeout", timeout) : 10000;
 	post->config.connect_ms = post->config.idle_ms = post->config.total_ms;
-	fill_request(post, channel, http_resolve(&opened, channel->options, post->host, post->host,
-											 &post->config.masked), delivery);
+	fill_request(
+		post, channel,
+		http_resolve(&opened, channel->options, post->host, post->host, &post->config.masked),
+		delivery);
 	/* the path of a webhook is what lets one post to it */
 	post->config.masked = lappend(post->config.masked, post->request.url);
 	MemoryContextSwitchTo(old);

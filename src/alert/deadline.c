@@ -89,10 +89,12 @@ tell_measure(const EtlSla *sla, const char *measure, TimestampTz now)
 	fact.detail = measure;
 	fact.what = psprintf("%s missed %s of the promise %s%s", root, measure, sla->name,
 						 others == 0 ? "" : psprintf("; so did %d more", others));
-	fact.cause = strcmp(measure, "max_duration") == 0 ? "it takes longer than promised" :
-														"its run did not start, did not succeed, or found nothing new";
-	fact.remedy = psprintf("SELECT * FROM etl.tasks WHERE node = %s ORDER BY task_id DESC LIMIT 5; CALL etl.run(%s);",
-						   quote_literal_cstr(root), quote_literal_cstr(psprintf("+%s", root)));
+	fact.cause = strcmp(measure, "max_duration") == 0 ?
+					 "it takes longer than promised" :
+					 "its run did not start, did not succeed, or found nothing new";
+	fact.remedy = psprintf(
+		"SELECT * FROM etl.tasks WHERE node = %s ORDER BY task_id DESC LIMIT 5; CALL etl.run(%s);",
+		quote_literal_cstr(root), quote_literal_cstr(psprintf("+%s", root)));
 	fact.others = others;
 	fact.nodes = nodes;
 	fact.since = since;
@@ -194,7 +196,8 @@ look_at_sla(void *arg)
 	{
 		TimestampTz since;
 
-		if (missed[i] > 0 || !is_told(sla, measures[i]) || etl_sla_missed(sla->name, measures[i], &since) == NIL)
+		if (missed[i] > 0 || !is_told(sla, measures[i]) ||
+			etl_sla_missed(sla->name, measures[i], &since) == NIL)
 			tell_measure(sla, measures[i], now);
 	}
 	sla->judged_until = now;
@@ -213,7 +216,8 @@ tell_not_tried(EtlAlertRule *rule, const EtlRuleOptions *options, TimestampTz no
 	List	   *late = etl_nodes_not_tried(nodes, now - length, &oldest);
 	EtlFact		fact = {0};
 
-	rule->no_run_at = Min(now + length, oldest == DT_NOEND ? DT_NOEND : Max(oldest + length, now + USECS_PER_SEC));
+	rule->no_run_at = Min(
+		now + length, oldest == DT_NOEND ? DT_NOEND : Max(oldest + length, now + USECS_PER_SEC));
 	if (late == NIL)
 		return;
 	fact.event = "no_run";
@@ -224,8 +228,8 @@ tell_not_tried(EtlAlertRule *rule, const EtlRuleOptions *options, TimestampTz no
 						 (long long) (options->no_run_ms / 60000),
 						 list_length(late) == 1 ? "" : psprintf("; nor were %d more", list_length(late) - 1));
 	fact.cause = "its schedule is paused or missing, or no process runs it";
-	fact.remedy = psprintf("SELECT * FROM etl.status(); SELECT name, paused, next_due FROM etl.schedules; CALL etl.run(%s);",
-						   quote_literal_cstr(linitial(late)));
+	fact.remedy = psprintf("SELECT * FROM etl.status(); SELECT name, paused, next_due FROM "
+						   "etl.schedules; CALL etl.run(%s);", quote_literal_cstr(linitial(late)));
 	fact.others = list_length(late) - 1;
 	fact.nodes = late;
 	fact.since = now - length;
@@ -292,7 +296,8 @@ look_at_alerts(void *arg)
 		etl_rule_options_read(rule->options, &options);
 		if (options.escalate_severity != NULL)
 			etl_alert_set_severity(alert->alert_id, options.escalate_severity);
-		etl_alert_enqueue(alert->alert_id, options.escalate_channels ? options.escalate_channels : rule->channels,
+		etl_alert_enqueue(alert->alert_id,
+						  options.escalate_channels ? options.escalate_channels : rule->channels,
 						  "escalated", look->now);
 	}
 	foreach(cell, etl_alerts_to_tell(look->now))
@@ -309,13 +314,14 @@ look_at_alerts(void *arg)
  * try_look looks in a subtransaction; what went wrong is in the log.
  */
 static bool
-try_look(void (*work) (void *arg), Look *look, const char *of)
+try_look(void (*work)(void *arg), Look *look, const char *of)
 {
 	ErrorData  *error = etl_subxact(work, look);
 
 	if (error == NULL)
 		return true;
-	etl_log_store("error", 0, NULL, psprintf("%s could not be judged: %s", of, error->message), error->detail);
+	etl_log_store("error", 0, NULL, psprintf("%s could not be judged: %s", of, error->message),
+				  error->detail);
 	return false;
 }
 

@@ -30,11 +30,11 @@
 #include "common/errors.h"
 #include "connector/connector.h"
 
-#define MAX_FLIGHTS 6
-#define ANSWER_SIZE 8192
-#define SLICE_US INT64CONST(500000)
+#define MAX_FLIGHTS			6
+#define ANSWER_SIZE			8192
+#define SLICE_US			INT64CONST(500000)
 #define LONGEST_RETRY_AFTER 21600	/* seconds */
-#define FAILURES_TO_TELL 5		/* tries in a row after which a channel counts as failing */
+#define FAILURES_TO_TELL	5	/* tries in a row after which a channel counts as failing */
 
 /* One delivery that is under way. */
 typedef struct Flight
@@ -78,8 +78,9 @@ static void
 judge_mail(const HttpResult *result, EtlVerdict *verdict)
 {
 	verdict->again = result->status < 500;
-	verdict->error = result->status > 0 ? psprintf("%s (the server answered %ld)", result->message, result->status) :
-					 pstrdup(result->message);
+	verdict->error = result->status > 0 ?
+						 psprintf("%s (the server answered %ld)", result->message, result->status) :
+						 pstrdup(result->message);
 	switch (result->code)
 	{
 		case CURLE_LOGIN_DENIED:
@@ -87,12 +88,15 @@ judge_mail(const HttpResult *result, EtlVerdict *verdict)
 			return;
 		case CURLE_USE_SSL_FAILED:
 			verdict->again = true;
-			verdict->remedy = "The mail server offers no STARTTLS: use its submission port (587), or smtps://.";
+			verdict->remedy =
+				"The mail server offers no STARTTLS: use its submission port (587), or smtps://.";
 			return;
 		default:
-			verdict->remedy = result->status >= 500 ?
-								  "The mail server refuses the mail: check \"from\" and \"to\" of the channel." :
-								  "Check the url of the channel and whether the mail server runs; it is tried again.";
+			verdict->remedy =
+				result->status >= 500 ?
+					"The mail server refuses the mail: check \"from\" and \"to\" of the channel." :
+					"Check the url of the channel and whether the mail server runs; it is tried "
+					"again.";
 	}
 }
 
@@ -118,15 +122,18 @@ etl_delivery_judge(const EtlChannel *channel, const EtlPost *post, const HttpRes
 	if (result->blocked != NULL)
 	{
 		verdict->again = true;
-		verdict->error = psprintf("host %s leads to %s, which is private or reserved", post->host, result->blocked);
-		verdict->remedy = psprintf("A superuser can name the host itself: ALTER SYSTEM SET etl.allowed_hosts = "
-								   "'…,%s'; SELECT pg_reload_conf();", post->host);
+		verdict->error = psprintf("host %s leads to %s, which is private or reserved", post->host,
+								  result->blocked);
+		verdict->remedy =
+			psprintf("A superuser can name the host itself: ALTER SYSTEM SET etl.allowed_hosts = "
+					 "'…,%s'; SELECT pg_reload_conf();", post->host);
 	}
 	else if (result->code == CURLE_PEER_FAILED_VERIFICATION)
 	{
 		verdict->again = true;
 		verdict->error = psprintf("the certificate of %s cannot be trusted: %s", post->host, result->message);
-		verdict->remedy = "Renew the certificate, use the name it was issued for, or add its authority (etl.tls_ca_file).";
+		verdict->remedy = "Renew the certificate, use the name it was issued for, or add its "
+						  "authority (etl.tls_ca_file).";
 	}
 	else if (result->code == CURLE_COULDNT_RESOLVE_HOST || result->code == CURLE_COULDNT_CONNECT ||
 			 result->code == CURLE_OPERATION_TIMEDOUT)
@@ -261,15 +268,17 @@ raise_failing(const Flight *flight, bool dead)
 	fact.event = "channel_failed";
 	fact.object = flight->delivery->channel;
 	fact.object_kind = "channel";
-	fact.what = dead ? psprintf("channel %s does not deliver: a message was given up after %d tries",
-								flight->delivery->channel, flight->delivery->attempts) :
-				psprintf("channel %s does not deliver: %d tries in a row failed", flight->delivery->channel,
-						 flight->channel->failures + 1);
+	fact.what = dead ?
+					psprintf("channel %s does not deliver: a message was given up after %d tries",
+							 flight->delivery->channel, flight->delivery->attempts) :
+					psprintf("channel %s does not deliver: %d tries in a row failed",
+							 flight->delivery->channel, flight->channel->failures + 1);
 	fact.error = flight->verdict.error;
 	fact.cause = "the receiver, or the definition of the channel";
-	fact.remedy = psprintf("%s SELECT * FROM etl.test_channel(%s); SELECT etl.redeliver(%s) sends what was given up.",
-						   flight->verdict.remedy, quote_literal_cstr(flight->delivery->channel),
-						   quote_literal_cstr(flight->delivery->channel));
+	fact.remedy = psprintf(
+		"%s SELECT * FROM etl.test_channel(%s); SELECT etl.redeliver(%s) sends what was given up.",
+		flight->verdict.remedy, quote_literal_cstr(flight->delivery->channel),
+		quote_literal_cstr(flight->delivery->channel));
 	etl_alert_raise(&fact);
 }
 

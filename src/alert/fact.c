@@ -21,11 +21,11 @@
 #include "common/errors.h"
 #include "common/json.h"
 
-#define CACHE_AGE (10 * USECS_PER_SEC)
+#define CACHE_AGE  (10 * USECS_PER_SEC)
 #define WANTED_AGE (USECS_PER_SEC)
 #define MAX_OBJECT 200
 
-List	   *(*etl_alert_select) (const char *selector) = NULL;
+List *(*etl_alert_select)(const char *selector) = NULL;
 
 /* ---- what is known for a while: rules, and what their selectors pick ---- */
 
@@ -43,10 +43,10 @@ static struct
 	TimestampTz at;
 	List	   *rules;			/* EtlAlertRule * */
 	List	   *selections;		/* Selection * */
-}			cache;
+} cache;
 
 static TimestampTz wanted_at = 0;
-static int wanted = 0;
+static int	wanted = 0;
 
 /*
  * etl_alert_forget_cache makes the next fact look at the definitions anew.
@@ -82,7 +82,7 @@ known_rules(int64 run_id)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	bool		same = run_id != 0 ? cache.run_id == run_id :
-					   cache.transaction == GetCurrentTransactionStartTimestamp();
+							  cache.transaction == GetCurrentTransactionStartTimestamp();
 	MemoryContext old;
 
 	if (cache.context != NULL && same && now - cache.at < CACHE_AGE && now >= cache.at)
@@ -182,7 +182,8 @@ static const char *
 wanted_event(const EtlAlertRule *rule, const EtlFact *fact, List **nodes)
 {
 	const char *event = etl_rule_wants(rule, fact->event) ? fact->event :
-						etl_rule_wants(rule, fact->also) ? fact->also : NULL;
+						etl_rule_wants(rule, fact->also)  ? fact->also :
+															NULL;
 	List	   *candidates = fact->nodes;
 	ListCell   *cell;
 
@@ -318,9 +319,11 @@ etl_alert_settle(const EtlAlert *alert, TimestampTz now)
 	if (!options.auto_resolve)
 		return;
 	etl_alert_resolve(alert->alert_id,
-					  !options.notify_resolved ? NIL :
-					  channels_for(list_concat_copy(rule->channels, options.escalate_channels),
-								   alert->object_kind, alert->object), now);
+					  !options.notify_resolved ?
+						  NIL :
+						  channels_for(list_concat_copy(rule->channels, options.escalate_channels),
+									   alert->object_kind, alert->object),
+					  now);
 }
 
 void

@@ -20,7 +20,7 @@
 #include "common/json.h"
 
 #define LINE_LENGTH 76
-#define WORD_BYTES 42			/* of text in an encoded word, which may have 75 characters */
+#define WORD_BYTES	42			/* of text in an encoded word, which may have 75 characters */
 
 /*
  * encode returns bytes as base64.
@@ -119,14 +119,15 @@ etl_mail_make(const Jsonb *options, const EtlDelivery *delivery)
 	initStringInfo(&text);
 	appendStringInfo(&text, "Date: %s\r\nFrom: %s\r\nTo: ", date_now(), mail->from);
 	foreach(cell, mail->to)
-		appendStringInfo(&text, "%s%s", foreach_current_index(cell) > 0 ? ",\r\n " : "", (char *) lfirst(cell));
+		appendStringInfo(&text, "%s%s", foreach_current_index(cell) > 0 ? ",\r\n " : "",
+						 (char *) lfirst(cell));
 	appendStringInfo(&text, "\r\nSubject: %s\r\n",
 					 header_words(psprintf("%s %s", prefix ? prefix : "[etl]", subject)));
 	appendStringInfo(&text, "Message-ID: <%s@etl>\r\nX-Etl-Alert: " INT64_FORMAT "\r\n",
 					 delivery->idempotency_key, delivery->alert_id);
 	appendStringInfoString(&text, "Auto-Submitted: auto-generated\r\nMIME-Version: 1.0\r\n"
-						   "Content-Type: text/plain; charset=UTF-8\r\n"
-						   "Content-Transfer-Encoding: base64\r\n\r\n");
+								  "Content-Type: text/plain; charset=UTF-8\r\n"
+								  "Content-Transfer-Encoding: base64\r\n\r\n");
 	append_body(&text, etl_message_text(delivery->body));
 	mail->text = text.data;
 	return mail;

@@ -26,7 +26,7 @@ static const struct
 {
 	const char *sqlstate;
 	const char *cause;
-}			causes[] = {
+} causes[] = {
 	{"22012", "an expression divides by zero"},
 	{"22003", "a number is greater than its type holds"},
 	{"22", "a value does not fit its type"},
@@ -122,7 +122,8 @@ without_quoted(const char *text)
 bool
 etl_message_is_about_values(const char *sqlstate)
 {
-	return strncmp(sqlstate, "22", 2) == 0 || strncmp(sqlstate, "23", 2) == 0 || strncmp(sqlstate, "P0", 2) == 0;
+	return strncmp(sqlstate, "22", 2) == 0 || strncmp(sqlstate, "23", 2) == 0 ||
+		   strncmp(sqlstate, "P0", 2) == 0;
 }
 
 /*
@@ -171,11 +172,13 @@ char *
 etl_message_subject(const Jsonb *body)
 {
 	const char *message = text_of(body, "message");
-	const char *state = strcmp(message, "resolved") == 0 ? "RESOLVED" :
-						strcmp(message, "escalated") == 0 ? "ESCALATED" :
-						strcmp(message, "acknowledged") == 0 ? "ACKNOWLEDGED" :
-						strcmp(message, "test") == 0 ? "TEST" :
-						asc_toupper(text_of(body, "severity"), strlen(text_of(body, "severity")));
+	const char *state =
+		strcmp(message, "resolved") == 0	 ? "RESOLVED" :
+		strcmp(message, "escalated") == 0	 ? "ESCALATED" :
+		strcmp(message, "acknowledged") == 0 ? "ACKNOWLEDGED" :
+		strcmp(message, "test") == 0		 ? "TEST" :
+											   asc_toupper(text_of(body, "severity"),
+														   strlen(text_of(body, "severity")));
 	int64		others = etl_json_get_int64(body, "others", 0);
 
 	return etl_message_line(others > 0 ? psprintf("%s: %s (+ " INT64_FORMAT " below)", state,

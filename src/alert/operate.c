@@ -85,7 +85,8 @@ etl_sql_acknowledge(PG_FUNCTION_ARGS)
 
 	if (alert == NULL || alert->acknowledged_by != NULL)
 		PG_RETURN_BOOL(false);
-	etl_alert_acknowledge(alert->alert_id, GetUserNameFromId(GetSessionUserId(), false), note_arg(fcinfo, 1), now);
+	etl_alert_acknowledge(alert->alert_id, GetUserNameFromId(GetSessionUserId(), false),
+						  note_arg(fcinfo, 1), now);
 	etl_alert_enqueue(alert->alert_id, channels_of(alert), "acknowledged", now);
 	PG_RETURN_BOOL(true);
 }
@@ -205,8 +206,8 @@ etl_sql_test_channel(PG_FUNCTION_ARGS)
 	values[0] = BoolGetDatum(verdict.delivered);
 	values[1] = CStringGetTextDatum(!verdict.delivered ? verdict.error :
 									strcmp(channel->kind, "notify") == 0 ?
-										"sent; it arrives when this transaction commits" :
-										"the receiver took the message");
+														 "sent; it arrives when this transaction commits" :
+														 "the receiver took the message");
 	nulls[2] = verdict.delivered;
 	values[2] = verdict.delivered ? (Datum) 0 : CStringGetTextDatum(verdict.remedy);
 	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);

@@ -25,9 +25,11 @@ const char *const etl_alert_events[] = {
 const EtlOptionDef etl_alert_options[] = {
 	{"cooldown", "duration", "1 h", "the same alert is told again at most once in this time"},
 	{"escalate", "object", NULL, "see etl.options('alert:escalate')"},
-	{"auto_resolve", "boolean", "true", "ends the alert when its cause is gone; else it stays until it is acknowledged"},
+	{"auto_resolve", "boolean", "true",
+	 "ends the alert when its cause is gone; else it stays until it is acknowledged"},
 	{"notify_resolved", "boolean", "true", "tells that an alert is over"},
-	{"max_alerts", "integer", "10", "alerts of one run and event; what is more is counted in one further alert"},
+	{"max_alerts", "integer", "10",
+	 "alerts of one run and event; what is more is counted in one further alert"},
 	{"warnings", "boolean", "true", "check_failed: also of checks that only warn"},
 	{"slow_factor", "number", "3", "run_slow: how many times what it takes on average is slow"},
 	{"slow_min", "duration", "1 min", "run_slow: what is never slow"},
@@ -50,8 +52,10 @@ static const EtlOptionDef retry_options[] = {
 
 #define OF_EVERY_HOST \
 	{"timeout", "duration", "10 s", "for one try"}, \
-	{"retry", "object", NULL, "see etl.options('channel:retry')"}, \
-	{NULL}
+		{"retry", "object", NULL, "see etl.options('channel:retry')"}, \
+	{ \
+		NULL \
+	}
 
 static const EtlOptionDef notify_options[] = {
 	{"channel", "text", NULL, "what LISTEN names; the payload is the number of the alert"},
@@ -71,7 +75,8 @@ static const EtlOptionDef smtp_options[] = {
 static const EtlOptionDef webhook_options[] = {
 	{"url", "text", NULL, "where the JSON document is posted to"},
 	{"headers", "object", NULL, "further header fields"},
-	{"signing_secret", "text", NULL, "key of the HMAC-SHA256 in X-Etl-Signature over timestamp, a point and the body"},
+	{"signing_secret", "text", NULL,
+	 "key of the HMAC-SHA256 in X-Etl-Signature over timestamp, a point and the body"},
 	OF_EVERY_HOST};
 
 static const EtlOptionDef slack_options[] = {
@@ -94,7 +99,7 @@ static const struct
 	const char *kind;
 	const char *of;
 	const EtlOptionDef *defs;
-}			kinds[] = {
+} kinds[] = {
 	{"notify", "channel:notify", notify_options},
 	{"smtp", "channel:smtp", smtp_options},
 	{"webhook", "channel:webhook", webhook_options},
@@ -357,7 +362,8 @@ check_headers(const Jsonb *options)
 	{
 		char	   *name = lfirst(cell);
 
-		if (name[0] == '\0' || strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_") !=
+		if (name[0] == '\0' ||
+			strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_") !=
 				strlen(name))
 			ereport(ERROR,
 					(errcode(ETL_ERR_DEFINITION),

@@ -29,7 +29,8 @@
 static const char *
 stored(EtlRows *rows)
 {
-	return rows->n == 0 ? "unchanged" : etl_row_bool(rows, 0, "created") ? "created" : "updated";
+	return rows->n == 0 ? "unchanged" : etl_row_bool(rows, 0, "created") ? "created" :
+																		   "updated";
 }
 
 /*
@@ -206,8 +207,10 @@ etl_alert_rules_of_channel(const char *channel)
 
 	etl_param_text(&params, channel);
 	return column_texts(etl_sql_query(
-		"SELECT name FROM etl.alert_rule WHERE $1 = ANY (channels)"
-		" OR options->'escalate'->'channels' ? $1 ORDER BY name COLLATE \"C\"", &params), "name");
+							"SELECT name FROM etl.alert_rule WHERE $1 = ANY (channels)"
+							" OR options->'escalate'->'channels' ? $1 ORDER BY name COLLATE \"C\"",
+							&params),
+						"name");
 }
 
 bool
@@ -254,9 +257,10 @@ etl_alert_rules_due(TimestampTz now)
 int
 etl_alerts_wanted(void)
 {
-	return (int) etl_sql_int8("SELECT (EXISTS (SELECT FROM etl.alert_rule)"
-							  " OR EXISTS (SELECT FROM etl.alert_open WHERE resolved_at IS NULL))::int::bigint"
-							  " + 2 * EXISTS (SELECT FROM etl.sla)::int", NULL);
+	return (int) etl_sql_int8(
+		"SELECT (EXISTS (SELECT FROM etl.alert_rule)"
+		" OR EXISTS (SELECT FROM etl.alert_open WHERE resolved_at IS NULL))::int::bigint"
+		" + 2 * EXISTS (SELECT FROM etl.sla)::int", NULL);
 }
 
 /* ---- what fired ---- */
@@ -439,10 +443,11 @@ open_row(EtlAlert *alert, const EtlAlertPolicy *policy, TimestampTz now, bool *q
 	etl_param_text(&params, alert->rule);
 	etl_param_text(&params, alert->event);
 	etl_param_datum(&params, INT8OID, Int64GetDatum(alert->run_id), alert->run_id == 0);
-	rows = etl_sql_query("INSERT INTO etl.alert_open AS o (fingerprint, alert_id, rule, event, run_id)"
-						 " VALUES ($1, nextval('etl.alert_id_seq'), $2, $3, $4)"
-						 " ON CONFLICT (fingerprint) DO UPDATE SET run_id = coalesce(excluded.run_id, o.run_id)"
-						 " RETURNING alert_id, notified_at, resolved_at, xmax = 0 AS created", &params);
+	rows = etl_sql_query(
+		"INSERT INTO etl.alert_open AS o (fingerprint, alert_id, rule, event, run_id)"
+		" VALUES ($1, nextval('etl.alert_id_seq'), $2, $3, $4)"
+		" ON CONFLICT (fingerprint) DO UPDATE SET run_id = coalesce(excluded.run_id, o.run_id)"
+		" RETURNING alert_id, notified_at, resolved_at, xmax = 0 AS created", &params);
 	alert->alert_id = etl_row_int8(rows, 0, "alert_id");
 	notified_at = etl_row_timestamp(rows, 0, "notified_at");
 	resolved_at = etl_row_timestamp(rows, 0, "resolved_at");
@@ -579,7 +584,8 @@ etl_alert_resolve(int64 alert_id, List *channels, TimestampTz now)
 						" AND notified_at IS NOT NULL AND tell_at IS NULL", &params) > 0;
 	etl_sql_exec("DELETE FROM etl.alert_node WHERE alert_id = $1", &params);
 	etl_param_timestamp(&params, now);
-	etl_sql_exec("UPDATE etl.alert_open SET resolved_at = $2, escalate_at = NULL, tell_at = NULL WHERE alert_id = $1", &params);
+	etl_sql_exec("UPDATE etl.alert_open SET resolved_at = $2, escalate_at = NULL, tell_at = NULL "
+				 "WHERE alert_id = $1", &params);
 	etl_sql_exec("UPDATE etl.alert SET resolved_at = $2 WHERE alert_id = $1", &params);
 
 	/* who was not told that it began need not be told that it is over */
@@ -617,16 +623,17 @@ etl_alert_enqueue(int64 alert_id, List *channels, const char *message, Timestamp
 	etl_param_texts(&params, channels);
 	etl_param_text(&params, message);
 	etl_param_timestamp(&params, now);
-	rows = etl_sql_query("INSERT INTO etl.outbox (channel, alert_id, message, body, next_try, created_at)"
-				 " SELECT c.name, a.alert_id, $3, jsonb_build_object('alert_id', a.alert_id,"
-				 " 'fingerprint', a.fingerprint, 'message', $3, 'rule', a.rule, 'event', a.event,"
-				 " 'severity', a.severity, 'object', a.object, 'object_kind', a.object_kind, 'what', a.what,"
-				 " 'since', a.since, 'at', $4, 'error', a.error, 'sqlstate', a.sqlstate, 'cause', a.cause,"
-				 " 'remedy', a.remedy, 'others', a.others, 'occurrences', a.occurrences, 'run_id', a.run_id,"
-				 " 'acknowledged_by', a.acknowledged_by, 'note', a.note, 'resolved_at', a.resolved_at,"
-				 " 'database', current_database()), $4, $4"
-				 " FROM etl.alert AS a, etl.channel AS c WHERE a.alert_id = $1 AND c.name = ANY ($2)"
-				 " ORDER BY c.name COLLATE \"C\" RETURNING delivery_id", &params);
+	rows = etl_sql_query(
+		"INSERT INTO etl.outbox (channel, alert_id, message, body, next_try, created_at)"
+		" SELECT c.name, a.alert_id, $3, jsonb_build_object('alert_id', a.alert_id,"
+		" 'fingerprint', a.fingerprint, 'message', $3, 'rule', a.rule, 'event', a.event,"
+		" 'severity', a.severity, 'object', a.object, 'object_kind', a.object_kind, 'what', a.what,"
+		" 'since', a.since, 'at', $4, 'error', a.error, 'sqlstate', a.sqlstate, 'cause', a.cause,"
+		" 'remedy', a.remedy, 'others', a.others, 'occurrences', a.occurrences, 'run_id', a.run_id,"
+		" 'acknowledged_by', a.acknowledged_by, 'note', a.note, 'resolved_at', a.resolved_at,"
+		" 'database', current_database()), $4, $4"
+		" FROM etl.alert AS a, etl.channel AS c WHERE a.alert_id = $1 AND c.name = ANY ($2)"
+		" ORDER BY c.name COLLATE \"C\" RETURNING delivery_id", &params);
 	if (rows->n > 0)
 		etl_history_keep_room(ETL_HISTORY_DELIVERY, etl_row_int8(rows, rows->n - 1, "delivery_id"));
 	etl_wake_at_commit();
@@ -641,10 +648,12 @@ etl_nodes_recovered(List *nodes, int64 run_id)
 
 	etl_param_texts(&params, nodes);
 	etl_param_int8(&params, run_id);
-	return column_texts(etl_sql_query(
-		"SELECT n.node FROM unnest($1) AS n (node), LATERAL (SELECT t.status FROM etl.task AS t"
-		" WHERE t.node = n.node AND t.run_id <> $2 AND t.status IN ('succeeded', 'failed')"
-		" ORDER BY t.task_id DESC LIMIT 1) AS t WHERE t.status = 'failed'", &params), "node");
+	return column_texts(
+		etl_sql_query(
+			"SELECT n.node FROM unnest($1) AS n (node), LATERAL (SELECT t.status FROM etl.task AS t"
+			" WHERE t.node = n.node AND t.run_id <> $2 AND t.status IN ('succeeded', 'failed')"
+			" ORDER BY t.task_id DESC LIMIT 1) AS t WHERE t.status = 'failed'", &params),
+		"node");
 }
 
 double
@@ -654,10 +663,13 @@ etl_node_usual_seconds(const char *node, int64 before_task)
 
 	etl_param_text(&params, node);
 	etl_param_int8(&params, before_task);
-	return etl_sql_int8("SELECT (1000 * avg(s))::bigint FROM (SELECT extract(epoch FROM finished_at - started_at)"
-						" AS s FROM etl.task WHERE node = $1 AND task_id < $2 AND status = 'succeeded'"
-						" AND action <> 'unchanged' ORDER BY task_id DESC LIMIT 10) AS x HAVING count(*) >= 3",
-						&params) / 1000.0;
+	return etl_sql_int8(
+			   "SELECT (1000 * avg(s))::bigint FROM (SELECT extract(epoch FROM finished_at - "
+			   "started_at)"
+			   " AS s FROM etl.task WHERE node = $1 AND task_id < $2 AND status = 'succeeded'"
+			   " AND action <> 'unchanged' ORDER BY task_id DESC LIMIT 10) AS x HAVING count(*) >= "
+			   "3", &params) /
+		   1000.0;
 }
 
 char *
@@ -667,11 +679,14 @@ etl_schema_changes_of(const char *node, int64 run_id)
 
 	etl_param_text(&params, node);
 	etl_param_int8(&params, run_id);
-	return etl_row_text(etl_sql_query(
-		"SELECT string_agg(n || ' × ' || change, ', ' ORDER BY change COLLATE \"C\") AS changes FROM"
-		" (SELECT c.change, count(*) AS n FROM etl.schema_change AS c JOIN etl.load AS l USING (load_id)"
-		"  WHERE c.target = $1 AND l.run_id = $2 AND c.change NOT IN ('table_created', 'table_adopted')"
-		"  GROUP BY c.change) AS x", &params), 0, "changes");
+	return etl_row_text(etl_sql_query("SELECT string_agg(n || ' × ' || change, ', ' ORDER BY "
+									  "change COLLATE \"C\") AS changes FROM"
+									  " (SELECT c.change, count(*) AS n FROM etl.schema_change AS "
+									  "c JOIN etl.load AS l USING (load_id)"
+									  "  WHERE c.target = $1 AND l.run_id = $2 AND c.change NOT IN "
+									  "('table_created', 'table_adopted')"
+									  "  GROUP BY c.change) AS x", &params),
+						0, "changes");
 }
 
 List *
@@ -682,7 +697,8 @@ etl_nodes_not_tried(List *nodes, TimestampTz since, TimestampTz *next)
 	List	   *result = NIL;
 
 	etl_param_texts(&params, nodes);
-	rows = etl_sql_query("SELECT n.node, coalesce((SELECT max(t.started_at) FROM etl.task AS t WHERE t.node = n.node),"
+	rows = etl_sql_query("SELECT n.node, coalesce((SELECT max(t.started_at) FROM etl.task AS t "
+						 "WHERE t.node = n.node),"
 						 " (SELECT defined_at FROM etl.stream WHERE target = n.node),"
 						 " (SELECT defined_at FROM etl.model WHERE target = n.node)) AS at"
 						 " FROM unnest($1) AS n (node) ORDER BY n.node COLLATE \"C\"", &params);
@@ -706,12 +722,16 @@ etl_runs_summary(TimestampTz since, TimestampTz until)
 
 	etl_param_timestamp(&params, since);
 	etl_param_timestamp(&params, until);
-	return etl_row_text(etl_sql_query(
-		"SELECT format('%s of %s runs succeeded; %s rows written, %s rejected; %s alerts are open',"
-		" count(*) FILTER (WHERE r.status = 'succeeded'), count(*), coalesce(sum(r.rows_written), 0),"
-		" coalesce(sum(r.rows_rejected), 0),"
-		" (SELECT count(*) FROM etl.alert_open WHERE resolved_at IS NULL)) AS summary"
-		" FROM etl.run AS r WHERE r.finished_at >= $1 AND r.finished_at < $2", &params), 0, "summary");
+	return etl_row_text(
+		etl_sql_query("SELECT format('%s of %s runs succeeded; %s rows written, %s rejected; %s "
+					  "alerts are open',"
+					  " count(*) FILTER (WHERE r.status = 'succeeded'), count(*), "
+					  "coalesce(sum(r.rows_written), 0),"
+					  " coalesce(sum(r.rows_rejected), 0),"
+					  " (SELECT count(*) FROM etl.alert_open WHERE resolved_at IS NULL)) AS summary"
+					  " FROM etl.run AS r WHERE r.finished_at >= $1 AND r.finished_at < $2",
+					  &params),
+		0, "summary");
 }
 
 /* ---- silences ---- */
@@ -741,7 +761,8 @@ etl_silence_end(int64 silence_id, TimestampTz now)
 	etl_param_int8(&params, silence_id);
 	etl_param_timestamp(&params, now);
 	return etl_sql_query("UPDATE etl.silence SET ends_at = greatest(starts_at, $2)"
-						 " WHERE silence_id = $1 AND ends_at > $2 RETURNING silence_id", &params)->n > 0;
+						 " WHERE silence_id = $1 AND ends_at > $2 RETURNING silence_id", &params)
+			   ->n > 0;
 }
 
 char *
@@ -803,8 +824,10 @@ etl_alerts_due(void)
 	return first_moment(etl_sql_query(
 		"SELECT least((SELECT least(min(digest_at), min(no_run_at)) FROM etl.alert_rule),"
 		" (SELECT min(escalate_at) FROM etl.alert_open WHERE resolved_at IS NULL),"
-		" (SELECT min(greatest(o.tell_at, s.ends_at)) FROM etl.alert_open AS o JOIN etl.alert AS a USING (alert_id)"
-		"  LEFT JOIN etl.silence AS s USING (silence_id) WHERE o.resolved_at IS NULL AND o.tell_at IS NOT NULL),"
+		" (SELECT min(greatest(o.tell_at, s.ends_at)) FROM etl.alert_open AS o JOIN etl.alert AS a "
+		"USING (alert_id)"
+		"  LEFT JOIN etl.silence AS s USING (silence_id) WHERE o.resolved_at IS NULL AND o.tell_at "
+		"IS NOT NULL),"
 		" (SELECT min(s.ends_at) FROM etl.alert_open AS o JOIN etl.alert AS a USING (alert_id)"
 		"  JOIN etl.silence AS s USING (silence_id)"
 		"  WHERE o.resolved_at IS NULL AND o.notified_at IS NULL)) AS at", NULL));

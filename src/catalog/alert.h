@@ -98,9 +98,9 @@ typedef enum EtlFired
 extern EtlFired etl_alert_fire(EtlAlert *alert, const EtlAlertPolicy *policy, List *nodes, TimestampTz now);
 extern bool etl_alert_is_open(const char *fingerprint);
 /* how many alerts of a rule's event this run has opened */
-extern int	etl_alerts_of_run(const char *rule, const char *event, int64 run_id);
+extern int etl_alerts_of_run(const char *rule, const char *event, int64 run_id);
 /* 1: there is a rule, or an open alert; 2: there is a promise */
-extern int	etl_alerts_wanted(void);
+extern int etl_alerts_wanted(void);
 
 /* open alerts that wait for one of the nodes, locked: EtlAlert * */
 extern List *etl_alerts_waiting_for(List *nodes);
@@ -165,7 +165,7 @@ typedef struct EtlDelivery
 extern EtlDelivery *etl_delivery_take(List *busy, TimestampTz now, TimestampTz again_at);
 extern void etl_delivery_done(const EtlDelivery *delivery, TimestampTz now);
 extern void etl_delivery_failed(const EtlDelivery *delivery, const char *error, const char *remedy,
-								bool dead, TimestampTz next_try, TimestampTz now);
+								bool		dead, TimestampTz next_try, TimestampTz now);
 extern TimestampTz etl_deliveries_due(void);	/* DT_NOEND: none */
 extern int64 etl_deliveries_revive(const char *channel, TimestampTz now);	/* NULL: of all channels */
 

@@ -54,7 +54,8 @@ etl_changes_wanted(const char *target)
 	etl_param_text(&params, target);
 	PushActiveSnapshot(GetLatestSnapshot());
 	wanted = etl_sql_query_seen("SELECT FROM etl.consumed WHERE stream = $1 AND changes IS NOT NULL"
-								" LIMIT 1", &params)->n > 0;
+								" LIMIT 1", &params)
+				 ->n > 0;
 	PopActiveSnapshot();
 	return wanted;
 }

@@ -24,11 +24,11 @@ static void
 read_sets(EtlParams *params, EtlConsumption *consumption)
 {
 	EtlRows    *rows = etl_sql_query_seen("SELECT s.set_id, s.unknown, s.columns, s.rows"
-										  " FROM etl.change_set s LEFT JOIN etl.consumed c"
-										  " ON c.model = $1 AND c.stream = s.target"
-										  " WHERE s.target = $2"
-										  " AND NOT coalesce(c.changes @> s.set_id, false)"
-										  " ORDER BY s.set_id", params);
+									   " FROM etl.change_set s LEFT JOIN etl.consumed c"
+									   " ON c.model = $1 AND c.stream = s.target"
+									   " WHERE s.target = $2"
+									   " AND NOT coalesce(c.changes @> s.set_id, false)"
+									   " ORDER BY s.set_id", params);
 
 	for (int i = 0; i < rows->n; i++)
 	{
@@ -73,7 +73,8 @@ etl_consumption_read(const char *model, const char *stream)
 			consumption->lost = lappend(consumption->lost, load);
 	}
 	consumption->recorded = etl_sql_query_seen("SELECT FROM etl.consumed WHERE model = $1 AND stream = $2"
-											   " AND changes IS NOT NULL", &params)->n > 0;
+											   " AND changes IS NOT NULL", &params)
+								->n > 0;
 	read_sets(&params, consumption);
 	return consumption;
 }
@@ -253,8 +254,8 @@ etl_node_forget(const char *target)
 
 	etl_param_text(&params, target);
 	etl_sql_exec("DELETE FROM etl.consumed WHERE model = $1", &params);
-	etl_sql_exec("DELETE FROM etl.change WHERE set_id IN (SELECT set_id FROM etl.change_set WHERE target = $1)",
-				 &params);
+	etl_sql_exec("DELETE FROM etl.change WHERE set_id IN (SELECT set_id FROM etl.change_set WHERE "
+				 "target = $1)", &params);
 	etl_sql_exec("DELETE FROM etl.change_set WHERE target = $1", &params);
 	etl_sql_exec("DELETE FROM etl.node_state WHERE target = $1", &params);
 	etl_sql_exec("DELETE FROM etl.dependency WHERE node = $1", &params);

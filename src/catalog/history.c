@@ -208,8 +208,7 @@ etl_file_store(const char *target, const EtlFile *file)
 	etl_sql_exec("INSERT INTO etl.file VALUES ($1, $2, $3, $4, $5, $6)"
 				 " ON CONFLICT (target, uri) DO UPDATE SET size = excluded.size,"
 				 " mtime = excluded.mtime, hash = excluded.hash, load_id = excluded.load_id,"
-				 " unloaded = false, vanished_at = NULL",
-				 &params);
+				 " unloaded = false, vanished_at = NULL", &params);
 }
 
 /* ---- nodes ---- */
@@ -326,10 +325,11 @@ etl_check_results_store(List *results)
 		etl_param_text(&params, result->threshold);
 		etl_param_text(&params, result->detail);
 		etl_param_float8(&params, result->weight);
-		last = etl_sql_int8("INSERT INTO etl.check_result (run_id, target, check_name, kind, dimension, on_fail,"
-							" status, evaluated, failed, value, threshold, detail, weight)"
-							" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10::numeric, $11, $12, $13)"
-							" RETURNING event_id", &params);
+		last = etl_sql_int8(
+			"INSERT INTO etl.check_result (run_id, target, check_name, kind, dimension, on_fail,"
+			" status, evaluated, failed, value, threshold, detail, weight)"
+			" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10::numeric, $11, $12, $13)"
+			" RETURNING event_id", &params);
 	}
 	if (last != 0)
 		etl_history_keep_room(ETL_HISTORY_CHECK, last);

@@ -120,7 +120,7 @@ typedef struct EtlNodeState
 	char	   *rebuild;		/* why the next build must be a full one; read only here */
 } EtlNodeState;
 
-struct EtlRows;
+struct		EtlRows;
 extern void etl_node_state_zero(EtlNodeState *state);
 extern void etl_node_state_read(EtlNodeState *state, struct EtlRows *rows, int i);
 extern EtlNodeState *etl_node_state_get(const char *target);	/* never NULL: zeroes when unknown */

@@ -29,11 +29,12 @@ etl_delivery_take(List *busy, TimestampTz now, TimestampTz again_at)
 	etl_param_texts(&params, busy);
 	etl_param_timestamp(&params, now);
 	etl_param_timestamp(&params, again_at);
-	rows = etl_sql_query("UPDATE etl.outbox SET attempts = attempts + 1, next_try = $3"
-						 " WHERE delivery_id = (SELECT delivery_id FROM etl.outbox AS o"
-						 "  WHERE status = 'waiting' AND next_try <= $2 AND channel <> ALL ($1) AND" FIRST_OF_ALERT
-						 "  ORDER BY next_try, delivery_id LIMIT 1 FOR UPDATE SKIP LOCKED)"
-						 " RETURNING *", &params);
+	rows = etl_sql_query(
+		"UPDATE etl.outbox SET attempts = attempts + 1, next_try = $3"
+		" WHERE delivery_id = (SELECT delivery_id FROM etl.outbox AS o"
+		"  WHERE status = 'waiting' AND next_try <= $2 AND channel <> ALL ($1) AND" FIRST_OF_ALERT
+		"  ORDER BY next_try, delivery_id LIMIT 1 FOR UPDATE SKIP LOCKED)"
+		" RETURNING *", &params);
 	if (rows->n == 0)
 		return NULL;
 	delivery = palloc0(sizeof(EtlDelivery));
@@ -89,8 +90,8 @@ TimestampTz
 etl_deliveries_due(void)
 {
 	EtlRows    *rows = etl_sql_query("SELECT min(next_try) AS at FROM etl.outbox AS o WHERE status = 'waiting'"
-									 " AND" FIRST_OF_ALERT,
-									 NULL);
+								  " AND" FIRST_OF_ALERT,
+								  NULL);
 	TimestampTz at = etl_row_timestamp(rows, 0, "at");
 
 	return at == DT_NOBEGIN ? DT_NOEND : at;
@@ -106,5 +107,7 @@ etl_deliveries_revive(const char *channel, TimestampTz now)
 	return etl_sql_query("UPDATE etl.outbox SET status = 'waiting', attempts = 0, next_try = $2,"
 						 " created_at = $2, ended_at = NULL WHERE status = 'dead'"
 						 " AND ($1::text IS NULL OR channel = $1)"
-						 " AND channel IN (SELECT name FROM etl.channel) RETURNING delivery_id", &params)->n;
+						 " AND channel IN (SELECT name FROM etl.channel) RETURNING delivery_id",
+						 &params)
+		->n;
 }

@@ -64,7 +64,8 @@ etl_sla_store(const EtlSla *sla, TimestampTz now)
 		" s.timezone, s.description) IS DISTINCT FROM (excluded.selector, excluded.freshness::text,"
 		" excluded.finish_by, excluded.start_by, excluded.max_duration::text, excluded.timezone,"
 		" excluded.description) RETURNING xmax = 0 AS created", &params);
-	return rows->n == 0 ? "unchanged" : etl_row_bool(rows, 0, "created") ? "created" : "updated";
+	return rows->n == 0 ? "unchanged" : etl_row_bool(rows, 0, "created") ? "created" :
+																		   "updated";
 }
 
 /*
@@ -192,7 +193,8 @@ etl_slas_look_again(List *nodes)
 	etl_param_texts(&params, nodes);
 	etl_sql_exec("UPDATE etl.sla SET check_at = NULL WHERE name IN (SELECT name FROM etl.sla"
 				 " WHERE check_at IS NOT NULL AND name IN (SELECT r.sla FROM etl.sla_result AS r"
-				 "  WHERE r.done_at IS NULL AND r.node = ANY ($1)) FOR UPDATE SKIP LOCKED)", &params);
+				 "  WHERE r.done_at IS NULL AND r.node = ANY ($1)) FOR UPDATE SKIP LOCKED)",
+				 &params);
 }
 
 TimestampTz
@@ -203,7 +205,9 @@ etl_next_time_of_day(TimestampTz after, int64 time, const char *zone)
 	etl_param_timestamp(&params, after);
 	etl_param_datum(&params, TIMEOID, TimeADTGetDatum(time), false);
 	etl_param_text(&params, zone);
-	return etl_row_timestamp(etl_sql_query(
-		"SELECT min(t) AS at FROM (SELECT (($1 AT TIME ZONE $3)::date + n + $2) AT TIME ZONE $3 AS t"
-		" FROM generate_series(0, 2) AS n) AS x WHERE t > $1", &params), 0, "at");
+	return etl_row_timestamp(etl_sql_query("SELECT min(t) AS at FROM (SELECT (($1 AT TIME ZONE "
+										   "$3)::date + n + $2) AT TIME ZONE $3 AS t"
+										   " FROM generate_series(0, 2) AS n) AS x WHERE t > $1",
+										   &params),
+							 0, "at");
 }

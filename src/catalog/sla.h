@@ -52,9 +52,9 @@ extern List *etl_sla_deadlines(const EtlSla *sla, int64 time, TimestampTz now);
 /*
  * Each writes results, and returns how many nodes missed newly.
  */
-extern int	etl_sla_judge_daily(const EtlSla *sla, List *nodes, const char *measure, TimestampTz due_at);
-extern int	etl_sla_judge_fresh(const EtlSla *sla, List *nodes, TimestampTz now);
-extern int	etl_sla_judge_duration(const EtlSla *sla, List *nodes, TimestampTz now);
+extern int etl_sla_judge_daily(const EtlSla *sla, List *nodes, const char *measure, TimestampTz due_at);
+extern int etl_sla_judge_fresh(const EtlSla *sla, List *nodes, TimestampTz now);
+extern int etl_sla_judge_duration(const EtlSla *sla, List *nodes, TimestampTz now);
 /* nodes that were fresh all the day that ended at 'midnight' */
 extern void etl_sla_note_fresh_day(const EtlSla *sla, List *nodes, TimestampTz midnight);
 /* notes what was made good; forgets nodes that the promise is no more about */

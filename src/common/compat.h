@@ -47,7 +47,7 @@
 #else
 #define etl_insert_index_tuples(result, slot, estate) \
 	ExecInsertIndexTuples((result), (slot), (estate), false, false, NULL, NIL)
-#define EtlRelFileNumber(rel) ((rel)->rd_node.relNode)
+#define EtlRelFileNumber(rel)		   ((rel)->rd_node.relNode)
 #define etl_owns_relation(oid, role)   pg_class_ownercheck((oid), (role))
 #define etl_owns_database(oid, role)   pg_database_ownercheck((oid), (role))
 #define etl_owns_extension(oid, role)  pg_extension_ownercheck((oid), (role))

@@ -15,7 +15,7 @@ extern char *etl_environment;
 extern char *etl_params;		/* jsonb text: the run's parameters */
 extern char *etl_test_now;		/* the clock that schedules and retries read */
 extern char *etl_tls_ca_file;	/* empty: the authorities of the operating system */
-extern int etl_history_max_age_min; /* 0: for ever */
+extern int etl_history_max_age_min;	/* 0: for ever */
 extern int etl_history_max_runs;	/* 0: all */
 extern int etl_max_record_size_kb;
 extern int etl_max_workers;		/* task workers of the whole server */

@@ -37,7 +37,7 @@ static const char *const healing[] = {
 	"40001", "40P01", "40003",	/* serialization, deadlock, unknown completion */
 	"53",						/* resources: connections, memory, disk */
 	"55006", "55P03",			/* in use, lock not available */
-	"57P01", "57P02", "57P03", "57P05", /* a server process was ended, or cannot start yet */
+	"57P01", "57P02", "57P03", "57P05",	/* a server process was ended, or cannot start yet */
 	"58030",					/* input and output */
 	"HV00N",					/* a foreign server does not answer */
 	"ET019",					/* the publication lock */

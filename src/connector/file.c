@@ -62,13 +62,17 @@ static const EtlOptionDef file_source_options[] = {
 static const EtlOptionDef file_stream_options[] = {
 	{"path", "text", NULL, "file or pattern: * ? [a-z] within a name, ** over directories"},
 	{"order", "name|mtime", "name", "order in which files are loaded"},
-	{"settle", "duration", "0 s", "a file that changed within this time is still being written and not taken"},
+	{"settle", "duration", "0 s",
+	 "a file that changed within this time is still being written and not taken"},
 	{"after_load", "keep|archive|delete", "keep",
-	 "what becomes of a file when its load is on disk; the owner must be a member of pg_write_server_files; "
+	 "what becomes of a file when its load is on disk; the owner must be a member of "
+	 "pg_write_server_files; "
 	 "another file that comes under the same name later is a changed one: see on_change"},
 	{"archive_to", "text", NULL,
-	 "directory that files move to with after_load archive, absolute or below the root; on the same file system"},
-	{"max_rejects", "threshold", NULL, "rejects, as a count or a share, above which a load fails whole"},
+	 "directory that files move to with after_load archive, absolute or below the root; on the "
+	 "same file system"},
+	{"max_rejects", "threshold", NULL,
+	 "rejects, as a count or a share, above which a load fails whole"},
 	{NULL}};
 
 /*
@@ -476,12 +480,12 @@ file_done(void *arg, EtlItem *item)
 		close(directory);
 	}
 	if (!done)
-		ereport(WARNING,
-				(errcode_for_file_access(),
-				 errmsg("could not %s \"%s\" after its load: %m",
-						state->archive ? "archive" : "delete", item->origin),
-				 errdetail("It is loaded, and not loaded again."),
-				 errhint("The server must be able to write both directories, which must be on one file system.")));
+		ereport(WARNING, (errcode_for_file_access(),
+						  errmsg("could not %s \"%s\" after its load: %m",
+								 state->archive ? "archive" : "delete", item->origin),
+						  errdetail("It is loaded, and not loaded again."),
+						  errhint("The server must be able to write both directories, which must "
+								  "be on one file system.")));
 }
 
 /*

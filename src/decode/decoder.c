@@ -19,13 +19,16 @@ const EtlOptionDef etl_csv_options[] = {
 	{"quote", "text", "\"", "one byte around fields; empty: no quoting"},
 	{"escape", "text", NULL, "one byte before a quote inside a quoted field; default: the quote"},
 	{"header", "any", "true",
-	 "true: the first record names the columns; false: they are column1, column2, …; or a list of names, "
+	 "true: the first record names the columns; false: they are column1, column2, …; or a list of "
+	 "names, "
 	 "where the file has none (with skip_lines, instead of its own)"},
 	{"null", "text[]", NULL, "unquoted texts that mean NULL, beside the empty one"},
 	{"encoding", "text", "UTF8",
-	 "encoding of the file: any that PostgreSQL knows, or UTF16, UTF16LE, UTF16BE; a byte order mark of UTF-16 is recognised"},
+	 "encoding of the file: any that PostgreSQL knows, or UTF16, UTF16LE, UTF16BE; a byte order "
+	 "mark of UTF-16 is recognised"},
 	{"invalid_bytes", "quarantine|replace|strip", "quarantine",
-	 "what becomes of bytes that are no text: their record is rejected, or each is replaced by U+FFFD, or taken out"},
+	 "what becomes of bytes that are no text: their record is rejected, or each is replaced by "
+	 "U+FFFD, or taken out"},
 	{"skip_lines", "integer", "0", "lines to pass over before the header"},
 	{"comment", "text", NULL, "lines that begin with this are passed over"},
 	{"trim", "boolean", "false", "removes blanks around fields and around their quotes"},
@@ -33,18 +36,23 @@ const EtlOptionDef etl_csv_options[] = {
 	{"date_order", "YMD|DMY|MDY", "YMD", "how dates that are not ISO 8601 are read"},
 	{"decimal", "text", ".", "decimal mark of numbers"},
 	{"thousands", "text", NULL, "mark between groups of three digits"},
-	{"compression", "auto|none|gzip|zstd|lz4", "auto", "auto recognises gzip, zstd and lz4 by their first bytes"},
+	{"compression", "auto|none|gzip|zstd|lz4", "auto",
+	 "auto recognises gzip, zstd and lz4 by their first bytes"},
 	{NULL}};
 
 const EtlOptionDef etl_json_options[] = {
-	{"records", "text", NULL, "path of the records in the document, data.items; default: the document"},
+	{"records", "text", NULL,
+	 "path of the records in the document, data.items; default: the document"},
 	{"encoding", "text", "UTF8",
-	 "encoding of the document: any that PostgreSQL knows, or UTF16, UTF16LE, UTF16BE; a byte order mark of UTF-16 is recognised"},
+	 "encoding of the document: any that PostgreSQL knows, or UTF16, UTF16LE, UTF16BE; a byte "
+	 "order mark of UTF-16 is recognised"},
 	{"invalid_bytes", "quarantine|replace|strip", "quarantine",
-	 "what becomes of bytes that are no text: their record is rejected, or each is replaced by U+FFFD, or taken out"},
+	 "what becomes of bytes that are no text: their record is rejected, or each is replaced by "
+	 "U+FFFD, or taken out"},
 	{"timezone", "text", "UTC", "zone of timestamps without one"},
 	{"date_order", "YMD|DMY|MDY", "YMD", "how dates that are not ISO 8601 are read"},
-	{"compression", "auto|none|gzip|zstd|lz4", "auto", "auto recognises gzip, zstd and lz4 by their first bytes"},
+	{"compression", "auto|none|gzip|zstd|lz4", "auto",
+	 "auto recognises gzip, zstd and lz4 by their first bytes"},
 	{NULL}};
 
 /*

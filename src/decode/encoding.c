@@ -191,7 +191,7 @@ etl_encoding_repair(EtlDecoder *decoder, int encoding, Oid conversion, const cha
 					   server == PG_UTF8						   ? "\xef\xbf\xbd" :
 																	 "?";
 	char	   *text = MemoryContextAllocHuge(decoder->repaired, length * MAX_CONVERSION_GROWTH +
-																 ETL_PADDING + 1);
+															   ETL_PADDING + 1);
 	char	   *out = text;
 	size_t		at = 0;
 

@@ -19,8 +19,8 @@
 #include "common/errors.h"
 #include "decode/decoder.h"
 
-#define CHUNK	   (32 * 1024)
-#define LONGEST	   8			/* bytes of one character, in any encoding */
+#define CHUNK	(32 * 1024)
+#define LONGEST 8				/* bytes of one character, in any encoding */
 
 typedef enum Order
 {
@@ -60,8 +60,8 @@ utf16_order(const char *name, Order *order)
 	{
 		const char *name;
 		Order		order;
-	} names[] = {{"utf16", SNIFF},	  {"utf-16", SNIFF},   {"utf16le", LITTLE}, {"utf-16le", LITTLE},
-				 {"utf16be", BIG},	  {"utf-16be", BIG}};
+	} names[] = {{"utf16", SNIFF},	   {"utf-16", SNIFF}, {"utf16le", LITTLE},
+				 {"utf-16le", LITTLE}, {"utf16be", BIG},  {"utf-16be", BIG}};
 
 	for (int i = 0; name != NULL && i < lengthof(names); i++)
 		if (pg_strcasecmp(name, names[i].name) == 0)

@@ -379,7 +379,8 @@ land_attempt(void *arg)
 	etl_run_as_end(&as);
 
 	/* an answer without a record is no load, and neither is a file that is known */
-	if (!etl_item_is_file(first) && !pull->pushed && attempt->load.rows_read == 0 && attempt->load.rows_deleted == 0)
+	if (!etl_item_is_file(first) && !pull->pushed && attempt->load.rows_read == 0 &&
+		attempt->load.rows_deleted == 0)
 		attempt->nothing = true;
 	if (!attempt->nothing)
 		store_load(attempt, &file);

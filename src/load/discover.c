@@ -340,7 +340,7 @@ put_stream(ReturnSetInfo *result, const char *name, const char *format, const Js
 {
 	Datum		values[6] = {0};
 	bool		nulls[6] = {false, false, false, sample->columns == NULL, sample->key == NULL,
-							detail == NULL};
+					 detail == NULL};
 
 	values[0] = CStringGetTextDatum(name);
 	values[1] = CStringGetTextDatum(format);
@@ -482,15 +482,15 @@ discover_files(ReturnSetInfo *result, const EtlSource *source)
 	EtlLook    *look = palloc0(sizeof(EtlLook));
 	char	   *root = etl_json_get_text(source->options, "root");
 	char		real_root[PATH_MAX];
-	List	   *volatile groups = NIL;
+	List *volatile groups = NIL;
 	ListCell   *cell;
 
 	if (root == NULL)
 		ereport(ERROR,
 				(errcode(ETL_ERR_DEFINITION),
 				 errmsg("source \"%s\" has no root that could be looked through", source->name),
-				 errhint("Give it the option root, or look at files with etl.preview('%s', '{\"path\": \"…\"}').",
-						 source->name)));
+				 errhint("Give it the option root, or look at files with etl.preview('%s', "
+						 "'{\"path\": \"…\"}').", source->name)));
 	PG_TRY();
 	{
 		etl_look_define(look, source->name, path_option("**/*"), "csv");
@@ -509,7 +509,7 @@ discover_files(ReturnSetInfo *result, const EtlSource *source)
 		Proposal	proposal = {source->name, path_option(group->first), group->format};
 		ErrorData  *error = etl_subxact(sample_source, &proposal);
 		char	   *detail = psprintf(INT64_FORMAT " file%s, " INT64_FORMAT " bytes", group->files,
-									  group->files == 1 ? "" : "s", group->bytes);
+								group->files == 1 ? "" : "s", group->bytes);
 
 		if (error != NULL)
 			detail = psprintf("%s; %s cannot be read: %s", detail, group->first, error->message);

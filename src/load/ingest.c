@@ -191,6 +191,7 @@ etl_sql_ingest(PG_FUNCTION_ARGS)
 				(errmsg(INT64_FORMAT " of " INT64_FORMAT " records were rejected", result.rejected,
 						result.read),
 				 errhint("SELECT position, record, reasons FROM etl.rejects WHERE load_id = " INT64_FORMAT
-						 " tells why.", load_id)));
+						 " tells why.",
+						 load_id)));
 	PG_RETURN_INT64(load_id);
 }

@@ -126,7 +126,8 @@ hive_names(const char *path)
 		ereport(ERROR,
 				(errcode(ETL_ERR_DEFINITION),
 				 errmsg("option \"path\" has no folder name=value for \"path_columns\": \"hive\""),
-				 errhint("Name the folders: {\"path\": \"year=*/month=*/*.csv\", \"path_columns\": \"hive\"}.")));
+				 errhint("Name the folders: {\"path\": \"year=*/month=*/*.csv\", \"path_columns\": "
+						 "\"hive\"}.")));
 	return names;
 }
 

@@ -91,12 +91,12 @@ etl_look_item(EtlLook *look)
 			wait.until = look->deadline;
 		etl_wait(&wait);
 		if (GetCurrentTimestamp() >= look->deadline)
-			ereport(ERROR,
-					(errcode(ETL_ERR_UNREACHABLE),
-					 errmsg("source \"%s\" did not answer within %d s", look->source->name,
-							DEADLINE_MS / 1000),
-					 wait.reason ? errdetail("It was %s.", wait.reason) : 0,
-					 errhint("A run waits longer: the options timeout and retry of the source say how long.")));
+			ereport(ERROR, (errcode(ETL_ERR_UNREACHABLE),
+							errmsg("source \"%s\" did not answer within %d s", look->source->name,
+								   DEADLINE_MS / 1000),
+							wait.reason ? errdetail("It was %s.", wait.reason) : 0,
+							errhint("A run waits longer: the options timeout and retry of the "
+									"source say how long.")));
 	}
 }
 
@@ -146,7 +146,7 @@ static Jsonb *
 parse_json(const char *text)
 {
 	MemoryContext context = CurrentMemoryContext;
-	Jsonb	   *volatile value = NULL;
+	Jsonb *volatile value = NULL;
 
 	PG_TRY();
 	{
@@ -184,8 +184,8 @@ etl_look_json(EtlLook *look, const EtlRecord *record, bool bad)
 	{
 		const EtlValue *value = &record->values[i];
 		Jsonb	   *parsed = value->kind == ETL_VALUE_NULL || value->kind == ETL_VALUE_TEXT ?
-								 NULL :
-								 parse_json(value->text);
+							NULL :
+							parse_json(value->text);
 
 		if (parsed != NULL)
 			etl_json_add(object, fields[i], parsed);

@@ -430,8 +430,8 @@ adopt(const EtlStream *stream, const EtlLoadOptions *options, Oid relid)
 				 errhint("A stream can adopt only a table.")));
 	if (get_rel_relkind(relid) != RELKIND_FOREIGN_TABLE)
 		etl_relation_sql(psprintf("ALTER TABLE %s ADD COLUMN IF NOT EXISTS %s bigint,"
-							  " ADD COLUMN IF NOT EXISTS %s bigint", stream->target,
-							  ETL_LOAD_ID_COLUMN, ETL_ROW_COLUMN));
+								  " ADD COLUMN IF NOT EXISTS %s bigint", stream->target,
+								  ETL_LOAD_ID_COLUMN, ETL_ROW_COLUMN));
 	mark_created(stream->target);
 	etl_schema_change_store(stream->target, 0, "table_adopted", NULL, NULL, NULL);
 }

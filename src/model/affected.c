@@ -160,7 +160,8 @@ nulls_mutator(Node *node, Nulls *nulls)
 
 		/* places are known by their entries, which a copy would lose */
 		nulls->depth++;
-		result = query_tree_mutator((Query *) node, nulls_mutator, nulls, QTW_DONT_COPY_QUERY | QTW_IGNORE_RANGE_TABLE);
+		result = query_tree_mutator((Query *) node, nulls_mutator, nulls,
+									QTW_DONT_COPY_QUERY | QTW_IGNORE_RANGE_TABLE);
 		nulls->depth--;
 		return (Node *) result;
 	}
@@ -254,8 +255,9 @@ leave_out(Node *node, Level *level)
 	while ((i = bms_next_member(entries, i)) >= 0)
 	{
 		level->replaced[i] = true;
-		level->unknown[i] = bms_add_range(level->unknown[i], 1,
-										  Max(list_length(rt_fetch(i, level->query->rtable)->eref->colnames), 1));
+		level->unknown[i] =
+			bms_add_range(level->unknown[i], 1,
+						  Max(list_length(rt_fetch(i, level->query->rtable)->eref->colnames), 1));
 	}
 }
 

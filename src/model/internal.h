@@ -185,9 +185,9 @@ typedef struct EtlDeltaLeaf
 } EtlDeltaLeaf;
 
 extern List *etl_leaves_find(Query *query, List *inputs, const char **hindrance);
-extern int	etl_leaves_in(Query *query, List *leaves);
-extern int	etl_leaves_of(RangeTblEntry *rte, List *leaves);
-extern int	etl_leaves_below(Node *node, List *leaves);
+extern int etl_leaves_in(Query *query, List *leaves);
+extern int etl_leaves_of(RangeTblEntry *rte, List *leaves);
+extern int etl_leaves_below(Node *node, List *leaves);
 
 /* does every row of an entry reach the result of a join tree, if it meets the conditions? */
 extern bool etl_query_preserves(Node *node, int varno);

@@ -212,7 +212,8 @@ etl_query_preserves(Node *node, int varno)
 	switch (castNode(JoinExpr, node)->jointype)
 	{
 		case JOIN_INNER:
-			return etl_query_preserves(((JoinExpr *) node)->larg, varno) || etl_query_preserves(((JoinExpr *) node)->rarg, varno);
+			return etl_query_preserves(((JoinExpr *) node)->larg, varno) ||
+				   etl_query_preserves(((JoinExpr *) node)->rarg, varno);
 		case JOIN_LEFT:
 			return etl_query_preserves(((JoinExpr *) node)->larg, varno);
 		case JOIN_RIGHT:

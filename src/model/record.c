@@ -37,7 +37,7 @@
 #include "model/internal.h"
 
 /* A statement that changes more rows than this is not recorded row by row. */
-#define MAX_ROWS 1000000
+#define MAX_ROWS   1000000
 #define BATCH_ROWS 1000
 
 PG_FUNCTION_INFO_V1(etl_sql_changed);
@@ -274,7 +274,7 @@ put_set(const EtlChangeSet *set, TupleDesc relation, TupleDesc desc, Tuplestores
 		for (int i = 0; i < read->n; i++)
 		{
 			Datum		row = InputFunctionCall(&input, etl_row_text(read, i, "record"), RECORDOID,
-											record->tdtypmod);
+										  record->tdtypmod);
 			HeapTupleData tuple = {0};
 
 			tuple.t_data = DatumGetHeapTupleHeader(row);

@@ -241,7 +241,7 @@ changed_sql(const EtlDelta *delta, const EtlDeltaLeaf *leaf)
 {
 	const EtlInput *input = leaf->input;
 	char	   *records = psprintf("SELECT %s FROM %s t", leaf_columns(leaf->rte->relid),
-								 changes_name(delta, input));
+							 changes_name(delta, input));
 	char	   *loads;
 
 	if (input->kind != 's' || strcmp(input->stream->mode, "merge") == 0 || input->consumption->pending == NIL)

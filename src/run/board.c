@@ -121,7 +121,8 @@ fill(EtlBoard *board, EtlGraph *graph)
 		entry->state = strcmp(node->task->status, "succeeded") == 0 ? ETL_BOARD_SUCCEEDED :
 					   strcmp(node->task->status, "failed") == 0	? ETL_BOARD_FAILED :
 																	  ETL_BOARD_SKIPPED;
-		BOARD_LOG(board)[board->nlog++] = i;
+		BOARD_LOG(board)
+		[board->nlog++] = i;
 	}
 }
 
@@ -374,7 +375,8 @@ publish_node(EtlRunState *state, EtlNode *node)
 	entry->state = strcmp(task->status, "succeeded") == 0 ? ETL_BOARD_SUCCEEDED :
 				   strcmp(task->status, "failed") == 0	  ? ETL_BOARD_FAILED :
 															ETL_BOARD_SKIPPED;
-	BOARD_LOG(board)[board->nlog++] = node->place;
+	BOARD_LOG(board)
+	[board->nlog++] = node->place;
 }
 
 /*

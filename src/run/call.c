@@ -66,8 +66,8 @@ look_for_workers(EtlRunState *state)
 	ereport(NOTICE,
 			(errmsg("workers => %d: this session works alone", state->workers),
 			 etl_helpers == NULL ?
-			 errdetail("There are no workers: etl is not in shared_preload_libraries.") :
-			 errdetail("Inside a transaction block everything happens in its transaction.")));
+				 errdetail("There are no workers: etl is not in shared_preload_libraries.") :
+				 errdetail("Inside a transaction block everything happens in its transaction.")));
 	state->workers = 1;
 }
 

@@ -165,7 +165,8 @@ check_can_end(int64 run_id)
 				(errcode(ETL_ERR_IN_TRANSACTION),
 				 errmsg("run %lld begins only when this transaction has ended", (long long) run_id),
 				 errdetail("It was submitted in the transaction that now wants to wait for it."),
-				 errhint("Commit first: SELECT etl.submit(...) and SELECT etl.wait(...) as two statements.")));
+				 errhint("Commit first: SELECT etl.submit(...) and SELECT etl.wait(...) as two "
+						 "statements.")));
 	if (IsolationUsesXactSnapshot())
 		ereport(ERROR,
 				(errcode(ETL_ERR_IN_TRANSACTION),

@@ -432,8 +432,9 @@ fail_lost(EtlRunState *state, List *nodes)
 	etl_node_failed(state, lost, &error);
 	if (lost->done)
 	{
-		EtlSkip		skip = {lost, false, psprintf("it publishes together with %s, which failed",
-												  lost->name->canonical)};
+		EtlSkip		skip = {
+			lost, false,
+			psprintf("it publishes together with %s, which failed", lost->name->canonical)};
 
 		skip_all(state, list_difference_ptr(nodes, list_make1(lost)), &skip);
 	}

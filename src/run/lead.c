@@ -112,7 +112,8 @@ etl_runs_reconcile(void)
 							psprintf("parked: its process died %d times in a row while it was at "
 									 "work, without any commit between", MAX_CRASHES));
 			etl_alert_worker(run->run_id, run->selector,
-							 psprintf("the process that led run " INT64_FORMAT " died; the run goes on from its "
+							 psprintf("the process that led run " INT64_FORMAT
+									  " died; the run goes on from its "
 									  "last commit", run->run_id));
 			etl_wake_for_run_at_commit();
 			again++;

@@ -78,7 +78,8 @@ etl_rank_nodes(EtlRunState *state)
 	for (int i = graph->n - 1; i >= 0; i--)
 	{
 		EtlNode    *node = graph->order[i];
-		double		own = node->seconds > 0 ? node->seconds : known > 0 ? sum / known : SECONDS_UNKNOWN;
+		double		own = node->seconds > 0 ? node->seconds : known > 0 ? sum / known :
+																	 SECONDS_UNKNOWN;
 		double		below = 0;
 
 		if (!node->selected || node->done)

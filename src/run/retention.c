@@ -50,7 +50,8 @@ TimestampTz
 etl_retention_work(EtlRunDriver *driver, TimestampTz now)
 {
 	PushActiveSnapshot(GetTransactionSnapshot());
-	(void) set_config_option("lock_timeout", "1s", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+	(void) set_config_option("lock_timeout", "1s", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL,
+							 true, 0, false);
 	etl_history_set_trimmed_at(now);
 	(void) etl_history_trim(oldest_kept(now), etl_history_max_runs, false);
 	PopActiveSnapshot();
@@ -73,7 +74,7 @@ etl_sql_trim_history(PG_FUNCTION_ARGS)
 	{
 		EtlTrimmed *trimmed = lfirst(cell);
 		Datum		values[3] = {CStringGetTextDatum(trimmed->relation), Int64GetDatum(trimmed->rows),
-								 Int32GetDatum(trimmed->partitions)};
+						   Int32GetDatum(trimmed->partitions)};
 		bool		nulls[3] = {0};
 
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);

@@ -75,7 +75,8 @@ etl_rule_judge(EtlRunState *state, EtlNode *node, List *together, EtlSkip *skip)
 			failed = failed ? failed : parent;
 	}
 
-	cause = strcmp(rule, "none_failed") == 0 ? failed : failed ? failed : skipped;
+	cause = strcmp(rule, "none_failed") == 0 ? failed : failed ? failed :
+																 skipped;
 	if (strcmp(rule, "one_failed") == 0)
 	{
 		if (failed == NULL && stale == NULL)

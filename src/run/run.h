@@ -133,7 +133,7 @@ extern bool etl_lock_run(int64 run_id);	/* false: another session has it */
 extern bool etl_lock_run_here(int64 run_id);	/* the same, until the transaction ends */
 extern void etl_unlock_run(int64 run_id);
 extern bool etl_run_is_alive(int64 run_id);
-extern int	etl_run_leader(int64 run_id);	/* pid, 0 when nobody leads it */
+extern int etl_run_leader(int64 run_id);	/* pid, 0 when nobody leads it */
 extern bool etl_lock_pool(const char *pool, int slot);	/* false: taken */
 extern void etl_unlock_pool(const char *pool, int slot);
 

@@ -486,7 +486,8 @@ etl_json_kind_of(const Jsonb *options, const char *key)
 {
 	const char *text = etl_json_get_text(options, key);
 
-	return text == NULL ? '\0' : strchr(text, ',') ? 'a' : 'b';
+	return text == NULL ? '\0' : strchr(text, ',') ? 'a' :
+													 'b';
 }
 
 int64

@@ -68,7 +68,7 @@ static const EtlOptionDef timeout_options[] = {
 
 static const EtlOptionDef retry_options[] = {
 	{"attempts", "integer", "3", "tries of one request, the first included; answers that name a "
-	 "Retry-After do not count"},
+								 "Retry-After do not count"},
 	{"base", "duration", "500 ms", "upper bound of the first random wait; doubles with each"},
 	{"cap", "duration", "30 s", "upper bound of any random wait"},
 	{"deadline", "duration", "10 min", "time for one request with all its tries"},
