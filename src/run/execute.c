@@ -612,7 +612,7 @@ reload_edges(EtlRunState *state)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	for (int i = 0; i < state->board->n; i++)
 		if (state->board->node[i].edges_changed && state->at[i] != NULL)
-			etl_graph_refresh(state->graph, state->at[i]);
+			(void) etl_graph_refresh(state->graph, state->at[i]);
 	PopActiveSnapshot();
 	state->first = 0;
 	if (state->sequence != NULL)

@@ -262,14 +262,37 @@ etl_graph_load(void)
 }
 
 /*
- * etl_graph_refresh reads one node's dependencies again, after its query was
- * analyzed, and sorts again.  Raises ET003 when it closes a circle.
+ * same_names tells whether two lists hold the same names.
  */
-void
-etl_graph_refresh(EtlGraph *graph, EtlNode *node)
+static bool
+same_names(List *a, List *b)
 {
 	ListCell   *cell;
+	ListCell   *other;
 
+	if (list_length(a) != list_length(b))
+		return false;
+	/* both come in the order of names */
+	forboth(cell, a, other, b)
+		if (strcmp(lfirst(cell), lfirst(other)) != 0)
+			return false;
+	return true;
+}
+
+/*
+ * etl_graph_refresh reads one node's dependencies again, after its query was
+ * analyzed, and sorts again when they are others than its names told: of ten
+ * thousand new models none may cost a look at all.  Raises ET003 when it
+ * closes a circle.
+ */
+bool
+etl_graph_refresh(EtlGraph *graph, EtlNode *node)
+{
+	List	   *names = etl_dependencies_of(node->name->canonical);
+	ListCell   *cell;
+
+	if (same_names(names, node->depends_on))
+		return false;
 	foreach(cell, node->parents)
 	{
 		EtlNode    *parent = lfirst(cell);
@@ -278,11 +301,12 @@ etl_graph_refresh(EtlGraph *graph, EtlNode *node)
 	}
 	node->parents = NIL;
 	node->depends_on = NIL;
-	foreach(cell, etl_dependencies_of(node->name->canonical))
+	foreach(cell, names)
 		add_edge(graph, node, lfirst(cell));
 	foreach(cell, node->references)
 		link_nodes(graph, node, lfirst(cell));
 	sort_graph(graph);
+	return true;
 }
 
 /*

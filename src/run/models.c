@@ -102,8 +102,8 @@ resolve(Work *work, EtlNode *node)
 
 	/* what the analyzed query reads may be more than its names said */
 	old = MemoryContextSwitchTo(state->driver.context);
-	etl_graph_refresh(state->graph, node);
-	state->first = 0;
+	if (etl_graph_refresh(state->graph, node))
+		state->first = 0;
 	MemoryContextSwitchTo(old);
 	foreach(cell, node->parents)
 	{

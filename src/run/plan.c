@@ -17,6 +17,7 @@
 #include "funcapi.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/memutils.h"
 
 #include "catalog/ahead.h"
 #include "model/model.h"
@@ -92,18 +93,32 @@ plan_node(EtlNode *node, bool full_refresh, bool run)
 void
 etl_plan_nodes(EtlGraph *graph, bool full_refresh, bool run)
 {
+	MemoryContext context = CurrentMemoryContext;
+	MemoryContext scratch = AllocSetContextCreate(context, "etl plan", ALLOCSET_DEFAULT_SIZES);
+
 	etl_ahead_begin();
 	PG_TRY();
 	{
 		for (int i = 0; i < graph->n; i++)
-			if (graph->order[i]->selected && !graph->order[i]->done)
-				plan_node(graph->order[i], full_refresh, run);
+		{
+			EtlNode    *node = graph->order[i];
+
+			if (!node->selected || node->done)
+				continue;
+			/* the query trees of ten thousand models are not kept */
+			MemoryContextSwitchTo(scratch);
+			plan_node(node, full_refresh, run);
+			MemoryContextSwitchTo(context);
+			node->reason = node->reason ? pstrdup(node->reason) : NULL;
+			MemoryContextReset(scratch);
+		}
 	}
 	PG_FINALLY();
 	{
 		etl_ahead_end();
 	}
 	PG_END_TRY();
+	MemoryContextDelete(scratch);
 }
 
 /*

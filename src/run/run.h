@@ -80,8 +80,8 @@ extern EtlNode *etl_graph_find(EtlGraph *graph, const char *canonical);
 extern List *etl_graph_names(EtlGraph *graph);	/* char * */
 /* nodes reachable from 'from' within 'depth' edges (-1: any), without 'from' */
 extern Bitmapset *etl_graph_walk(EtlGraph *graph, EtlNode *from, bool up, int depth);
-/* reads a node's dependencies again after it was analyzed, and sorts again */
-extern void etl_graph_refresh(EtlGraph *graph, EtlNode *node);
+/* reads a node's dependencies again after it was analyzed; true when they changed, then it sorts again */
+extern bool etl_graph_refresh(EtlGraph *graph, EtlNode *node);
 /* makes 'child' come after 'parent', unless that closes a circle */
 extern void etl_graph_add_reference(EtlGraph *graph, EtlNode *child, EtlNode *parent);
 extern void etl_graph_number_steps(EtlGraph *graph);
