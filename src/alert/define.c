@@ -16,6 +16,7 @@
 
 #include "alert/internal.h"
 #include "catalog/schedule.h"
+#include "catalog/schedule.h"
 #include "common/arguments.h"
 #include "common/clock.h"
 #include "common/errors.h"
@@ -123,7 +124,11 @@ etl_sql_define_channel(PG_FUNCTION_ARGS)
 
 	result = etl_channel_store(&channel);
 	if (strcmp(result, "unchanged") != 0)
+	{
+		/* a copy of this database must not deliver what this one does */
+		etl_instance_claim();
 		etl_wake_at_commit();
+	}
 	PG_RETURN_TEXT_P(cstring_to_text(result));
 }
 
@@ -241,6 +246,7 @@ etl_sql_define_alert(PG_FUNCTION_ARGS)
 		rule.digest_at = etl_rule_wants(&rule, "digest") ? etl_digest_next(&options, etl_now()) : DT_NOBEGIN;
 		rule.no_run_at = etl_rule_wants(&rule, "no_run") ? etl_now() : DT_NOBEGIN;
 		etl_alert_rule_set_times(&rule);
+		etl_instance_claim();
 		etl_alert_forget_cache();
 		etl_wake_at_commit();
 	}

@@ -6,6 +6,7 @@ use FindBin;
 use lib "$FindBin::Bin/../perl";
 
 use Digest::SHA qw(hmac_sha256_hex);
+use Encode qw(encode_utf8);
 use Etl::Cluster;
 use Etl::HttpServer;
 use JSON::PP;
@@ -56,7 +57,7 @@ sub delivered
 }
 
 # bodies returns the decoded bodies of the requests so far.
-sub bodies { return map { decode_json($_->{body}) } $receiver->requests; }
+sub bodies { return map { decode_json(encode_utf8($_->{body})) } $receiver->requests; }
 
 # ---- a webhook: JSON, signed ----
 
@@ -64,13 +65,13 @@ channel('hook', 'webhook', qq({"url": "$url/plain", "signing_secret": "shared ke
 is(fails(), 'failed', 'a run fails');
 delivered('hook', 1, 'the webhook is called');
 my ($request) = $receiver->requests;
-my $body = decode_json($request->{body});
+my $body = decode_json(encode_utf8($request->{body}));
 is($body->{what}, "m.root failed in run $body->{run_id}; 1 node below it is not done", 'it says what failed');
 is($body->{message}, 'firing', 'and that it fires');
 ok($body->{remedy} && $body->{cause} && $body->{since}, 'and since when, why, and what to do');
 is($request->{headers}{'Idempotency-Key'}, $body->{idempotency_key}, 'it has a key');
 is($request->{headers}{'X-Etl-Signature'},
-	'sha256=' . hmac_sha256_hex("$request->{headers}{'X-Etl-Timestamp'}.$request->{body}", 'shared key'),
+	'sha256=' . hmac_sha256_hex(encode_utf8("$request->{headers}{'X-Etl-Timestamp'}.$request->{body}"), 'shared key'),
 	'the signature is right');
 is($request->{headers}{'X-Team'}, 'data', 'further header fields are there');
 is(heals(), 'succeeded', 'the run succeeds again');
@@ -133,7 +134,7 @@ ok(defined $cluster->poll("SELECT bool_or(attempts >= 2) AND bool_and(status = '
 	WHERE channel = 'gone'", 't', 60), 'what is for the other one waits');
 $absent = Etl::HttpServer->new('--port', $port);
 delivered('gone', 2, 'until it is back');
-is(join(' ', map { decode_json($_->{body})->{message} } $absent->requests), 'firing resolved', 'in order');
+is(join(' ', map { decode_json(encode_utf8($_->{body}))->{message} } $absent->requests), 'firing resolved', 'in order');
 undef $absent;
 forget();
 
