@@ -85,7 +85,7 @@ find_remedy(const EtlTask *task, EtlFact *fact)
 {
 	EtlFailure	failure = {.run_id = task->run_id,
 						  .node = task->node,
-						  .sqlstate = task->sqlstate,
+						  .sqlstate = task->sqlstate ? task->sqlstate : "XX000",
 						  .message = task->error,
 						  .detail = task->detail,
 						  .hint = task->hint};
