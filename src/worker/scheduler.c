@@ -261,13 +261,8 @@ take_step(Step *step)
 static TimestampTz
 reconcile(int chore)
 {
-	int			taken_up = etl_runs_reconcile();
-
-	if (taken_up > 0)
-	{
-		etl_tell_taken_up(taken_up);
+	if (etl_runs_reconcile() > 0)
 		steps[RUNS].due = 0;
-	}
 	return DT_NOEND;
 }
 

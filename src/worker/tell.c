@@ -11,6 +11,7 @@
 #include "postgres.h"
 
 #include "miscadmin.h"
+#include "utils/timestamp.h"
 
 #include "alert/alert.h"
 #include "common/driver.h"
@@ -53,28 +54,6 @@ carefully(void (*work)(void *arg), void *arg)
 }
 
 /*
- * etl_tell_taken_up tells that the processes of so many runs have died, and
- * that the runs go on.
- */
-void
-etl_tell_taken_up(int runs)
-{
-	EtlFact		fact = {
-		.event = "worker",
-		.object = "etl task",
-		.object_kind = "process",
-		.what = psprintf("%d run%s lost the process that worked on %s, and go%s on from the last commit",
-						 runs, runs == 1 ? "" : "s", runs == 1 ? "it" : "them", runs == 1 ? "es" : ""),
-		.cause = "The process was ended, or the server has crashed or was restarted.",
-		.remedy = "SELECT * FROM etl.status() shows the processes; the server's log at that time tells more.",
-		.since = DT_NOBEGIN,
-		.momentary = true,
-	};
-
-	carefully(tell, &fact);
-}
-
-/*
  * etl_tell_no_process tells that runs wait since no background worker is
  * free.
  */
@@ -90,7 +69,7 @@ etl_tell_no_process(int queued)
 						  max_worker_processes),
 		.remedy = psprintf("ALTER SYSTEM SET max_worker_processes = %d; and restart the server.",
 						   2 * max_worker_processes),
-		.since = DT_NOBEGIN,
+		.since = GetCurrentTimestamp(),
 	};
 
 	carefully(tell, &fact);

@@ -231,7 +231,6 @@ extern char *etl_job_describe(const EtlJob *job);
 
 /* ---- tell.c: alerts about processes, in a step of the scheduler ---- */
 
-extern void etl_tell_taken_up(int runs);
 extern void etl_tell_no_process(int queued);
 extern void etl_tell_process_again(void);
 

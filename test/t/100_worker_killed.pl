@@ -39,19 +39,6 @@ for my $signal ('TERM', 'KILL')
 	$cluster->no_leaks("after SIG$signal");
 }
 
-# Whoever wants to know is told.
-$cluster->sql(q(
-	SELECT etl.define_channel('told', 'notify', '{"channel": "told"}');
-	SELECT etl.define_alert('workers', '{worker}', '{told}');
-));
-my ($told_run, $told_pid) = $cluster->begin_slow;
-$cluster->sql('UPDATE m.pause SET seconds = 0');
-$cluster->sql("SELECT pg_terminate_backend($told_pid)");
-is($cluster->wait_run($told_run), 'succeeded', 'a run whose worker is ended goes on');
-is($cluster->sql('SELECT event, object, what FROM etl.alerts'),
-	'worker|etl task|1 run lost the process that worked on it, and goes on from the last commit', 'an alert tells it');
-$cluster->sql("UPDATE m.pause SET seconds = 60");
-
 # The launcher adopts the schedulers that it finds, and a worker outlives its scheduler.
 my $scheduler = $cluster->pid('scheduler');
 $cluster->kill_process('TERM', $cluster->pid('launcher'));
