@@ -73,6 +73,15 @@ extern void etl_alert_worker(int64 run_id, const char *selector, const char *wha
 /* is there anybody to tell (1), and any promise (2)?  A look of a second ago is good enough. */
 extern int etl_alert_wanted(void);
 
+/* A node that a freshness is promised of. */
+typedef struct EtlFreshNode
+{
+	char	   *node;
+	Interval   *freshness;
+} EtlFreshNode;
+
+extern List *etl_sla_fresh_nodes(void);	/* EtlFreshNode *, a node once for each promise */
+
 /* set by run/: the nodes that a selector picks (char *); raises ET001, ET002 */
 extern List *(*etl_alert_select)(const char *selector);
 

@@ -8,7 +8,6 @@
 #include "postgres.h"
 
 #include "fmgr.h"
-#include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
@@ -24,7 +23,6 @@
 
 PG_FUNCTION_INFO_V1(etl_sql_define_sla);
 PG_FUNCTION_INFO_V1(etl_sql_drop_sla);
-PG_FUNCTION_INFO_V1(etl_sql_sla_nodes);
 PG_FUNCTION_INFO_V1(etl_sql_now);
 
 /*
@@ -120,16 +118,14 @@ etl_sql_drop_sla(PG_FUNCTION_ARGS)
 }
 
 /*
- * etl_sql_sla_nodes is etl._sla_nodes(), for the view etl.freshness: which
- * nodes a freshness is promised of.
+ * etl_sla_fresh_nodes: see alert.h.
  */
-Datum
-etl_sql_sla_nodes(PG_FUNCTION_ARGS)
+List *
+etl_sla_fresh_nodes(void)
 {
-	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	List	   *result = NIL;
 	ListCell   *cell;
 
-	InitMaterializedSRF(fcinfo, 0);
 	foreach(cell, etl_slas_all())
 	{
 		EtlSla	   *sla = lfirst(cell);
@@ -137,13 +133,14 @@ etl_sql_sla_nodes(PG_FUNCTION_ARGS)
 
 		foreach(node, sla->freshness ? etl_selected_nodes(sla->selector) : NIL)
 		{
-			Datum		values[2] = {CStringGetTextDatum(lfirst(node)), IntervalPGetDatum(sla->freshness)};
-			bool		nulls[2] = {0};
+			EtlFreshNode *fresh = palloc(sizeof(EtlFreshNode));
 
-			tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+			fresh->node = lfirst(node);
+			fresh->freshness = sla->freshness;
+			result = lappend(result, fresh);
 		}
 	}
-	return (Datum) 0;
+	return result;
 }
 
 /*

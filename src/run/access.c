@@ -13,16 +13,20 @@
 #include "postgres.h"
 
 #include "fmgr.h"
+#include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/timestamp.h"
 
+#include "alert/alert.h"
 #include "common/errors.h"
 #include "run/run.h"
 
 PG_FUNCTION_INFO_V1(etl_sql_may_read);
 PG_FUNCTION_INFO_V1(etl_sql_owns);
 PG_FUNCTION_INFO_V1(etl_sql_run_alive);
+PG_FUNCTION_INFO_V1(etl_sql_sla_nodes);
 
 /*
  * has_role tells whether a user has the rights of a role; nobody but
@@ -129,4 +133,27 @@ etl_check_may_operate(const char *owner)
 			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 			 owner ? errmsg("must be a member of role \"%s\" or of etl_operator", owner) :
 					 errmsg("must be a member of etl_operator")));
+}
+
+/*
+ * etl_sql_sla_nodes is etl._sla_nodes(), for the view etl.freshness: which
+ * nodes, of those that one may read, a freshness is promised of.
+ */
+Datum
+etl_sql_sla_nodes(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	ListCell   *cell;
+
+	InitMaterializedSRF(fcinfo, 0);
+	foreach(cell, etl_sla_fresh_nodes())
+	{
+		EtlFreshNode *fresh = lfirst(cell);
+		Datum		values[2] = {CStringGetTextDatum(fresh->node), IntervalPGetDatum(fresh->freshness)};
+		bool		nulls[2] = {0};
+
+		if (etl_may_read(fresh->node))
+			tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	}
+	return (Datum) 0;
 }
