@@ -294,7 +294,8 @@ CREATE TABLE etl.change_set (
 	target text NOT NULL,
 	unknown text,                              -- why it is not known which rows changed; null: they are in etl.change
 	columns text[] NOT NULL,                   -- name and type of each column of the records
-	rows bigint NOT NULL
+	rows bigint NOT NULL,
+	load_id bigint                             -- of an append stream: these are the rows of that load, which are gone
 );
 CREATE INDEX change_set_target_idx ON etl.change_set (target, set_id);
 CREATE TABLE etl.change (

@@ -13,9 +13,53 @@
 
 #include "catalog/pg_type.h"
 #include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/snapmgr.h"
 
 #include "catalog/change.h"
+
+/*
+ * etl_change_text_begin makes values go to text and back unchanged.
+ */
+int
+etl_change_text_begin(void)
+{
+	static const char *const settings[][2] = {{"datestyle", "ISO, YMD"},
+											  {"intervalstyle", "postgres"},
+											  {"extra_float_digits", "3"},
+											  {"bytea_output", "hex"},
+											  {"xmloption", "content"},
+											  {"lc_monetary", "C"}};
+	int			level = NewGUCNestLevel();
+
+	for (int i = 0; i < lengthof(settings); i++)
+		(void) set_config_option(settings[i][0], settings[i][1], PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_SAVE, true, 0, false);
+	return level;
+}
+
+/*
+ * etl_change_column renders a column as the sets name it.
+ */
+char *
+etl_change_column(Form_pg_attribute column)
+{
+	return psprintf("%s %s", NameStr(column->attname),
+					format_type_extended(column->atttypid, column->atttypmod,
+										 FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY));
+}
+
+List *
+etl_change_columns(TupleDesc desc)
+{
+	List	   *columns = NIL;
+
+	for (int i = 0; i < desc->natts; i++)
+		if (!TupleDescAttr(desc, i)->attisdropped)
+			columns = lappend(columns, etl_change_column(TupleDescAttr(desc, i)));
+	return columns;
+}
 
 int64
 etl_change_set_add(const char *target, const char *unknown, List *columns, int64 rows)
@@ -58,6 +102,17 @@ etl_changes_wanted(const char *target)
 				 ->n > 0;
 	PopActiveSnapshot();
 	return wanted;
+}
+
+void
+etl_change_set_load(int64 set_id, int64 load_id, int64 rows)
+{
+	EtlParams	params = {0};
+
+	etl_param_int8(&params, set_id);
+	etl_param_int8(&params, load_id);
+	etl_param_int8(&params, rows);
+	etl_sql_exec("UPDATE etl.change_set SET load_id = $2, rows = $3 WHERE set_id = $1", &params);
 }
 
 EtlRows *

@@ -22,10 +22,19 @@ typedef struct EtlChangeSet
 	char	   *unknown;		/* why it is not known which rows; NULL: they are in etl.change */
 	List	   *columns;		/* char *: "name type" of each column of the records */
 	int64		rows;
+	int64		load_id;		/* of an append stream: the rows of this load are gone; 0: none */
 } EtlChangeSet;
+
+/* makes values go to text and back unchanged; returns the level for AtEOXact_GUC */
+extern int	etl_change_text_begin(void);
+/* a column as sets name it, and all of a relation: "name type" */
+extern char *etl_change_column(Form_pg_attribute column);
+extern List *etl_change_columns(TupleDesc desc);
 
 /* adds a set in the transaction of the change; returns its number */
 extern int64 etl_change_set_add(const char *target, const char *unknown, List *columns, int64 rows);
+/* says that a set holds the rows of a load, which are gone, and how many there were */
+extern void etl_change_set_load(int64 set_id, int64 load_id, int64 rows);
 /* adds 'n' records (text Datums of rows) to a set, numbered from 'first': as before, or as since */
 extern void etl_change_rows_add(int64 set_id, int64 first, bool gone, Datum *records, int n);
 

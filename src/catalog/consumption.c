@@ -23,12 +23,12 @@
 static void
 read_sets(EtlParams *params, EtlConsumption *consumption)
 {
-	EtlRows    *rows = etl_sql_query_seen("SELECT s.set_id, s.unknown, s.columns, s.rows"
-									   " FROM etl.change_set s LEFT JOIN etl.consumed c"
-									   " ON c.model = $1 AND c.stream = s.target"
-									   " WHERE s.target = $2"
-									   " AND NOT coalesce(c.changes @> s.set_id, false)"
-									   " ORDER BY s.set_id", params);
+	EtlRows    *rows = etl_sql_query_seen("SELECT s.set_id, s.unknown, s.columns, s.rows, s.load_id"
+										  " FROM etl.change_set s LEFT JOIN etl.consumed c"
+										  " ON c.model = $1 AND c.stream = s.target"
+										  " WHERE s.target = $2"
+										  " AND NOT coalesce(c.changes @> s.set_id, false)"
+										  " ORDER BY s.set_id", params);
 
 	for (int i = 0; i < rows->n; i++)
 	{
@@ -38,6 +38,7 @@ read_sets(EtlParams *params, EtlConsumption *consumption)
 		set->unknown = etl_row_text(rows, i, "unknown");
 		set->columns = etl_row_texts(rows, i, "columns");
 		set->rows = etl_row_int8(rows, i, "rows");
+		set->load_id = etl_row_int8(rows, i, "load_id");
 		consumption->sets = lappend(consumption->sets, set);
 	}
 }
@@ -141,6 +142,17 @@ etl_consumption_store(const char *model, const char *stream, const EtlConsumptio
 				 " - (SELECT coalesce(range_agg(int8range(id, id, '[]')), '{}') FROM unnest($4) id)",
 				 &params);
 	store_sets(model, stream, consumption);
+}
+
+void
+etl_consumption_end(const char *model, List *names)
+{
+	EtlParams	params = {0};
+
+	etl_param_text(&params, model);
+	etl_param_texts(&params, names);
+	etl_sql_exec("UPDATE etl.consumed SET changes = NULL WHERE model = $1 AND changes IS NOT NULL"
+				 " AND NOT stream = ANY ($2)", &params);
 }
 
 List *

@@ -28,6 +28,9 @@ extern EtlConsumption *etl_consumption_read(const char *model, const char *strea
 extern void etl_consumption_store(const char *model, const char *stream,
 								  const EtlConsumption *consumption);
 
+/* forgets that changes are recorded for a model of other inputs than 'names' (char *) */
+extern void etl_consumption_end(const char *model, List *names);
+
 /*
  * What became of the rows that a model was built of: loads of a stream that
  * it consumed and that still count (EtlLoad *, by load id; replays apart),

@@ -311,6 +311,9 @@ extern void etl_landed_tell(EtlReplay *replay, EtlCheckSet *checks);
 extern bool etl_landed_take_back(EtlReplay *replay, const EtlReject *reject);
 extern void etl_landed_close(const EtlReplay *replay, const char *target);
 
+/* gone.c: records the rows of a load, which are about to be deleted */
+extern void etl_gone_record(const EtlStream *stream, int64 load_id);
+
 /* merge.c: the staged rows of a load into the current state */
 extern void etl_merge_apply(EtlLanding *landing, Tuplestorestate *staged);
 

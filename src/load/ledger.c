@@ -134,8 +134,11 @@ delete_load(EtlPull *pull, int64 load_id)
 	int64		rows = 0;
 
 	if (OidIsValid(etl_name_relation(pull->stream->target)))
+	{
+		etl_gone_record(pull->stream, load_id);
 		rows = etl_relation_sql(psprintf("DELETE FROM %s WHERE %s OPERATOR(pg_catalog.=) " INT64_FORMAT,
 										 pull->stream->target, ETL_LOAD_ID_COLUMN, load_id));
+	}
 	(void) etl_rejects_close(pull->stream->target, load_id, "superseded");
 	etl_load_set_status(load_id, "superseded");
 	return rows;

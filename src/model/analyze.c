@@ -347,9 +347,10 @@ add_inputs(List *inputs, const EtlModel *model, List *names)
 			input->kind = 'r';
 		}
 		/* triggers go with a table that is dropped */
-		if (etl_input_is_recorded(input) && input->consumption->recorded)
-			input->consumption->recorded = strcmp(model->materialized, "incremental") == 0 &&
-										   etl_record_is_on(etl_name_relation(name));
+		if (input->consumption != NULL && input->consumption->recorded)
+			input->consumption->recorded =
+				strcmp(model->materialized, "incremental") == 0 &&
+				(!etl_input_is_recorded(input) || etl_record_is_on(etl_name_relation(name)));
 		inputs = lappend(inputs, input);
 		if (input->kind == 'v')
 			inputs = add_inputs(inputs, model, etl_dependencies_of(name));

@@ -327,20 +327,26 @@ remember(EtlStaged *staged)
 	EtlNodeState *state = staged->due->state;
 	EtlJsonBuilder *inputs = etl_json_object_begin();
 	bool		stored = strcmp(staged->model->materialized, "view") != 0;
+	bool		incremental = strcmp(staged->model->materialized, "incremental") == 0;
+	List	   *names = NIL;
 	ListCell   *cell;
 
 	foreach(cell, staged->due->inputs)
 	{
 		EtlInput   *input = lfirst(cell);
 
+		names = lappend(names, input->name);
 		if (input->consumption != NULL)
 		{
-			input->consumption->recorded |= contains(staged->recorded, input->name);
+			/* an append stream says itself when rows of its loads go */
+			input->consumption->recorded |=
+				contains(staged->recorded, input->name) || (incremental && !etl_input_is_recorded(input));
 			etl_consumption_store(staged->model->target, input->name, input->consumption);
 		}
 		if (input->kind != 's' && input->kind != 'r')
 			etl_json_add_int64(inputs, input->name, input->publication);
 	}
+	etl_consumption_end(staged->model->target, names);
 	/* what reads this model is due when its rows changed, or when it is another query */
 	if (staged->diff != NULL ? staged->diff->inserted + staged->diff->updated + staged->diff->deleted > 0 :
 							   stored || state->built_version != staged->model->version)

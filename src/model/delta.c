@@ -138,8 +138,32 @@ has_changed(const EtlInput *input, const Jsonb *built_inputs)
 					input->consumption->sets != NIL;
 
 	if (input->kind == 's')
-		return input->consumption->pending != NIL || recorded;
+		return input->consumption->pending != NIL || input->consumption->lost != NIL || recorded;
 	return recorded || etl_json_get_int64(built_inputs, input->name, 0) != input->publication;
+}
+
+/*
+ * lost_are_recorded tells whether the rows of all loads that were taken back
+ * were recorded as they went, none of them having been deleted before.
+ */
+static bool
+lost_are_recorded(const EtlConsumption *consumption)
+{
+	ListCell   *cell;
+	ListCell   *set;
+
+	foreach(cell, consumption->lost)
+	{
+		EtlLoad    *load = lfirst(cell);
+		bool		found = false;
+
+		foreach(set, consumption->sets)
+			found |= ((EtlChangeSet *) lfirst(set))->load_id == load->load_id &&
+					 ((EtlChangeSet *) lfirst(set))->rows == load->rows_loaded;
+		if (!found)
+			return false;
+	}
+	return consumption->recorded;
 }
 
 /*
@@ -151,10 +175,12 @@ input_hindrance(const EtlInput *input, bool changed)
 {
 	if (input->kind == 'r')
 		return psprintf("etl does not see which rows of %s changed", input->name);
-	if (input->kind == 's' && input->consumption->lost != NIL)
-		return "what they gave cannot be told apart in the result";
-	if (!changed || (input->kind == 's' && !etl_input_is_recorded(input)))
+	if (!changed)
 		return NULL;
+	if (input->kind == 's' && input->consumption->lost != NIL && !lost_are_recorded(input->consumption))
+		return "what they gave was not recorded as it went";
+	if (input->kind == 's' && !etl_input_is_recorded(input))
+		return etl_record_hindrance(input->name, etl_name_relation(input->name), input->consumption->sets);
 	if (input->kind == 'v')
 		return psprintf("the view %s is another query now", input->name);
 	if (!input->consumption->recorded)
@@ -196,7 +222,8 @@ changes_only_come(List *inputs)
 	ListCell   *cell;
 
 	foreach(cell, inputs)
-		if (((EtlInput *) lfirst(cell))->kind != 's' || etl_input_is_recorded(lfirst(cell)))
+		if (((EtlInput *) lfirst(cell))->kind != 's' || etl_input_is_recorded(lfirst(cell)) ||
+			((EtlInput *) lfirst(cell))->consumption->lost != NIL)
 			return false;
 	return true;
 }

@@ -42,37 +42,6 @@
 
 PG_FUNCTION_INFO_V1(etl_sql_changed);
 
-/*
- * exact_text_begin makes values go to text and back unchanged.
- */
-static int
-exact_text_begin(void)
-{
-	static const char *const settings[][2] = {{"datestyle", "ISO, YMD"},
-											  {"intervalstyle", "postgres"},
-											  {"extra_float_digits", "3"},
-											  {"bytea_output", "hex"},
-											  {"xmloption", "content"},
-											  {"lc_monetary", "C"}};
-	int			level = NewGUCNestLevel();
-
-	for (int i = 0; i < lengthof(settings); i++)
-		(void) set_config_option(settings[i][0], settings[i][1], PGC_USERSET, PGC_S_SESSION,
-								 GUC_ACTION_SAVE, true, 0, false);
-	return level;
-}
-
-/*
- * column_text renders a column as the sets name it.
- */
-static char *
-column_text(Form_pg_attribute column)
-{
-	return psprintf("%s %s", NameStr(column->attname),
-					format_type_extended(column->atttypid, column->atttypmod,
-										 FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY));
-}
-
 /* ---- writing ---- */
 
 /*
@@ -125,7 +94,6 @@ etl_sql_changed(PG_FUNCTION_ARGS)
 	TriggerData *trigger = (TriggerData *) fcinfo->context;
 	TupleDesc	desc;
 	char	   *target;
-	List	   *columns = NIL;
 	int64		gone;
 	int64		since;
 	int64		set_id;
@@ -156,11 +124,8 @@ etl_sql_changed(PG_FUNCTION_ARGS)
 								  NIL, gone + since);
 		PG_RETURN_POINTER(NULL);
 	}
-	for (int i = 0; i < desc->natts; i++)
-		if (!TupleDescAttr(desc, i)->attisdropped)
-			columns = lappend(columns, column_text(TupleDescAttr(desc, i)));
-	level = exact_text_begin();
-	set_id = etl_change_set_add(target, NULL, columns, gone + since);
+	level = etl_change_text_begin();
+	set_id = etl_change_set_add(target, NULL, etl_change_columns(desc), gone + since);
 	if (gone > 0)
 		add_rows(set_id, 0, true, trigger->tg_oldtable, desc);
 	if (since > 0)
@@ -188,7 +153,7 @@ column_numbers(TupleDesc desc, List *columns)
 
 		for (i = 0; i < desc->natts; i++)
 			if (!TupleDescAttr(desc, i)->attisdropped &&
-				strcmp(column_text(TupleDescAttr(desc, i)), lfirst(cell)) == 0)
+				strcmp(etl_change_column(TupleDescAttr(desc, i)), lfirst(cell)) == 0)
 				break;
 		if (i == desc->natts)
 			return NULL;
@@ -301,7 +266,7 @@ etl_record_read(Oid relid, const List *sets, TupleDesc desc)
 {
 	Relation	rel = table_open(relid, AccessShareLock);
 	Tuplestorestate *rows = tuplestore_begin_heap(true, false, work_mem);
-	int			level = exact_text_begin();
+	int			level = etl_change_text_begin();
 	ListCell   *cell;
 
 	foreach(cell, sets)

@@ -229,7 +229,7 @@ changes_name(const EtlDelta *delta, const EtlInput *input)
 static bool
 has_records(const EtlInput *input)
 {
-	return etl_input_is_recorded(input) && input->consumption->sets != NIL;
+	return input->consumption->sets != NIL;
 }
 
 /*
@@ -241,13 +241,15 @@ changed_sql(const EtlDelta *delta, const EtlDeltaLeaf *leaf)
 {
 	const EtlInput *input = leaf->input;
 	char	   *records = psprintf("SELECT %s FROM %s t", leaf_columns(leaf->rte->relid),
-							 changes_name(delta, input));
+								 changes_name(delta, input));
+	/* of rows that are only appended, those that came and went do not count */
+	bool		recorded = has_records(input) && !delta->append;
 	char	   *loads;
 
 	if (input->kind != 's' || strcmp(input->stream->mode, "merge") == 0 || input->consumption->pending == NIL)
-		return has_records(input) ? records : psprintf("%s WHERE false", from_leaf(leaf));
+		return recorded ? records : psprintf("%s WHERE false", from_leaf(leaf));
 	loads = psprintf("%s WHERE %s", from_leaf(leaf), pending_condition(leaf, leaf->rte->relid));
-	return has_records(input) ? psprintf("%s UNION ALL %s", loads, records) : loads;
+	return recorded ? psprintf("%s UNION ALL %s", loads, records) : loads;
 }
 
 /*

@@ -251,11 +251,11 @@ my %events = (
 		my ($s) = @_;
 		return "INSERT INTO $s.r (_etl_load_id, _etl_row, id, k, cat, did, amt)
 			VALUES (0, 1, 7, 'k1', 2, 3, 11), (0, 2, NULL, NULL, NULL, NULL, NULL);" },
-	'changed file' => sub { my ($s, $delivered) = @_; deliver(pick(@{ $delivered->{$_} }), $_, 4) for pick('f', 'b'); return '!' },
-	'reload' => sub { my ($s) = @_; return "!SELECT etl.reload('$s.f');" },
+	'changed file' => sub { my ($s, $delivered) = @_; deliver(pick(@{ $delivered->{$_} }), $_, 4) for pick('f', 'b'); return '' },
+	'reload' => sub { my ($s) = @_; return "SELECT etl.reload('$s.f');" },
 	'refresh' => sub { my ($s) = @_; return "!CALL etl.run('$s." . pick('fm', 'gm', 'dm') . q{', full_refresh => true);} },
 	'truncate' => sub { my ($s) = @_; return "!TRUNCATE $s.e;" });
-my @often = ('new facts', 'merged facts', 'dimension changes', 'complete pull', 'correction', 'hard delete');
+my @often = ('new facts', 'merged facts', 'dimension changes', 'complete pull', 'correction', 'hard delete', 'changed file');
 my %delivered;
 
 # arrive delivers a new file of an input.
