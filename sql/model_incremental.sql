@@ -84,7 +84,7 @@ SELECT mi.deliver('b', 3, 30);
 CALL etl.run('mi.*');
 SELECT * FROM mi.differing();
 
--- a changed file takes rows back: refreshed in full
+-- a changed file takes rows back: they are recorded as they go
 SELECT mi.deliver('a', 2, 3);
 CALL etl.run('mi.*');
 SELECT action, reason FROM etl.tasks WHERE run_id = etl.last_run_id() AND node = 'mi.day';
