@@ -9,7 +9,7 @@ use Time::HiRes qw(time);
 
 # ETL_SEED repeats a history, ETL_SECONDS says how long new ones are made, ETL_HISTORIES how many at most
 my $seed = $ENV{ETL_SEED} // int(time);
-my $seconds = $ENV{ETL_SECONDS} // 60;
+my $seconds = $ENV{ETL_SECONDS} // 50;
 my $histories = $ENV{ETL_HISTORIES} // 1000;
 
 my $files = PostgreSQL::Test::Utils::tempdir();
@@ -246,7 +246,7 @@ my %events = (
 		my ($s) = @_;
 		return pick("UPDATE $s.e SET amt = amt + 1, k = 'k' || id % 5 WHERE id % 5 = 2;", "UPDATE $s.e SET did = NULL WHERE id % 6 = 1;",
 			"UPDATE $s.d SET country = 'c' || id % 4 WHERE id % 3 = 1;", "UPDATE $s.d SET name = NULL WHERE id % 4 = 1;",
-			"UPDATE $s.d SET id = id + 100 WHERE id = 3;", "UPDATE $s.r SET amt = -amt, k = NULL WHERE id % 5 = 1;") },
+			"UPDATE $s.d SET id = 103 WHERE id = 3 AND NOT EXISTS (SELECT FROM $s.d x WHERE x.id = 103);", "UPDATE $s.r SET amt = -amt, k = NULL WHERE id % 5 = 1;") },
 	'foreign insert' => sub {
 		my ($s) = @_;
 		return "INSERT INTO $s.r (_etl_load_id, _etl_row, id, k, cat, did, amt)
