@@ -59,6 +59,3 @@ DELETE FROM etl.schedule_slot;
 DROP SCHEMA se CASCADE;
 DROP OWNED BY se_owner;
 DROP ROLE se_owner;
--- other tests look at all runs of schedules, and at all slots
-DELETE FROM etl.schedule_slot;
-DELETE FROM etl.run WHERE trigger = 'event';
