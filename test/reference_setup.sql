@@ -30,3 +30,17 @@ SELECT etl.define_check('raw.orders', 'not_null', '{order_id}', on_fail => 'quar
 SELECT etl.define_check('mart.daily_sales', 'range', '{amount}', '{"min": 0}');
 SELECT etl.define_check('clean.orders', 'not_null', '{user_id}', on_fail => 'warn');
 CALL etl.run('*', exclude => 'raw.products');
+
+-- What the examples of operation speak of: a pool, a schedule, a channel, a failed run 42, an alert 42, pushed records, pg_cron.
+SELECT etl.define_pool('erp', 2);
+SELECT etl.define_schedule('nightly', 'mart.*', cron => '30 2 * * *');
+SELECT etl.define_channel('ops_mail', 'notify', '{"channel": "ops"}');
+SELECT etl.define_source('pushed', 'push');
+SELECT etl.define_stream('raw.events', 'pushed', format => 'json', columns => 'id bigint');
+SELECT setval('etl.run_id_seq', 41), setval('etl.alert_id_seq', 41);
+SELECT etl.define_alert('reference', '{run_failed}', '{}');
+\set ON_ERROR_STOP off
+CALL etl.run('raw.orders raw.products');
+\set ON_ERROR_STOP on
+CREATE SCHEMA cron;
+CREATE FUNCTION cron.schedule(text, text, text) RETURNS bigint LANGUAGE sql AS 'SELECT 1::bigint';
