@@ -26,7 +26,7 @@ typedef struct EtlChangeSet
 } EtlChangeSet;
 
 /* makes values go to text and back unchanged; returns the level for AtEOXact_GUC */
-extern int	etl_change_text_begin(void);
+extern int etl_change_text_begin(void);
 /* a column as sets name it, and all of a relation: "name type" */
 extern char *etl_change_column(Form_pg_attribute column);
 extern List *etl_change_columns(TupleDesc desc);

@@ -24,11 +24,11 @@ static void
 read_sets(EtlParams *params, EtlConsumption *consumption)
 {
 	EtlRows    *rows = etl_sql_query_seen("SELECT s.set_id, s.unknown, s.columns, s.rows, s.load_id"
-										  " FROM etl.change_set s LEFT JOIN etl.consumed c"
-										  " ON c.model = $1 AND c.stream = s.target"
-										  " WHERE s.target = $2"
-										  " AND NOT coalesce(c.changes @> s.set_id, false)"
-										  " ORDER BY s.set_id", params);
+									   " FROM etl.change_set s LEFT JOIN etl.consumed c"
+									   " ON c.model = $1 AND c.stream = s.target"
+									   " WHERE s.target = $2"
+									   " AND NOT coalesce(c.changes @> s.set_id, false)"
+									   " ORDER BY s.set_id", params);
 
 	for (int i = 0; i < rows->n; i++)
 	{

@@ -241,7 +241,7 @@ changed_sql(const EtlDelta *delta, const EtlDeltaLeaf *leaf)
 {
 	const EtlInput *input = leaf->input;
 	char	   *records = psprintf("SELECT %s FROM %s t", leaf_columns(leaf->rte->relid),
-								 changes_name(delta, input));
+							 changes_name(delta, input));
 	/* of rows that are only appended, those that came and went do not count */
 	bool		recorded = has_records(input) && !delta->append;
 	char	   *loads;
