@@ -360,7 +360,8 @@ etl_deadlines_work(EtlDriver *driver, TimestampTz now)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	due = etl_deadlines_due(now);
 	PopActiveSnapshot();
-	return due;
+	/* what another session has locked is looked at again, but not in a circle */
+	return Max(due, now + USECS_PER_SEC);
 }
 
 TimestampTz

@@ -12,6 +12,7 @@
 #include "postgres.h"
 
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/snapmgr.h"
 
 #include "alert/internal.h"
@@ -21,6 +22,9 @@
 #include "common/clock.h"
 #include "common/driver.h"
 #include "common/errors.h"
+
+/* how long a run waits for an alert that somebody has locked */
+#define LONGEST_LOCK "3s"
 
 typedef struct TaskWork
 {
@@ -373,18 +377,41 @@ tell_all(void *arg)
 	tell_success(work, succeeded);
 }
 
+typedef struct Guarded
+{
+	void		(*work) (void *arg);
+	void	   *arg;
+} Guarded;
+
+/*
+ * within_time does it with a limit on waiting for locks: somebody may have
+ * taken an alert in a transaction that stays open.  An argument of
+ * etl_subxact.
+ */
+static void
+within_time(void *arg)
+{
+	Guarded    *guarded = arg;
+	int			level = NewGUCNestLevel();
+
+	(void) set_config_option("lock_timeout", LONGEST_LOCK, PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+	guarded->work(guarded->arg);
+	AtEOXact_GUC(false, level);
+}
+
 /*
  * guarded does something that may go wrong without harm to the run.
  */
 static void
 guarded(void (*work)(void *arg), void *arg)
 {
-	ErrorData  *error = etl_subxact(work, arg);
+	Guarded		guarded = {work, arg};
+	ErrorData  *error = etl_subxact(within_time, &guarded);
 
 	if (error != NULL)
-		ereport(WARNING,
-				(errmsg("alerts of this run could not be written: %s", error->message),
-				 error->detail ? errdetail_internal("%s", error->detail) : 0));
+		ereport(WARNING, (errmsg("alerts of this run could not be written: %s", error->message),
+						  error->detail ? errdetail_internal("%s", error->detail) : 0));
 }
 
 void
