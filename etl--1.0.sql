@@ -1217,7 +1217,7 @@ selector: nodes, of which at least one must build by intervals (an incremental m
 reprocess: missing (default: what no earlier backfill of this selector and interval has done), failed (what it tried without success) or all. dry_run: only says what would be queued.
 Returns a row for each step; nodes: those that build the interval; status: queued, planned (dry run), or what became of the step before, with its run. etl.pause(''backfill:n'') pauses it; etl.runs shows how far it is.
 Errors: ET001 when no node can build an interval, or for wrong arguments; 42501 for nodes of others without etl_operator.
-Example: SELECT * FROM etl.backfill(''mart.daily_sales'', ''2026-01-01'', ''2026-02-01'', ''1 day'', dry_run => true);';
+Example: SELECT * FROM etl.backfill(''mart.hourly_sales'', ''2026-01-01'', ''2026-02-01'', ''1 day'', dry_run => true);';
 
 -- ====================================================================
 -- worker
@@ -1292,9 +1292,20 @@ COMMENT ON VIEW etl.pools IS
 CREATE VIEW etl.runs AS
 	SELECT r.run_id, r.selector, r.trigger, r.trigger_name,
 		CASE WHEN r.status = 'running' AND NOT etl._run_alive(r.run_id) THEN 'interrupted' ELSE r.status END AS status,
-		r.queued_at, r.started_at, r.finished_at, r.nodes_total, r.nodes_succeeded, r.nodes_failed,
-		r.nodes_skipped, r.rows_written, r.rows_rejected, r.error, r.requested_by
+		r.queued_at, r.started_at, r.finished_at, r.nodes_total,
+		coalesce(t.succeeded, r.nodes_succeeded) AS nodes_succeeded, coalesce(t.failed, r.nodes_failed) AS nodes_failed,
+		coalesce(t.skipped, r.nodes_skipped) AS nodes_skipped, coalesce(t.written, r.rows_written) AS rows_written,
+		coalesce(t.rejected, r.rows_rejected) AS rows_rejected, r.error, r.requested_by
 	FROM etl.run AS r
+		-- the row of a run at work is written once a second; its tasks are as they are
+		LEFT JOIN LATERAL (
+			SELECT (count(*) FILTER (WHERE l.status = 'succeeded'))::int AS succeeded,
+				(count(*) FILTER (WHERE l.status = 'failed'))::int AS failed,
+				(count(*) FILTER (WHERE l.status = 'skipped'))::int AS skipped,
+				(sum(l.rows_inserted + l.rows_updated + l.rows_deleted))::bigint AS written,
+				(sum(l.rows_rejected))::bigint AS rejected
+			FROM (SELECT DISTINCT ON (k.node) k.* FROM etl.task AS k WHERE k.run_id = r.run_id
+				ORDER BY k.node, k.task_id DESC) AS l) AS t ON r.status = 'running'
 	WHERE r.requested_by = current_user
 		OR pg_catalog.pg_has_role('etl_operator', 'USAGE') OR pg_catalog.pg_has_role('etl_auditor', 'USAGE')
 		OR EXISTS (SELECT FROM etl.task AS t WHERE t.run_id = r.run_id AND etl._may_read(t.node));

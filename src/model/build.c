@@ -190,13 +190,11 @@ etl_model_stage(EtlDriver *driver, EtlModel *model, bool full_refresh, bool by_d
 				 errmsg("model %s cannot be built yet: %s does not exist", model->target, missing),
 				 errhint("Load or build %s first, for example with CALL etl.run('+%s').",
 						 missing, model->target)));
+	etl_due_lock(model);
 	/* what is recorded from now on is what the next snapshot does not see */
 	staged->recorded = etl_record_begin(model, etl_model_inputs(model));
-	if (staged->recorded != NIL)
-	{
-		PopActiveSnapshot();
-		PushActiveSnapshot(GetTransactionSnapshot());
-	}
+	PopActiveSnapshot();
+	PushActiveSnapshot(GetTransactionSnapshot());
 	staged->due = etl_due(model, full_refresh);
 	result->plan = staged->due->plan;
 	if (strcmp(result->plan.action, "unresolved") == 0)

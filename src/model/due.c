@@ -283,11 +283,7 @@ decide_stored(EtlDue *due, const EtlModel *model, const EtlQueryTraits *traits, 
 }
 
 /*
- * lock_streams waits for loads that are changing a column of an input: a
- * table that was rewritten looks empty to an older snapshot.  The plan that
- * precedes a build in its transaction takes the locks, so that the build's
- * snapshot is younger.  Views, which the analysis locks, come first, as they
- * do where a column is widened.
+ * lock_streams waits for loads that are changing a column of an input.
  */
 static void
 lock_streams(List *inputs)
@@ -302,6 +298,27 @@ lock_streams(List *inputs)
 		if (OidIsValid(relid))
 			LockRelationOid(relid, AccessShareLock);
 	}
+}
+
+/*
+ * etl_due_lock waits for loads that are changing a column of an input: a
+ * table that was rewritten looks empty to an older snapshot, so the snapshot
+ * of a build is taken afterwards.  Views, which the analysis locks, come
+ * first, as they do where a column is widened.
+ */
+void
+etl_due_lock(const EtlModel *model)
+{
+	List	   *inputs;
+	EtlRunAs	as;
+
+	if (strcmp(model->materialized, "view") == 0 || etl_model_missing(model) != NULL)
+		return;
+	inputs = etl_model_inputs(model);
+	etl_run_as_begin(&as, model->owner, model->settings);
+	(void) etl_query_analyze(model->query, NULL);
+	lock_streams(inputs);
+	etl_run_as_end(&as);
 }
 
 /*
@@ -328,7 +345,6 @@ etl_due(const EtlModel *model, bool full_refresh)
 
 	etl_run_as_begin(&as, model->owner, model->settings);
 	due->query = etl_query_analyze(model->query, NULL);
-	lock_streams(due->inputs);
 	etl_query_traits(due->query, &traits);
 	due->fingerprint = params_fingerprint(&traits);
 	if (view)

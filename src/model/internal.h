@@ -264,6 +264,8 @@ typedef struct EtlDue
 	bool		columns_changed;	/* the query's columns are not the relation's */
 } EtlDue;
 
+/* before the snapshot of a build: waits for loads that change a column of an input */
+extern void etl_due_lock(const EtlModel *model);
 extern EtlDue *etl_due(const EtlModel *model, bool full_refresh);
 
 /* ---- cover.c: do the inputs still have what the target holds? ---- */
