@@ -33,7 +33,7 @@
 #define MAX_FLIGHTS			6
 #define ANSWER_SIZE			8192
 #define SLICE_US			INT64CONST(500000)
-#define PAUSE_US			INT64CONST(100000)	/* a row that another session has locked is not asked for in a circle */
+#define PAUSE_US			INT64CONST(100000)	/* before a row that somebody has locked is asked for again */
 #define LONGEST_RETRY_AFTER 21600	/* seconds */
 #define FAILURES_TO_TELL	5	/* tries in a row after which a channel counts as failing */
 
