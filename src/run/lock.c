@@ -4,7 +4,8 @@
  *    One session at a time works on a node.
  *
  * The locks are advisory locks in a class of their own, which no SQL
- * function can reach.  Outside a transaction block they belong to the
+ * function can reach but pg_advisory_unlock_all(), which is refused to what
+ * a run executes.  Outside a transaction block they belong to the
  * session: they survive the commits of a run, die with the process, and are
  * taken one at a time, so that runs cannot wait for each other in a circle.
  * Inside one they belong to the transaction.
@@ -14,12 +15,15 @@
 #include "postgres.h"
 
 #include "access/xlog.h"
+#include "catalog/objectaccess.h"
+#include "catalog/pg_proc.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
 #include "storage/proc.h"
 #include "storage/sinvaladt.h"
+#include "utils/fmgroids.h"
 #include "utils/snapmgr.h"
 
 #include "common/compat.h"
@@ -29,6 +33,8 @@
 #define LOCK_CLASS_NODE 69
 #define LOCK_CLASS_RUN	70
 #define LOCK_CLASS_POOL 71
+
+static object_access_hook_type prev_object_access_hook = NULL;
 
 /*
  * node_tag makes the tag of a node.
@@ -211,4 +217,52 @@ etl_unlock_pool(const char *pool, int slot)
 
 	pool_tag(&tag, pool, slot);
 	(void) LockRelease(&tag, ExclusiveLock, true);
+}
+
+/*
+ * holds_locks tells whether this process holds a lock of this file.
+ */
+static bool
+holds_locks(void)
+{
+	LockData   *locks = GetLockStatusData();
+
+	for (int i = 0; i < locks->nelements; i++)
+	{
+		const LockInstanceData *lock = &locks->locks[i];
+		const LOCKTAG *tag = &lock->locktag;
+
+		if (lock->pid == MyProcPid && tag->locktag_type == LOCKTAG_ADVISORY &&
+			tag->locktag_field4 >= LOCK_CLASS_NODE && tag->locktag_field4 <= LOCK_CLASS_POOL)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * guard_locks keeps SQL that a run executes from giving back the locks of
+ * the run: others would take it for dead, and do its work again.
+ */
+static void
+guard_locks(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id, void *arg)
+{
+	if (prev_object_access_hook)
+		prev_object_access_hook(access, class_id, object_id, sub_id, arg);
+	if (access == OAT_FUNCTION_EXECUTE && class_id == ProcedureRelationId &&
+		object_id == F_PG_ADVISORY_UNLOCK_ALL && holds_locks())
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("pg_advisory_unlock_all() is not allowed in what a run executes"),
+				 errdetail("It would also give back the locks of the run."),
+				 errhint("Give back each lock with pg_advisory_unlock().")));
+}
+
+/*
+ * etl_locks_install: see run.h.
+ */
+void
+etl_locks_install(void)
+{
+	prev_object_access_hook = object_access_hook;
+	object_access_hook = guard_locks;
 }

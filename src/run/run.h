@@ -136,6 +136,7 @@ extern bool etl_run_is_alive(int64 run_id);
 extern int etl_run_leader(int64 run_id);	/* pid, 0 when nobody leads it */
 extern bool etl_lock_pool(const char *pool, int slot);	/* false: taken */
 extern void etl_unlock_pool(const char *pool, int slot);
+extern void etl_locks_install(void); /* once, from _PG_init: keeps them from pg_advisory_unlock_all() */
 
 /* ---- access.c ---- */
 
