@@ -186,7 +186,9 @@ etl_swap_index(EtlSwap *swap)
 /*
  * etl_lock_briefly takes the exclusive lock of a publication by polling: a
  * queued request would hold up every new reader.  Raises ET019 when readers
- * leave no gap within etl.publish_lock_timeout.
+ * leave no gap within etl.publish_lock_timeout.  Where only requests are in
+ * the way, and no holder, a request of ours goes before them: they wait for
+ * the lock that the build has had from its beginning.
  */
 void
 etl_lock_briefly(Oid relid)
@@ -196,6 +198,16 @@ etl_lock_briefly(Oid relid)
 
 	while (!ConditionalLockRelationOid(relid, AccessExclusiveLock))
 	{
+		LOCKTAG		tag;
+		int			holders = 0;
+
+		SET_LOCKTAG_RELATION(tag, MyDatabaseId, relid);
+		(void) GetLockConflicts(&tag, AccessExclusiveLock, &holders);
+		if (holders == 0)
+		{
+			LockRelationOid(relid, AccessExclusiveLock);
+			return;
+		}
 		if (TimestampDifferenceExceeds(start, GetCurrentTimestamp(), etl_publish_lock_timeout_ms))
 			ereport(ERROR,
 					(errcode(ETL_ERR_PUBLISH_LOCK),
