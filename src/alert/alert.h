@@ -70,8 +70,11 @@ extern void etl_alert_run(const EtlRun *run, const ErrorData *error);
 /* etl_alert_worker tells that a process died at work; 'run' is what it worked on. */
 extern void etl_alert_worker(int64 run_id, const char *selector, const char *what);
 
-/* is there anybody to tell (1), and any promise (2)?  A look of a second ago is good enough. */
-extern int etl_alert_wanted(void);
+/*
+ * etl_alert_wanted tells whether there is anybody to tell (1), and any promise
+ * (2).  Within a run a look of a second ago is good enough.
+ */
+extern int etl_alert_wanted(int64 run_id);
 
 /* A node that a freshness is promised of. */
 typedef struct EtlFreshNode

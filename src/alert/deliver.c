@@ -6,7 +6,8 @@
  * A handful of deliveries are under way at once, at most one to a channel: a
  * receiver that is slow keeps nobody waiting but itself.  An attempt is
  * counted and committed before anything is sent; while the network is waited
- * for, no snapshot, transaction id or lock is held.
+ * for, no snapshot, transaction id or lock is held, and by a worker no
+ * transaction.
  *
  *	 waiting --> delivered
  *	   | ^  '--> dead       refused for good, or tried until the deadline
@@ -366,11 +367,13 @@ board(EtlDriver *driver, List *flights, MemoryContext parent)
 }
 
 /*
- * wait_for_any waits until one of the flights can go on.
+ * wait_for_any waits until one of the flights can go on; an argument of
+ * etl_driver_wait.
  */
 static void
-wait_for_any(List *flights)
+wait_for_any(void *arg)
 {
+	List	   *flights = arg;
 	EtlWait		wait = {0};
 	ListCell   *cell;
 
@@ -418,8 +421,7 @@ etl_deliveries_work(EtlDriver *driver, TimestampTz now)
 		}
 		if (flights == NIL)
 			break;
-		/* the look at the outbox began a transaction's snapshot: none is left while waiting */
-		wait_for_any(flights);
+		etl_driver_wait(driver, wait_for_any, flights);
 		foreach(cell, flights)
 		{
 			flight = lfirst(cell);

@@ -47,6 +47,7 @@ static struct
 
 static TimestampTz wanted_at = 0;
 static int	wanted = 0;
+static int64 wanted_by = 0;		/* the run that asked */
 
 /*
  * etl_alert_forget_cache makes the next fact look at the definitions anew.
@@ -61,12 +62,14 @@ etl_alert_forget_cache(void)
 }
 
 int
-etl_alert_wanted(void)
+etl_alert_wanted(int64 run_id)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
-	if (wanted_at == 0 || now - wanted_at > WANTED_AGE || now < wanted_at)
+	if (wanted_at == 0 || run_id == 0 || run_id != wanted_by || now - wanted_at > WANTED_AGE ||
+		now < wanted_at)
 	{
+		wanted_by = run_id;
 		wanted = etl_alerts_wanted();
 		wanted_at = now;
 	}

@@ -350,7 +350,7 @@ static void
 tell_all(void *arg)
 {
 	TaskWork   *work = arg;
-	int			wanted = etl_alert_wanted();
+	int			wanted = etl_alert_wanted(work->run->run_id);
 	List	   *nodes = NIL;
 	List	   *succeeded = NIL;
 	ListCell   *cell;
@@ -419,7 +419,7 @@ etl_alert_tasks(const EtlRun *run, List *facts, List *checks)
 {
 	TaskWork	work = {run, facts, checks};
 
-	if ((facts == NIL && checks == NIL) || etl_alert_wanted() == 0)
+	if ((facts == NIL && checks == NIL) || etl_alert_wanted(run->run_id) == 0)
 		return;
 	guarded(tell_all, &work);
 }
@@ -463,7 +463,7 @@ etl_alert_run(const EtlRun *run, const ErrorData *error)
 {
 	RunWork		work = {run, error};
 
-	if (etl_alert_wanted() & 1)
+	if (etl_alert_wanted(run->run_id) & 1)
 		guarded(tell_run, &work);
 }
 
@@ -501,6 +501,6 @@ etl_alert_worker(int64 run_id, const char *selector, const char *what)
 {
 	WorkerWork	work = {run_id, selector, what};
 
-	if (etl_alert_wanted() & 1)
+	if (etl_alert_wanted(run_id) & 1)
 		guarded(tell_worker, &work);
 }

@@ -8,6 +8,11 @@
  * the next transaction; in a caller's transaction block (atomic) it commits
  * nothing.  After commit no snapshot is active and none is registered.
  *
+ * A worker waits without any transaction: 'suspend' commits, 'resume' begins
+ * the next one; between them nothing of the database may be touched.  A CALL
+ * has neither: PostgreSQL cannot be without a transaction inside a statement,
+ * so it waits in an empty one.
+ *
  *-------------------------------------------------------------------------
  */
 #ifndef ETL_DRIVER_H
@@ -17,11 +22,19 @@ typedef struct EtlDriver
 {
 	bool		atomic;			/* inside a caller's transaction: never commits */
 	void		(*commit) (struct EtlDriver *driver);
+	void		(*suspend) (struct EtlDriver *driver);	/* NULL: it cannot be without a transaction */
+	void		(*resume) (struct EtlDriver *driver);
 	/* notes that a try of something failed that is tried again in place; NULL: nobody wants to know */
 	void		(*retrying) (struct EtlDriver *driver, int sqlerrcode, const char *message);
 	int64		run_id;
 	const char *node;			/* the node at work, for messages and the log */
 } EtlDriver;
+
+/*
+ * etl_driver_wait calls wait(arg) while this process has no transaction, if
+ * the driver can do that.  Errors of the wait find a transaction again.
+ */
+extern void etl_driver_wait(EtlDriver *driver, void (*wait)(void *arg), void *arg);
 
 /*
  * etl_subxact runs work(arg) in an internal subtransaction.  Returns NULL

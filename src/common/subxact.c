@@ -61,3 +61,31 @@ etl_subxact(void (*work)(void *arg), void *arg)
 	CurrentResourceOwner = owner;
 	return error;
 }
+
+/*
+ * etl_driver_wait: see driver.h.
+ */
+void
+etl_driver_wait(EtlDriver *driver, void (*wait)(void *arg), void *arg)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	if (driver->suspend == NULL)
+	{
+		wait(arg);
+		return;
+	}
+	driver->suspend(driver);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		wait(arg);
+	}
+	PG_FINALLY();
+	{
+		/* who cleans up after an error may do what needs one */
+		driver->resume(driver);
+		MemoryContextSwitchTo(context);
+	}
+	PG_END_TRY();
+}

@@ -8,7 +8,7 @@
  * are there.  Every load is one internal subtransaction and one commit: its
  * rows, rejects, cursor, ledger and accounting are there together or not at
  * all.  While a network is waited for, nothing is held: no snapshot, no xid,
- * no lock.
+ * no lock, and by a worker no transaction.
  *
  *-------------------------------------------------------------------------
  */
@@ -97,6 +97,15 @@ batch_is_full(EtlPull *pull)
 }
 
 /*
+ * wait_now is etl_wait; an argument of etl_driver_wait.
+ */
+static void
+wait_now(void *wait)
+{
+	etl_wait(wait);
+}
+
+/*
  * wait_for_source waits, but no longer than the waiting items may.
  */
 static void
@@ -109,7 +118,7 @@ wait_for_source(EtlPull *pull, EtlWait *wait)
 		if (wait->until > deadline)
 			wait->until = deadline;
 	}
-	etl_wait(wait);
+	etl_driver_wait(pull->driver, wait_now, wait);
 }
 
 /*

@@ -427,19 +427,38 @@ etl_board_alone(const EtlRunState *state)
 	return true;
 }
 
+/* A sleep of one participant. */
+typedef struct Sleep
+{
+	EtlBoard   *board;
+	long		timeout;		/* ms */
+} Sleep;
+
+/*
+ * sleep_on_board sleeps until the board moves; an argument of etl_driver_wait.
+ */
+static void
+sleep_on_board(void *arg)
+{
+	Sleep	   *sleep = arg;
+
+	CHECK_FOR_INTERRUPTS();
+	/* the first call after other work only enters the list of sleepers: look again, then sleep */
+	(void) ConditionVariableTimedSleep(&sleep->board->moved, sleep->timeout, PG_WAIT_EXTENSION);
+}
+
 /*
  * etl_board_wait: see board.h.
  */
 void
 etl_board_wait(EtlRunState *state, TimestampTz until)
 {
-	long		timeout = 1000;
+	Sleep		sleep = {state->board, 1000};
 
-	CHECK_FOR_INTERRUPTS();
 	if (until != DT_NOEND)
-		timeout = Min(timeout, TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until) + 1);
-	/* the first call after other work only enters the list of sleepers: look again, then sleep */
-	(void) ConditionVariableTimedSleep(&state->board->moved, timeout, PG_WAIT_EXTENSION);
+		sleep.timeout = Min(sleep.timeout,
+							TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until) + 1);
+	etl_driver_wait(&state->driver.base, sleep_on_board, &sleep);
 }
 
 /*

@@ -60,6 +60,17 @@ commit_call(EtlDriver *base)
 }
 
 /*
+ * start_transaction begins a worker's transaction.  There is no statement
+ * that would say what the time is.
+ */
+static void
+start_transaction(void)
+{
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+}
+
+/*
  * make_portal makes a worker look as if a statement were executed in it:
  * statements through SPI want a portal to hang their snapshot on, which a
  * CALL has.  An active portal outlives commits and aborts.
@@ -96,8 +107,28 @@ commit_worker(EtlDriver *base)
 
 	ForgetPortalSnapshots();
 	CommitTransactionCommand();
-	StartTransactionCommand();
+	start_transaction();
 	MemoryContextSwitchTo(context);
+	begin_transaction((EtlRunDriver *) base);
+}
+
+/*
+ * suspend_worker commits and begins nothing: what follows is a wait.
+ */
+static void
+suspend_worker(EtlDriver *base)
+{
+	ForgetPortalSnapshots();
+	CommitTransactionCommand();
+}
+
+/*
+ * resume_worker begins the transaction that follows a wait.
+ */
+static void
+resume_worker(EtlDriver *base)
+{
+	start_transaction();
 	begin_transaction((EtlRunDriver *) base);
 }
 
@@ -122,6 +153,7 @@ etl_driver_begin(EtlRunDriver *driver, bool atomic, char *params)
 		elog(ERROR, "SPI_connect failed");
 	driver->base.atomic = atomic;
 	driver->base.commit = atomic ? commit_nothing : commit_call;
+	driver->base.suspend = driver->base.resume = NULL;
 	driver->base.node = NULL;
 	driver->base.retrying = NULL;
 	driver->worker = false;
@@ -140,12 +172,14 @@ etl_driver_begin_worker(EtlRunDriver *driver)
 {
 	driver->base.atomic = false;
 	driver->base.commit = commit_worker;
+	driver->base.suspend = suspend_worker;
+	driver->base.resume = resume_worker;
 	driver->base.node = NULL;
 	driver->base.retrying = NULL;
 	driver->worker = true;
 	driver->params = "{}";
 	driver->context = AllocSetContextCreate(CurrentMemoryContext, "etl run", ALLOCSET_DEFAULT_SIZES);
-	StartTransactionCommand();
+	start_transaction();
 	make_portal();
 	MemoryContextSwitchTo(driver->context);
 	begin_transaction(driver);
@@ -205,7 +239,7 @@ roll_back(EtlRunDriver *driver)
 		AbortOutOfAnyTransaction();
 		/* an abort leaves an active portal as it is, but its snapshot is gone */
 		ActivePortal->portalSnapshot = NULL;
-		StartTransactionCommand();
+		start_transaction();
 		MemoryContextSwitchTo(driver->context);
 		begin_transaction(driver);
 		return;

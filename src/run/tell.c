@@ -51,7 +51,7 @@ etl_nodes_tell(EtlRunState *state)
 	List	   *facts = NIL;
 	ListCell   *cell;
 
-	if (etl_alert_wanted() == 0)
+	if (etl_alert_wanted(state->run.run_id) == 0)
 	{
 		state->checks = NIL;
 		return;

@@ -139,9 +139,10 @@ class Handler(BaseHTTPRequestHandler):
         elif what == "hold":
             with STATE.lock:
                 STATE.held += 1
-            STATE.release.wait(60)
-            with STATE.lock:
-                STATE.held -= 1
+            # who ends the hold, or forgets everything, also counts anew
+            if not STATE.release.wait(60):
+                with STATE.lock:
+                    STATE.held -= 1
             return False
         elif what == "drip":
             whole = json.dumps(body).encode()
@@ -268,6 +269,7 @@ class Handler(BaseHTTPRequestHandler):
         elif path == "/_release":
             STATE.release.set()
             STATE.release = threading.Event()
+            STATE.held = 0
         elif path == "/_expire":
             STATE.valid_from = STATE.tokens + 1
         elif path == "/_reset":
