@@ -109,6 +109,38 @@ CREATE TABLE etl.column_edge (
 	PRIMARY KEY (target, column_name, source, source_column, transformation)
 );
 
+-- Every version of every definition, whole; null: it was dropped. Numbers of one
+-- name only rise, also over a drop.
+CREATE TABLE etl.definition_version (
+	kind text NOT NULL,             -- source | stream | model | check | …
+	name text NOT NULL,             -- the target, where it has one
+	part text NOT NULL DEFAULT '',  -- of a target: the check, the unit test
+	version int NOT NULL,
+	change text NOT NULL,           -- created | updated | dropped | rolled back to 3 | …
+	owner text NOT NULL,
+	author text NOT NULL,           -- who defined it, a member of the owner
+	defined_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	definition jsonb,
+	PRIMARY KEY (kind, name, part, version)
+);
+
+-- What a script in git defines, between etl.begin_project and etl.end_project.
+CREATE TABLE etl.project (
+	name text PRIMARY KEY,
+	deployment bigint NOT NULL DEFAULT 1,
+	owner text NOT NULL,
+	began_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	ended_at timestamptz
+);
+CREATE TABLE etl.project_item (
+	kind text NOT NULL,
+	name text NOT NULL,
+	part text NOT NULL DEFAULT '',
+	project text NOT NULL,
+	deployment bigint NOT NULL,     -- the last one that defined it
+	PRIMARY KEY (kind, name, part)
+);
+
 -- ====================================================================
 -- catalog: what happened
 -- ====================================================================
@@ -188,6 +220,7 @@ CREATE TABLE etl.pool (
 	name text PRIMARY KEY,
 	slots int NOT NULL CHECK (slots > 0),
 	description text,
+	version int NOT NULL DEFAULT 1,
 	owner text NOT NULL,
 	defined_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
 );
@@ -320,6 +353,19 @@ CREATE TABLE etl.node_state (
 	rebuild text,                              -- why the next build must be a full one
 	rows_held bigint NOT NULL DEFAULT 0,       -- of a stream: what its loads put in, less what they took out
 	incomplete text                            -- which input did not succeed when it was built
+);
+
+-- The rows of former publications of models with keep_versions, each in a table
+-- beside its target, and what they were built of.
+CREATE TABLE etl.kept (
+	target text NOT NULL,
+	publication bigint NOT NULL,
+	version int NOT NULL,           -- of the definition
+	relation text NOT NULL,
+	state jsonb NOT NULL,           -- the row of etl.node_state then …
+	consumed jsonb NOT NULL,        -- … and those of etl.consumed
+	kept_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	PRIMARY KEY (target, publication)
 );
 
 CREATE TABLE etl.check_result (
@@ -860,6 +906,11 @@ Returns created, updated or unchanged. A full build, asked for or automatic, is 
 Errors: ET001 for what is no single SELECT, for unknown or unfit options; ET003 for a circle, naming it; 42501 for another owner''s model; the analyzer''s own errors once every input exists.
 Example: SELECT etl.define_model(''mart.daily_sales'', ''SELECT day, sum(amount) AS amount FROM clean.orders GROUP BY day'', materialized => ''table'');';
 
+CREATE FUNCTION etl._definition(kind text, definition jsonb) RETURNS text
+LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'etl_sql_definition';
+COMMENT ON FUNCTION etl._definition(text, jsonb) IS
+'A stored version as the SQL that defines it; for the view etl.definition_versions.';
+
 CREATE FUNCTION etl.drop_model(name text, "cascade" boolean DEFAULT false, drop_relation boolean DEFAULT false)
 RETURNS boolean LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'etl_sql_drop_model';
 COMMENT ON FUNCTION etl.drop_model(text, boolean, boolean) IS
@@ -1058,6 +1109,16 @@ retry_of: number of a run; exactly its tasks that did not succeed are run.
 Inside a transaction block everything happens in that transaction, and sources on a network are refused (ET014).
 Errors: ET012 names the failed tasks and the run, what succeeded stays; ET001, ET002 for a wrong selector; 42501 for nodes of others without etl_operator.
 Example: CALL etl.run(''+mart.daily_sales'');';
+
+CREATE FUNCTION etl.rollback(target text, version int DEFAULT NULL) RETURNS text
+	AS 'MODULE_PATHNAME', 'etl_sql_rollback' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION etl.rollback(text, int) IS
+'Puts a former definition of a model back, with the rows that it had, in one transaction; of a stream, the definition.
+target: the node. version: as in etl.definition_versions; default: the last publication that was kept, and where none is kept, the definition before the present one.
+The definition becomes a new version. The rows come from the table that option keep_versions of the model kept when they were replaced; what was served until now is kept in its turn, so that a rollback can be rolled back. They pass the checks again, and models that read the target are due. What the rows were built of comes back with them: the next run goes on from there. Views need no rows; a definition that never came to be built is only put aside.
+Outside of a transaction block the rows are published by a swap, inside of one by DML. pre_hook and post_hook are not run.
+Returns what was put back, in words. Errors: ET002 for an unknown node or version, or one whose rows are not kept; ET013 when a model or view that reads the target needs a column that the version does not have; ET011 when a check fails; 42501 unless one is a member of its owner.
+Example: SELECT etl.rollback(''mart.daily_sales'');';
 
 CREATE FUNCTION etl.submit(
 	selector text DEFAULT '*', exclude text DEFAULT NULL, full_refresh boolean DEFAULT false,
@@ -1530,12 +1591,28 @@ Example: SELECT target, score, coverage FROM etl.quality_scores WHERE dimension 
 
 CREATE VIEW etl.models AS
 SELECT target, query, materialized, key, strategy, event_time, batch_size, lookback, options, tags, description,
-	settings, resolved, version, owner, defined_at
-FROM etl.model
+	settings, resolved, version, owner, defined_at,
+	(SELECT s.built_version FROM etl.node_state AS s WHERE s.target = m.target) AS served_version
+FROM etl.model AS m
 WHERE etl._may_read(target);
 COMMENT ON VIEW etl.models IS
-'Models as defined; resolved: whether every input exists and the query was analyzed. Visible: those one may read or owns.
+'Models as defined; resolved: whether every input exists and the query was analyzed. served_version: the version that readers see; another one than version until the newest definition is built, and as long as its build fails. Visible: those one may read or owns.
 Example: SELECT target, materialized, version FROM etl.models;';
+
+CREATE VIEW etl.definition_versions AS
+SELECT v.kind, v.name, nullif(v.part, '') AS part, v.version, v.change, v.owner, v.author, v.defined_at,
+	v.kind = 'model' AND v.version = coalesce(s.built_version, 0) AS served,
+	k.relation AS kept, etl._definition(v.kind, v.definition) AS definition
+FROM etl.definition_version AS v
+	LEFT JOIN etl.node_state AS s ON s.target = v.name
+	LEFT JOIN (SELECT target, version, max(relation) AS relation FROM etl.kept GROUP BY target, version) AS k
+		ON v.kind = 'model' AND k.target = v.name AND k.version = v.version
+WHERE v.kind NOT IN ('stream', 'model', 'check') OR etl._may_read(v.name)
+	OR EXISTS (SELECT FROM pg_catalog.pg_roles AS r
+		WHERE r.rolname = v.owner AND pg_catalog.pg_has_role(r.oid, 'USAGE'));
+COMMENT ON VIEW etl.definition_versions IS
+'Every version of every definition. kind: source, stream, model, check, schedule, sla, channel, alert, pool or secret. name: its name or target; part: the check of a target. change: created, updated, dropped, or what else made it. author: who defined it; owner: whose it is. served: the rows (or the view) that readers see are of this version; a newer one has not been built, or its build fails. kept: the table that holds rows of this version (option keep_versions of models). definition: the SQL that gives this version; passwords and tokens in it are ***.
+Example: SELECT version, author, defined_at, served, definition FROM etl.definition_versions WHERE name = ''mart.daily_sales'' ORDER BY version;';
 
 CREATE VIEW etl.progress AS
 SELECT run_id, node, phase, rows_done, bytes_done, bytes_total, rows_per_second, started_at, eta
@@ -1663,7 +1740,7 @@ DECLARE
 BEGIN
 	FOREACH relation IN ARRAY ARRAY['source', 'stream', 'model', 'quality_check', 'secret', 'dependency',
 		'column_edge', 'load', 'cursor', 'file', 'ingestion', 'reject', 'consumed', 'change_set', 'change',
-		'node_state',
+		'node_state', 'definition_version', 'project', 'project_item', 'kept',
 		'schema_change', 'housekeeping', 'pool', 'instance', 'schedule', 'schedule_slot', 'schedule_event',
 		'sla', 'sla_result', 'channel', 'alert_rule', 'alert_open', 'alert_node', 'silence', 'outbox',
 		'alert_id_seq', 'delivery_id_seq', 'silence_id_seq', 'run_id_seq', 'task_id_seq', 'load_id_seq',

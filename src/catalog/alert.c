@@ -17,6 +17,7 @@
 #include "catalog/alert.h"
 #include "catalog/history_room.h"
 #include "catalog/sql.h"
+#include "catalog/version.h"
 #include "common/errors.h"
 #include "common/json.h"
 #include "common/options.h"
@@ -24,13 +25,14 @@
 #include "common/wake.h"
 
 /*
- * stored tells what an upsert did.
+ * stored notes and tells what an upsert did.
  */
 static const char *
-stored(EtlRows *rows)
+stored(const char *kind, const char *name, EtlRows *rows)
 {
-	return rows->n == 0 ? "unchanged" : etl_row_bool(rows, 0, "created") ? "created" :
-																		   "updated";
+	return etl_defined(kind, name, NULL,
+					   rows->n == 0 ? "unchanged" :
+					   etl_row_bool(rows, 0, "created") ? "created" : "updated");
 }
 
 /*
@@ -71,7 +73,7 @@ etl_channel_store(const EtlChannel *channel)
 	etl_param_text(&params, channel->kind);
 	etl_param_jsonb(&params, channel->options);
 	etl_param_text(&params, channel->owner);
-	return stored(etl_sql_query(
+	return stored("channel", channel->name, etl_sql_query(
 		"INSERT INTO etl.channel AS c (name, kind, options, owner) VALUES ($1, $2, $3, $4)"
 		" ON CONFLICT (name) DO UPDATE SET kind = excluded.kind, options = excluded.options,"
 		" version = c.version + 1, defined_at = clock_timestamp(), failures = 0, problem = NULL"
@@ -127,6 +129,7 @@ etl_channel_delete(const char *name, TimestampTz now)
 	params.n = 1;
 	etl_sql_exec("UPDATE etl.alert_rule SET channels = array_remove(channels, $1), version = version + 1"
 				 " WHERE $1 = ANY (channels)", &params);
+	etl_undefined("channel", name, NULL);
 	return etl_sql_query("DELETE FROM etl.channel WHERE name = $1 RETURNING name", &params)->n > 0;
 }
 
@@ -147,7 +150,7 @@ etl_alert_rule_store(const EtlAlertRule *rule)
 	etl_param_text(&params, rule->severity);
 	etl_param_jsonb(&params, rule->options);
 	etl_param_text(&params, rule->owner);
-	return stored(etl_sql_query(
+	return stored("alert", rule->name, etl_sql_query(
 		"INSERT INTO etl.alert_rule AS r (name, events, channels, selector, severity, options, owner)"
 		" VALUES ($1, $2, $3, $4, $5, $6, $7)"
 		" ON CONFLICT (name) DO UPDATE SET events = excluded.events, channels = excluded.channels,"
@@ -225,6 +228,7 @@ etl_alert_rule_delete(const char *name, TimestampTz now)
 				 " UPDATE etl.alert SET resolved_at = $2"
 				 " WHERE alert_id IN (SELECT alert_id FROM gone) AND resolved_at IS NULL", &params);
 	params.n = 1;
+	etl_undefined("alert", name, NULL);
 	return etl_sql_query("DELETE FROM etl.alert_rule WHERE name = $1 RETURNING name", &params)->n > 0;
 }
 

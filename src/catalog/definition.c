@@ -17,6 +17,7 @@
 #include "catalog/ahead.h"
 #include "catalog/definition.h"
 #include "catalog/sql.h"
+#include "catalog/version.h"
 #include "common/errors.h"
 #include "common/options.h"
 #include "common/run_as.h"
@@ -26,15 +27,17 @@
  * 'unchanged', after checking the owner of what is there.
  */
 static const char *
-store(const char *kind, const char *name, const char *owner, const char *sql, EtlParams *params)
+store(const char *kind, const char *name, const char *part, const char *owner, const char *sql,
+	  EtlParams *params)
 {
 	EtlRows    *rows;
 
 	if (owner != NULL)
-		etl_check_owner(owner, kind, name);
+		etl_check_owner(owner, kind, part ? part : name);
 	rows = etl_sql_query(sql, params);
-	return rows->n == 0 ? "unchanged" : etl_row_bool(rows, 0, "created") ? "created" :
-																		   "updated";
+	return etl_defined(kind, name, part,
+					   rows->n == 0 ? "unchanged" :
+					   etl_row_bool(rows, 0, "created") ? "created" : "updated");
 }
 
 /*
@@ -70,7 +73,7 @@ etl_source_store(const EtlSource *source)
 	etl_param_jsonb(&params, source->options);
 	etl_param_text(&params, source->description);
 	etl_param_text(&params, old ? old->owner : source->owner);
-	return store("source", source->name, old ? old->owner : NULL,
+	return store("source", source->name, NULL, old ? old->owner : NULL,
 				 "INSERT INTO etl.source AS s (name, connector, options, description, owner)"
 				 " VALUES ($1, $2, $3, $4, $5)"
 				 " ON CONFLICT (name) DO UPDATE SET connector = excluded.connector,"
@@ -150,7 +153,7 @@ etl_stream_store(const EtlStream *stream)
 	etl_param_text(&params, stream->description);
 	etl_param_jsonb(&params, stream->settings);
 	etl_param_text(&params, old ? old->owner : stream->owner);
-	return store("stream", stream->target, old ? old->owner : NULL,
+	return store("stream", stream->target, NULL, old ? old->owner : NULL,
 				 "INSERT INTO etl.stream AS s (target, source, options, format, columns, key, mode,"
 				 " event_time, schema_policy, contract, tags, description, settings, owner)"
 				 " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)"
@@ -248,7 +251,7 @@ etl_model_store(const EtlModel *model)
 	etl_param_text(&params, model->description);
 	etl_param_jsonb(&params, model->settings);
 	etl_param_text(&params, old ? old->owner : model->owner);
-	return store("model", model->target, old ? old->owner : NULL,
+	return store("model", model->target, NULL, old ? old->owner : NULL,
 				 "INSERT INTO etl.model AS m (target, query, materialized, key, strategy, event_time,"
 				 " batch_size, lookback, options, tags, description, settings, owner)"
 				 " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"
@@ -357,7 +360,7 @@ etl_check_store(const EtlCheck *check)
 	etl_param_text(&params, check->description);
 	etl_param_jsonb(&params, check->settings);
 	etl_param_text(&params, old ? old->owner : check->owner);
-	return store("check", check->name, old ? old->owner : NULL,
+	return store("check", check->target, check->name, old ? old->owner : NULL,
 				 "INSERT INTO etl.quality_check AS c (target, name, kind, columns, options, on_fail,"
 				 " dimension, description, settings, owner)"
 				 " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
@@ -456,6 +459,7 @@ etl_definition_delete(const char *kind, const char *target, const char *name)
 	etl_param_text(&params, target);
 	if (is_check)
 		etl_param_text(&params, name);
+	etl_undefined(is_check ? "check" : kind, target, is_check ? name : NULL);
 	return etl_sql_exec(psprintf("DELETE FROM etl.%s WHERE %s RETURNING 1", kind,
 								 is_check ? "target = $1 AND name = $2" :
 								 is_node  ? "target = $1" :

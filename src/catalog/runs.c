@@ -19,6 +19,7 @@
 #include "catalog/runs.h"
 #include "catalog/schedule.h"
 #include "catalog/sql.h"
+#include "catalog/version.h"
 #include "common/wake.h"
 
 #define RUN_COLUMNS \
@@ -712,11 +713,12 @@ etl_pool_store(const char *name, int slots, const char *description, const char 
 	etl_param_text(&params, owner);
 	rows = etl_sql_query("INSERT INTO etl.pool AS p (name, slots, description, owner) VALUES ($1, $2, $3, $4)"
 						 " ON CONFLICT (name) DO UPDATE SET slots = $2, description = $3,"
-						 " defined_at = pg_catalog.clock_timestamp()"
+						 " version = p.version + 1, defined_at = pg_catalog.clock_timestamp()"
 						 " WHERE (p.slots, p.description) IS DISTINCT FROM ($2, $3)"
 						 " RETURNING p.xmax::text = '0' AS created", &params);
-	return rows->n == 0 ? "unchanged" : etl_row_bool(rows, 0, "created") ? "created" :
-																		   "updated";
+	return etl_defined("pool", name, NULL,
+					   rows->n == 0 ? "unchanged" :
+					   etl_row_bool(rows, 0, "created") ? "created" : "updated");
 }
 
 /*
@@ -728,6 +730,7 @@ etl_pool_delete(const char *name)
 	EtlParams	params = {0};
 
 	etl_param_text(&params, name);
+	etl_undefined("pool", name, NULL);
 	return etl_sql_exec("DELETE FROM etl.pool WHERE name = $1", &params) > 0;
 }
 

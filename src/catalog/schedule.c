@@ -21,6 +21,7 @@
 #include "catalog/definition.h"
 #include "catalog/schedule.h"
 #include "catalog/sql.h"
+#include "catalog/version.h"
 #include "common/errors.h"
 #include "common/json.h"
 #include "common/options.h"
@@ -93,8 +94,9 @@ etl_schedule_store(const EtlSchedule *schedule)
 		" excluded.params, excluded.options, excluded.paused_defined, excluded.description,"
 		" excluded.settings)"
 		" RETURNING xmax = 0 AS created", &params);
-	return rows->n == 0 ? "unchanged" : etl_row_bool(rows, 0, "created") ? "created" :
-																		   "updated";
+	return etl_defined("schedule", schedule->name, NULL,
+					   rows->n == 0 ? "unchanged" :
+					   etl_row_bool(rows, 0, "created") ? "created" : "updated");
 }
 
 /*
@@ -205,6 +207,7 @@ etl_schedule_delete(const char *name)
 	EtlParams	params = {0};
 
 	etl_param_text(&params, name);
+	etl_undefined("schedule", name, NULL);
 	etl_sql_exec("DELETE FROM etl.schedule_event WHERE schedule = $1", &params);
 	return etl_sql_exec("DELETE FROM etl.schedule WHERE name = $1 RETURNING 1", &params) > 0;
 }

@@ -12,6 +12,7 @@
 
 #include "catalog/secret.h"
 #include "catalog/sql.h"
+#include "catalog/version.h"
 
 EtlSecret *
 etl_secret_find(const char *name)
@@ -81,7 +82,8 @@ etl_secret_store(const EtlSecret *secret)
 						 " description = excluded.description,"
 						 " version = s.version + 1, defined_at = clock_timestamp()"
 						 " RETURNING xmax = 0 AS created", &params);
-	return etl_row_bool(rows, 0, "created") ? "created" : "updated";
+	return etl_defined("secret", secret->name, NULL,
+					   etl_row_bool(rows, 0, "created") ? "created" : "updated");
 }
 
 List *

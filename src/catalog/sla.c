@@ -11,6 +11,7 @@
 
 #include "catalog/sla.h"
 #include "catalog/sql.h"
+#include "catalog/version.h"
 #include "common/run_as.h"
 
 /*
@@ -64,8 +65,9 @@ etl_sla_store(const EtlSla *sla, TimestampTz now)
 		" s.timezone, s.description) IS DISTINCT FROM (excluded.selector, excluded.freshness::text,"
 		" excluded.finish_by, excluded.start_by, excluded.max_duration::text, excluded.timezone,"
 		" excluded.description) RETURNING xmax = 0 AS created", &params);
-	return rows->n == 0 ? "unchanged" : etl_row_bool(rows, 0, "created") ? "created" :
-																		   "updated";
+	return etl_defined("sla", sla->name, NULL,
+					   rows->n == 0 ? "unchanged" :
+					   etl_row_bool(rows, 0, "created") ? "created" : "updated");
 }
 
 /*
@@ -182,6 +184,7 @@ etl_sla_delete(const char *name)
 	EtlParams	params = {0};
 
 	etl_param_text(&params, name);
+	etl_undefined("sla", name, NULL);
 	return etl_sql_query("DELETE FROM etl.sla WHERE name = $1 RETURNING name", &params)->n > 0;
 }
 

@@ -21,6 +21,7 @@ char	   *etl_allowed_hosts = NULL;
 char	   *etl_secret_key_file = NULL;
 char	   *etl_environment = NULL;
 char	   *etl_params = NULL;
+char	   *etl_project = NULL;
 char	   *etl_test_now = NULL;
 char	   *etl_tls_ca_file = NULL;
 int			etl_history_max_age_min = 90 * 24 * 60;
@@ -72,6 +73,9 @@ etl_guc_define(void)
 							"They come out of max_worker_processes, as do the launcher, a scheduler for "
 							"each database with the extension, and a worker for chores.",
 							&etl_max_workers, 4, 0, 1024, PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable("etl.project",
+							   "The project that this session deploys; etl.begin_project() sets it.",
+							   NULL, &etl_project, "", PGC_USERSET, GUC_NO_SHOW_ALL, NULL, NULL, NULL);
 	DefineCustomStringVariable("etl.params",
 							   "Parameters of the run as JSON text, read by etl.param().",
 							   NULL, &etl_params, "{}", PGC_USERSET, 0, NULL, NULL, NULL);

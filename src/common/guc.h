@@ -12,6 +12,7 @@ extern char *etl_allowed_directories;	/* comma-separated; empty: none */
 extern char *etl_allowed_hosts; /* comma-separated; private addresses only when listed */
 extern char *etl_secret_key_file;
 extern char *etl_environment;
+extern char *etl_project;		/* number and name of the deployment at work; empty: none */
 extern char *etl_params;		/* jsonb text: the run's parameters */
 extern char *etl_test_now;		/* the clock that schedules and retries read */
 extern char *etl_tls_ca_file;	/* empty: the authorities of the operating system */

@@ -15,11 +15,13 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/pg_class.h"
+#include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "catalog/kept.h"
 #include "common/errors.h"
 #include "common/json.h"
 #include "common/names.h"
@@ -36,6 +38,9 @@ struct EtlStaged
 	EtlCheckSet *checks;
 	List	   *dependents;		/* managed views dropped on the way */
 	List	   *recorded;		/* char *: inputs whose changes are recorded from now on */
+	bool		copied;			/* rows of another relation are published, not the model's query */
+	char	   *keep;			/* table for the rows that are replaced; NULL: they are not kept */
+	bool		kept;			/* they are in it already */
 	bool		created;
 	EtlSwap    *swap;			/* one of the two, or neither for a new table */
 	EtlDiff    *diff;
@@ -126,6 +131,34 @@ prepare_relation(EtlStaged *staged, TupleDesc desc)
 }
 
 /*
+ * may_swap tells whether the table may be published by a swap.
+ */
+static bool
+may_swap(EtlStaged *staged, bool by_dml, TupleDesc desc)
+{
+	Oid			relid = staged->due->relid;
+
+	return !by_dml && etl_swap_hindrance(relid) == NULL &&
+		   !etl_table_has_kept_columns(staged->model, relid, desc);
+}
+
+/*
+ * keep_rows sees to it that the rows that a full build replaces are kept, as
+ * option keep_versions says: by a swap that leaves them over, else in a copy.
+ */
+static void
+keep_rows(EtlStaged *staged, bool by_dml, TupleDesc desc)
+{
+	EtlDue	   *due = staged->due;
+
+	staged->keep = etl_keep_name(staged->model, due->relid, due->state);
+	staged->kept = staged->keep != NULL &&
+				   (!may_swap(staged, by_dml, desc) || !etl_table_fits(staged->model, due->relid, desc));
+	if (staged->kept)
+		etl_keep_copy(due->relid, staged->keep);
+}
+
+/*
  * stage_stored computes what the publication of a stored model will write.
  */
 static void
@@ -137,10 +170,13 @@ stage_stored(EtlStaged *staged, bool by_dml)
 	EtlRunAs	as;
 
 	etl_table_must_be_managed(model, due->relid, due->state);
-	if (strcmp(due->plan.action, "incremental") != 0)
+	if (strcmp(due->plan.action, "incremental") != 0 && !staged->copied)
 		etl_cover_check(model, due);
 	etl_run_as_begin(&as, model->owner, model->settings);
-	etl_table_hooks(model, "pre_hook");
+	if (!staged->copied)
+		etl_table_hooks(model, "pre_hook");
+	if (strcmp(due->plan.action, "incremental") != 0)
+		keep_rows(staged, by_dml, desc);
 	prepare_relation(staged, desc);
 	if (etl_checks_of(model->target) != NIL)
 		staged->checks = etl_checks_prepare(model->target, desc);
@@ -152,10 +188,10 @@ stage_stored(EtlStaged *staged, bool by_dml)
 		etl_rejects_supersede(model->target);
 		if (staged->created)
 			stage_heap(staged, desc);
-		else if (!by_dml && etl_swap_hindrance(due->relid) == NULL &&
-				 !etl_table_has_kept_columns(model, due->relid, desc))
+		else if (may_swap(staged, by_dml, desc))
 		{
 			staged->swap = etl_swap_begin(due->relid);
+			staged->swap->keep = staged->kept ? NULL : staged->keep;
 			stage_heap(staged, desc);
 		}
 		else
@@ -428,6 +464,10 @@ etl_model_finish(EtlStaged *staged)
 	/* columns may have come or gone since the definition was resolved */
 	if (staged->due->columns_changed)
 		etl_model_resolve(model, NULL);
+	if (staged->keep != NULL)
+		etl_kept_store(model->target, quote_qualified_identifier(
+										  get_namespace_name(get_rel_namespace(staged->due->relid)),
+										  staged->keep));
 	remember(staged);
 
 	if (strcmp(model->materialized, "view") != 0)
@@ -442,8 +482,11 @@ etl_model_finish(EtlStaged *staged)
 		}
 		etl_run_as_end(&as);
 		etl_dependents_restore(staged->dependents, NULL);
+		if (staged->keep != NULL)
+			etl_keep_prune(model, etl_keep_versions(model));
 		etl_run_as_begin(&as, model->owner, model->settings);
-		etl_table_hooks(model, "post_hook");
+		if (!staged->copied)
+			etl_table_hooks(model, "post_hook");
 		etl_run_as_end(&as);
 	}
 	/* it may have spilled to a file, which must not outlive the transaction */
@@ -461,6 +504,38 @@ etl_model_build(EtlDriver *driver, EtlModel *model, bool full_refresh, EtlBuildR
 	EtlStaged  *staged = etl_model_stage(driver, model, full_refresh, false, result);
 
 	/* deletes first: a row that goes may hold a unique value of one that comes */
+	etl_model_apply_deletes(staged);
+	etl_model_apply_upserts(staged);
+	etl_model_finish(staged);
+}
+
+void
+etl_model_publish_copy(EtlDriver *driver, EtlModel *model, const char *relation,
+					   char *fingerprint, EtlBuildResult *result)
+{
+	EtlStaged  *staged = palloc0(sizeof(EtlStaged));
+	EtlDue	   *due = palloc0(sizeof(EtlDue));
+	EtlRunAs	as;
+
+	memset(result, 0, sizeof(*result));
+	staged->driver = driver;
+	staged->model = model;
+	staged->result = result;
+	staged->copied = true;
+	staged->due = due;
+	CommandCounterIncrement();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	due->state = etl_node_state_get(model->target);
+	due->relid = etl_name_relation(model->target);
+	due->fingerprint = fingerprint;
+	due->plan.action = OidIsValid(due->relid) ? "full" : "create";
+	due->plan.reason = psprintf("the rows of %s", relation);
+	result->plan = due->plan;
+	etl_run_as_begin(&as, model->owner, model->settings);
+	due->query = etl_query_analyze(psprintf("SELECT * FROM %s", relation), NULL);
+	etl_run_as_end(&as);
+	stage_stored(staged, driver->atomic);
+	PopActiveSnapshot();
 	etl_model_apply_deletes(staged);
 	etl_model_apply_upserts(staged);
 	etl_model_finish(staged);

@@ -48,6 +48,9 @@ const EtlOptionDef etl_model_options[] = {
 	 "the dataset are then flagged incomplete."},
 	{"indexes", "any", NULL,
 	 "List of indexes: each a list of column names, or a text of columns and expressions."},
+	{"keep_versions", "integer", "0",
+	 "How many former publications keep their rows, for etl.rollback: those that full builds "
+	 "replaced, each in a table beside the target."},
 	{"on_schema_change", "sync|append|ignore|fail", "sync",
 	 "When the query's columns change: sync adds and drops, append only adds, ignore does neither, "
 	 "fail stops the run."},
@@ -150,7 +153,7 @@ check_running_options(const EtlModel *model)
 static void
 check_stored_options(const EtlModel *model)
 {
-	static const char *const stored_only[] = {"indexes", "unique", "with", "on_schema_change", NULL};
+	static const char *const stored_only[] = {"indexes", "unique", "with", "on_schema_change", "keep_versions", NULL};
 
 	if (strcmp(model->materialized, "view") != 0)
 		return;
@@ -365,10 +368,10 @@ etl_sql_define_model(PG_FUNCTION_ARGS)
 }
 
 /*
- * readers_of lists the models that read a node.
+ * etl_model_readers lists the models that read a node.
  */
-static List *
-readers_of(const char *target)
+List *
+etl_model_readers(const char *target)
 {
 	List	   *readers = NIL;
 	ListCell   *cell;
@@ -393,7 +396,7 @@ static bool
 drop_model(const char *target, bool cascade, bool drop_relation)
 {
 	EtlModel   *model = etl_model_find(target);
-	List	   *readers = readers_of(target);
+	List	   *readers = etl_model_readers(target);
 	EtlNodeState *state = etl_node_state_get(target);
 	Oid			relid;
 	ListCell   *cell;
@@ -420,6 +423,8 @@ drop_model(const char *target, bool cascade, bool drop_relation)
 									 get_rel_relkind(relid) == RELKIND_VIEW ? "VIEW" : "TABLE", target));
 		etl_run_as_end(&as);
 	}
+	if (drop_relation)
+		etl_keep_prune(model, 0);
 	foreach(cell, etl_checks_of(target))
 		(void) etl_definition_delete("quality_check", target, ((EtlCheck *) lfirst(cell))->name);
 	etl_node_forget(target);

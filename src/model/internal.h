@@ -137,12 +137,26 @@ typedef struct EtlSwap
 	Oid			transient;		/* heap that takes the new rows */
 	List	   *indexes;		/* of the target */
 	List	   *pairs;			/* of the transient heap, in the same order */
+	char	   *keep;			/* what the old rows are called from then on; NULL: they are dropped */
 } EtlSwap;
 
 extern EtlSwap *etl_swap_begin(Oid relid);
 extern void etl_swap_index(EtlSwap *swap);
 extern void etl_swap_publish(EtlSwap *swap);
 extern void etl_lock_briefly(Oid relid);
+
+/* ---- keep.c: option keep_versions, the rows of former publications ---- */
+
+extern int etl_keep_versions(const EtlModel *model);
+extern char *etl_keep_name(const EtlModel *model, Oid relid, const EtlNodeState *state);
+extern void etl_keep_copy(Oid relid, const char *name);
+extern void etl_keep_storage(Oid relid, Oid transient, Oid toast, Oid old_toast, List *indexes,
+							 const char *name);
+extern void etl_keep_prune(const EtlModel *model, int keep);
+
+/* publishes the rows of another relation as those of the model; the caller sets what they were built of */
+extern void etl_model_publish_copy(EtlDriver *driver, EtlModel *model, const char *relation,
+								   char *fingerprint, EtlBuildResult *result);
 
 /* ---- diff.c: publication by DML of what differs ---- */
 

@@ -82,6 +82,15 @@ extern void etl_model_finish(EtlStaged *staged);
  */
 extern bool etl_model_defer_triggers;
 
+/* char *: models that read a node; define.c */
+extern List *etl_model_readers(const char *target);
+
+/*
+ * etl_model_rollback puts a former version back (0: the last publication that
+ * is kept, else the definition before), with its rows; says what it did.
+ */
+extern char *etl_model_rollback(EtlDriver *driver, const char *target, int to, EtlBuildResult *result);
+
 /* etl_model_compile returns the SQL that the next run would execute. */
 extern char *etl_model_compile(const EtlModel *model);
 

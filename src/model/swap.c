@@ -404,6 +404,10 @@ etl_swap_publish(EtlSwap *swap)
 	}
 	move_statistics(swap->relid, swap->transient);
 	CommandCounterIncrement();
-	drop_transient(swap->relid, swap->transient);
+	if (swap->keep == NULL)
+		drop_transient(swap->relid, swap->transient);
+	else
+		etl_keep_storage(swap->relid, swap->transient, toast_of(swap->relid), toast_of(swap->transient),
+						 swap->pairs, swap->keep);
 	CommandCounterIncrement();
 }

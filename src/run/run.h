@@ -272,6 +272,10 @@ extern List *etl_group_members(EtlGraph *graph, EtlNode *node); /* EtlNode *, op
 /* false: an input that analysis has found is not done yet */
 extern bool etl_work_on_models(EtlRunState *state, List *nodes);
 
+/* ---- rollback.c ---- */
+
+extern EtlDriver etl_function_driver(const char *node); /* of builds in an SQL function */
+
 /* ---- report.c ---- */
 
 extern char *etl_format_count(int64 count); /* 1,234,567 */
