@@ -204,7 +204,11 @@ etl_snake_case(const char *name)
 		}
 		else
 		{
-			if (out.len > 0 && out.data[out.len - 1] != '_')
+			/* order__id keeps both: flattened fields are called so */
+			bool		both = c == '_' && p > name && p[-1] == '_' &&
+						out.len > 1 && out.data[out.len - 1] == '_' && out.data[out.len - 2] != '_';
+
+			if (out.len > 0 && (both || out.data[out.len - 1] != '_'))
 				appendStringInfoChar(&out, '_');
 			was_lower = false;
 		}

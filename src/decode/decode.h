@@ -89,6 +89,25 @@ extern EtlRecordState etl_decoder_next(EtlDecoder *decoder, EtlRecord *record);
 extern int64 etl_decoder_bytes(EtlDecoder *decoder);	/* decompressed bytes consumed, for progress */
 extern void etl_decoder_close(EtlDecoder *decoder);	/* frees foreign handles; also on context reset */
 
+/*
+ * reshape.c: a decoder with the records of 'inner', which it closes, and other
+ * fields.  'reshape' sees each record, rejects too, and puts its values; it
+ * may alter the record and make a reject of it.
+ */
+typedef EtlRecordState (*EtlReshape)(void *arg, EtlDecoder *outer, EtlRecord *record,
+									 EtlRecordState state);
+extern EtlDecoder *etl_decoder_reshape(EtlDecoder *inner, EtlReshape reshape, void *arg);
+extern EtlDecoder *etl_decoder_inner(EtlDecoder *outer);
+/* for 'reshape': the number of a field of that name, made when there is none (-1: too many) */
+extern int etl_decoder_field(EtlDecoder *decoder, const char *name);
+extern EtlValue *etl_decoder_value(EtlDecoder *decoder, int field);	/* until the next field is made */
+extern EtlRecordState etl_decoder_refuse(EtlDecoder *decoder, EtlRecord *record, const char *code,
+										 const char *field, const char *problem);
+
+/* flatten.c: objects inside the records of 'inner' become fields a__b; 'nested' is the option of that name */
+extern void etl_nested_check(const Jsonb *nested);	/* ET001 */
+extern EtlDecoder *etl_decoder_flatten(EtlDecoder *inner, const Jsonb *nested);
+
 /* json.c: see EtlServices.json_facts */
 extern EtlJsonFacts *etl_json_facts(EtlRead *body, const char *records_path, int npaths,
 									const char *const *paths, const char *max_path);

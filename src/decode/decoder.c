@@ -94,7 +94,8 @@ etl_decoder_begin(EtlDecoder *decoder, EtlRead *input, const EtlDecodeOptions *o
 	decoder->field_lengths = palloc(decoder->maxfields * sizeof(int));
 	decoder->values = palloc0(decoder->maxfields * sizeof(EtlValue));
 	initStringInfo(&decoder->problem);
-	etl_input_open(&decoder->input, input, INPUT_SIZE);
+	if (input != NULL)
+		etl_input_open(&decoder->input, input, INPUT_SIZE);
 }
 
 /*
@@ -125,12 +126,17 @@ etl_decoder_fields(EtlDecoder *decoder, int *n)
 int64
 etl_decoder_bytes(EtlDecoder *decoder)
 {
+	while (decoder->inner != NULL)
+		decoder = decoder->inner;
 	return decoder->input.before + (int64) decoder->input.start;
 }
 
 void
 etl_decoder_close(EtlDecoder *decoder)
 {
+	/* the context of a reshaped one lies within that of its inner one */
+	while (decoder->inner != NULL)
+		decoder = decoder->inner;
 	MemoryContextDelete(decoder->context);
 }
 

@@ -55,6 +55,7 @@ struct EtlDecoder
 {
 	MemoryContext context;
 	EtlRecordState (*next) (EtlDecoder *decoder, EtlRecord *record);
+	EtlDecoder *inner;			/* whose records these are, reshaped; NULL: decoded from input */
 	EtlInput	input;
 	char	   *origin;
 	size_t		max_record;

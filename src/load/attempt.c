@@ -89,7 +89,8 @@ infer_fields(EtlAttempt *attempt)
 		MemoryContext old = MemoryContextSwitchTo(context);
 		EtlItemReader *reader = etl_item_reader_open(pull, item, false);
 		EtlRead    *input = etl_decompress(&reader->read, pull->options->compression, item->origin);
-		EtlDecoder *decoder = etl_landing_decoder(pull->stream, input, item->records_path, item->origin);
+		EtlDecoder *decoder = etl_landing_decoder(pull->stream, pull->options, input,
+												  item->records_path, item->origin);
 		EtlInference *inference = etl_inference_begin(&pull->options->coerce, pull->options->is_json);
 		EtlRecord	record = {0};
 		EtlRecordState state;
@@ -166,6 +167,7 @@ name_columns(EtlAttempt *attempt, List *fields, Oid relid)
 		{
 			if (!OidIsValid(column->type))
 				column->type = TEXTOID;
+			column->type_name = etl_transform_type(attempt->pull->options->transform, column->field);
 			name = column->name = etl_column_identifier(column->field, taken);
 			taken = lappend(taken, name);
 			result = lappend(result, column);

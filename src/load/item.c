@@ -129,9 +129,26 @@ etl_path_value(const EtlPathColumn *column, const char *origin)
 	return column->folder ? folder_value(TextDatumGetCString(value)) : TextDatumGetCString(value);
 }
 
+bool
+etl_records_are_rows(const EtlLoadOptions *options)
+{
+	return options->pushed || etl_transform_redacts(options->transform);
+}
+
 EtlDecoder *
-etl_landing_decoder(const EtlStream *stream, EtlRead *input, const char *records_path,
-					const char *origin)
+etl_landing_reshape(const EtlLoadOptions *options, EtlDecoder *decoder)
+{
+	if (options->nested != NULL)
+		decoder = etl_decoder_flatten(decoder, options->nested);
+	if (options->transform != NULL)
+		decoder = etl_decoder_transform(decoder, options->transform, options->header, options->is_json,
+										etl_records_are_rows(options));
+	return decoder;
+}
+
+EtlDecoder *
+etl_landing_decoder(const EtlStream *stream, const EtlLoadOptions *options, EtlRead *input,
+					const char *records_path, const char *origin)
 {
 	EtlDecodeOptions decode = {0};
 
@@ -140,7 +157,7 @@ etl_landing_decoder(const EtlStream *stream, EtlRead *input, const char *records
 	decode.records_path = records_path;
 	decode.origin = origin;
 	decode.max_record_size = (int64) etl_max_record_size_kb * 1024;
-	return etl_decoder_open(input, &decode);
+	return etl_landing_reshape(options, etl_decoder_open(input, &decode));
 }
 
 /*
@@ -158,7 +175,7 @@ etl_landing_item(EtlLanding *landing, EtlRead *input, const char *records_path)
 
 	begin_item(landing);
 	landing->decoder =
-		etl_landing_decoder(landing->stream,
+		etl_landing_decoder(landing->stream, landing->options,
 							etl_decompress(input, landing->options->compression, landing->origin),
 							records_path, landing->origin);
 	while ((state = etl_decoder_next(landing->decoder, &record)) != ETL_RECORD_END)
@@ -189,9 +206,14 @@ void
 etl_landing_keep_fields(EtlLanding *landing)
 {
 	MemoryContext old = MemoryContextSwitchTo(landing->context);
+	EtlDecoder *decoder = landing->decoder;
 	int			n;
-	const char **fields = etl_decoder_fields(landing->decoder, &n);
+	const char **fields;
 
+	/* the header is the file's, whatever becomes of its fields */
+	while (etl_decoder_inner(decoder) != NULL)
+		decoder = etl_decoder_inner(decoder);
+	fields = etl_decoder_fields(decoder, &n);
 	if (!landing->options->is_json && landing->options->header)
 	{
 		landing->fields = NIL;

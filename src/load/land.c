@@ -463,7 +463,7 @@ set_checks(EtlLanding *landing)
 	etl_checks_set(landing->checks, RelationGetRelid(landing->rel), &quarantined);
 	if (landing->originals != NULL)
 	{
-		etl_originals_restore(landing->originals, quarantined);
+		etl_originals_restore(landing->originals, quarantined, etl_records_are_rows(landing->options));
 		etl_originals_end(landing->originals);
 	}
 	foreach(cell, quarantined)

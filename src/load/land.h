@@ -78,7 +78,7 @@ extern EtlOriginals *etl_originals_begin(void);
 extern void etl_originals_keep(EtlOriginals *originals, int64 load_id, const char *origin,
 							   const EtlRecord *record);
 /* gives rejects of rows that this load landed their bytes, size and origin */
-extern void etl_originals_restore(EtlOriginals *originals, List *rejects);
+extern void etl_originals_restore(EtlOriginals *originals, List *rejects, bool of_rows);
 extern void etl_originals_end(EtlOriginals *originals);
 
 #endif							/* ETL_LOAD_LAND_H */

@@ -27,6 +27,7 @@
 #include "decode/decode.h"
 #include "etl_connector.h"
 #include "load/coerce.h"
+#include "load/transform.h"
 #include "quality/quality.h"
 
 
@@ -71,6 +72,8 @@ typedef struct EtlLoadOptions
 	EtlThreshold max_rejects;
 	const char *compression;
 	List	   *path_columns;	/* EtlPathColumn * */
+	EtlTransform *transform;	/* NULL: none */
+	const Jsonb *nested;		/* NULL: objects stay jsonb */
 	bool		adopt;
 	bool		header;			/* csv: fields have names; else columns go by position */
 	bool		is_json;
@@ -109,6 +112,7 @@ typedef struct EtlNewColumn
 	char	   *field;			/* foreign name */
 	char	   *name;
 	Oid			type;
+	char	   *type_name;		/* as SQL, where it is said; NULL: 'type' */
 } EtlNewColumn;
 
 /* the list of ColumnDef and Constraint nodes of a column definition list; raises ET001 */
@@ -238,8 +242,12 @@ extern void etl_landing_item(EtlLanding *landing, EtlRead *input, const char *re
 extern void etl_landing_end(EtlLanding *landing);
 /* one record decoded elsewhere, for replay */
 extern void etl_landing_record(EtlLanding *landing, const EtlRecord *record, bool bad);
-extern EtlDecoder *etl_landing_decoder(const EtlStream *stream, EtlRead *input,
-									   const char *records_path, const char *origin);
+extern EtlDecoder *etl_landing_decoder(const EtlStream *stream, const EtlLoadOptions *options,
+									   EtlRead *input, const char *records_path, const char *origin);
+/* true when the bytes of rejects are JSON of what would have landed, whatever the format */
+extern bool etl_records_are_rows(const EtlLoadOptions *options);
+/* the records of a decoder as the stream wants them: flattened, transformed */
+extern EtlDecoder *etl_landing_reshape(const EtlLoadOptions *options, EtlDecoder *decoder);
 extern void etl_landing_keep_fields(EtlLanding *landing);
 extern char *etl_path_value(const EtlPathColumn *column, const char *origin);
 

@@ -12,6 +12,7 @@
 
 #include "common/errors.h"
 #include "common/json.h"
+#include "common/run_as.h"
 #include "load/landing.h"
 
 /* Options that every stream takes; etl.options('stream') lists them. */
@@ -24,10 +25,17 @@ const EtlOptionDef etl_stream_options[] = {
 	{"decimal", "text", ".", "decimal separator of numbers in text"},
 	{"max_rejects", "threshold", NULL,
 	 "count or share of rejects above which a load fails whole"},
+	{"nested", "any", NULL,
+	 "what becomes of objects inside JSON records: jsonb, one column; flatten, a column a__b for each "
+	 "value of a.b; or an object of paths and these words. Without it: jsonb"},
 	{"pool", "text", NULL,
 	 "pool of etl.define_pool: at most as many of its nodes as it has slots are at work at once"},
 	{"task_timeout", "duration", NULL, "how long one pull may take; then it fails with 57014"},
 	{"thousands", "text", NULL, "thousands separator of numbers in text"},
+	{"transform", "any", NULL,
+	 "what becomes of fields before anything is stored: drop, {\"hash\": {\"secret\": name}} "
+	 "(HMAC-SHA-256, in hex), {\"cast\": type}, {\"derive\": SQL expression over the other fields, as "
+	 "text}"},
 	{"timezone", "text", "UTC", "zone in which timestamps without one are read"},
 	{NULL}};
 
@@ -181,6 +189,7 @@ etl_load_options_read(const EtlStream *stream)
 	const char *on_change = etl_json_get_text(stream->options, "on_change");
 	const char *compression = etl_json_get_text(stream->options, "compression");
 	const char *header = etl_json_get_text(stream->options, "header");
+	EtlRunAs	as;
 
 	etl_coerce_options_read(&options->coerce, stream->options);
 	read_policy(options, stream->schema_policy);
@@ -195,6 +204,19 @@ etl_load_options_read(const EtlStream *stream)
 	options->adopt = etl_json_get_bool(stream->options, "adopt", false);
 	options->is_json = strcmp(stream->format, "csv") != 0;
 	options->header = options->is_json || header == NULL || strcmp(header, "false") != 0;
+	/* expressions mean what they meant where they were defined */
+	etl_run_as_begin(&as, stream->owner, stream->settings);
+	options->transform = etl_transform_read(stream->options);
+	etl_run_as_end(&as);
+	options->nested = etl_json_get(stream->options, "nested");
+	if (options->nested != NULL && !options->is_json)
+		ereport(ERROR,
+				(errcode(ETL_ERR_DEFINITION),
+				 errmsg("option \"nested\" needs a JSON format"),
+				 errhint("The values of a CSV file are text: derive what is inside one with the option "
+						 "transform.")));
+	if (options->nested != NULL)
+		etl_nested_check(options->nested);
 	options->merge = strcmp(stream->mode, "merge") == 0;
 	options->replace = strcmp(stream->mode, "replace") == 0;
 	return options;

@@ -18,6 +18,7 @@
 #include "common/arguments.h"
 #include "common/errors.h"
 #include "common/json.h"
+#include "common/run_as.h"
 #include "load/look.h"
 
 PG_FUNCTION_INFO_V1(etl_sql_preview);
@@ -42,6 +43,7 @@ etl_look_define(EtlLook *look, const char *source, const Jsonb *options, const c
 	stream->schema_policy = "evolve";
 	stream->contract = etl_json_parse("{}");
 	stream->owner = GetUserNameFromId(GetUserId(), false);
+	stream->settings = etl_settings_capture();
 	etl_stream_judge(stream, look->source, look->pull.connector);
 	look->pull.stream = stream;
 	look->pull.options = etl_load_options_read(stream);
@@ -117,7 +119,7 @@ etl_look_record(EtlLook *look, EtlRecord *record)
 				return ETL_RECORD_END;
 			reader = etl_item_reader_open(pull, look->item, false);
 			look->decoder =
-				etl_landing_decoder(&look->stream,
+				etl_landing_decoder(&look->stream, pull->options,
 									etl_decompress(&reader->read, pull->options->compression,
 												   look->item->origin),
 									look->item->records_path, look->item->origin);

@@ -345,7 +345,7 @@ etl_merge_apply(EtlLanding *landing, Tuplestorestate *staged)
 	if (refused == NIL)
 		return;
 	if (landing->originals != NULL)
-		etl_originals_restore(landing->originals, refused);
+		etl_originals_restore(landing->originals, refused, etl_records_are_rows(landing->options));
 	foreach(cell, refused)
 	{
 		EtlReject  *reject = lfirst(cell);

@@ -109,7 +109,7 @@ wanted_of(List *rejects)
  * give puts the bytes of a kept record into its rejects.
  */
 static void
-give(List *rejects, TupleTableSlot *slot)
+give(List *rejects, TupleTableSlot *slot, bool of_rows)
 {
 	bytea	   *raw = DatumGetByteaPP(slot->tts_values[4]);
 	ListCell   *cell;
@@ -120,7 +120,7 @@ give(List *rejects, TupleTableSlot *slot)
 
 		reject->origin = TextDatumGetCString(slot->tts_values[2]);
 		reject->record_size = DatumGetInt64(slot->tts_values[3]);
-		reject->of_row = false;
+		reject->of_row = of_rows;
 		reject->raw_length = VARSIZE_ANY_EXHDR(raw);
 		reject->raw = palloc(reject->raw_length + 1);
 		memcpy(reject->raw, VARDATA_ANY(raw), reject->raw_length);
@@ -128,7 +128,7 @@ give(List *rejects, TupleTableSlot *slot)
 }
 
 void
-etl_originals_restore(EtlOriginals *originals, List *rejects)
+etl_originals_restore(EtlOriginals *originals, List *rejects, bool of_rows)
 {
 	TupleTableSlot *slot;
 	HTAB	   *wanted;
@@ -148,7 +148,7 @@ etl_originals_restore(EtlOriginals *originals, List *rejects)
 		key.position = DatumGetInt64(slot->tts_values[1]);
 		entry = hash_search(wanted, &key, HASH_FIND, NULL);
 		if (entry != NULL)
-			give(entry->rejects, slot);
+			give(entry->rejects, slot, of_rows);
 	}
 	ExecDropSingleTupleTableSlot(slot);
 	hash_destroy(wanted);

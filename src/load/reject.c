@@ -118,7 +118,7 @@ etl_rejects_add(EtlRejects *rejects, int64 position, const char *raw, int raw_le
 	reject.raw = unconstify(char *, raw);
 	reject.raw_length = raw_length;
 	reject.record_size = raw_size;
-	reject.of_row = landing->options->pushed;
+	reject.of_row = etl_records_are_rows(landing->options);
 	reject.reasons = etl_reasons_end(reasons);
 	etl_reject_writer_put(rejects->writer, &reject);
 	pfree(reject.reasons);

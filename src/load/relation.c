@@ -383,7 +383,7 @@ etl_relation_create(const EtlStream *stream, const EtlLoadOptions *options, List
 		EtlNewColumn *column = lfirst(cell);
 
 		appendStringInfo(&sql, ", %s %s", quote_identifier(column->name),
-						 format_type_be_qualified(column->type));
+						 column->type_name ? column->type_name : format_type_be_qualified(column->type));
 	}
 	appendStringInfoChar(&sql, ')');
 	etl_relation_sql(sql.data);
@@ -526,11 +526,11 @@ etl_relation_add_columns(const EtlStream *stream, Oid relid, List *columns, int6
 	{
 		EtlNewColumn *column = lfirst(cell);
 
-		etl_relation_sql(psprintf("ALTER TABLE %s ADD COLUMN %s %s", stream->target,
-								  quote_identifier(column->name),
-								  format_type_be_qualified(column->type)));
+		etl_relation_sql(psprintf(
+			"ALTER TABLE %s ADD COLUMN %s %s", stream->target, quote_identifier(column->name),
+			column->type_name ? column->type_name : format_type_be_qualified(column->type)));
 		etl_schema_change_store(stream->target, load_id, "column_added", column->name, NULL,
-								format_type_be(column->type));
+								column->type_name ? column->type_name : format_type_be(column->type));
 	}
 	comment_columns(stream, columns);
 }

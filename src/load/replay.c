@@ -284,6 +284,7 @@ open_record(Replay *replay, EtlRows *rows, int i, bytea *raw)
 	int64		load_id = etl_row_int8(rows, i, "load_id");
 	bool		of_row = etl_row_bool(rows, i, "of_row");
 	EtlDecodeOptions decode = {0};
+	EtlDecoder *decoder;
 
 	if (load_id != replay->fields_of)
 	{
@@ -305,7 +306,9 @@ open_record(Replay *replay, EtlRows *rows, int i, bytea *raw)
 	decode.options = of_row ? etl_json_parse("{}") : replay->decoded_as.options;
 	decode.origin = replay->landing.origin;
 	decode.max_record_size = (int64) bytes->content.len + 1024;
-	return etl_decoder_open(&bytes->read, &decode);
+	decoder = etl_decoder_open(&bytes->read, &decode);
+	/* what has a row's form was transformed before */
+	return of_row ? decoder : etl_landing_reshape(replay->landing.options, decoder);
 }
 
 /*

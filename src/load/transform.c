@@ -1,0 +1,674 @@
+/*-------------------------------------------------------------------------
+ *
+ * transform.c
+ *    The option "transform": what becomes of values before anything is stored.
+ *
+ * A decoder around the decoder drops fields, puts keyed hashes in the place
+ * of values, and adds fields derived by SQL expressions from the others.  So
+ * relation, checks, previews and the reasons of rejects only ever see the
+ * result.  Where fields are dropped or hashed, the bytes of a reject are
+ * those of the transformed record, as JSON; a record that could not be
+ * decoded keeps none.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_collation.h"
+#include "catalog/pg_type.h"
+#include "common/hmac.h"
+#include "common/sha2.h"
+#include "executor/executor.h"
+#include "nodes/makefuncs.h"
+#include "optimizer/optimizer.h"
+#include "parser/parse_coerce.h"
+#include "parser/parse_collate.h"
+#include "parser/parse_expr.h"
+#include "parser/parse_type.h"
+#include "parser/parser.h"
+#include "utils/builtins.h"
+#include "utils/datetime.h"
+#include "utils/json.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+
+#include "common/driver.h"
+#include "common/errors.h"
+#include "common/json.h"
+#include "common/names.h"
+#include "common/options.h"
+#include "load/landing.h"
+#include "load/transform.h"
+#include "secret/secret.h"
+
+typedef enum Action
+{
+	KEEP,
+	DROP,
+	HASH,
+	DERIVE
+} Action;
+
+/* What the option says of one field. */
+typedef struct Rule
+{
+	char	   *name;			/* of the field, as it comes or in snake_case */
+	Action		action;
+	char	   *secret;			/* HASH */
+	char	   *expression;		/* DERIVE */
+	char	   *cast;			/* type of its column; NULL: as inferred */
+	Oid			type;			/* of cast or of the expression; InvalidOid: unknown */
+	int32		typmod;
+} Rule;
+
+struct EtlTransform
+{
+	List	   *rules;			/* Rule * */
+	bool		redacts;
+};
+
+/* An expression ready to be evaluated. */
+typedef struct Derivation
+{
+	const Rule *rule;
+	int			field;			/* of the outer record */
+	ExprState  *state;
+	Oid			type;
+	Oid			output;			/* function */
+	bool		is_json;		/* its output is JSON */
+	List	   *names;			/* char *: fields that it reads, by parameter */
+	int		   *inner;			/* their numbers, -1: not seen yet */
+	ParamListInfo params;
+} Derivation;
+
+/* A decoder's transform. */
+typedef struct Transformer
+{
+	MemoryContext context;		/* as long as the decoder */
+	MemoryContext record;		/* as long as the record at hand */
+	const EtlTransform *transform;
+	bool		named;			/* fields have names; else columns go by position */
+	bool		is_json;
+	bool		replaces;		/* the bytes of records are made anew */
+	List	   *keys;			/* char *: of HASH, by rule; NULL for other rules */
+	int			nfields;		/* inner fields of which the following are known */
+	const Rule **rules;
+	int		   *outer;			/* field numbers; -1: dropped */
+	List	   *derivations;
+	EState	   *estate;
+} Transformer;
+
+/* ---- definition ---- */
+
+/*
+ * bad_rule raises ET001 for what the option says of a field.
+ */
+pg_noreturn static void
+bad_rule(const char *field, const char *detail)
+{
+	ereport(ERROR,
+			(errcode(ETL_ERR_DEFINITION),
+			 errmsg("invalid value for option \"transform\" of field \"%s\"", field),
+			 errdetail("%s", detail),
+			 errhint("Use \"drop\", {\"hash\": {\"secret\": \"name\"}}, {\"cast\": \"type\"} or "
+					 "{\"derive\": \"expression\"}, which may have a cast, too.")));
+}
+
+/*
+ * read_rule reads what the option says of one field.
+ */
+static Rule *
+read_rule(const Jsonb *transform, const char *field)
+{
+	static const EtlOptionDef keys[] = {{"hash", "any", NULL, ""},
+										{"cast", "text", NULL, ""},
+										{"derive", "text", NULL, ""},
+										{NULL}};
+	Jsonb	   *value = etl_json_get(transform, field);
+	Rule	   *rule = palloc0(sizeof(Rule));
+
+	rule->name = pstrdup(field);
+	if (value != NULL && etl_json_kind(value) == 's' && strcmp(etl_json_bare_text(value), "drop") == 0)
+	{
+		rule->action = DROP;
+		return rule;
+	}
+	if (value == NULL || etl_json_kind(value) != 'o' || etl_json_keys(value) == NIL)
+		bad_rule(field, "It says nothing that can be done.");
+	etl_options_check(value, "transform", keys, NULL);
+	rule->cast = etl_json_get_text(value, "cast");
+	rule->expression = etl_json_get_text(value, "derive");
+	if (etl_json_has(value, "hash"))
+	{
+		Jsonb	   *hash = etl_json_get(value, "hash");
+
+		if (rule->expression != NULL || rule->cast != NULL)
+			bad_rule(field, "A hash is text, and made of the value as it comes.");
+		rule->action = HASH;
+		rule->secret = hash && etl_json_kind(hash) == 'o' ? etl_json_get_text(hash, "secret") : NULL;
+		if (rule->secret == NULL)
+			bad_rule(field, "A hash needs a key: without one, short values can be guessed.");
+	}
+	else if (rule->expression != NULL)
+		rule->action = DERIVE;
+	if (rule->cast != NULL)
+	{
+		parseTypeString(rule->cast, &rule->type, &rule->typmod, false);
+		if (get_typtype(rule->type) == TYPTYPE_PSEUDO)
+			bad_rule(field, psprintf("%s is a pseudo-type.", format_type_be(rule->type)));
+	}
+	return rule;
+}
+
+/* ---- expressions ---- */
+
+/*
+ * field_param is the parser's hook: an unqualified name is a field, as text.
+ */
+static Node *
+field_param(ParseState *pstate, ColumnRef *ref)
+{
+	List	  **names = pstate->p_ref_hook_state;
+	Param	   *param;
+	ListCell   *cell;
+	int			number = 0;
+
+	if (list_length(ref->fields) != 1 || !IsA(linitial(ref->fields), String))
+		return NULL;
+	foreach(cell, *names)
+	{
+		number++;
+		if (strcmp(lfirst(cell), strVal(linitial(ref->fields))) == 0)
+			break;
+	}
+	if (cell == NULL)
+	{
+		*names = lappend(*names, pstrdup(strVal(linitial(ref->fields))));
+		number = list_length(*names);
+	}
+	param = makeNode(Param);
+	param->paramkind = PARAM_EXTERN;
+	param->paramid = number;
+	param->paramtype = TEXTOID;
+	param->paramtypmod = -1;
+	param->paramcollid = DEFAULT_COLLATION_OID;
+	param->location = ref->location;
+	return (Node *) param;
+}
+
+/*
+ * analyze_expression makes the tree of a derivation; 'names' are the fields
+ * that it reads.
+ */
+static Node *
+analyze_expression(const Rule *rule, List **names)
+{
+	ParseState *pstate = make_parsestate(NULL);
+	List	   *list = raw_parser(rule->expression, RAW_PARSE_PLPGSQL_EXPR);
+	SelectStmt *select = castNode(SelectStmt, castNode(RawStmt, linitial(list))->stmt);
+	Node	   *expr;
+
+	if (select->op != SETOP_NONE || select->fromClause || select->whereClause || select->groupClause ||
+		select->sortClause || select->distinctClause || select->limitCount || select->limitOffset ||
+		select->havingClause || select->withClause || list_length(select->targetList) != 1 ||
+		linitial_node(ResTarget, select->targetList)->name != NULL)
+		bad_rule(rule->name, "It is not one expression.");
+	*names = NIL;
+	pstate->p_pre_columnref_hook = field_param;
+	pstate->p_ref_hook_state = names;
+	expr = transformExpr(pstate, linitial_node(ResTarget, select->targetList)->val, EXPR_KIND_OTHER);
+	if (pstate->p_hasSubLinks || pstate->p_hasAggs || pstate->p_hasWindowFuncs || pstate->p_hasTargetSRFs)
+		bad_rule(rule->name, "It may read the fields of its own record and nothing else.");
+	if (exprType(expr) == UNKNOWNOID)
+		expr = coerce_type(pstate, expr, UNKNOWNOID, TEXTOID, -1, COERCION_IMPLICIT,
+						   COERCE_IMPLICIT_CAST, -1);
+	if (get_typtype(exprType(expr)) == TYPTYPE_PSEUDO)
+		bad_rule(rule->name, psprintf("Its result is of type %s.", format_type_be(exprType(expr))));
+	assign_expr_collations(pstate, expr);
+	return expr;
+}
+
+EtlTransform *
+etl_transform_read(const Jsonb *options)
+{
+	Jsonb	   *value = etl_json_get(options, "transform");
+	EtlTransform *transform;
+	ListCell   *cell;
+
+	if (value == NULL)
+		return NULL;
+	if (etl_json_kind(value) != 'o')
+		ereport(ERROR,
+				(errcode(ETL_ERR_DEFINITION),
+				 errmsg("invalid value for option \"transform\""),
+				 errhint("Give an object of fields: {\"email\": {\"hash\": {\"secret\": \"pepper\"}}, "
+						 "\"ssn\": \"drop\"}.")));
+	transform = palloc0(sizeof(EtlTransform));
+	foreach(cell, etl_json_keys(value))
+	{
+		Rule	   *rule = read_rule(value, lfirst(cell));
+		List	   *names;
+
+		if (rule->action == DERIVE)
+		{
+			Node	   *expr = analyze_expression(rule, &names);
+
+			if (!OidIsValid(rule->type))
+			{
+				rule->type = exprType(expr);
+				rule->typmod = exprTypmod(expr);
+			}
+		}
+		transform->redacts = transform->redacts || rule->action == DROP || rule->action == HASH;
+		transform->rules = lappend(transform->rules, rule);
+	}
+	return transform;
+}
+
+bool
+etl_transform_redacts(const EtlTransform *transform)
+{
+	return transform != NULL && transform->redacts;
+}
+
+/*
+ * rule_of returns what is said of a field; NULL: nothing.
+ */
+static const Rule *
+rule_of(const EtlTransform *transform, const char *field)
+{
+	char	   *identifier = NULL;
+	ListCell   *cell;
+
+	foreach(cell, transform->rules)
+		if (strcmp(((Rule *) lfirst(cell))->name, field) == 0)
+			return lfirst(cell);
+	identifier = etl_snake_case(field);
+	foreach(cell, transform->rules)
+		if (strcmp(((Rule *) lfirst(cell))->name, identifier) == 0)
+			return lfirst(cell);
+	return NULL;
+}
+
+char *
+etl_transform_type(const EtlTransform *transform, const char *field)
+{
+	const Rule *rule = transform ? rule_of(transform, field) : NULL;
+
+	if (rule == NULL || !OidIsValid(rule->type))
+		return NULL;
+	return format_type_extended(rule->type, rule->typmod,
+								FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY);
+}
+
+/* ---- records ---- */
+
+/*
+ * hash_value puts the HMAC-SHA-256 of a value in its place, in hex.
+ */
+static void
+hash_value(const Transformer *transformer, const char *key, EtlValue *value)
+{
+	pg_hmac_ctx *hmac = pg_hmac_create(PG_SHA256);
+	uint8		digest[PG_SHA256_DIGEST_LENGTH];
+	char	   *hex = palloc(2 * sizeof(digest) + 1);
+
+	if (hmac == NULL || pg_hmac_init(hmac, (const uint8 *) key, strlen(key)) < 0 ||
+		pg_hmac_update(hmac, (const uint8 *) value->text, value->length) < 0 ||
+		pg_hmac_final(hmac, digest, sizeof(digest)) < 0)
+		elog(ERROR, "could not compute a hash");
+	pg_hmac_free(hmac);
+	hex_encode((char *) digest, sizeof(digest), hex);
+	hex[2 * sizeof(digest)] = '\0';
+	value->kind = ETL_VALUE_TEXT;
+	value->text = hex;
+	value->length = 2 * sizeof(digest);
+	value->from_json = transformer->is_json;
+}
+
+/*
+ * key_of returns the key of a hash.
+ */
+static const char *
+key_of(const Transformer *transformer, const Rule *rule)
+{
+	ListCell   *cell;
+
+	foreach(cell, transformer->transform->rules)
+		if (lfirst(cell) == rule)
+			return list_nth(transformer->keys, foreach_current_index(cell));
+	return NULL;
+}
+
+/*
+ * know_fields decides what becomes of fields that are new.
+ */
+static void
+know_fields(Transformer *transformer, EtlDecoder *outer, const char **names, int n)
+{
+	MemoryContext old = MemoryContextSwitchTo(transformer->context);
+	ListCell   *cell;
+
+	if (transformer->rules == NULL)
+	{
+		transformer->rules = palloc(sizeof(Rule *) * n);
+		transformer->outer = palloc(sizeof(int) * n);
+	}
+	else
+	{
+		transformer->rules = repalloc(transformer->rules, sizeof(Rule *) * n);
+		transformer->outer = repalloc(transformer->outer, sizeof(int) * n);
+	}
+	for (; transformer->nfields < n; transformer->nfields++)
+	{
+		const char *name = names[transformer->nfields];
+		const Rule *rule = rule_of(transformer->transform, name);
+		bool		goes = rule != NULL && rule->action == DROP;
+
+		transformer->rules[transformer->nfields] = rule;
+		/* without names, a field that goes leaves its place */
+		transformer->outer[transformer->nfields] =
+			goes && transformer->named ? -1 : etl_decoder_field(outer, name);
+		foreach(cell, transformer->derivations)
+		{
+			Derivation *derivation = lfirst(cell);
+
+			if (derivation->rule == rule && derivation->field < 0)
+				derivation->field = transformer->outer[transformer->nfields];
+
+			for (int i = 0; i < list_length(derivation->names); i++)
+				if (derivation->inner[i] < 0 &&
+					(strcmp(list_nth(derivation->names, i), name) == 0 ||
+					 strcmp(list_nth(derivation->names, i), etl_snake_case(name)) == 0))
+					derivation->inner[i] = transformer->nfields;
+		}
+	}
+	foreach(cell, transformer->derivations)
+	{
+		Derivation *derivation = lfirst(cell);
+
+		if (derivation->field < 0)
+			derivation->field = etl_decoder_field(outer, derivation->rule->name);
+	}
+	MemoryContextSwitchTo(old);
+}
+
+/* The derivations of one record, for etl_subxact. */
+typedef struct Evaluation
+{
+	Transformer *transformer;
+	const EtlRecord *record;
+	EtlDecoder *outer;
+	const Derivation *at;		/* the one at work */
+} Evaluation;
+
+/*
+ * set_params gives an expression the fields of the record.
+ */
+static void
+set_params(const Derivation *derivation, const EtlRecord *record)
+{
+	for (int i = 0; i < derivation->params->numParams; i++)
+	{
+		int			number = derivation->inner[i];
+		const EtlValue *field = number >= 0 && number < record->nvalues ? &record->values[number] : NULL;
+		ParamExternData *param = &derivation->params->params[i];
+
+		param->isnull = field == NULL || field->kind == ETL_VALUE_NULL;
+		param->value = param->isnull ? (Datum) 0 :
+									   PointerGetDatum(cstring_to_text_with_len(field->text, field->length));
+	}
+}
+
+/*
+ * text_of writes the result of an expression; moments in ISO 8601, whatever
+ * DateStyle says.
+ */
+static char *
+text_of(const Derivation *derivation, Datum value)
+{
+	switch (derivation->type)
+	{
+		case DATEOID:
+		case TIMEOID:
+		case TIMETZOID:
+		case TIMESTAMPOID:
+		case TIMESTAMPTZOID:
+			return JsonEncodeDateTime(palloc(MAXDATELEN + 1), value, derivation->type, NULL);
+		default:
+			return OidOutputFunctionCall(derivation->output, value);
+	}
+}
+
+/*
+ * derive evaluates every expression over the record at hand.
+ */
+static void
+derive(void *arg)
+{
+	Evaluation *evaluation = arg;
+	Transformer *transformer = evaluation->transformer;
+	ExprContext *econtext = GetPerTupleExprContext(transformer->estate);
+	MemoryContext old = MemoryContextSwitchTo(transformer->record);
+	ListCell   *cell;
+
+	ResetPerTupleExprContext(transformer->estate);
+	foreach(cell, transformer->derivations)
+	{
+		const Derivation *derivation = lfirst(cell);
+		EtlValue   *result = etl_decoder_value(evaluation->outer, derivation->field);
+		Datum		value;
+		bool		isnull;
+
+		evaluation->at = derivation;
+		set_params(derivation, evaluation->record);
+		econtext->ecxt_param_list_info = derivation->params;
+		value = ExecEvalExprSwitchContext(derivation->state, econtext, &isnull);
+		if (isnull)
+			continue;
+		result->text = text_of(derivation, value);
+		result->length = strlen(result->text);
+		result->kind = derivation->is_json ? ETL_VALUE_JSON : ETL_VALUE_TEXT;
+		result->from_json = transformer->is_json;
+	}
+	MemoryContextSwitchTo(old);
+}
+
+/*
+ * derive_fields puts what the expressions make; the error of one makes a
+ * reject of the record.  What a redacted value was, the reason does not say.
+ */
+static EtlRecordState
+derive_fields(Transformer *transformer, EtlDecoder *outer, const EtlRecord *inner, EtlRecord *record)
+{
+	Evaluation	evaluation = {transformer, inner, outer, NULL};
+	ErrorData  *error;
+
+	if (transformer->derivations == NIL)
+		return ETL_RECORD_OK;
+	error = etl_subxact(derive, &evaluation);
+	if (error == NULL)
+		return ETL_RECORD_OK;
+	if (!etl_fault_of_row(error))
+		ReThrowError(error);
+	return etl_decoder_refuse(outer, record, "transform", evaluation.at->rule->name,
+							  transformer->transform->redacts ?
+								  psprintf("expression failed with SQLSTATE %s",
+										   unpack_sql_state(error->sqlerrcode)) :
+								  error->message);
+}
+
+/*
+ * write_record writes the transformed record as a JSON object.
+ */
+static char *
+write_record(EtlDecoder *outer)
+{
+	StringInfoData out;
+	int			n;
+	const char **fields = etl_decoder_fields(outer, &n);
+
+	initStringInfo(&out);
+	appendStringInfoChar(&out, '{');
+	for (int i = 0; i < n; i++)
+	{
+		const EtlValue *value = etl_decoder_value(outer, i);
+
+		if (i > 0)
+			appendStringInfoChar(&out, ',');
+		escape_json(&out, fields[i]);
+		appendStringInfoChar(&out, ':');
+		if (value->kind == ETL_VALUE_NULL)
+			appendStringInfoString(&out, "null");
+		else if (value->kind == ETL_VALUE_TEXT)
+			escape_json(&out, value->text);
+		else
+			appendBinaryStringInfo(&out, value->text, value->length);
+	}
+	appendStringInfoChar(&out, '}');
+	return out.data;
+}
+
+/*
+ * redact leaves no bytes of a record that the transform has not seen.
+ */
+static void
+redact(EtlDecoder *outer, EtlRecord *record, bool decoded)
+{
+	record->raw = decoded ? write_record(outer) : "";
+	record->raw_length = strlen(record->raw);
+	record->raw_sha256 = NULL;
+	if (decoded)
+		record->raw_size = record->raw_length;
+}
+
+/*
+ * put_values puts the record's own values, hashed where they shall be.
+ */
+static void
+put_values(Transformer *transformer, EtlDecoder *outer, const EtlRecord *inner)
+{
+	for (int i = 0; i < inner->nvalues; i++)
+	{
+		const Rule *rule = transformer->rules[i];
+		EtlValue   *value;
+
+		if (transformer->outer[i] < 0 ||
+			(rule != NULL && (rule->action == DERIVE || rule->action == DROP)))
+			continue;
+		value = etl_decoder_value(outer, transformer->outer[i]);
+		*value = inner->values[i];
+		if (rule != NULL && rule->action == HASH && value->kind != ETL_VALUE_NULL)
+			hash_value(transformer, key_of(transformer, rule), value);
+	}
+}
+
+/*
+ * transform_record is the EtlReshape of this file.
+ */
+static EtlRecordState
+transform_record(void *arg, EtlDecoder *outer, EtlRecord *record, EtlRecordState state)
+{
+	Transformer *transformer = arg;
+	EtlRecord	inner = *record;
+	MemoryContext old;
+
+	MemoryContextReset(transformer->record);
+	old = MemoryContextSwitchTo(transformer->record);
+	if (state == ETL_RECORD_OK)
+	{
+		if (inner.nvalues > transformer->nfields)
+		{
+			int			n;
+			const char **names = etl_decoder_fields(etl_decoder_inner(outer), &n);
+
+			know_fields(transformer, outer, names, inner.nvalues);
+		}
+		put_values(transformer, outer, &inner);
+		state = derive_fields(transformer, outer, &inner, record);
+	}
+	if (transformer->replaces)
+		redact(outer, record, state == ETL_RECORD_OK);
+	MemoryContextSwitchTo(old);
+	return state;
+}
+
+/*
+ * open_keys fetches the keys of the hashes.
+ */
+static void
+open_keys(Transformer *transformer)
+{
+	ListCell   *cell;
+
+	foreach(cell, transformer->transform->rules)
+	{
+		const Rule *rule = lfirst(cell);
+
+		transformer->keys =
+			lappend(transformer->keys, rule->action == HASH ?
+										   etl_secret_open(transformer->context, rule->secret, NULL) :
+										   NULL);
+	}
+}
+
+/*
+ * prepare_derivations makes the expressions ready.
+ */
+static void
+prepare_derivations(Transformer *transformer)
+{
+	ListCell   *cell;
+
+	transformer->estate = CreateExecutorState();
+	foreach(cell, transformer->transform->rules)
+	{
+		const Rule *rule = lfirst(cell);
+		Derivation *derivation = palloc0(sizeof(Derivation));
+		Node	   *expr;
+		bool		varlena;
+		int			n;
+
+		if (rule->action != DERIVE)
+			continue;
+		expr = analyze_expression(rule, &derivation->names);
+		n = list_length(derivation->names);
+		derivation->rule = rule;
+		derivation->type = exprType(expr);
+		derivation->is_json = exprType(expr) == JSONBOID || exprType(expr) == JSONOID;
+		getTypeOutputInfo(exprType(expr), &derivation->output, &varlena);
+		derivation->inner = palloc(sizeof(int) * Max(n, 1));
+		derivation->params = makeParamList(n);
+		for (int i = 0; i < n; i++)
+		{
+			derivation->inner[i] = -1;
+			derivation->params->params[i].ptype = TEXTOID;
+		}
+		derivation->state = ExecInitExpr(expression_planner((Expr *) expr), NULL);
+		derivation->field = -1;
+		transformer->derivations = lappend(transformer->derivations, derivation);
+	}
+}
+
+EtlDecoder *
+etl_decoder_transform(EtlDecoder *inner, const EtlTransform *transform, bool named, bool is_json,
+					  bool replaces)
+{
+	MemoryContext context =
+		AllocSetContextCreate(CurrentMemoryContext, "etl transform", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	Transformer *transformer = palloc0(sizeof(Transformer));
+	EtlDecoder *outer;
+
+	transformer->context = context;
+	transformer->record = AllocSetContextCreate(context, "etl transformed record", ALLOCSET_DEFAULT_SIZES);
+	transformer->transform = transform;
+	transformer->named = named;
+	transformer->is_json = is_json;
+	transformer->replaces = replaces;
+	outer = etl_decoder_reshape(inner, transform_record, transformer);
+	open_keys(transformer);
+	prepare_derivations(transformer);
+	MemoryContextSwitchTo(old);
+	return outer;
+}
