@@ -45,6 +45,8 @@
 #define rd_firstRelfilenodeSubid		  rd_firstRelfilelocatorSubid
 #define RelationAssumeNewRelfilenode(rel) RelationAssumeNewRelfilelocator(rel)
 #else
+/* heap_multi_insert adds block after block: load/extend.c adds many */
+#define ETL_ADDS_BLOCKS
 #define etl_insert_index_tuples(result, slot, estate) \
 	ExecInsertIndexTuples((result), (slot), (estate), false, false, NULL, NIL)
 #define EtlRelFileNumber(rel)		   ((rel)->rd_node.relNode)

@@ -399,6 +399,7 @@ make_values(CsvDecoder *csv, char *work, int n)
 				value->kind = ETL_VALUE_NULL;
 		}
 		text[length] = '\0';
+		value->roomy = true;
 		value->text = text;
 		value->length = length;
 	}
@@ -418,6 +419,7 @@ repair_values(EtlDecoder *decoder, int n)
 
 		if (value->kind == ETL_VALUE_NULL || etl_encoding_is_ascii(value->text, value->length))
 			continue;
+		value->roomy = false;
 		value->text = etl_encoding_repair(decoder, decoder->encoding, decoder->conversion,
 										  value->text, value->length, &length);
 		value->length = length;

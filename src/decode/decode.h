@@ -36,6 +36,7 @@ typedef struct EtlValue
 	char	   *text;			/* NUL-terminated, in server encoding, verified */
 	int			length;
 	bool		from_json;		/* a TEXT value is a JSON string, not a JSON document */
+	bool		roomy;			/* the byte before 'text' may be written once the values before it are read */
 } EtlValue;
 
 typedef enum EtlRecordState

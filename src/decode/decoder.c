@@ -165,7 +165,7 @@ etl_decoder_add_field(EtlDecoder *decoder, const char *name, int length)
 
 /*
  * etl_decoder_copy copies a record to where it may be cut up, with zero
- * bytes behind it.
+ * bytes behind it and room before it.
  */
 char *
 etl_decoder_copy(EtlDecoder *decoder, const char *bytes, size_t length)
@@ -173,10 +173,11 @@ etl_decoder_copy(EtlDecoder *decoder, const char *bytes, size_t length)
 	if (length + ETL_PADDING > decoder->work_size)
 	{
 		if (decoder->work)
-			pfree(decoder->work);
+			pfree(decoder->work - ETL_PADDING);
 		decoder->work = NULL;
 		decoder->work_size = Max(length + ETL_PADDING, 8192) * 3 / 2;
-		decoder->work = MemoryContextAllocHuge(decoder->context, decoder->work_size);
+		decoder->work = (char *) MemoryContextAllocHuge(decoder->context, decoder->work_size + ETL_PADDING) +
+						ETL_PADDING;
 	}
 	memcpy(decoder->work, bytes, length);
 	memset(decoder->work + length, 0, ETL_PADDING);

@@ -158,6 +158,7 @@ etl_encoding_convert(EtlDecoder *decoder, int nvalues, int *bad)
 			return false;
 		}
 		value->text = out;
+		value->roomy = false;
 		value->length = strlen(out);
 		out += value->length + 1;
 	}

@@ -142,6 +142,15 @@ etl_coercer_make(Oid type, int32 typmod, const EtlCoerceOptions *options)
 	return coercer;
 }
 
+/*
+ * etl_coercer_is_text: see coerce.h.
+ */
+bool
+etl_coercer_is_text(const EtlCoercer *coercer)
+{
+	return coercer->type == TEXTOID || (coercer->type == VARCHAROID && coercer->max_chars < 0);
+}
+
 bool
 etl_coercer_is_soft(const EtlCoercer *coercer)
 {

@@ -30,6 +30,8 @@ extern EtlCoercer *etl_coercer_make(Oid type, int32 typmod, const EtlCoerceOptio
  * True when etl_coerce never raises for this type.  For the others the
  * caller runs a batch in one subtransaction, row by row only if it failed.
  */
+/* whether every text is a value as it is */
+extern bool etl_coercer_is_text(const EtlCoercer *coercer);
 extern bool etl_coercer_is_soft(const EtlCoercer *coercer);
 
 /*

@@ -156,6 +156,7 @@ etl_held_add(EtlLanding *landing, const EtlRecord *record, bool bad)
 			EtlValue   *value = &held->record.values[f];
 
 			*value = record->values[f];
+			value->roomy = false;
 			if (value->kind != ETL_VALUE_NULL)
 			{
 				value->text = palloc(value->length + 1);

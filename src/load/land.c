@@ -60,6 +60,7 @@ read_columns(EtlLanding *landing)
 			column->guards_time = column->type == DATEOID && !column->declared;
 			column->coercer = etl_coercer_make(att->atttypid, att->atttypmod, &landing->options->coerce);
 			column->soft = etl_coercer_is_soft(column->coercer);
+			column->is_text = etl_coercer_is_text(column->coercer);
 			state->hard = state->hard || !column->soft;
 			column->default_value = etl_computed_default(landing, att);
 			if (att->attnotnull)
@@ -141,6 +142,14 @@ set_value(EtlLanding *landing, TupleTableSlot *slot, int c, const EtlValue *valu
 
 	if (value->kind == ETL_VALUE_NULL)
 		return KEEP;
+	if (column->is_text && value->roomy && value->length <= VARATT_SHORT_MAX - VARHDRSZ_SHORT)
+	{
+		/* the short form, where it stands: the row is formed before the next record is read */
+		SET_VARSIZE_SHORT(value->text - 1, value->length + VARHDRSZ_SHORT);
+		slot->tts_values[i] = PointerGetDatum(value->text - 1);
+		slot->tts_isnull[i] = false;
+		return KEEP;
+	}
 	if (column->soft || held == NULL)
 		reason = etl_coerce(column->coercer, value, &slot->tts_values[i], &slot->tts_isnull[i]);
 	else

@@ -102,6 +102,7 @@ typedef struct EtlColumn
 	bool		guards_time;	/* an inferred date: a value with a time of day does not fit */
 	EtlCoercer *coercer;
 	bool		soft;			/* its coercion never raises */
+	bool		is_text;		/* and takes any text as it is */
 	bool		mapped;			/* the item at work has a field for it */
 	bool		ever_mapped;	/* some item of the load had */
 	ExprState  *default_value;	/* for columns without a field; NULL: null */

@@ -27,6 +27,7 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "catalog/pg_am.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_trigger.h"
 #include "commands/trigger.h"
@@ -42,7 +43,10 @@
 #include "catalog/change.h"
 #include "common/compat.h"
 #include "common/errors.h"
+#include "load/extend.h"
 #include "load/landing.h"
+
+#define TUPLES_SIZE (512 * 1024)
 
 typedef enum WriterKind
 {
@@ -68,7 +72,13 @@ struct EtlLoadWriter
 	EState	   *estate;
 	ResultRelInfo *result;
 	BulkInsertState bulk;
-	TupleTableSlot *slots[ETL_BATCH_ROWS];
+	TupleTableSlot *row;		/* the row at work, its values not copied */
+	TupleTableSlot *slots[ETL_BATCH_ROWS];	/* the rows of the batch */
+	HeapTuple	formed[ETL_BATCH_ROWS];	/* WRITE_BULK: their tuples */
+	EtlExtension extension;
+	bool		extends;		/* blocks are added by us */
+	char	   *tuples;			/* where these lie */
+	Size		tuples_used;
 	Kept	   *kept;			/* WRITE_SQL */
 	int			n;				/* rows in the batch */
 	Size		bytes;
@@ -237,6 +247,7 @@ etl_load_writer_begin(EtlLanding *landing)
 	EtlLoadWriter *writer = palloc0(sizeof(EtlLoadWriter));
 
 	writer->landing = landing;
+	writer->row = MakeSingleTupleTableSlot(RelationGetDescr(landing->rel), &TTSOpsVirtual);
 	writer->estate = CreateExecutorState();
 	writer->result = makeNode(ResultRelInfo);
 	InitResultRelInfo(writer->result, landing->rel, 0, NULL, 0);
@@ -248,7 +259,12 @@ etl_load_writer_begin(EtlLanding *landing)
 		hurry_constraints(landing->rel);
 
 	if (writer->kind == WRITE_BULK)
+	{
 		writer->bulk = GetBulkInsertState();
+		writer->tuples = palloc(TUPLES_SIZE);
+		writer->extends = landing->rel->rd_rel->relam == HEAP_TABLE_AM_OID &&
+						  !RelationUsesLocalBuffers(landing->rel);
+	}
 	else if (writer->kind == WRITE_SQL)
 	{
 		writer->plain_sql = make_insert_sql(landing, "");
@@ -266,19 +282,61 @@ etl_load_writer_begin(EtlLanding *landing)
 TupleTableSlot *
 etl_load_writer_slot(EtlLoadWriter *writer)
 {
-	TupleTableSlot **slot = &writer->slots[writer->kind == WRITE_STAGE ? 0 : writer->n];
+	return ExecClearTuple(writer->row);
+}
+
+/*
+ * batch_slot returns the slot of row 'i' of the batch.
+ */
+static TupleTableSlot *
+batch_slot(EtlLoadWriter *writer, int i)
+{
+	TupleTableSlot **slot = &writer->slots[i];
 
 	if (*slot == NULL)
 	{
 		MemoryContext old = MemoryContextSwitchTo(writer->landing->context);
 
-		*slot =
-			writer->kind == WRITE_BULK ?
-				table_slot_create(writer->landing->rel, NULL) :
-				MakeSingleTupleTableSlot(RelationGetDescr(writer->landing->rel), &TTSOpsVirtual);
+		*slot = MakeSingleTupleTableSlot(RelationGetDescr(writer->landing->rel),
+										 writer->kind == WRITE_BULK ? &TTSOpsHeapTuple : &TTSOpsVirtual);
 		MemoryContextSwitchTo(old);
 	}
-	return ExecClearTuple(*slot);
+	return *slot;
+}
+
+/*
+ * form_row makes the tuple of the row at work while its values are in the
+ * processor's cache.  Tuples lie one after the other in memory that every
+ * batch uses again.
+ */
+static void
+form_row(EtlLoadWriter *writer)
+{
+	TupleTableSlot *row = writer->row;
+	TupleDesc	desc = row->tts_tupleDescriptor;
+	bool		has_nulls = memchr(row->tts_isnull, true, desc->natts) != NULL;
+	int			head = MAXALIGN(SizeofHeapTupleHeader + (has_nulls ? BITMAPLEN(desc->natts) : 0));
+	Size		data = heap_compute_data_size(desc, row->tts_values, row->tts_isnull);
+	Size		size = MAXALIGN(HEAPTUPLESIZE + head + data);
+	HeapTuple	tuple;
+
+	if (size > TUPLES_SIZE - writer->tuples_used)
+		tuple = MemoryContextAllocExtended(writer->landing->batch, size, MCXT_ALLOC_HUGE);
+	else
+	{
+		tuple = (HeapTuple) (writer->tuples + writer->tuples_used);
+		writer->tuples_used += size;
+	}
+	memset(tuple, 0, size);
+	tuple->t_len = head + data;
+	ItemPointerSetInvalid(&tuple->t_self);
+	tuple->t_tableOid = RelationGetRelid(writer->landing->rel);
+	tuple->t_data = (HeapTupleHeader) ((char *) tuple + HEAPTUPLESIZE);
+	HeapTupleHeaderSetNatts(tuple->t_data, desc->natts);
+	tuple->t_data->t_hoff = head;
+	heap_fill_tuple(desc, row->tts_values, row->tts_isnull, (char *) tuple->t_data + head, data,
+					&tuple->t_data->t_infomask, has_nulls ? tuple->t_data->t_bits : NULL);
+	writer->formed[writer->n] = tuple;
 }
 
 /*
@@ -302,11 +360,16 @@ etl_load_writer_put(EtlLoadWriter *writer, const EtlRecord *record)
 {
 	/* of rows that may still be refused, those that landed are noted later */
 	if (writer->kind != WRITE_SQL)
-		etl_event_time_note(writer->landing, writer->slots[writer->kind == WRITE_STAGE ? 0 : writer->n]);
-	if (writer->kind == WRITE_STAGE)
-		tuplestore_puttupleslot(writer->staged, writer->slots[0]);
-	else if (writer->kind == WRITE_SQL)
+		etl_event_time_note(writer->landing, writer->row);
+	if (writer->kind == WRITE_BULK)
+		form_row(writer);
+	else if (writer->kind == WRITE_STAGE)
+		tuplestore_puttupleslot(writer->staged, writer->row);
+	else
+	{
+		ExecCopySlot(batch_slot(writer, writer->n), writer->row);
 		keep_record(writer, record);
+	}
 	writer->n++;
 	writer->bytes += record->raw_length;
 	if (writer->n >= ETL_BATCH_ROWS || writer->bytes >= ETL_BATCH_BYTES)
@@ -336,12 +399,27 @@ write_bulk(EtlLoadWriter *writer)
 	EtlLanding *landing = writer->landing;
 	MemoryContext old = MemoryContextSwitchTo(landing->batch);
 
-	table_multi_insert(landing->rel, writer->slots, writer->n, GetCurrentCommandId(true), 0,
-					   writer->bulk);
+	/* marked as the slot's own, or every tuple would be copied once more */
+	for (int i = 0; i < writer->n; i++)
+		ExecStoreHeapTuple(writer->formed[i], batch_slot(writer, i), true);
+	for (int i = 0; i < writer->n;)
+	{
+		int			fit = writer->extends && landing->load->rows_loaded > 0 ?
+					  etl_extension_fit(&writer->extension, landing->rel, writer->bulk,
+										writer->formed + i, writer->n - i) :
+					  0;
+
+		if (fit == 0)
+			fit = writer->n - i;
+		table_multi_insert(landing->rel, writer->slots + i, fit, GetCurrentCommandId(true), 0,
+						   writer->bulk);
+		i += fit;
+	}
 	MemoryContextSwitchTo(old);
 
 	for (int i = 0; i < writer->n; i++)
 	{
+		writer->slots[i]->tts_flags &= ~TTS_FLAG_SHOULDFREE;
 		note_blocks(landing->load, &writer->slots[i]->tts_tid);
 		if (writer->result->ri_NumIndices > 0)
 		{
@@ -354,6 +432,7 @@ write_bulk(EtlLoadWriter *writer)
 		}
 	}
 	landing->load->rows_loaded += writer->n;
+	writer->tuples_used = 0;
 }
 
 /* ---- WRITE_SQL ---- */
@@ -558,8 +637,7 @@ etl_load_writer_flush(EtlLoadWriter *writer)
 		for (int i = 0; i < writer->n; i++)
 			ExecClearTuple(writer->slots[i]);
 	}
-	else if (writer->slots[0] != NULL)
-		ExecClearTuple(writer->slots[0]);
+	ExecClearTuple(writer->row);
 
 	/* what becomes of a replayed record must be known one by one */
 	if (writer->kind == WRITE_STAGE && writer->landing->replay != NULL)
@@ -586,11 +664,13 @@ etl_load_writer_end(EtlLoadWriter *writer)
 	}
 	if (writer->bulk)
 	{
+		etl_extension_end(&writer->extension, landing->rel);
 		FreeBulkInsertState(writer->bulk);
 		table_finish_bulk_insert(landing->rel, 0);
 	}
 	for (int i = 0; i < ETL_BATCH_ROWS && writer->slots[i]; i++)
 		ExecDropSingleTupleTableSlot(writer->slots[i]);
+	ExecDropSingleTupleTableSlot(writer->row);
 	if (landing->rel->rd_rel->relkind == RELKIND_RELATION)
 		ExecCloseIndices(writer->result);
 	FreeExecutorState(writer->estate);
