@@ -286,6 +286,14 @@ CREATE TABLE etl.ingestion (
 	PRIMARY KEY (target, idempotency_key)
 );
 
+-- The dialect of a stream with dialect: auto, as long as the options that left it open are the same.
+CREATE TABLE etl.stream_dialect (
+	target text PRIMARY KEY,
+	left_open jsonb NOT NULL,
+	options jsonb NOT NULL,         -- the same with what was found
+	found_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+);
+
 -- One index only: a load may put hundreds of thousands of rejects here, and a
 -- second one, of a primary key, would make it a tenth slower. The sequence keeps
 -- reject_id unique, and all that etl looks up is open. The whole row identifies
@@ -1741,7 +1749,7 @@ BEGIN
 	FOREACH relation IN ARRAY ARRAY['source', 'stream', 'model', 'quality_check', 'secret', 'dependency',
 		'column_edge', 'load', 'cursor', 'file', 'ingestion', 'reject', 'consumed', 'change_set', 'change',
 		'node_state', 'definition_version', 'project', 'project_item', 'kept',
-		'schema_change', 'housekeeping', 'pool', 'instance', 'schedule', 'schedule_slot', 'schedule_event',
+		'schema_change', 'stream_dialect', 'housekeeping', 'pool', 'instance', 'schedule', 'schedule_slot', 'schedule_event',
 		'sla', 'sla_result', 'channel', 'alert_rule', 'alert_open', 'alert_node', 'silence', 'outbox',
 		'alert_id_seq', 'delivery_id_seq', 'silence_id_seq', 'run_id_seq', 'task_id_seq', 'load_id_seq',
 		'reject_id_seq', 'event_id_seq', 'change_set_id_seq']

@@ -118,6 +118,13 @@ etl_stream_forget(const char *target, const char *origin)
 {
 	EtlParams	params = {0};
 
+	if (origin == NULL)
+	{
+		EtlParams	target_only = {0};
+
+		etl_param_text(&target_only, target);
+		etl_sql_exec("DELETE FROM etl.stream_dialect WHERE target = $1", &target_only);
+	}
 	/* the rows stay until the file is loaded again and replaces them: size -1 equals no file */
 	etl_param_text(&params, target);
 	etl_param_text(&params, origin);
@@ -158,6 +165,33 @@ etl_ingestion_store(const char *target, const char *key, const char *hash, int64
 				 " VALUES ($1, $2, $3, $4)", &params);
 }
 
+Jsonb *
+etl_dialect_find(const char *target, const Jsonb *left_open)
+{
+	EtlParams	params = {0};
+	EtlRows    *rows;
+
+	etl_param_text(&params, target);
+	etl_param_jsonb(&params, left_open);
+	rows = etl_sql_query("SELECT options FROM etl.stream_dialect WHERE target = $1 AND left_open = $2",
+						 &params);
+	return rows->n == 0 ? NULL : etl_row_jsonb(rows, 0, "options");
+}
+
+void
+etl_dialect_store(const char *target, const Jsonb *left_open, const Jsonb *options)
+{
+	EtlParams	params = {0};
+
+	etl_param_text(&params, target);
+	etl_param_jsonb(&params, left_open);
+	etl_param_jsonb(&params, options);
+	etl_sql_exec("INSERT INTO etl.stream_dialect (target, left_open, options) VALUES ($1, $2, $3)"
+				 " ON CONFLICT (target) DO UPDATE SET left_open = excluded.left_open,"
+				 " options = excluded.options, found_at = clock_timestamp()",
+				 &params);
+}
+
 List *
 etl_stream_models(const char *target)
 {
@@ -180,6 +214,7 @@ etl_stream_state_delete(const char *target)
 		"DELETE FROM etl.cursor WHERE target = $1",
 		"DELETE FROM etl.file WHERE target = $1",
 		"DELETE FROM etl.ingestion WHERE target = $1",
+		"DELETE FROM etl.stream_dialect WHERE target = $1",
 		"DELETE FROM etl.node_state WHERE target = $1",
 		"UPDATE etl.load SET status = 'superseded' WHERE target = $1 AND status = 'succeeded'",
 		"UPDATE etl.reject SET status = 'superseded', closed_at = clock_timestamp()"

@@ -64,6 +64,13 @@ typedef struct EtlIngestion
 extern EtlIngestion *etl_ingestion_find(const char *target, const char *key);
 extern void etl_ingestion_store(const char *target, const char *key, const char *hash, int64 load_id);
 
+/*
+ * The options of a stream with the dialect that was found for it, which holds
+ * as long as the options that left it open are the same; NULL: none.
+ */
+extern Jsonb *etl_dialect_find(const char *target, const Jsonb *left_open);
+extern void etl_dialect_store(const char *target, const Jsonb *left_open, const Jsonb *options);
+
 /* Models that read a stream, char *. */
 extern List *etl_stream_models(const char *target);
 

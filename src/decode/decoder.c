@@ -15,6 +15,10 @@
 #define INPUT_SIZE (256 * 1024)
 
 const EtlOptionDef etl_csv_options[] = {
+	{"dialect", "stated|auto", "stated",
+	 "auto finds what the other options do not state (encoding, delimiter, quote, header, decimal) in "
+	 "the first file with a record, and keeps it; what is not certain stops the run, which asks for "
+	 "the option"},
 	{"delimiter", "text", ",", "one byte between fields"},
 	{"quote", "text", "\"", "one byte around fields; empty: no quoting"},
 	{"escape", "text", NULL, "one byte before a quote inside a quoted field; default: the quote"},

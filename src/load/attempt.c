@@ -19,6 +19,7 @@
 #include "common/errors.h"
 #include "common/json.h"
 #include "common/run_as.h"
+#include "load/dialect.h"
 #include "load/pull.h"
 
 #define MAX_RESTARTS 100
@@ -284,6 +285,7 @@ store_load(EtlAttempt *attempt, const EtlFile *file)
 	if (load->rows_loaded == 0)
 		load->relfilenode = 0;
 	etl_load_store(load);
+	etl_dialect_keep(pull);
 	if (attempt->landing->fields != NIL)
 		etl_load_set_fields(load->load_id, attempt->landing->fields);
 	if (file->hash != NULL)
@@ -434,6 +436,8 @@ etl_pull_land(EtlPull *pull, Jsonb *position)
 	ErrorData  *error;
 	ListCell   *cell;
 
+	if (etl_dialect_is_auto(pull->stream))
+		etl_dialect_settle(pull);
 	attempt.pull = pull;
 	attempt.items = pull->items;
 	attempt.position = position;
@@ -460,6 +464,8 @@ etl_pull_land(EtlPull *pull, Jsonb *position)
 		pull->cursor = position;
 
 	pull->driver->commit(pull->driver);
+	if (!attempt.nothing)
+		pull->left_open = NULL;
 	if (attempt.nothing)
 		pull->items_known++;
 	else

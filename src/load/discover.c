@@ -307,6 +307,7 @@ typedef struct Proposal
 	const Jsonb *options;
 	const char *format;
 	Sample		sample;
+	EtlDialect *dialect;		/* of CSV; NULL: not found */
 } Proposal;
 
 /*
@@ -321,11 +322,13 @@ sample_source(void *arg)
 	PG_TRY();
 	{
 		etl_look_define(look, proposal->source, proposal->options, proposal->format);
+		look->finds_dialect = strcmp(look->stream.format, "csv") == 0;
 		etl_look_open(look);
 		take_sample(look, &proposal->sample);
 	}
 	PG_FINALLY();
 	{
+		proposal->dialect = look->dialect;
 		etl_look_close(look);
 	}
 	PG_END_TRY();
@@ -474,6 +477,29 @@ path_option(const char *path)
 }
 
 /*
+ * with_dialect adds to options what must be stated to read the files.
+ */
+static Jsonb *
+with_dialect(Jsonb *options, const EtlDialect *dialect)
+{
+	return dialect ? etl_dialect_options(options, dialect, false) : options;
+}
+
+/*
+ * tell_dialect adds to a text what the dialect of a file seems to be.
+ */
+static char *
+tell_dialect(const char *detail, const EtlDialect *dialect)
+{
+	char	   *doubts = dialect ? etl_dialect_doubts(dialect) : NULL;
+
+	if (dialect == NULL)
+		return pstrdup(detail);
+	return psprintf("%s; %s%s%s", detail, etl_dialect_describe(dialect), doubts ? "; not certain: " : "",
+					doubts ? doubts : "");
+}
+
+/*
  * discover_files proposes a stream for each group of files below the root.
  */
 static void
@@ -517,8 +543,9 @@ discover_files(ReturnSetInfo *result, const EtlSource *source)
 			detail = psprintf("%s; " INT64_FORMAT " of " INT64_FORMAT " records of %s are malformed, %s",
 							  detail, proposal.sample.bad, proposal.sample.records, group->first,
 							  proposal.sample.problem);
-		put_stream(result, stream_name(group->pattern), group->format, path_option(group->pattern),
-				   &proposal.sample, detail);
+		put_stream(result, stream_name(group->pattern), group->format,
+				   with_dialect(path_option(group->pattern), proposal.dialect), &proposal.sample,
+				   tell_dialect(detail, proposal.dialect));
 	}
 }
 

@@ -102,6 +102,34 @@ etl_look_item(EtlLook *look)
 	}
 }
 
+/*
+ * find_dialect reads the item with the dialect that it seems to have, and
+ * tells which that is.
+ */
+static void
+find_dialect(EtlLook *look)
+{
+	EtlStream  *stream = &look->stream;
+
+	if (look->stated == NULL)
+		look->stated = stream->options;
+	stream->options = look->stated;
+	look->pull.options = etl_load_options_read(stream);
+	look->dialect = etl_dialect_of_item(&look->pull, look->item);
+	if (look->dialect == NULL)
+		return;
+	stream->options = etl_dialect_options(look->stated, look->dialect, true);
+	look->pull.options = etl_load_options_read(stream);
+	if (look->finds_dialect)
+		return;
+	ereport(etl_dialect_doubts(look->dialect) ? WARNING : NOTICE,
+			(errmsg("dialect of \"%s\": %s", look->item->origin, etl_dialect_describe(look->dialect)),
+			 etl_dialect_doubts(look->dialect) ?
+				 errdetail("Not certain: %s.", etl_dialect_doubts(look->dialect)) :
+				 0,
+			 etl_dialect_doubts(look->dialect) ? errhint("A stream needs these options stated.") : 0));
+}
+
 EtlRecordState
 etl_look_record(EtlLook *look, EtlRecord *record)
 {
@@ -117,6 +145,8 @@ etl_look_record(EtlLook *look, EtlRecord *record)
 
 			if (!etl_look_item(look))
 				return ETL_RECORD_END;
+			if (look->finds_dialect || look->stated != NULL || etl_dialect_is_auto(&look->stream))
+				find_dialect(look);
 			reader = etl_item_reader_open(pull, look->item, false);
 			look->decoder =
 				etl_landing_decoder(&look->stream, pull->options,

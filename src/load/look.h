@@ -11,6 +11,7 @@
 #ifndef ETL_LOAD_LOOK_H
 #define ETL_LOAD_LOOK_H
 
+#include "load/dialect.h"
 #include "load/pull.h"
 
 /*
@@ -25,6 +26,9 @@ typedef struct EtlLook
 	TimestampTz deadline;		/* of everything; ET005 when it is over */
 	EtlItem    *item;			/* whose records are read */
 	EtlDecoder *decoder;
+	bool		finds_dialect;	/* of each item, whatever the options say */
+	EtlDialect *dialect;		/* of the item; NULL: not looked for, or not found */
+	Jsonb	   *stated;			/* the options without it */
 } EtlLook;
 
 /* judges the options as define_stream does; 'format' NULL: as the path tells */

@@ -38,6 +38,8 @@ typedef struct EtlPull
 	int64		load_id;		/* of the last load */
 	bool		finishes;		/* files are archived or deleted after their load */
 	List	   *seen;			/* char *: files that were handed out */
+	const Jsonb *left_open;		/* options whose dialect was found in this pull; NULL: it was known */
+	char	   *dialect;		/* that dialect, in words */
 } EtlPull;
 
 /* The items of one load, and what its tries found out. */

@@ -30,6 +30,7 @@
 #include "common/options.h"
 #include "common/names.h"
 #include "common/run_as.h"
+#include "load/dialect.h"
 #include "load/landing.h"
 
 PG_FUNCTION_INFO_V1(etl_sql_replay);
@@ -537,6 +538,7 @@ etl_sql_replay(PG_FUNCTION_ARGS)
 	if (filter != NULL)
 		check_filter(replay->stream);
 	etl_stream_lock(replay->stream->target);
+	replay->stream = unconstify(EtlStream *, etl_dialect_known(replay->stream));
 	ids = select_rejects(replay->stream->target, filter);
 	if (ids->n > 0)
 	{
