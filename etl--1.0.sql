@@ -819,6 +819,15 @@ Returns a row for each step, the last one that was reached last: source (is it d
 Errors: none but a cancel; what fails is a row with ok = false.
 Example: SELECT * FROM etl.test_source(''shop_api'', ''{"path": "/orders"}'');';
 
+CREATE FUNCTION etl.infer(source text, options jsonb DEFAULT '{}', format text DEFAULT NULL)
+RETURNS TABLE (column_name text, data_type text, field text, records bigint, nulls bigint, decided_by text) LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'etl_sql_infer';
+COMMENT ON FUNCTION etl.infer(text, jsonb, text) IS
+'Reads every record of a source and tells the columns that a stream of it would have, before anything is made.
+source: a defined source. options: those of the stream, default {}. format: as of define_stream, default NULL: as the path tells.
+Returns a row for each field, in the order met: the column''s name and the narrowest type that holds every value (or the type that the option transform gives it), the field''s own name, how many records there are and how many of them have no value for it, and the value that made the type no narrower, with its place. Rejects are among the records. With the rights of the caller; a network must answer within 30 s.
+Errors: ET001 for options that define_stream would refuse, ET002 for an unknown source, ET004 and 42501 for what the caller may not read, ET007 for a broken document.
+Example: SELECT column_name, data_type, nulls, decided_by FROM etl.infer(''shop_files'', ''{"path": "orders_*.csv"}'');';
+
 CREATE FUNCTION etl.discover(source text)
 RETURNS TABLE (stream text, format text, options jsonb, columns text, row_key text[], detail text) LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'etl_sql_discover';
 COMMENT ON FUNCTION etl.discover(text) IS

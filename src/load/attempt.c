@@ -25,23 +25,6 @@
 #define MAX_RESTARTS 100
 
 /*
- * wider_of is the narrowest type that holds the values of both.
- */
-static Oid
-wider_of(Oid a, Oid b)
-{
-	if (a == b || !OidIsValid(b))
-		return a;
-	if (!OidIsValid(a))
-		return b;
-	if ((a == INT8OID && b == NUMERICOID) || (a == NUMERICOID && b == INT8OID))
-		return NUMERICOID;
-	if ((a == DATEOID && b == TIMESTAMPTZOID) || (a == TIMESTAMPTZOID && b == DATEOID))
-		return TIMESTAMPTZOID;
-	return TEXTOID;
-}
-
-/*
  * add_inferred merges what one item showed of its fields into 'fields'.
  */
 static List *
@@ -66,7 +49,7 @@ add_inferred(List *fields, List *inferred)
 			fields = lappend(fields, known);
 		}
 		else
-			known->type = wider_of(known->type, column->seen ? column->type : InvalidOid);
+			known->type = etl_inference_wider(known->type, column->seen ? column->type : InvalidOid);
 	}
 	return fields;
 }

@@ -51,7 +51,12 @@ typedef struct EtlInferredColumn
 	char	   *name;			/* identifier */
 	Oid			type;
 	bool		seen;			/* it had a value: the type is more than the default */
+	int64		values;			/* that it had */
+	int64		decided_at;		/* position of the record whose value made the type no narrower */
+	char	   *decided_by;		/* that value, cut when long; NULL: none */
 } EtlInferredColumn;
+/* the narrowest type that holds the values of both; InvalidOid stands for no value */
+extern Oid etl_inference_wider(Oid a, Oid b);
 extern List *etl_inference_end(EtlInference *inference, EtlDecoder *decoder);	/* EtlInferredColumn * */
 
 #endif							/* ETL_COERCE_H */

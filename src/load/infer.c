@@ -34,6 +34,9 @@ typedef struct Column
 {
 	int			may;
 	bool		seen;
+	int64		values;			/* that are not NULL */
+	int64		decided_at;		/* position of the record that left the type it has; 0: none */
+	char	   *decided_by;		/* its value */
 } Column;
 
 struct EtlInference
@@ -166,51 +169,6 @@ text_may(const EtlInference *inference, const EtlValue *value)
 }
 
 /*
- * etl_inference_add lets every value of a record take away types.
- */
-void
-etl_inference_add(EtlInference *inference, EtlDecoder *decoder, const EtlRecord *record)
-{
-	int			i;
-
-	while (inference->ncolumns < record->nvalues)
-	{
-		if (inference->ncolumns == inference->maxcolumns)
-		{
-			inference->maxcolumns *= 2;
-			inference->columns = repalloc(inference->columns, inference->maxcolumns * sizeof(Column));
-		}
-		inference->columns[inference->ncolumns].may = MAY_ANYTHING;
-		inference->columns[inference->ncolumns++].seen = false;
-	}
-	for (i = 0; i < record->nvalues; i++)
-	{
-		const EtlValue *value = &record->values[i];
-		Column	   *column = &inference->columns[i];
-
-		if (value->kind == ETL_VALUE_NULL)
-			continue;
-		column->seen = true;
-		if (column->may == MAY_TEXT && value->kind != ETL_VALUE_JSON)
-			continue;
-		switch (value->kind)
-		{
-			case ETL_VALUE_NUMBER:
-				column->may &= MAY_TEXT | json_number(value);
-				break;
-			case ETL_VALUE_BOOL:
-				column->may &= MAY_TEXT | MAY_BOOLEAN;
-				break;
-			case ETL_VALUE_JSON:
-				column->may = 0;
-				break;
-			default:
-				column->may &= text_may(inference, value);
-		}
-	}
-}
-
-/*
  * narrowest returns the narrowest type that is left.
  */
 static Oid
@@ -231,6 +189,74 @@ narrowest(const Column *column)
 	if (column->may & MAY_UUID)
 		return UUIDOID;
 	return column->may & MAY_TEXT ? TEXTOID : JSONBOID;
+}
+
+/*
+ * note_decision remembers the value that changed what the column will be.
+ */
+static void
+note_decision(EtlInference *inference, Column *column, int before, int64 position, const EtlValue *value)
+{
+	Column		was = *column;
+
+	was.may = before;
+	if (narrowest(&was) == narrowest(column) && column->decided_by != NULL)
+		return;
+	if (column->decided_by != NULL)
+		pfree(column->decided_by);
+	column->decided_at = position;
+	column->decided_by =
+		MemoryContextStrdup(inference->context, etl_coerce_shown(value->text, value->length));
+}
+
+/*
+ * etl_inference_add lets every value of a record take away types.
+ */
+void
+etl_inference_add(EtlInference *inference, EtlDecoder *decoder, const EtlRecord *record)
+{
+	int			i;
+
+	while (inference->ncolumns < record->nvalues)
+	{
+		if (inference->ncolumns == inference->maxcolumns)
+		{
+			inference->maxcolumns *= 2;
+			inference->columns = repalloc(inference->columns, inference->maxcolumns * sizeof(Column));
+		}
+		memset(&inference->columns[inference->ncolumns], 0, sizeof(Column));
+		inference->columns[inference->ncolumns++].may = MAY_ANYTHING;
+	}
+	for (i = 0; i < record->nvalues; i++)
+	{
+		const EtlValue *value = &record->values[i];
+		Column	   *column = &inference->columns[i];
+		int			may;
+
+		if (value->kind == ETL_VALUE_NULL)
+			continue;
+		may = column->may;
+		column->seen = true;
+		column->values++;
+		if (column->may == MAY_TEXT && value->kind != ETL_VALUE_JSON)
+			continue;
+		switch (value->kind)
+		{
+			case ETL_VALUE_NUMBER:
+				column->may &= MAY_TEXT | json_number(value);
+				break;
+			case ETL_VALUE_BOOL:
+				column->may &= MAY_TEXT | MAY_BOOLEAN;
+				break;
+			case ETL_VALUE_JSON:
+				column->may = 0;
+				break;
+			default:
+				column->may &= text_may(inference, value);
+		}
+		if (unlikely(column->may != may))
+			note_decision(inference, column, may, record->position, value);
+	}
 }
 
 /*
@@ -288,13 +314,36 @@ etl_inference_end(EtlInference *inference, EtlDecoder *decoder)
 	fields = etl_decoder_fields(decoder, &n);
 	for (i = 0; i < n; i++)
 	{
-		EtlInferredColumn *column = palloc(sizeof(EtlInferredColumn));
+		EtlInferredColumn *column = palloc0(sizeof(EtlInferredColumn));
 
 		column->field = pstrdup(fields[i]);
 		column->name = free_name(fields[i], columns);
 		column->type = i < inference->ncolumns ? narrowest(&inference->columns[i]) : TEXTOID;
-		column->seen = i < inference->ncolumns && inference->columns[i].seen;
+		if (i < inference->ncolumns)
+		{
+			column->seen = inference->columns[i].seen;
+			column->values = inference->columns[i].values;
+			column->decided_at = inference->columns[i].decided_at;
+			column->decided_by = inference->columns[i].decided_by;
+		}
 		columns = lappend(columns, column);
 	}
 	return columns;
+}
+
+/*
+ * etl_inference_wider is the narrowest type that holds the values of both.
+ */
+Oid
+etl_inference_wider(Oid a, Oid b)
+{
+	if (a == b || !OidIsValid(b))
+		return a;
+	if (!OidIsValid(a))
+		return b;
+	if ((a == INT8OID && b == NUMERICOID) || (a == NUMERICOID && b == INT8OID))
+		return NUMERICOID;
+	if ((a == DATEOID && b == TIMESTAMPTZOID) || (a == TIMESTAMPTZOID && b == DATEOID))
+		return TIMESTAMPTZOID;
+	return TEXTOID;
 }
