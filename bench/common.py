@@ -4,6 +4,7 @@ BENCH_SCALE scales rows (1: three million), BENCH_ROUNDS says how often each sid
 time of each side counts, and the two sides take turns.
 """
 import os
+import re
 import subprocess
 import sys
 import time
@@ -44,6 +45,24 @@ def timed(*statements):
     begin = time.monotonic()
     psql(*statements)
     return time.monotonic() - begin
+
+
+def milliseconds(statement):
+    """What a statement takes in a new session, whose caches are empty, without connecting."""
+    psql("CHECKPOINT")
+    done = subprocess.run(["psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-c", "\\timing on", "-c", statement],
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                          env=dict(os.environ, PGOPTIONS="-c client_min_messages=warning"))
+    if done.returncode != 0:
+        sys.exit(f"{statement[:200]}\n{done.stderr}")
+    return float(re.findall(r"^Time: ([0-9.]+) ms", done.stdout, re.MULTILINE)[-1])
+
+
+def within(name, value, goal, unit, more=""):
+    """Prints an absolute figure; returns whether it reaches the goal."""
+    verdict = "ok" if value <= goal else "MISSED"
+    print(f"{name:<18} {value:8.2f} {unit:<14} goal {goal:6.1f}   {verdict}{'   ' + more if more else ''}", flush=True)
+    return value <= goal
 
 
 def path(name):

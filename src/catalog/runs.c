@@ -415,11 +415,13 @@ static void
 array_param(EtlParams *params, Oid type, Datum *values, bool *nulls, int n)
 {
 	Oid			array_type = type == TEXTOID ? TEXTARRAYOID :
+					 type == INT4OID ? INT4ARRAYOID :
 					 type == INT8OID ? INT8ARRAYOID :
 									   TIMESTAMPTZARRAYOID;
 	bool		byval = type != TEXTOID;
-	int			length = type == TEXTOID ? -1 : 8;
-	char		align = type == TEXTOID ? TYPALIGN_INT : TYPALIGN_DOUBLE;
+	int			length = type == TEXTOID ? -1 : type == INT4OID ? 4 :
+																  8;
+	char		align = length == 8 ? TYPALIGN_DOUBLE : TYPALIGN_INT;
 	int			dims[1] = {n};
 	int			bounds[1] = {1};
 
@@ -430,7 +432,7 @@ array_param(EtlParams *params, Oid type, Datum *values, bool *nulls, int n)
 }
 
 /*
- * texts, int8s and times gather the field at 'offset' of every task.
+ * texts, int4s, int8s and times gather the field at 'offset' of every task.
  */
 static void
 texts(EtlParams *params, List *tasks, size_t offset)
@@ -447,6 +449,17 @@ texts(EtlParams *params, List *tasks, size_t offset)
 		values[i] = text ? CStringGetTextDatum(text) : (Datum) 0;
 	}
 	array_param(params, TEXTOID, values, nulls, n);
+}
+
+static void
+int4s(EtlParams *params, List *tasks, size_t offset)
+{
+	int			n = list_length(tasks);
+	Datum	   *values = palloc(sizeof(Datum) * n);
+
+	for (int i = 0; i < n; i++)
+		values[i] = Int32GetDatum(*(int *) ((char *) list_nth(tasks, i) + offset));
+	array_param(params, INT4OID, values, NULL, n);
 }
 
 static void
@@ -496,14 +509,15 @@ etl_tasks_insert(List *tasks)
 	texts(&params, tasks, offsetof(EtlTask, action));
 	texts(&params, tasks, offsetof(EtlTask, reason));
 	texts(&params, tasks, offsetof(EtlTask, status));
-	etl_param_int4(&params, ((EtlTask *) linitial(tasks))->attempt);
-	rows = etl_sql_query("INSERT INTO etl.task (run_id, node, kind, action, reason, status, attempt)"
-						 " SELECT run_id, node, kind, action, reason, status, $7"
-						 " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2),"
-						 " pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5),"
-						 " pg_catalog.unnest($6)) WITH ORDINALITY"
-						 " AS t (run_id, node, kind, action, reason, status, n) ORDER BY n"
-						 " RETURNING task_id", &params);
+	int4s(&params, tasks, offsetof(EtlTask, attempt));
+	times(&params, tasks, offsetof(EtlTask, started_at));
+	times(&params, tasks, offsetof(EtlTask, finished_at));
+	rows = etl_sql_query("INSERT INTO etl.task (run_id, node, kind, action, reason, status, attempt,"
+						 " started_at, finished_at)"
+						 " SELECT run_id, node, kind, action, reason, status, attempt, started_at, finished_at"
+						 " FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9) WITH ORDINALITY"
+						 " AS t (run_id, node, kind, action, reason, status, attempt, started_at,"
+						 " finished_at, n) ORDER BY n RETURNING task_id", &params);
 	Assert(rows->n == n);
 	for (int i = 0; i < n; i++)
 		((EtlTask *) list_nth(tasks, i))->task_id = etl_row_int8(rows, i, "task_id");

@@ -160,9 +160,12 @@ copy_rows(MemoryContext context)
 	EtlRows    *rows = palloc0(sizeof(EtlRows));
 
 	rows->n = (int) SPI_processed;
+	rows->row = -1;
 	if (SPI_tuptable != NULL)
 	{
 		rows->desc = CreateTupleDescCopy(SPI_tuptable->tupdesc);
+		rows->values = palloc(sizeof(Datum) * Max(rows->desc->natts, 1));
+		rows->nulls = palloc(sizeof(bool) * Max(rows->desc->natts, 1));
 		rows->rows = palloc(sizeof(HeapTuple) * Max(rows->n, 1));
 		for (int i = 0; i < rows->n; i++)
 			rows->rows[i] = heap_copytuple(SPI_tuptable->vals[i]);
@@ -317,14 +320,36 @@ etl_sql_int8(const char *sql, EtlParams *params)
 	return isnull ? 0 : DatumGetInt64(value);
 }
 
+/*
+ * find_column returns the index of a column.  Columns are mostly read in
+ * their order: the search goes on where the last one ended.
+ */
+static int
+find_column(EtlRows *rows, const char *column)
+{
+	int			natts = rows->desc ? rows->desc->natts : 0;
+
+	for (int k = 1; k <= natts; k++)
+	{
+		int			candidate = (rows->column + k) % natts;
+
+		if (strcmp(NameStr(TupleDescAttr(rows->desc, candidate)->attname), column) == 0)
+			return candidate;
+	}
+	elog(ERROR, "no column \"%s\" in a catalogue query", column);
+}
+
 Datum
 etl_row_datum(EtlRows *rows, int i, const char *column, bool *isnull)
 {
-	int			number = SPI_fnumber(rows->desc, column);
-
-	if (number <= 0)
-		elog(ERROR, "no column \"%s\" in a catalogue query", column);
-	return heap_getattr(rows->rows[i], number, rows->desc, isnull);
+	rows->column = find_column(rows, column);
+	if (i != rows->row)
+	{
+		heap_deform_tuple(rows->rows[i], rows->desc, rows->values, rows->nulls);
+		rows->row = i;
+	}
+	*isnull = rows->nulls[rows->column];
+	return rows->values[rows->column];
 }
 
 char *

@@ -44,6 +44,12 @@ typedef struct EtlRows
 	int			n;
 	TupleDesc	desc;
 	HeapTuple  *rows;
+
+	/* what was read last */
+	int			row;			/* -1: none */
+	int			column;			/* from 0 */
+	Datum	   *values;
+	bool	   *nulls;
 } EtlRows;
 
 /* etl_sql_exec returns the number of rows; etl_sql_query the rows, in the caller's context. */

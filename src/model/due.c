@@ -12,13 +12,15 @@
  */
 #include "postgres.h"
 
-#include "access/table.h"
+#include "access/htup_details.h"
 #include "access/xact.h"
+#include "catalog/pg_attribute.h"
 #include "catalog/pg_class.h"
 #include "storage/lmgr.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 
 #include "common/driver.h"
 #include "common/errors.h"
@@ -180,24 +182,34 @@ input_names(List *inputs)
 
 /*
  * view_fits tells whether the view has the columns its query yields now.
+ * The columns are looked up one by one: a thousand views need not be opened,
+ * with their rules, and stay locked, to see that nothing is to be done.
  */
 static bool
 view_fits(Oid relid, TupleDesc desc)
 {
-	Relation	rel;
-	TupleDesc	have;
-	bool		same;
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	bool		same = false;
 
-	if (get_rel_relkind(relid) != RELKIND_VIEW)
-		return false;
-	rel = table_open(relid, AccessShareLock);
-	have = RelationGetDescr(rel);
-	same = have->natts == desc->natts;
-	for (int i = 0; same && i < have->natts; i++)
-		same = strcmp(NameStr(TupleDescAttr(have, i)->attname),
-					  NameStr(TupleDescAttr(desc, i)->attname)) == 0 &&
-			   TupleDescAttr(have, i)->atttypid == TupleDescAttr(desc, i)->atttypid;
-	table_close(rel, NoLock);
+	if (HeapTupleIsValid(tuple))
+	{
+		Form_pg_class form = (Form_pg_class) GETSTRUCT(tuple);
+
+		same = form->relkind == RELKIND_VIEW && form->relnatts == desc->natts;
+		ReleaseSysCache(tuple);
+	}
+	for (int i = 0; same && i < desc->natts; i++)
+	{
+		Form_pg_attribute want = TupleDescAttr(desc, i);
+		Form_pg_attribute have;
+
+		tuple = SearchSysCache2(ATTNUM, ObjectIdGetDatum(relid), Int16GetDatum(i + 1));
+		have = HeapTupleIsValid(tuple) ? (Form_pg_attribute) GETSTRUCT(tuple) : NULL;
+		same = have != NULL && have->atttypid == want->atttypid &&
+			   strcmp(NameStr(have->attname), NameStr(want->attname)) == 0;
+		if (have != NULL)
+			ReleaseSysCache(tuple);
+	}
 	return same;
 }
 

@@ -703,13 +703,13 @@ etl_run_look_around(EtlRunState *state)
 void
 etl_run_execute(EtlRunState *state)
 {
-	PushActiveSnapshot(GetTransactionSnapshot());
-	etl_groups_make(state);
-	etl_run_look_around(state);
+	tell(state, state->certain);
 	if (state->workers > 1)
+	{
+		PushActiveSnapshot(GetTransactionSnapshot());
 		etl_rank_nodes(state);
-	PopActiveSnapshot();
-
+		PopActiveSnapshot();
+	}
 	etl_board_make(state, state->workers > 1);
 	if (state->segment != NULL)
 		etl_run_call_helpers(state);

@@ -247,6 +247,52 @@ new_task(EtlRunState *state, EtlNode *node, int attempt)
 }
 
 /*
+ * is_certain tells whether it is certain before any work that a node has
+ * nothing to do: nothing that this run does can change what is above it.
+ * What is above it has been asked before.
+ */
+static bool
+is_certain(EtlRunState *state, EtlNode *node)
+{
+	EtlSkip		skip = {0};
+	ListCell   *cell;
+
+	if (node->selected && (node->done || !node->planned_unchanged || node->group != 0 || state->flags))
+		return false;
+	foreach(cell, node->parents)
+		if (!((EtlNode *) lfirst(cell))->certain)
+			return false;
+	if (node->selected)
+		etl_rule_judge(state, node, NIL, &skip);
+	return skip.reason == NULL;
+}
+
+/*
+ * write_tasks writes the tasks that are not written yet.  Those of nodes that
+ * have nothing to do for certain are written as finished, once: with the
+ * update that ends other tasks, a run with nothing to do took twice as long.
+ */
+static void
+write_tasks(EtlRunState *state, List *tasks)
+{
+	EtlGraph   *graph = state->graph;
+
+	for (int i = 0; i < graph->n; i++)
+	{
+		EtlNode    *node = graph->order[i];
+
+		node->certain = is_certain(state, node);
+		if (!node->certain || !node->selected || node->task->task_id != 0)
+			continue;
+		etl_node_unchanged(state, node, "unchanged", node->reason);
+		state->certain = lappend(state->certain, node);
+	}
+	etl_tasks_insert(tasks);
+	etl_nodes_tell(state);
+	state->finished = NIL;
+}
+
+/*
  * write_run writes the run and those of its tasks that are not written yet.
  */
 static void
@@ -287,7 +333,7 @@ write_run(EtlRunState *state, int attempt)
 		etl_run_update(run);
 	else
 		etl_run_insert(run);
-	etl_tasks_insert(tasks);
+	write_tasks(state, tasks);
 }
 
 /*
@@ -329,6 +375,8 @@ etl_run_open(EtlRunState *state)
 	}
 	etl_driver_set_params(&state->driver, run->params);
 	etl_plan_nodes(state->graph, run->full_refresh, true);
+	etl_groups_make(state);
+	etl_run_look_around(state);
 	write_run(state, attempt);
 	PopActiveSnapshot();
 
@@ -361,7 +409,12 @@ close_run(EtlRunState *state)
 		etl_run_count_rows(run);
 	etl_run_update(run);
 	PopActiveSnapshot();
-	state->driver.base.commit(&state->driver.base);
+
+	/* a crash that loses the end of a run that did nothing costs nothing: it is said again */
+	if (state->unchanged == run->nodes_total)
+		etl_driver_commit_lazily(&state->driver);
+	else
+		state->driver.base.commit(&state->driver.base);
 }
 
 /*

@@ -26,58 +26,59 @@
 
 typedef struct EtlNode
 {
-	int index; /* position in the graph's array */
-	EtlName *name;
-	const char *kind; /* stream | model */
-	EtlStream *stream; /* one of the two */
-	EtlModel *model;
-	char *owner;
-	int version;
-	int built_version; /* 0: never published */
-	List *tags;
-	List *depends_on; /* char *: relations it reads, nodes or not */
-	List *parents; /* EtlNode *: those of them that are nodes */
-	List *children;
-	List *references; /* EtlNode *: its foreign keys' tables; only for the order */
-	int level; /* longest path from a root, over the whole graph */
-	int step; /* the same, counting only selected nodes; from 1 */
-	bool selected;
+	int			index;			/* position in the graph's array */
+	EtlName    *name;
+	const char *kind;			/* stream | model */
+	EtlStream  *stream;			/* one of the two */
+	EtlModel   *model;
+	char	   *owner;
+	int			version;
+	int			built_version;	/* 0: never published */
+	List	   *tags;
+	List	   *depends_on;		/* char *: relations it reads, nodes or not */
+	List	   *parents;		/* EtlNode *: those of them that are nodes */
+	List	   *children;
+	List	   *references;		/* EtlNode *: its foreign keys' tables; only for the order */
+	int			level;			/* longest path from a root, over the whole graph */
+	int			step;			/* the same, counting only selected nodes; from 1 */
+	bool		selected;
 
 	/* while it runs */
 	const char *action;
-	char *reason;
-	bool planned_unchanged;
-	bool checked; /* it has checks */
-	bool shows_built; /* a view on something that is built before */
-	int group; /* nodes of one group publish together; 0: alone */
-	TimestampTz built_at; /* when its build ended, before the commit */
-	int place; /* on the board; -1: the leader does not know it */
-	double seconds; /* what it took lately; 0: unknown */
-	double rank; /* seconds by the longest way to the end of the run */
-	int tries; /* ended ones of this run */
-	TimestampTz not_before; /* 0, or when it is to be tried again */
-	bool lost; /* whoever worked on it is gone */
-	bool conditional; /* skipped by a condition, not by a failure */
-	char *incomplete; /* which input did not succeed, when it is built nevertheless */
-	bool done;
-	TimestampTz ended_at; /* 0: when it is noted as finished */
-	bool changed; /* wrote something in this run */
+	char	   *reason;
+	bool		planned_unchanged;
+	bool		certain;		/* nothing that the run does can change it or what is above it */
+	bool		checked;		/* it has checks */
+	bool		shows_built;	/* a view on something that is built before */
+	int			group;			/* nodes of one group publish together; 0: alone */
+	TimestampTz built_at;		/* when its build ended, before the commit */
+	int			place;			/* on the board; -1: the leader does not know it */
+	double		seconds;		/* what it took lately; 0: unknown */
+	double		rank;			/* seconds by the longest way to the end of the run */
+	int			tries;			/* ended ones of this run */
+	TimestampTz not_before;		/* 0, or when it is to be tried again */
+	bool		lost;			/* whoever worked on it is gone */
+	bool		conditional;	/* skipped by a condition, not by a failure */
+	char	   *incomplete;		/* which input did not succeed, when it is built nevertheless */
+	bool		done;
+	TimestampTz ended_at;		/* 0: when it is noted as finished */
+	bool		changed;		/* wrote something in this run */
 	struct EtlNode *blocked_by; /* itself or its nearest failed ancestor */
-	EtlTask *task;
-	List *check_results;
+	EtlTask    *task;
+	List	   *check_results;
 } EtlNode;
 
 typedef struct EtlGraph
 {
-	int n;
-	EtlNode **nodes; /* by name */
-	EtlNode **order; /* parents first, then by name */
-	HTAB *by_name;
+	int			n;
+	EtlNode   **nodes;			/* by name */
+	EtlNode   **order;			/* parents first, then by name */
+	HTAB	   *by_name;
 } EtlGraph;
 
 extern EtlGraph *etl_graph_load(void);
 extern EtlNode *etl_graph_find(EtlGraph *graph, const char *canonical);
-extern List *etl_graph_names(EtlGraph *graph); /* char * */
+extern List *etl_graph_names(EtlGraph *graph);	/* char * */
 /* nodes reachable from 'from' within 'depth' edges (-1: any), without 'from' */
 extern Bitmapset *etl_graph_walk(EtlGraph *graph, EtlNode *from, bool up, int depth);
 /* reads a node's dependencies again after it was analyzed; true when they changed, then it sorts again */
@@ -105,9 +106,9 @@ extern void etl_plan_nodes(EtlGraph *graph, bool full_refresh, bool run);
 
 typedef struct EtlRunDriver
 {
-	EtlDriver base;
-	bool worker; /* without a statement around it */
-	char *params; /* JSON text for etl.params */
+	EtlDriver	base;
+	bool		worker;			/* without a statement around it */
+	char	   *params;			/* JSON text for etl.params */
 	MemoryContext context;
 } EtlRunDriver;
 
@@ -128,15 +129,15 @@ extern ErrorData *etl_driver_try(EtlRunDriver *driver, void (*work)(void *arg), 
 /* ---- lock.c ---- */
 
 extern void etl_lock_node(const char *node, bool session);
-extern void etl_unlock_node(const char *node); /* session-level ones */
-extern bool etl_lock_run(int64 run_id); /* false: another session has it */
-extern bool etl_lock_run_here(int64 run_id); /* the same, until the transaction ends */
+extern void etl_unlock_node(const char *node);	/* session-level ones */
+extern bool etl_lock_run(int64 run_id);	/* false: another session has it */
+extern bool etl_lock_run_here(int64 run_id);	/* the same, until the transaction ends */
 extern void etl_unlock_run(int64 run_id);
 extern bool etl_run_is_alive(int64 run_id);
-extern int etl_run_leader(int64 run_id); /* pid, 0 when nobody leads it */
-extern bool etl_lock_pool(const char *pool, int slot); /* false: taken */
+extern int etl_run_leader(int64 run_id);	/* pid, 0 when nobody leads it */
+extern bool etl_lock_pool(const char *pool, int slot);	/* false: taken */
 extern void etl_unlock_pool(const char *pool, int slot);
-extern void etl_locks_install(void); /* once, from _PG_init: keeps them from pg_advisory_unlock_all() */
+extern void etl_locks_install(void);	/* once, from _PG_init: keeps them from pg_advisory_unlock_all() */
 
 /* ---- access.c ---- */
 
@@ -151,35 +152,36 @@ extern bool etl_may_read(const char *target);
 
 typedef struct EtlRunState
 {
-	EtlRun run;
+	EtlRun		run;
 	EtlRunDriver driver;
-	EtlGraph *graph;
-	List *finished; /* EtlTask * whose rows are still to be written */
-	List *fresh; /* EtlTask * of next attempts, whose rows are still to be made */
-	List *failures; /* EtlTask * whose error is still to be logged */
-	List *checks; /* EtlCheckResult * that are still to be told */
-	int unchanged; /* nodes with nothing to do */
-	bool tells; /* a session listens: NOTICEs for it */
-	TimestampTz run_written; /* when its row was written last */
-	bool flags; /* there are incomplete datasets */
+	EtlGraph   *graph;
+	List	   *finished;		/* EtlTask * whose rows are still to be written */
+	List	   *fresh;			/* EtlTask * of next attempts, whose rows are still to be made */
+	List	   *certain;		/* EtlNode * that had nothing to do for certain, when it began */
+	List	   *failures;		/* EtlTask * whose error is still to be logged */
+	List	   *checks;			/* EtlCheckResult * that are still to be told */
+	int			unchanged;		/* nodes with nothing to do */
+	bool		tells;			/* a session listens: NOTICEs for it */
+	TimestampTz run_written;	/* when its row was written last */
+	bool		flags;			/* there are incomplete datasets */
 
-	void *pulling; /* the pull at work, execute.c */
+	void	   *pulling;		/* the pull at work, execute.c */
 
 	/* with whom: board.c */
-	int workers; /* at most so many at work, this process included */
+	int			workers;		/* at most so many at work, this process included */
 	struct EtlBoard *board;
-	struct dsm_segment *segment; /* where the board lies; NULL: here */
-	int place; /* among the participants; 0: the leader */
-	int seen; /* entries of the board's log */
-	int version; /* of the graph's edges */
-	EtlNode **at; /* the graph's nodes by their place on the board; NULL: not known here */
-	List *untold; /* EtlNode * that others finished */
+	struct dsm_segment *segment;	/* where the board lies; NULL: here */
+	int			place;			/* among the participants; 0: the leader */
+	int			seen;			/* entries of the board's log */
+	int			version;		/* of the graph's edges */
+	EtlNode   **at;				/* the graph's nodes by their place on the board; NULL: not known here */
+	List	   *untold;			/* EtlNode * that others finished */
 
 	/* which next: execute.c, rank.c, pool.c */
-	EtlNode **sequence; /* NULL: the graph's order */
-	int first; /* all before it are done */
-	List *pools; /* EtlPool * */
-	List *places; /* EtlPlace *: what this process holds in pools */
+	EtlNode   **sequence;		/* NULL: the graph's order */
+	int			first;			/* all before it are done */
+	List	   *pools;			/* EtlPool * */
+	List	   *places;			/* EtlPlace *: what this process holds in pools */
 } EtlRunState;
 
 extern void etl_run_execute(EtlRunState *state);
@@ -199,8 +201,8 @@ extern void etl_rank_sort(EtlRunState *state);
 
 typedef struct EtlPlace
 {
-	char *pool;
-	int slot;
+	char	   *pool;
+	int			slot;
 } EtlPlace;
 
 /* takes a place in the pool of every node; false, and none, when one is full */
@@ -211,9 +213,9 @@ extern void etl_pool_leave(EtlRunState *state);
 
 typedef struct EtlSkip
 {
-	EtlNode *root; /* the node that is to blame; NULL: the node's own condition */
-	bool conditional;
-	char *reason; /* NULL: it is not skipped */
+	EtlNode    *root;			/* the node that is to blame; NULL: the node's own condition */
+	bool		conditional;
+	char	   *reason;			/* NULL: it is not skipped */
 } EtlSkip;
 
 /* judges a node by what became of its parents, those in 'together' aside */
@@ -244,7 +246,7 @@ extern void etl_run_break_off(EtlRunState *state, ErrorData *error);
 
 /* ---- outcome.c ---- */
 
-extern char *etl_run_keep(EtlRunState *state, const char *text); /* a copy that lives as long as the run */
+extern char *etl_run_keep(EtlRunState *state, const char *text);	/* a copy that lives as long as the run */
 extern void etl_node_finish(EtlRunState *state, EtlNode *node, const char *status);
 extern void etl_node_broken_off(EtlRunState *state, EtlNode *node);
 extern void etl_node_failed(EtlRunState *state, EtlNode *node, const ErrorData *error);
@@ -257,15 +259,15 @@ extern void etl_node_unchanged(EtlRunState *state, EtlNode *node, const char *ac
 extern void etl_node_inherit(EtlNode *node, bool *changed_above);
 extern void etl_nodes_begin(EtlRunState *state, List *nodes);
 extern void etl_nodes_settle(EtlRunState *state, List *nodes);
-extern void etl_nodes_tell(EtlRunState *state); /* to alert/, what has finished */
-extern void etl_nodes_flush(EtlRunState *state); /* writes and commits what is noted */
+extern void etl_nodes_tell(EtlRunState *state);	/* to alert/, what has finished */
+extern void etl_nodes_flush(EtlRunState *state);	/* writes and commits what is noted */
 extern void etl_nodes_forget(EtlRunState *state, List *nodes);
 
 /* ---- groups.c ---- */
 
 extern void etl_groups_make(EtlRunState *state);
-extern void etl_groups_link(EtlRunState *state); /* the same for a helper, who knows the groups */
-extern List *etl_group_members(EtlGraph *graph, EtlNode *node); /* EtlNode *, open ones, parents first */
+extern void etl_groups_link(EtlRunState *state);	/* the same for a helper, who knows the groups */
+extern List *etl_group_members(EtlGraph *graph, EtlNode *node);	/* EtlNode *, open ones, parents first */
 
 /* ---- models.c ---- */
 
@@ -274,16 +276,16 @@ extern bool etl_work_on_models(EtlRunState *state, List *nodes);
 
 /* ---- rollback.c ---- */
 
-extern EtlDriver etl_function_driver(const char *node); /* of builds in an SQL function */
+extern EtlDriver etl_function_driver(const char *node);	/* of builds in an SQL function */
 
 /* ---- report.c ---- */
 
-extern char *etl_format_count(int64 count); /* 1,234,567 */
+extern char *etl_format_count(int64 count);	/* 1,234,567 */
 extern char *etl_format_seconds(TimestampTz from, TimestampTz to);
 extern void etl_report_task(const EtlTask *task);
-extern void etl_report_run(EtlRunState *state); /* closing NOTICE, or the ERROR ET012 */
+extern void etl_report_run(EtlRunState *state);	/* closing NOTICE, or the ERROR ET012 */
 extern char *etl_report_failures(EtlRunState *state);
 
 extern int64 etl_last_run_id;
 
-#endif /* ETL_RUN_H */
+#endif							/* ETL_RUN_H */
