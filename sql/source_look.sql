@@ -54,6 +54,8 @@ SELECT * FROM etl.discover('lo_outside');
 -- show: the caller's query, read only
 SELECT * FROM etl.show('SELECT i AS n, ''x'' AS t FROM generate_series(1, 100) AS i ORDER BY i DESC -- all', 2);
 SELECT * FROM etl.show('VALUES (1); ');
+-- a column may have any name, also that of the subquery
+SELECT * FROM etl.show('SELECT 1 AS q, 2 AS b');
 CREATE TABLE public.lo_t (a int);
 SELECT * FROM etl.show('WITH d AS (INSERT INTO public.lo_t VALUES (1) RETURNING a) SELECT * FROM d');
 SELECT * FROM etl.show('SELECT 1) AS q; DELETE FROM public.lo_t; SELECT (1');

@@ -87,7 +87,7 @@ read_time(const char *p, const char *end, EtlIsoTime *result)
 	{
 		second = digits(p + 1, 2);
 		p += 3;
-		if (p < end && *p == '.')
+		if (p < end && (*p == '.' || *p == ','))
 		{
 			int			n = 0;
 
@@ -108,6 +108,15 @@ read_time(const char *p, const char *end, EtlIsoTime *result)
 	return p == end || read_zone(p, end, result);
 }
 
+/*
+ * etl_iso_time_is_date tells whether the calendar has a day.
+ */
+bool
+etl_iso_time_is_date(int year, int month, int day)
+{
+	return year >= 1 && month >= 1 && month <= 12 && day >= 1 && day <= days_in_month(year, month);
+}
+
 bool
 etl_iso_time_parse(const char *text, int length, EtlIsoTime *result)
 {
@@ -116,8 +125,7 @@ etl_iso_time_parse(const char *text, int length, EtlIsoTime *result)
 	result->year = digits(text, 4);
 	result->month = digits(text + 5, 2);
 	result->day = digits(text + 8, 2);
-	if (result->year < 1 || result->month < 1 || result->month > 12 || result->day < 1 ||
-		result->day > days_in_month(result->year, result->month))
+	if (!etl_iso_time_is_date(result->year, result->month, result->day))
 		return false;
 	result->has_time = result->has_zone = result->rounded = false;
 	result->time = 0;

@@ -3,9 +3,11 @@
  * coerce.c
  *    Text to Datum, with a reason instead of an error.
  *
- * What PostgreSQL's input functions accept is accepted, with their result;
- * only the words that mean another day tomorrow (now, today, …) are refused,
- * since the same file must give the same rows.  The input functions called
+ * What PostgreSQL's input functions accept is accepted, with their result,
+ * but for dates and times: a text in a form of ISO 8601 means what the
+ * standard says; leap seconds are refused, since they would become the first
+ * second of the next minute, and so are the words that mean another day
+ * tomorrow (now, today, …), since the same file must give the same rows.  The input functions called
  * here under PG_TRY are pure C without resources, so that no subtransaction
  * is needed; every other type is not soft and left to the caller.
  *
@@ -234,18 +236,22 @@ call_input(EtlCoercer *coercer, const char *text, Datum *datum)
 }
 
 /*
- * coerce_datetime reads what is not ISO 8601 as PostgreSQL does.
+ * coerce_datetime reads ISO 8601, and what is not as PostgreSQL does.
  */
 static const char *
 coerce_datetime(EtlCoercer *coercer, const EtlValue *value, Datum *datum)
 {
 	static const char *const moving[] = {"now", "today", "tomorrow", "yesterday"};
+	const char *text = value->text;
+	const char *reason = NULL;
 	const char *p;
 	int			i;
 
 	if (coercer->type != TIMEOID && coercer->type != TIMETZOID &&
 		etl_coerce_datetime_fast(coercer, value->text, value->length, datum))
 		return NULL;
+	if (etl_coerce_datetime_form(coercer, &text, value->length, datum, &reason))
+		return reason;
 	for (p = value->text; *p; p++)
 	{
 		if (!isalpha((unsigned char) *p) || (p > value->text && isalpha((unsigned char) p[-1])))
@@ -256,7 +262,7 @@ coerce_datetime(EtlCoercer *coercer, const EtlValue *value, Datum *datum)
 				return psprintf("\"%s\" means another time tomorrow",
 								etl_coerce_shown(value->text, value->length));
 	}
-	return call_input(coercer, value->text, datum);
+	return call_input(coercer, text, datum);
 }
 
 /*

@@ -1,11 +1,16 @@
 /*-------------------------------------------------------------------------
  *
  * coerce_datetime.c
- *    Dates and timestamps from text in ISO 8601, the fast path.
+ *    Dates and timestamps from text in ISO 8601.
+ *
+ * The common form takes the fast path.  The others mean what the standard
+ * says, where PostgreSQL does not know them or would read them otherwise.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
+
+#include <ctype.h>
 
 #include "catalog/pg_type.h"
 #include "utils/date.h"
@@ -54,6 +59,22 @@ round_to(Timestamp time, int32 typmod)
 }
 
 /*
+ * set_datetime makes a date, timestamp or timestamptz of what was read.
+ */
+static Datum
+set_datetime(const EtlCoercer *coercer, const EtlIsoTime *iso)
+{
+	Timestamp	local;
+
+	if (coercer->type == DATEOID)
+		return DateADTGetDatum(etl_iso_time_date(iso));
+	local = etl_iso_time_local(iso);
+	if (coercer->type == TIMESTAMPTZOID)
+		local -= (iso->has_zone ? iso->zone : zone_of(coercer, iso)) * USECS_PER_SEC;
+	return TimestampGetDatum(round_to(local, coercer->typmod));
+}
+
+/*
  * etl_coerce_datetime_fast makes a date, timestamp or timestamptz; false
  * when the input function must look at the text.
  */
@@ -61,18 +82,63 @@ bool
 etl_coerce_datetime_fast(const EtlCoercer *coercer, const char *text, int length, Datum *datum)
 {
 	EtlIsoTime	iso;
-	Timestamp	local;
 
 	if (!etl_iso_time_parse(text, length, &iso) || iso.rounded)
 		return false;
-	if (coercer->type == DATEOID)
+	*datum = set_datetime(coercer, &iso);
+	return true;
+}
+
+/*
+ * has_second_60 finds hh:mm:60 anywhere in a text.
+ */
+static bool
+has_second_60(const char *text)
+{
+	for (const char *p = text; (p = strstr(p, ":60")) != NULL; p++)
+		if (!isdigit((unsigned char) p[3]) && p - text >= 4 && isdigit((unsigned char) p[-1]) &&
+			isdigit((unsigned char) p[-2]) && p[-3] == ':')
+			return true;
+	return false;
+}
+
+/*
+ * etl_coerce_datetime_form makes a date, time or timestamp of any form of ISO
+ * 8601; false when the text has none of them.  '*reason' tells why one of
+ * them, or what PostgreSQL reads besides, is refused.  '*text' may become
+ * another one for the input function.
+ */
+bool
+etl_coerce_datetime_form(const EtlCoercer *coercer, const char **text, int length, Datum *datum,
+						 const char **reason)
+{
+	bool		of_day = coercer->type == TIMEOID || coercer->type == TIMETZOID;
+	EtlIsoTime	iso;
+	EtlIsoFault fault = ETL_ISO_NO_FAULT;
+	bool		read = of_day ? etl_iso_form_read_time(*text, length, &iso, &fault) :
+						 etl_iso_form_read(*text, length, &iso, &fault);
+
+	if (fault == ETL_ISO_LEAP_SECOND || (!read && has_second_60(*text)))
+		*reason = psprintf("\"%s\" is a leap second, which no timestamp stands for",
+						   etl_coerce_shown(*text, length));
+	else if (fault != ETL_ISO_NO_FAULT)
+		*reason = psprintf("date/time field value out of range: \"%s\"",
+						   etl_coerce_shown(*text, length));
+	else if (!read)
+		return false;
+	else if (of_day)
 	{
-		*datum = DateADTGetDatum(etl_iso_time_date(&iso));
-		return true;
+		char		zone[16] = "";
+
+		if (iso.has_zone)
+			snprintf(zone, sizeof(zone), "%c%02d:%02d", iso.zone < 0 ? '-' : '+',
+					 abs(iso.zone) / 3600, abs(iso.zone) / 60 % 60);
+		*text = psprintf("%02d:%02d:%02d.%06d%s", (int) (iso.time / USECS_PER_HOUR),
+						 (int) (iso.time / USECS_PER_MINUTE % 60),
+						 (int) (iso.time / USECS_PER_SEC % 60), (int) (iso.time % USECS_PER_SEC), zone);
+		return false;
 	}
-	local = etl_iso_time_local(&iso);
-	if (coercer->type == TIMESTAMPTZOID)
-		local -= (iso.has_zone ? iso.zone : zone_of(coercer, &iso)) * USECS_PER_SEC;
-	*datum = TimestampGetDatum(round_to(local, coercer->typmod));
+	else
+		*datum = set_datetime(coercer, &iso);
 	return true;
 }

@@ -117,7 +117,7 @@ out_of_range(Oid type, const char *text, int length)
 
 /*
  * integral_json reads a JSON number that is not written as an integer, 1e5
- * or 5.0, when its value is one.
+ * or 5.0, when its value is one that fits 64 bits.
  */
 static bool
 integral_json(const char *text, int length, int64 *value)
@@ -125,36 +125,41 @@ integral_json(const char *text, int length, int64 *value)
 	const char *p = text;
 	const char *end = text + length;
 	bool		negative = p < end && *p == '-';
-	bool		point = false;
-	char		digits[40];
-	int			n = 0;
-	int			scale = 0;
-	int			exponent = 0;
-	int			i;
+	const char *mantissa = p + negative;
+	const char *behind;			/* the mantissa */
+	const char *point;
+	int64		exponent = 0;	/* of ten, for what stands before it */
 
-	if (length > 30 || length == 0)
-		return false;
-	for (p += negative; p < end && (is_digit(*p) || *p == '.'); p++)
+	for (p = mantissa; p < end && (is_digit(*p) || *p == '.'); p++)
+		;
+	behind = p;
+	if (p < end)
 	{
-		if (*p == '.')
-			point = true;
-		else
-		{
-			digits[n++] = *p;
-			scale += point;
-		}
-	}
-	if (p < end && (*p == 'e' || *p == 'E'))
-		exponent = atoi(p + 1);
-	if (exponent > 18 || exponent < -30)
-		return false;
-	for (scale -= exponent; scale > 0; scale--)
-		if (n == 0 || digits[--n] != '0')
+		if (*p != 'e' && *p != 'E')
 			return false;
+		exponent = strtol(p + 1, NULL, 10);
+		exponent = Max(Min(exponent, 1000000), -1000000);
+	}
+
+	/* digits that add nothing do not count: trailing zeros raise the exponent */
+	point = memchr(mantissa, '.', behind - mantissa);
+	for (p = behind; p > mantissa && (p[-1] == '0' || p[-1] == '.'); p--)
+		if (p[-1] == '0' && (point == NULL || p <= point))
+			exponent++;
+	if (point != NULL && point < p)
+		exponent -= p - point - 1;
+
 	*value = 0;
-	for (i = 0; i < n - scale; i++)
-		if (pg_mul_s64_overflow(*value, 10, value) ||
-			pg_sub_s64_overflow(*value, i < n ? digits[i] - '0' : 0, value))
+	for (const char *q = mantissa; q < p; q++)
+		if (*q != '.' && (pg_mul_s64_overflow(*value, 10, value) ||
+						  pg_sub_s64_overflow(*value, *q - '0', value)))
+			return false;
+	if (*value == 0)
+		return length > negative;
+	if (exponent < 0)
+		return false;
+	for (; exponent > 0; exponent--)
+		if (pg_mul_s64_overflow(*value, 10, value))
 			return false;
 	return negative || !pg_mul_s64_overflow(*value, -1, value);
 }

@@ -47,6 +47,8 @@ extern bool etl_coerce_float8_fast(const char *text, int length, double *result)
 /* coerce_datetime.c */
 extern bool etl_coerce_datetime_fast(const EtlCoercer *coercer, const char *text, int length,
 									 Datum *datum);
+extern bool etl_coerce_datetime_form(const EtlCoercer *coercer, const char **text, int length,
+									 Datum *datum, const char **reason);
 
 /* coerce_array.c */
 extern char *etl_coerce_array_literal(const char *json);

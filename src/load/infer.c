@@ -113,11 +113,10 @@ json_number(const EtlValue *value)
 	EtlCoercer	bigint = {.type = INT8OID};
 	Datum		datum;
 
+	if (etl_coerce_integer(&bigint, value->text, value->length, true, &datum) == NULL)
+		return MAY_BIGINT | MAY_NUMERIC;
 	if (value->length > 1000 || (exponent && labs(strtol(exponent + 1, NULL, 10)) > 1000))
 		return 0;				/* beyond numeric, or absurd */
-	if (strchr(value->text, '.') == NULL &&
-		etl_coerce_integer(&bigint, value->text, value->length, true, &datum) == NULL)
-		return MAY_BIGINT | MAY_NUMERIC;
 	return MAY_NUMERIC;
 }
 

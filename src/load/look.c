@@ -309,7 +309,7 @@ etl_sql_show(PG_FUNCTION_ARGS)
 		end[-1] = '\0';
 	SPI_connect();
 	/* the line break keeps a trailing comment from swallowing the parenthesis */
-	plan = SPI_prepare(psprintf("SELECT pg_catalog.to_jsonb(q) FROM (%s\n) AS q", query), 0, NULL);
+	plan = SPI_prepare(psprintf("SELECT pg_catalog.to_jsonb(q.*) FROM (%s\n) AS q", query), 0, NULL);
 	if (plan == NULL)
 		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
 	portal = SPI_cursor_open(NULL, plan, NULL, NULL, true);
