@@ -1137,6 +1137,42 @@ Outside of a transaction block the rows are published by a swap, inside of one b
 Returns what was put back, in words. Errors: ET002 for an unknown node or version, or one whose rows are not kept; ET013 when a model or view that reads the target needs a column that the version does not have; ET011 when a check fails; 42501 unless one is a member of its owner.
 Example: SELECT etl.rollback(''mart.daily_sales'');';
 
+CREATE FUNCTION etl.rename(old_name text, new_name text)
+	RETURNS TABLE (kind text, name text, part text, effect text, detail text)
+	AS 'MODULE_PATHNAME', 'etl_sql_rename' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION etl.rename(text, text) IS
+'Gives a stream or model another name. Its relation keeps its OID, rows, indexes and grants, the node its ledger, cursor, checks, history and versions; nothing is built or fetched again.
+old_name, new_name: with schemas; the new schema must exist.
+Returns the node (effect renamed) and a row for each thing that names it. follows: the query, option depends_on, selector, event or relationship check was changed where the old name stood; a query keeps the old name as an alias. breaks: it could not be, and detail says why: a model keeps its text, and a WARNING names it; selectors that pick by a pattern, and functions whose text holds the name, are left to you.
+Errors: ET002 for an unknown node; ET001 when the new name is taken; 42501 unless one is a member of its owner.
+Example: SELECT * FROM etl.rename(''mart.daily_sales'', ''mart.sales_by_day'');';
+
+CREATE FUNCTION etl.begin_project(name text) RETURNS bigint
+	AS 'MODULE_PATHNAME', 'etl_sql_begin_project' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION etl.begin_project(text) IS
+'Begins the deployment of a project, which is a script of definitions: what this session defines until etl.end_project belongs to it.
+name: the project. A definition belongs to the last project that defined it; what is defined outside of one belongs to none, and no project ever drops it.
+Returns the number of the deployment. Errors: ET001 for an empty name; 42501 for the project of another role.
+Example: SELECT etl.begin_project(''shop'');';
+
+CREATE FUNCTION etl.end_project(prune boolean DEFAULT true, dry_run boolean DEFAULT false, drop_relations boolean DEFAULT false)
+	RETURNS TABLE (kind text, name text, part text, action text, detail text)
+	AS 'MODULE_PATHNAME', 'etl_sql_end_project' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION etl.end_project(boolean, boolean, boolean) IS
+'Ends the deployment of a project: drops what the project had and its script no longer defines.
+prune: false drops nothing and only lists it; default true. dry_run: drops nothing and leaves the deployment open, default false. drop_relations: the tables and views that etl made too, default false: they stay.
+Returns a row for each definition that goes: kind, name and, for a check, part; action: dropped, to be dropped (dry_run) or stays (without prune); detail: what becomes of its relation. Everything is dropped, or nothing.
+Errors: ET001 outside of a deployment; 2BP01 when something that stays reads what would go; 55006 when another session has begun the project since; 42501 for definitions of others.
+Example: SELECT * FROM etl.end_project(dry_run => true);';
+
+CREATE FUNCTION etl.export_definitions() RETURNS text
+	AS 'MODULE_PATHNAME', 'etl_sql_export_definitions' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION etl.export_definitions() IS
+'Writes everything that the caller has defined as an SQL script, which gives the same definitions in another database, whose relations and rows need not exist yet.
+Returns the script: pools, secrets, sources, streams, models, checks, schedules, promises, channels and alerts, each under the settings and the role that it was defined under. Secrets appear with their names only, as comments, and what stands in options in clear text as ***.
+Definitions of roles that the caller is no member of are left out and counted. Errors: none.
+Example: SELECT etl.export_definitions();';
+
 CREATE FUNCTION etl.submit(
 	selector text DEFAULT '*', exclude text DEFAULT NULL, full_refresh boolean DEFAULT false,
 	since timestamptz DEFAULT NULL, until timestamptz DEFAULT NULL,

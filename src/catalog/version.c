@@ -213,6 +213,39 @@ etl_undefined(const char *kind_name, const char *name, const char *part)
 				 &params);
 }
 
+List *
+etl_definitions_all(const EtlDefinitionKind *kind)
+{
+	int level = etl_change_text_begin();
+	List *result = NIL;
+	EtlRows *rows;
+
+	rows = etl_sql_query(psprintf("SELECT t.%s AS name, %s AS part, t.owner, s.safe AS definition,"
+								  " s.safe <> j.d AS redacted FROM etl.%s AS t,"
+								  " LATERAL (SELECT to_jsonb(t) - '%s'::text[]"
+								  " - '{version,owner,defined_at}'::text[] AS d) AS j,"
+								  " LATERAL (SELECT CASE WHEN d ? 'options' THEN"
+								  " jsonb_set(d, '{options}', etl.redact(d -> 'options')) ELSE d END AS safe) AS s"
+								  " ORDER BY t.%s COLLATE \"C\", 2",
+								  kind->key, kind->part ? kind->part : "NULL::text", kind->table,
+								  kind->hidden, kind->key),
+						 NULL);
+	AtEOXact_GUC(false, level);
+	for (int i = 0; i < rows->n; i++)
+	{
+		EtlDefined *defined = palloc0(sizeof(EtlDefined));
+
+		defined->kind = kind;
+		defined->name = etl_row_text(rows, i, "name");
+		defined->part = etl_row_text(rows, i, "part");
+		defined->owner = etl_row_text(rows, i, "owner");
+		defined->definition = etl_row_jsonb(rows, i, "definition");
+		defined->redacted = etl_row_bool(rows, i, "redacted");
+		result = lappend(result, defined);
+	}
+	return result;
+}
+
 /*
  * read_version makes the struct of the first row; NULL when there is none.
  */

@@ -64,6 +64,19 @@ extern bool etl_version_same(const char *kind, const char *name, int a, int b);
 /* the newest one before 'version' that is a definition */
 extern EtlVersion *etl_version_before(const char *kind, const char *name, int version);
 
+/* A definition as it is now; what stands in its options in clear text and should not is ***. */
+typedef struct EtlDefined
+{
+	const EtlDefinitionKind *kind;
+	char *name;
+	char *part;
+	char *owner;
+	Jsonb *definition;
+	bool redacted;
+} EtlDefined;
+
+extern List *etl_definitions_all(const EtlDefinitionKind *kind); /* EtlDefined *, by name */
+
 /* ---- script.c ---- */
 
 /* a call of the define function that gives this definition */

@@ -12,6 +12,7 @@
 
 #include "fmgr.h"
 #include "utils/builtins.h"
+#include "utils/json.h"
 #include "utils/numeric.h"
 
 #include "common/json.h"
@@ -268,4 +269,14 @@ etl_json_kind_of(const Jsonb *object, const char *key)
 	Jsonb	   *value = etl_json_get(object, key);
 
 	return value ? etl_json_kind(value) : '\0';
+}
+
+char *
+etl_json_quote(const char *text)
+{
+	StringInfoData out;
+
+	initStringInfo(&out);
+	escape_json(&out, text);
+	return out.data;
 }

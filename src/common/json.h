@@ -33,6 +33,8 @@ extern Jsonb *etl_json_parse(const char *text);	/* raises 22P02 */
 extern char *etl_json_text(const Jsonb *value);	/* as JSON */
 extern char *etl_json_bare_text(const Jsonb *value);	/* a string without its quotes, others as JSON */
 
+extern char *etl_json_quote(const char *text);	/* a text as a JSON string */
+
 /* Building an object, keys in any order. */
 typedef struct EtlJsonBuilder EtlJsonBuilder;
 extern EtlJsonBuilder *etl_json_object_begin(void);

@@ -24,6 +24,8 @@ extern RawStmt *etl_query_parse(const char *query);	/* one SELECT, else ET001 */
 extern char *etl_query_text(const char *query);	/* without a closing semicolon */
 extern List *etl_names_of_query(const char *query);	/* under the current search path */
 extern List *etl_names_of_function(Oid function);
+/* what a name means that no relation has yet, under the current search path; schema may be NULL */
+extern char *etl_name_in_path(const char *schema, const char *relation);
 extern List *etl_names_add(List *names, const char *name);
 extern void etl_names_check_cycle(const char *target, List *names);
 

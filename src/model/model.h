@@ -82,6 +82,17 @@ extern void etl_model_finish(EtlStaged *staged);
  */
 extern bool etl_model_defer_triggers;
 
+/* ---- requery.c: the texts of a model with other names for some relations ---- */
+
+/* the new canonical name of a relation, or NULL */
+typedef char *(*EtlNewName) (const char *name, void *arg);
+
+extern char *etl_query_rename(const EtlModel *model, EtlNewName new_name, void *arg);
+extern Jsonb *etl_options_rename(const EtlModel *model, EtlNewName new_name, void *arg);
+
+/* moves (schema: NULL stays) and renames a relation with the indexes that etl made; as its owner */
+extern void etl_model_rename_relation(Oid relid, const char *schema, const char *relation);
+
 /* char *: models that read a node; define.c */
 extern List *etl_model_readers(const char *target);
 

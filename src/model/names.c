@@ -141,6 +141,15 @@ node_in_path(const char *relation)
 }
 
 /*
+ * etl_name_in_path: see internal.h.
+ */
+char *
+etl_name_in_path(const char *schema, const char *relation)
+{
+	return schema ? canonical_of(schema, relation) : node_in_path(relation);
+}
+
+/*
  * add_relation records the relation that a RangeVar means.
  */
 static void

@@ -80,7 +80,12 @@ put_definition_back(const EtlModel *model, const EtlVersion *version)
 	etl_dependencies_store(restored->target, names);
 	etl_lineage_store(restored->target, NIL);
 	CommandCounterIncrement();
-	(void) etl_model_resolve(restored, &missing);
+	if (!etl_model_resolve(restored, &missing))
+		ereport(ERROR,
+				(errcode(ETL_ERR_UNRESOLVED),
+				 errmsg("version %d of model %s reads %s, which does not exist", version->version,
+						model->target, missing),
+				 errhint("It may have been renamed or dropped since: define the model again instead.")));
 	return restored;
 }
 
