@@ -247,6 +247,7 @@ CREATE TABLE etl.load (
 	last_block bigint,
 	fields text[],                  -- header of a CSV file, which a replay of its records needs
 	last_event_time timestamptz,    -- greatest event time that it landed
+	rows_late bigint NOT NULL DEFAULT 0,   -- of all read: events later than the contract's watermark allows
 	started_at timestamptz NOT NULL,
 	finished_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
 	CONSTRAINT accounting_closes CHECK (rows_read = rows_loaded + rows_updated + rows_unchanged
@@ -1371,12 +1372,12 @@ Example: SELECT target, source, mode, key FROM etl.streams;';
 CREATE VIEW etl.loads AS
 	SELECT l.load_id, l.run_id, l.target, l.origin, l.status, l.rows_read, l.rows_loaded, l.rows_updated,
 		l.rows_unchanged, l.rows_deduplicated, l.rows_discarded, l.rows_rejected, l.rows_deleted, l.bytes_read,
-		l.cursor, l.started_at, l.finished_at
+		l.cursor, l.started_at, l.finished_at, l.rows_late
 	FROM etl.load AS l
 	WHERE pg_catalog.pg_has_role('etl_operator', 'USAGE') OR pg_catalog.pg_has_role('etl_auditor', 'USAGE')
 		OR etl._may_read(l.target);
 COMMENT ON VIEW etl.loads IS
-'One row per committed load: rows_read = rows_loaded + rows_updated + rows_unchanged + rows_deduplicated + rows_discarded + rows_rejected. Status succeeded, superseded when its file was loaded again, or unloaded. cursor: where the stream continued after it.
+'One row per committed load: rows_read = rows_loaded + rows_updated + rows_unchanged + rows_deduplicated + rows_discarded + rows_rejected. Status succeeded, superseded when its file was loaded again, or unloaded. cursor: where the stream continued after it. rows_late: of the records read, those whose event is older than the watermark of the stream''s contract allows.
 Example: SELECT origin, rows_read, rows_loaded, rows_rejected FROM etl.loads ORDER BY load_id DESC LIMIT 10;';
 
 CREATE VIEW etl.rejects AS
@@ -1390,12 +1391,24 @@ COMMENT ON VIEW etl.rejects IS
 Example: SELECT origin, position, reasons->0->>''message'' FROM etl.rejects WHERE status = ''open'';';
 
 CREATE VIEW etl.schema_changes AS
-	SELECT c.event_id, c.target, c.load_id, c.change, c.column_name, c.old_type, c.new_type, c.changed_at
+	SELECT c.event_id, c.target, c.load_id, c.change, c.column_name, c.old_type, c.new_type, c.changed_at,
+		a.affected_models, a.affected_columns
 	FROM etl.schema_change AS c
+	CROSS JOIN LATERAL (
+		WITH RECURSIVE below(target, column_name) AS (
+			SELECT e.target, e.column_name FROM etl.column_edge AS e
+			WHERE e.source = c.target AND e.source_column = c.column_name
+			UNION
+			SELECT e.target, e.column_name FROM below AS b
+			JOIN etl.column_edge AS e ON e.source = b.target AND e.source_column = b.column_name)
+		SELECT coalesce(pg_catalog.array_agg(DISTINCT b.target ORDER BY b.target), '{}') AS affected_models,
+			coalesce(pg_catalog.array_agg(b.target || '.' || pg_catalog.quote_ident(b.column_name)
+				ORDER BY b.target, b.column_name), '{}') AS affected_columns
+		FROM below AS b) AS a
 	WHERE etl._may_read(c.target);
 COMMENT ON VIEW etl.schema_changes IS
-'What loads changed of their relations: table_created, table_adopted, column_added, type_widened, and what the schema policy dropped: field_discarded, value_discarded.
-Example: SELECT changed_at, target, change, column_name, new_type FROM etl.schema_changes;';
+'What loads changed of their relations: table_created, table_adopted, column_added, type_widened, and what the schema policy dropped: field_discarded, value_discarded. load_id: the load that brought it; old_type, new_type: before and after. affected_models, affected_columns: what is made of the column, by lineage, as it is now.
+Example: SELECT changed_at, target, change, column_name, new_type, affected_models FROM etl.schema_changes;';
 
 CREATE VIEW etl.pools AS
 	SELECT p.name, p.slots, p.description, p.owner, p.defined_at

@@ -66,12 +66,24 @@ etl_load_store(const EtlLoad *load)
 	etl_param_datum(&params, INT8OID, Int64GetDatum(load->last_block), load->relfilenode == 0);
 	etl_param_timestamp(&params, load->started_at);
 	etl_param_timestamp(&params, load->last_event_time);
+	etl_param_int8(&params, load->rows_late);
 	etl_sql_exec("INSERT INTO etl.load (load_id, run_id, target, origin, status, rows_read, rows_loaded,"
 				 " rows_updated, rows_unchanged, rows_deduplicated, rows_discarded, rows_rejected,"
 				 " rows_deleted, bytes_read, cursor, relfilenode, first_block, last_block, started_at,"
-				 " last_event_time)"
+				 " last_event_time, rows_late)"
 				 " VALUES ($1, $2, $3, $4, 'succeeded', $5, $6, $7, $8, $9, $10, $11, $12, $13, $14,"
-				 " $15, $16, $17, $18, $19)", &params);
+				 " $15, $16, $17, $18, $19, $20)", &params);
+}
+
+TimestampTz
+etl_loads_last_event(const char *target)
+{
+	EtlParams	params = {0};
+	EtlRows    *rows;
+
+	etl_param_text(&params, target);
+	rows = etl_sql_query("SELECT max(last_event_time) AS last FROM etl.load WHERE target = $1", &params);
+	return etl_row_timestamp(rows, 0, "last");
 }
 
 EtlLoadHead *

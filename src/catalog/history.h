@@ -31,6 +31,7 @@ typedef struct EtlLoad
 	int64		rows_discarded;
 	int64		rows_rejected;
 	int64		rows_deleted;
+	int64		rows_late;		/* of rows_read: later than the contract's watermark allows */
 	int64		bytes_read;
 	Jsonb	   *cursor;
 	int64		relfilenode;	/* with first/last block: where an append load lies; 0: unknown */
@@ -51,6 +52,8 @@ typedef struct EtlLoadHead
 	char	   *origin;
 	char	   *status;
 } EtlLoadHead;
+/* how far the events of a stream's loads reach; DT_NOBEGIN: not known */
+extern TimestampTz etl_loads_last_event(const char *target);
 extern EtlLoadHead *etl_load_find(int64 load_id);
 
 extern Jsonb *etl_cursor_get(const char *target);

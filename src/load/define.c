@@ -161,6 +161,7 @@ check_contract(const Jsonb *contract)
 		{"schema_version", "text", NULL, "version of the schema that the producer promises"},
 		{"delivery", "batch|stream", NULL, "how the producer delivers"},
 		{"watermark", "duration", NULL, "how late records may be"},
+		{"late", "accept|quarantine|drop", "accept", "what becomes of records that are later"},
 		{"privacy_level", "public|internal|restricted", NULL, "who may see the records"},
 		{NULL}};
 

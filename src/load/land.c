@@ -92,6 +92,7 @@ etl_landing_begin(EtlLanding *landing, Oid relid)
 		(etl_checks_may_move(landing->checks) || etl_load_writer_may_refuse(landing->writer)))
 		landing->originals = etl_originals_begin();
 	etl_event_time_begin(landing);
+	etl_watermark_begin(landing);
 	MemoryContextSwitchTo(old);
 }
 
@@ -404,9 +405,12 @@ etl_land_record(EtlLanding *landing, const EtlRecord *record, bool bad, const Et
 			bool		whole = etl_computed_fill(landing, slot, &reasons);
 
 			ExecStoreVirtualTuple(slot);
-			if (likely(whole))
+			if (unlikely(landing->watermark != DT_NOBEGIN) && whole &&
+				!etl_watermark_pass(landing, slot, &reasons))
+				outcome = reasons.n == 0 ? DISCARD : KEEP;
+			else if (likely(whole))
 				judge_row(landing, slot, &reasons);
-			if (likely(reasons.n == 0))
+			if (likely(outcome == KEEP && reasons.n == 0))
 			{
 				if (unlikely(landing->originals != NULL))
 					etl_originals_keep(landing->originals, load->load_id, landing->origin, record);
@@ -504,6 +508,7 @@ etl_landing_end(EtlLanding *landing)
 	etl_rejects_verdict(landing->rejects, true);
 	etl_rejects_end(landing->rejects);
 	load->last_event_time = etl_event_time_end(landing);
+	etl_watermark_end(landing);
 
 	if (load->first_block >= 0)
 		load->relfilenode = relfilenode;

@@ -62,6 +62,14 @@ typedef struct EtlPathColumn
 	bool		folder;			/* a folder name=value, written as Hive does */
 } EtlPathColumn;
 
+/* What becomes of an event that is later than the watermark allows. */
+typedef enum EtlLate
+{
+	ETL_LATE_ACCEPT,
+	ETL_LATE_QUARANTINE,
+	ETL_LATE_DROP
+} EtlLate;
+
 typedef struct EtlLoadOptions
 {
 	EtlCoerceOptions coerce;
@@ -74,6 +82,8 @@ typedef struct EtlLoadOptions
 	List	   *path_columns;	/* EtlPathColumn * */
 	EtlTransform *transform;	/* NULL: none */
 	const Jsonb *nested;		/* NULL: objects stay jsonb */
+	int64		watermark_ms;	/* how late events may be; -1: not promised */
+	EtlLate		late;
 	bool		adopt;
 	bool		header;			/* csv: fields have names; else columns go by position */
 	bool		is_json;
@@ -156,6 +166,7 @@ extern void etl_stream_judge(EtlStream *stream, const EtlSource *source, const E
 
 typedef struct EtlLoadWriter EtlLoadWriter;
 typedef struct EtlRejects EtlRejects;
+typedef struct EtlReasons EtlReasons;
 typedef struct EtlOriginals EtlOriginals;
 struct		EtlLandingState;
 
@@ -232,6 +243,8 @@ typedef struct EtlLanding
 	Oid			event_type;
 	Timestamp	last_event;		/* greatest so far, DT_NOBEGIN: none; without a zone: local */
 
+	Timestamp	watermark;		/* events before it are late, as last_event; DT_NOBEGIN: none is */
+
 	EtlReplay  *replay;			/* the reject being replayed; NULL: a load from the source */
 
 	List	   *journaled;		/* char *: schema changes already written */
@@ -258,6 +271,13 @@ extern void etl_event_time_note(EtlLanding *landing, TupleTableSlot *slot);
 extern void etl_event_time_recount(EtlLanding *landing);	/* rows of the load were taken away */
 extern TimestampTz etl_event_time_end(const EtlLanding *landing);	/* DT_NOBEGIN: none */
 
+/* watermark.c: the contract's promise of how late events may be */
+extern void etl_watermark_read(EtlLoadOptions *options, const EtlStream *stream);	/* ET001 */
+extern void etl_watermark_begin(EtlLanding *landing);	/* behind etl_event_time_begin */
+/* counts a late row; true when the load goes on with it, else as told: dropped, or with a reason */
+extern bool etl_watermark_pass(EtlLanding *landing, TupleTableSlot *slot, EtlReasons *reasons);
+extern void etl_watermark_end(const EtlLanding *landing);
+
 /* widen.c: the statement, what stands in its way (NULL: nothing that is known), and doing it */
 extern char *etl_widen_sql(const EtlStream *stream, const EtlLoadOptions *options, const char *column,
 						   Oid type);
@@ -275,7 +295,7 @@ extern EtlPolicy etl_drift_misfit(EtlLanding *landing, const EtlColumn *column, 
 pg_noreturn extern void etl_drift_restart(EtlLanding *landing);
 
 /* reasons.c: those of one record, in the order found; in the caller's memory */
-typedef struct EtlReasons
+struct EtlReasons
 {
 	StringInfoData elements;	/* of the jsonb array, one after the other */
 	List	   *ends;			/* of each, within that */
@@ -283,7 +303,7 @@ typedef struct EtlReasons
 	const char *first_check;	/* of the first, for the summary */
 	const char *first_column;
 	const char *first_message;
-} EtlReasons;
+};
 
 extern void etl_reasons_add(EtlReasons *reasons, const char *check, const char *column,
 							const char *value, const char *message);

@@ -217,6 +217,7 @@ etl_load_options_read(const EtlStream *stream)
 						 "transform.")));
 	if (options->nested != NULL)
 		etl_nested_check(options->nested);
+	etl_watermark_read(options, stream);
 	options->merge = strcmp(stream->mode, "merge") == 0;
 	options->replace = strcmp(stream->mode, "replace") == 0;
 	return options;
