@@ -179,6 +179,7 @@ CREATE TABLE etl.run (
 	led_by text NOT NULL DEFAULT 'call',    -- call: a session; queue: whoever takes it, again after a crash
 	led_at timestamptz,             -- when its leader began; after a crash, the last one
 	crashes int NOT NULL DEFAULT 0, -- in a row, without any commit between
+	stopped boolean NOT NULL DEFAULT false, -- its leader was told to end, which is no crash
 	incomplete boolean NOT NULL DEFAULT false,      -- something was built on input that did not succeed
 	queued_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
 	started_at timestamptz,
@@ -400,6 +401,14 @@ CREATE TABLE etl.housekeeping (
 	trimmed_at timestamptz NOT NULL
 );
 
+-- Periodic work: what was begun and never ended has taken its process with it.
+CREATE TABLE etl.chore (
+	name text PRIMARY KEY,
+	begun_at timestamptz,           -- NULL: it ended
+	crashes int NOT NULL DEFAULT 0, -- in a row
+	parked_at timestamptz           -- not begun any more, until somebody resumes it
+);
+
 CREATE TABLE etl.schema_change (
 	event_id bigint PRIMARY KEY DEFAULT pg_catalog.nextval('etl.event_id_seq'),
 	target text NOT NULL,
@@ -460,7 +469,8 @@ CREATE TABLE etl.schedule (
 	fire_at timestamptz,            -- when it is started: the slot and its jitter
 	last_due timestamptz,           -- the newest slot that was started or skipped
 	days_off date[],                -- of the calendar, as last read
-	days_off_at timestamptz
+	days_off_at timestamptz,
+	problem text                    -- why it could not be evaluated; null: it could
 );
 
 -- What became of each moment a schedule was due. The key is what keeps two
@@ -482,6 +492,8 @@ CREATE TABLE etl.schedule_event (
 	kind text NOT NULL,             -- file | published | notify | sql
 	argument text NOT NULL,
 	every interval,                 -- how often an sql condition is evaluated
+	timeout_ms bigint NOT NULL DEFAULT 0,   -- how long that may take; 0: no limit
+	error text,                     -- why it could not be looked at
 	seen text,                      -- what was there when it was last looked at
 	happened_at timestamptz,        -- null: not since the last run
 	check_at timestamptz,           -- when it has to be looked at
@@ -1275,7 +1287,7 @@ COMMENT ON FUNCTION etl.define_schedule(text, text, text, interval, jsonb, text,
 name: the schedule. selector: as for etl.run.
 cron: minute hour day-of-month month day-of-week, or six fields with the second first; lists, ranges, steps, names (mon, jan), L (last day of the month; L-3; LW: its last weekday), 15W (weekday nearest to the 15th), 5L or friL (last Friday), fri#2 (second Friday), @yearly to @minutely. When day-of-month and day-of-week are both restricted (neither begins with *) either suffices.
 every: a period of at least a second, counted from option start, else from the definition; days and months on the clock of the time zone.
-on_event: {"file": stream}, {"published": node}, {"notify": channel}, {"sql": query, "every": "10 s"}, {"all": [...]} or {"any": [...]}, with "debounce"; see etl.options(''event''). While a run of the schedule is there, an event waits for its end.
+on_event: {"file": stream}, {"published": node}, {"notify": channel}, {"sql": query, "every": "10 s", "timeout": "10 s"}, {"all": [...]} or {"any": [...]}, with "debounce"; see etl.options(''event''). While a run of the schedule is there, an event waits for its end.
 timezone: a zone of the time zone database, default UTC. A local time that does not exist counts at the first instant after the gap, one that exists twice the first time; a cron with every hour runs once for each hour that passes.
 overlap: when a slot comes while a run of the schedule is there: skip it (default), queue it, or run in parallel. misfire: what becomes of slots that nobody started within option grace: skip, once (default: the newest stands for all), all.
 params: what etl.param() returns. options: see etl.options(''schedule''). paused: defines it without letting it run; a later etl.pause or etl.resume is kept until the definition says otherwise. description: free text.
@@ -1311,7 +1323,7 @@ CREATE FUNCTION etl.resume(schedule text DEFAULT NULL)
 	RETURNS void AS 'MODULE_PATHNAME', 'etl_sql_resume' LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION etl.resume(text) IS
 'Lets a schedule start runs again, from its next slot on: what was due meanwhile is not made up for.
-schedule: its name, or backfill:n. Default: ends etl.pause() of the whole database, and the pause in which a database restored from a dump or copied by CREATE DATABASE … TEMPLATE comes up, leaving single schedules paused that were; where there is none, every paused schedule.
+schedule: its name, or backfill:n. chore:name begins a chore (conditions, calendars, retention, deadlines, deliveries) again that was parked after crashing the server three times in a row. Default: every parked chore; and ends etl.pause() of the whole database, and the pause in which a database restored from a dump or copied by CREATE DATABASE … TEMPLATE comes up, leaving single schedules paused that were; where there is none, every paused schedule.
 Returns nothing. Errors: ET002 when it is not defined; 42501 unless the caller owns it or is a member of etl_operator (for all: the latter).
 Example: SELECT etl.resume();';
 
@@ -1342,8 +1354,8 @@ CREATE FUNCTION etl.status() RETURNS TABLE (process text, pid int, since timesta
 	AS 'MODULE_PATHNAME', 'etl_sql_status' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION etl.status() IS
 'Returns the processes of etl: the launcher, and this database''s scheduler and workers.
-process: launcher, scheduler or task. pid: of the process, NULL when it is not there. since: when it came into this state.
-state: of the launcher running, restarting, standby, not preloaded; of the scheduler starting, running, waiting (runs are queued and no worker is free), idle (library and extension differ in version), paused (the database was copied or restored, see etl.resume), restarting, stopped (a statement needs the database), absent; of a task starting, idle, busy, leaving.
+process: launcher, scheduler or task; also chore, for periodic work that is parked. pid: of the process, NULL when it is not there. since: when it came into this state.
+state: of the launcher running, restarting, standby, not preloaded; of the scheduler starting, running, waiting (runs are queued and no worker is free), idle (library and extension differ in version), paused (the database was copied or restored, see etl.resume), restarting, stopped (a statement needs the database), absent; of a task starting, idle, busy, leaving; of a chore parked.
 detail: what it does, and its last error.
 Example: SELECT process, state, detail FROM etl.status();';
 
@@ -1600,10 +1612,12 @@ CREATE VIEW etl.schedules AS
 	SELECT s.name, s.selector, s.cron, s.every, s.on_event, s.timezone, s.overlap, s.misfire, s.params, s.options,
 		s.paused OR NOT etl._schedules_run() AS paused,
 		s.description, CASE WHEN NOT s.paused AND etl._schedules_run() THEN s.next_due END AS next_due, s.last_due,
+		coalesce(s.problem, (SELECT e.error FROM etl.schedule_event AS e
+			WHERE e.schedule = s.name AND e.error IS NOT NULL ORDER BY e.number LIMIT 1)) AS problem,
 		s.version, s.owner, s.defined_at
 	FROM etl.schedule AS s;
 COMMENT ON VIEW etl.schedules IS
-'Schedules as defined. paused: by itself, or because all of this database are. next_due: the slot that comes next, null while it is paused and where only events start it; last_due: the newest slot that was started or skipped.
+'Schedules as defined. paused: by itself, or because all of this database are. next_due: the slot that comes next, null while it is paused and where only events start it; last_due: the newest slot that was started or skipped. problem: why its condition, calendar or selector could not be evaluated lately; null when it could.
 Example: SELECT name, cron, timezone, next_due FROM etl.schedules WHERE NOT paused ORDER BY next_due;';
 
 CREATE VIEW etl.schedule_slots AS
@@ -1807,7 +1821,7 @@ BEGIN
 	FOREACH relation IN ARRAY ARRAY['source', 'stream', 'model', 'quality_check', 'secret', 'dependency',
 		'column_edge', 'load', 'cursor', 'file', 'ingestion', 'reject', 'consumed', 'change_set', 'change',
 		'node_state', 'definition_version', 'project', 'project_item', 'kept',
-		'schema_change', 'stream_dialect', 'housekeeping', 'pool', 'instance', 'schedule', 'schedule_slot', 'schedule_event',
+		'schema_change', 'stream_dialect', 'housekeeping', 'chore', 'pool', 'instance', 'schedule', 'schedule_slot', 'schedule_event',
 		'sla', 'sla_result', 'channel', 'alert_rule', 'alert_open', 'alert_node', 'silence', 'outbox',
 		'alert_id_seq', 'delivery_id_seq', 'silence_id_seq', 'run_id_seq', 'task_id_seq', 'load_id_seq',
 		'reject_id_seq', 'event_id_seq', 'change_set_id_seq']

@@ -32,6 +32,8 @@ SELECT etl.define_schedule('e', on_event => '{"sql": "SELECT true; SELECT true"}
 SELECT etl.define_schedule('e', on_event => '{"sql": "SELECT true INTO x"}');
 SELECT etl.define_schedule('e', on_event => '{"sql": "SELEC true"}');
 SELECT etl.define_schedule('e', on_event => '{"sql": "SELECT true", "every": "10 ms"}');
+SELECT etl.define_schedule('e', on_event => '{"sql": "SELECT true", "timeout": "0 s"}');
+SELECT etl.define_schedule('e', on_event => '{"file": "raw.a", "timeout": "1 s"}');
 SELECT etl.define_schedule('e', on_event => '{"notify": "a_channel_whose_name_is_much_longer_than_anything_that_postgresql_takes"}');
 SELECT etl.define_schedule('e', on_event => '{"all": [{"all": [{"all": [{"all": [{"all": [{"all": [{"file": "raw.a"}]}]}]}]}]}]}');
 SELECT etl.define_schedule('e', on_event => (SELECT jsonb_build_object('any', jsonb_agg('{"file": "raw.a"}'::jsonb)) FROM generate_series(1, 51)));
@@ -48,10 +50,23 @@ SELECT etl.define_schedule('reads', on_event => '{"sql": "SELECT yes FROM se.sec
 SELECT etl.define_schedule('number', on_event => '{"sql": "SELECT 1"}');
 SELECT etl.define_schedule('nothing', on_event => '{"sql": "SELECT true WHERE false"}');
 SELECT etl.define_schedule('who', on_event => '{"sql": "SELECT current_user = ''se_owner''"}');
+SELECT etl.define_schedule('slow', on_event => '{"sql": "SELECT pg_sleep(60) IS NULL", "timeout": "100 ms"}');
 RESET ROLE;
 CALL etl.tick();
 CALL etl.tick();
-SELECT schedule, seen, happened_at FROM etl.schedule_event ORDER BY 1;
+SELECT schedule, seen, error, happened_at FROM etl.schedule_event ORDER BY 1;
+SELECT name, problem FROM etl.schedules ORDER BY name;
+-- what ends the error ends the problem; an error is no change of what was seen
+GRANT SELECT ON se.secret TO se_owner;
+CALL etl.tick();
+SELECT count(*) FROM etl.runs WHERE trigger_name = 'reads';
+ALTER TABLE se.secret RENAME TO hidden;
+CALL etl.tick();
+SELECT problem FROM etl.schedules WHERE name = 'reads';
+ALTER TABLE se.hidden RENAME TO secret;
+CALL etl.tick();
+SELECT problem FROM etl.schedules WHERE name = 'reads';
+SELECT count(*) FROM etl.runs WHERE trigger_name = 'reads';
 SELECT message FROM etl.logs WHERE message LIKE 'an event of schedule%' ORDER BY 1;
 SELECT etl.drop_schedule(name) FROM etl.schedules;
 DELETE FROM etl.run WHERE trigger = 'event';

@@ -70,6 +70,9 @@ extern void etl_alert_run(const EtlRun *run, const ErrorData *error);
 /* etl_alert_worker tells that a process died at work; 'run' is what it worked on. */
 extern void etl_alert_worker(int64 run_id, const char *selector, const char *what);
 
+/* etl_alert_parked tells that a chore is not done any more; over when etl_alert_is_over says so. */
+extern void etl_alert_parked(const char *chore, const char *what, const char *remedy);
+
 /*
  * etl_alert_wanted tells whether there is anybody to tell (1), and any promise
  * (2).  Within a run a look of a second ago is good enough.

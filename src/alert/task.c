@@ -504,3 +504,37 @@ etl_alert_worker(int64 run_id, const char *selector, const char *what)
 	if (etl_alert_wanted(run_id) & 1)
 		guarded(tell_worker, &work);
 }
+
+typedef struct ParkedWork
+{
+	const char *chore;
+	const char *what;
+	const char *remedy;
+} ParkedWork;
+
+/*
+ * tell_chore does the work of etl_alert_parked; an argument of etl_subxact.
+ */
+static void
+tell_chore(void *arg)
+{
+	ParkedWork *work = arg;
+	EtlFact		fact = {0};
+
+	fact.event = "worker";
+	fact.object = work->chore;
+	fact.object_kind = "process";
+	fact.what = work->what;
+	fact.cause = "something that it does crashes the server: the server's log says where";
+	fact.remedy = work->remedy;
+	etl_alert_raise(&fact);
+}
+
+void
+etl_alert_parked(const char *chore, const char *what, const char *remedy)
+{
+	ParkedWork	work = {chore, what, remedy};
+
+	if (etl_alert_wanted(0) & 1)
+		guarded(tell_chore, &work);
+}

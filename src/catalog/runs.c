@@ -326,27 +326,44 @@ park(int64 run_id, const char *error)
 }
 
 /*
- * etl_run_requeue: see runs.h.
+ * etl_run_note_stopped: see runs.h.  It is called by a process that ends:
+ * whoever has locked the row, it does not wait.
  */
 void
+etl_run_note_stopped(int64 run_id)
+{
+	EtlParams	params = {0};
+
+	etl_param_int8(&params, run_id);
+	etl_sql_exec("UPDATE etl.run SET stopped = true WHERE run_id = (SELECT r.run_id FROM etl.run AS r"
+				 " WHERE r.run_id = $1 AND r.status = 'running' FOR UPDATE SKIP LOCKED)", &params);
+}
+
+/*
+ * etl_run_requeue: see runs.h.
+ */
+bool
 etl_run_requeue(int64 run_id, int limit, const char *parked)
 {
 	EtlParams	params = {0};
+	bool		stopped;
 	int64		crashes;
 
 	etl_param_int8(&params, run_id);
+	stopped = etl_sql_int8("SELECT stopped::int::bigint FROM etl.run WHERE run_id = $1", &params) != 0;
 	crashes = etl_sql_int8(
-		"UPDATE etl.run AS r SET crashes = CASE"
+		"UPDATE etl.run AS r SET stopped = false, crashes = CASE"
 		" WHEN EXISTS (SELECT FROM etl.load AS l WHERE l.run_id = r.run_id AND l.finished_at >= r.led_at)"
 		" OR EXISTS (SELECT FROM etl.task AS t WHERE t.run_id = r.run_id AND t.finished_at >= r.led_at"
-		" AND t.status IN ('succeeded', 'failed')) THEN 1 ELSE crashes + 1 END"
+		" AND t.status IN ('succeeded', 'failed')) THEN 0 ELSE crashes END + (NOT stopped)::int"
 		" WHERE run_id = $1 RETURNING crashes::bigint", &params);
-	if (crashes >= limit)
+	if (crashes >= limit && !stopped)
 		park(run_id, parked);
 	etl_sql_exec("UPDATE etl.run SET status = 'queued' WHERE run_id = $1 AND status = 'running'", &params);
 	etl_sql_exec("UPDATE etl.task SET status = 'interrupted', error = 'its process ended',"
 				 " finished_at = pg_catalog.clock_timestamp()"
 				 " WHERE run_id = $1 AND status = 'running'", &params);
+	return !stopped;
 }
 
 /*

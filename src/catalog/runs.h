@@ -74,13 +74,16 @@ extern void etl_lane_hold(const char *lane, bool hold);	/* queued runs of it wai
 /* queued runs that are not to run here: they become interrupted */
 extern void etl_runs_disown(const char *error);
 
+/* notes that the leader of a run is ending because it was told to */
+extern void etl_run_note_stopped(int64 run_id);
+
 /*
  * etl_run_requeue queues a run again whose process has died.  Its tasks at
  * work become interrupted; after 'limit' deaths in a row without any commit
  * between they fail with 'parked' as their error instead, or the run does when
- * there are none.
+ * there are none.  False: its process did not die, it was told to end.
  */
-extern void etl_run_requeue(int64 run_id, int limit, const char *parked);
+extern bool etl_run_requeue(int64 run_id, int limit, const char *parked);
 
 extern void etl_tasks_insert(List *tasks);	/* EtlTask *, one statement; sets task_id */
 extern void etl_tasks_update(List *tasks);	/* EtlTask *, one statement */

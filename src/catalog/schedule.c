@@ -148,6 +148,7 @@ read_schedule(EtlRows *rows, int i)
 	schedule->fire_at = etl_row_timestamp(rows, i, "fire_at");
 	schedule->last_due = etl_row_timestamp(rows, i, "last_due");
 	schedule->days_off = read_days(rows, i);
+	schedule->problem = etl_row_text(rows, i, "problem");
 	return schedule;
 }
 
@@ -253,8 +254,20 @@ etl_schedule_set_state(const EtlSchedule *schedule)
 	etl_param_timestamp(&params, schedule->next_due);
 	etl_param_timestamp(&params, schedule->fire_at);
 	etl_param_timestamp(&params, schedule->last_due);
-	etl_sql_exec("UPDATE etl.schedule SET anchor = $2, next_due = $3, fire_at = $4, last_due = $5"
-				 " WHERE name = $1", &params);
+	etl_param_text(&params, schedule->problem);
+	etl_sql_exec("UPDATE etl.schedule SET anchor = $2, next_due = $3, fire_at = $4, last_due = $5,"
+				 " problem = $6 WHERE name = $1", &params);
+}
+
+void
+etl_schedule_set_problem(const char *name, const char *problem)
+{
+	EtlParams	params = {0};
+
+	etl_param_text(&params, name);
+	etl_param_text(&params, problem);
+	etl_sql_exec("UPDATE etl.schedule SET problem = $2 WHERE name = $1 AND problem IS DISTINCT FROM $2",
+				 &params);
 }
 
 void
@@ -368,7 +381,8 @@ are_stored(const char *schedule, List *events)
 
 		if (old->number != new->number || strcmp(old->kind, new->kind) != 0 ||
 			strcmp(old->argument, new->argument) != 0 ||
-			(asked && memcmp(old->every, new->every, sizeof(Interval)) != 0))
+			(asked && memcmp(old->every, new->every, sizeof(Interval)) != 0) ||
+			old->timeout_ms != new->timeout_ms)
 			return false;
 	}
 	return true;
@@ -398,14 +412,16 @@ etl_events_store(const char *schedule, List *events)
 		interval_param(&params, event->every);
 		etl_param_text(&params, event->seen);
 		etl_param_timestamp(&params, event->check_at);
+		etl_param_int8(&params, event->timeout_ms);
 		etl_sql_exec("INSERT INTO etl.schedule_event AS e (schedule, number, kind, argument, every,"
-					 " seen, check_at) SELECT $1, $2, $3, $4, $5,"
+					 " seen, check_at, timeout_ms) SELECT $1, $2, $3, $4, $5,"
 					 " CASE WHEN $3 = 'published' THEN (SELECT n.publication::text FROM etl.node_state AS n"
-					 " WHERE n.target = $4) ELSE $6 END, $7"
-					 " ON CONFLICT (schedule, number) DO UPDATE SET kind = excluded.kind,"
-					 " argument = excluded.argument, every = excluded.every, seen = excluded.seen,"
-					 " happened_at = NULL, check_at = excluded.check_at"
-					 " WHERE (e.kind, e.argument) <> (excluded.kind, excluded.argument)"
+					 " WHERE n.target = $4) ELSE $6 END, $7, $8"
+					 " ON CONFLICT (schedule, number) DO UPDATE SET (kind, argument, every, seen, check_at,"
+					 " timeout_ms, happened_at, error) = (excluded.kind, excluded.argument, excluded.every,"
+					 " excluded.seen, excluded.check_at, excluded.timeout_ms, NULL, NULL)"
+					 " WHERE (e.kind, e.argument, e.timeout_ms) <>"
+					 " (excluded.kind, excluded.argument, excluded.timeout_ms)"
 					 " OR e.kind = 'sql' AND e.every <> excluded.every", &params);
 	}
 }
@@ -421,6 +437,8 @@ read_event(EtlRows *rows, int i, EtlEvent *event)
 	event->kind = etl_row_text(rows, i, "kind");
 	event->argument = etl_row_text(rows, i, "argument");
 	event->every = row_interval(rows, i, "every");
+	event->timeout_ms = etl_row_int8(rows, i, "timeout_ms");
+	event->error = etl_row_text(rows, i, "error");
 	event->seen = etl_row_text(rows, i, "seen");
 	event->happened_at = etl_row_timestamp(rows, i, "happened_at");
 	event->check_at = etl_row_timestamp(rows, i, "check_at");
@@ -594,8 +612,9 @@ etl_event_set(const EtlEvent *event)
 	etl_param_timestamp(&params, event->happened_at);
 	etl_param_timestamp(&params, event->check_at);
 	interval_param(&params, event->every);
+	etl_param_text(&params, event->error);
 	etl_sql_exec("UPDATE etl.schedule_event SET seen = $3, happened_at = coalesce($4, happened_at),"
-				 " check_at = $5, every = $6 WHERE (schedule, number) IN (" FREE_EVENTS
+				 " check_at = $5, every = $6, error = $7 WHERE (schedule, number) IN (" FREE_EVENTS
 				 " e.schedule = $1 AND e.number = $2" SKIP_LOCKED ")",
 				 &params);
 }

@@ -39,6 +39,7 @@ typedef struct EtlSchedule
 	TimestampTz fire_at;
 	TimestampTz last_due;
 	List	   *days_off;		/* of int: DateADT */
+	char	   *problem;
 } EtlSchedule;
 
 extern const char *etl_schedule_store(const EtlSchedule *schedule);
@@ -51,7 +52,10 @@ extern bool etl_schedule_delete(const char *name);
 extern List *etl_schedules_due(TimestampTz now);	/* by time, EtlSchedule * */
 extern TimestampTz etl_schedules_next_due(void);	/* DT_NOEND: none */
 
-/* writes anchor, next_due, fire_at and last_due */
+/* why a schedule cannot be evaluated; NULL: it can.  What begins so is about its calendar. */
+#define ETL_CALENDAR_PROBLEM "calendar: "
+extern void etl_schedule_set_problem(const char *name, const char *problem);
+/* writes anchor, next_due, fire_at, last_due and problem */
 extern void etl_schedule_set_state(const EtlSchedule *schedule);
 extern void etl_schedule_set_paused(const char *name, bool paused);
 extern void etl_schedule_set_days_off(const char *name, List *days, TimestampTz now);
@@ -79,6 +83,8 @@ typedef struct EtlEvent
 	char	   *kind;			/* file | published | notify | sql */
 	char	   *argument;
 	Interval   *every;
+	int64		timeout_ms;		/* how long a look may take; 0: no limit */
+	char	   *error;			/* of the last look; NULL: it went well */
 	char	   *seen;
 	TimestampTz happened_at;	/* DT_NOBEGIN: has not */
 	TimestampTz check_at;		/* DT_NOBEGIN: nobody has to look */
@@ -96,7 +102,7 @@ extern List *etl_events_happened(void);	/* char *: schedules with one */
 extern bool etl_event_happened(const char *kind, const char *argument, TimestampTz at);
 /* after etl_event_happened: some of them could not be told, since they are locked */
 extern bool etl_event_missed(const char *kind, const char *argument, TimestampTz at);
-extern void etl_event_set(const EtlEvent *event);	/* seen, check_at, every; happened_at when given */
+extern void etl_event_set(const EtlEvent *event);	/* seen, error, check_at, every; happened_at when given */
 extern void etl_events_reset(const char *schedule);
 /* nothing that happened before now counts, but files that are still to be loaded; NULL: for all schedules */
 extern void etl_events_begin_anew(const char *schedule);

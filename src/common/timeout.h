@@ -3,8 +3,8 @@
  * timeout.h
  *    Limits of time: of a statement, of a task, of a run.
  *
- * run/ sets the limits; run_as.c times the statements of users, which all
- * pass through it.  What expires is cancelled like any statement; afterwards
+ * run/ sets the limits; model/execute.c and run/condition.c time the
+ * statements of users.  What expires is cancelled like any statement; afterwards
  * etl_timeout_take tells the expiry from somebody's cancel.
  *
  *-------------------------------------------------------------------------

@@ -16,16 +16,17 @@
 
 #include "run/run.h"
 
+/*
+ * Does what is due at 'now', committing through the driver as it likes.
+ * Returns when it wants to be called next (on the clock of etl_now());
+ * DT_NOEND: only when it is woken.
+ */
+typedef TimestampTz (*EtlChoreWork) (EtlRunDriver *driver, TimestampTz now);
+
 typedef struct EtlChore
 {
 	const char *name;
-
-	/*
-	 * Does what is due at 'now', committing through the driver as it likes.
-	 * Returns when it wants to be called next (on the clock of etl_now());
-	 * DT_NOEND: only when it is woken.
-	 */
-	TimestampTz (*work) (EtlRunDriver *driver, TimestampTz now);
+	EtlChoreWork work;
 
 	/*
 	 * Says when there is work, without doing it: one cheap statement on
@@ -39,10 +40,18 @@ typedef struct EtlChore
 extern const EtlChore etl_chores[];
 extern const int etl_n_chores;
 
+/* the place of one of them in the list */
+#define ETL_CHORE_CONDITIONS 0
+
 /*
- * etl_chore_run works on chore 'i' unless another process does; returns what
- * its work returned, 'now' and a second when another process has it.
+ * etl_chore_run works on chore 'i' unless another process does, or does
+ * 'instead' in its place; returns what the work returned, 'now' and a second
+ * when another process has it, DT_NOEND when it is parked.
  */
-extern TimestampTz etl_chore_run(int i, EtlRunDriver *driver, TimestampTz now);
+extern TimestampTz etl_chore_run(int i, EtlChoreWork instead, EtlRunDriver *driver, TimestampTz now);
+
+extern bool etl_chore_is_parked(int i);
+/* has a parked chore begun again, NULL: all; false: there is no chore of that name */
+extern bool etl_chore_resume(const char *name);
 
 #endif							/* ETL_RUN_CHORES_H */

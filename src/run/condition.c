@@ -30,6 +30,7 @@
 #include "common/json.h"
 #include "common/names.h"
 #include "common/run_as.h"
+#include "common/timeout.h"
 #include "common/wake.h"
 #include "load/load.h"
 #include "run/calendar.h"
@@ -40,6 +41,7 @@
 #define MAX_DAYS_OFF 100000
 #define CALENDAR_AGE USECS_PER_HOUR
 #define FAILED_PAUSE USECS_PER_MINUTE	/* until what raised an error is looked at again */
+#define CALENDAR_LIMIT_MS 10000
 
 /* One look at an event. */
 typedef struct Look
@@ -50,6 +52,37 @@ typedef struct Look
 } Look;
 
 /* ---- sql ---- */
+
+/*
+ * within runs work(arg) with a limit of time; what takes longer is an error
+ * like others, and no cancel of this process.
+ */
+static void
+within(int64 ms, const char *hint, void (*work)(void *arg), void *arg)
+{
+	MemoryContext context = CurrentMemoryContext;
+	bool		timed = etl_timeout_start(ETL_TIMEOUT_STATEMENT, ms, 0);
+
+	PG_TRY();
+	{
+		work(arg);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		if (!timed || !etl_timeout_take(ETL_TIMEOUT_STATEMENT, error))
+			PG_RE_THROW();
+		FlushErrorState();
+		error->hint = pstrdup(hint);
+		ReThrowError(error);
+	}
+	PG_END_TRY();
+	if (timed)
+		etl_timeout_stop(ETL_TIMEOUT_STATEMENT);
+}
 
 /*
  * query_as_owner runs a query as a schedule's owner, at most 'limit' rows, and
@@ -69,17 +102,26 @@ query_as_owner(const EtlSchedule *schedule, EtlRunAs *as, const char *query, lon
 				(errcode(ETL_ERR_DEFINITION), errmsg("a condition must be a SELECT")));
 }
 
-/*
- * is_met evaluates a condition as its schedule's owner.
- */
-static bool
-is_met(const EtlSchedule *schedule, const char *query)
+/* A condition that is being evaluated. */
+typedef struct Condition
 {
+	const EtlSchedule *schedule;
+	const char *query;
+	bool		met;
+} Condition;
+
+/*
+ * evaluate evaluates a condition as its schedule's owner; an argument of
+ * within.
+ */
+static void
+evaluate(void *arg)
+{
+	Condition  *condition = arg;
 	EtlRunAs	as;
 	bool		isnull = true;
-	bool		met = false;
 
-	query_as_owner(schedule, &as, query, 1);
+	query_as_owner(condition->schedule, &as, condition->query, 1);
 	if (SPI_tuptable->tupdesc->natts != 1 || TupleDescAttr(SPI_tuptable->tupdesc, 0)->atttypid != BOOLOID)
 		ereport(ERROR,
 				(errcode(ETL_ERR_DEFINITION),
@@ -89,11 +131,10 @@ is_met(const EtlSchedule *schedule, const char *query)
 	{
 		Datum		value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
 
-		met = !isnull && DatumGetBool(value);
+		condition->met = !isnull && DatumGetBool(value);
 	}
 	SPI_finish();
 	etl_run_as_end(&as);
-	return met;
 }
 
 /*
@@ -103,14 +144,14 @@ static void
 look_at_sql(Look *look)
 {
 	EtlEvent   *event = look->event;
-	EtlSchedule *schedule = etl_schedule_find(event->schedule);
-	bool		met;
+	Condition	condition = {etl_schedule_find(event->schedule), event->argument, false};
 
-	if (schedule == NULL)
+	if (condition.schedule == NULL)
 		return;
-	met = is_met(schedule, event->argument);
-	look->happened = met && (event->seen == NULL || strcmp(event->seen, "true") != 0);
-	event->seen = met ? "true" : "false";
+	within(event->timeout_ms, "Make the condition faster, or raise its timeout in on_event.", evaluate,
+		   &condition);
+	look->happened = condition.met && (event->seen == NULL || strcmp(event->seen, "true") != 0);
+	event->seen = condition.met ? "true" : "false";
 }
 
 /* ---- files ---- */
@@ -145,6 +186,7 @@ look_at_event(void *arg)
 		look_at_sql(look);
 	else
 		look_at_files(look);
+	event->error = NULL;
 	event->happened_at = look->happened ? look->now : DT_NOBEGIN;
 
 	/* files are looked at again only where nobody watches the directory */
@@ -162,14 +204,13 @@ look_at_event(void *arg)
 static void
 note_failure(EtlEvent *event, const ErrorData *error, TimestampTz now)
 {
-	char	   *seen = psprintf("error: %s", error->message);
-
-	if (event->seen == NULL || strcmp(event->seen, seen) != 0)
+	if (event->error == NULL || strcmp(event->error, error->message) != 0)
 		etl_log_store("error", 0, NULL,
 					  psprintf("an event of schedule \"%s\" could not be evaluated: %s", event->schedule,
 							   error->message),
 					  psprintf("%s %s", event->kind, event->argument));
-	event->seen = seen;
+	/* what was seen before goes on to hold: a condition does not become true by an error */
+	event->error = error->message;
 	event->happened_at = DT_NOBEGIN;
 	event->check_at = now + FAILED_PAUSE;
 	etl_event_set(event);
@@ -261,19 +302,27 @@ date_column(const char *relation)
 	return column;
 }
 
-/*
- * etl_calendar_read: see condition.h.
- */
-List *
-etl_calendar_read(const EtlSchedule *schedule, const char *relation)
+/* A calendar that is being read. */
+typedef struct Calendar
 {
-	MemoryContext context = CurrentMemoryContext;
-	List	   *days = NIL;
+	const EtlSchedule *schedule;
+	const char *relation;
+	MemoryContext context;
+	List	   *days;			/* of int: DateADT */
+} Calendar;
+
+/*
+ * read_days reads a calendar; an argument of within.
+ */
+static void
+read_days(void *arg)
+{
+	Calendar   *calendar = arg;
 	EtlRunAs	as;
 
-	query_as_owner(schedule, &as,
+	query_as_owner(calendar->schedule, &as,
 				   psprintf("SELECT DISTINCT %s::pg_catalog.date FROM %s ORDER BY 1",
-							quote_identifier(date_column(relation)), relation),
+							quote_identifier(date_column(calendar->relation)), calendar->relation),
 				   MAX_DAYS_OFF);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
@@ -283,13 +332,24 @@ etl_calendar_read(const EtlSchedule *schedule, const char *relation)
 
 		if (isnull || DATE_NOT_FINITE(DatumGetDateADT(value)))
 			continue;
-		old = MemoryContextSwitchTo(context);
-		days = lappend_int(days, DatumGetDateADT(value));
+		old = MemoryContextSwitchTo(calendar->context);
+		calendar->days = lappend_int(calendar->days, DatumGetDateADT(value));
 		MemoryContextSwitchTo(old);
 	}
 	SPI_finish();
 	etl_run_as_end(&as);
-	return days;
+}
+
+/*
+ * etl_calendar_read: see condition.h.
+ */
+List *
+etl_calendar_read(const EtlSchedule *schedule, const char *relation)
+{
+	Calendar	calendar = {schedule, relation, CurrentMemoryContext, NIL};
+
+	within(CALENDAR_LIMIT_MS, "Give the calendar an index, or name a table of dates.", read_days, &calendar);
+	return calendar.days;
 }
 
 /*
@@ -304,6 +364,7 @@ read_calendar(void *arg)
 	List	   *days = etl_calendar_read(schedule, timing->calendar);
 
 	etl_schedule_set_days_off(schedule->name, days, GetCurrentTimestamp());
+	etl_schedule_set_problem(schedule->name, NULL);
 	if (equal(days, schedule->days_off))
 		return;
 	etl_schedule_replan(schedule->name);
@@ -344,6 +405,7 @@ etl_calendars_work(EtlRunDriver *driver, TimestampTz now)
 		if (error != NULL)
 		{
 			/* what was read before goes on to hold */
+			etl_schedule_set_problem(schedule->name, psprintf(ETL_CALENDAR_PROBLEM "%s", error->message));
 			etl_log_store("error", 0, NULL,
 						  psprintf("the calendar of schedule \"%s\" could not be read: %s", schedule->name,
 								   error->message),

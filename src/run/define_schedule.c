@@ -28,6 +28,7 @@
 #include "common/wake.h"
 #include "run/backfill.h"
 #include "run/calendar.h"
+#include "run/chores.h"
 #include "run/condition.h"
 #include "run/events.h"
 #include "run/run.h"
@@ -41,6 +42,7 @@ PG_FUNCTION_INFO_V1(etl_sql_resume);
 PG_FUNCTION_INFO_V1(etl_sql_schedules_run);
 
 #define MAX_NEXT_RUNS 10000
+#define CHORE_PREFIX  "chore:"
 
 /* ---- define ---- */
 
@@ -440,6 +442,7 @@ resume_all(void)
 	bool		whole = instance == ETL_INSTANCE_PAUSED || instance == ETL_INSTANCE_FOREIGN;
 	ListCell   *cell;
 
+	(void) etl_chore_resume(NULL);
 	if (instance == ETL_INSTANCE_FOREIGN)
 		disown_runs("it belonged to the database that this one is a copy of");
 	etl_instance_set(false);
@@ -466,6 +469,15 @@ etl_sql_resume(PG_FUNCTION_ARGS)
 	{
 		etl_check_may_operate(NULL);
 		resume_all();
+	}
+	else if (strncmp(name, CHORE_PREFIX, strlen(CHORE_PREFIX)) == 0)
+	{
+		etl_check_may_operate(NULL);
+		if (!etl_chore_resume(name + strlen(CHORE_PREFIX)))
+			ereport(ERROR,
+					(errcode(ETL_ERR_UNDEFINED),
+					 errmsg("there is no chore \"%s\"", name + strlen(CHORE_PREFIX)),
+					 errhint("SELECT detail FROM etl.status() WHERE state = 'parked' tells which are parked.")));
 	}
 	else if (!etl_backfill_hold(name, false))
 	{

@@ -24,6 +24,7 @@
 #define MAX_EVENTS	  50
 #define MAX_DEPTH	  5
 #define DEFAULT_EVERY "10 seconds"
+#define DEFAULT_TIMEOUT_MS 10000
 
 const EtlOptionDef etl_event_options[] = {
 	{"all", "any", NULL, "A list of events; fires when each of them has happened since the last run."},
@@ -35,6 +36,8 @@ const EtlOptionDef etl_event_options[] = {
 	{"published", "text", NULL, "A stream or model; happens when rows of it have been published."},
 	{"sql", "text", NULL,
 	 "A SELECT of one boolean, run as the schedule's owner; happens when it becomes true."},
+	{"timeout", "duration", "10 s",
+	 "How long an sql condition may take; what takes longer is an error of this look, shown in etl.schedules."},
 	{NULL}};
 
 typedef struct Reader
@@ -88,6 +91,32 @@ read_every(const Jsonb *value)
 }
 
 /*
+ * read_timeout reads how long an evaluation may take, in milliseconds.
+ */
+static int64
+read_timeout(const Jsonb *value)
+{
+	char	   *text = etl_json_get_text(value, "timeout");
+	int64		ms = text ? etl_option_duration_ms("timeout", text) : DEFAULT_TIMEOUT_MS;
+
+	if (ms < 1)
+		refuse(value, "The timeout of a condition must be positive.");
+	return ms;
+}
+
+/*
+ * refuse_timing refuses what only an sql condition has.
+ */
+static void
+refuse_timing(const Jsonb *value)
+{
+	if (etl_json_has(value, "every"))
+		refuse(value, "Only an sql condition is evaluated every so often.");
+	if (etl_json_has(value, "timeout"))
+		refuse(value, "Only an sql condition has a timeout.");
+}
+
+/*
  * read_event reads an event and numbers it.
  */
 static EtlEventTree *
@@ -99,8 +128,8 @@ read_event(Reader *reader, const Jsonb *value, const char *kind)
 
 	if (argument == NULL || argument[0] == '\0')
 		refuse(value, psprintf("\"%s\" needs a value.", kind));
-	if (etl_json_has(value, "every") && strcmp(kind, "sql") != 0)
-		refuse(value, "Only an sql condition is evaluated every so often.");
+	if (strcmp(kind, "sql") != 0)
+		refuse_timing(value);
 	if (list_length(reader->rule->events) == MAX_EVENTS)
 		refuse(value, psprintf("A rule has at most %d events.", MAX_EVENTS));
 
@@ -108,6 +137,7 @@ read_event(Reader *reader, const Jsonb *value, const char *kind)
 	{
 		check_condition(value, argument);
 		event->every = read_every(value);
+		event->timeout_ms = read_timeout(value);
 	}
 	else if (strcmp(kind, "notify") != 0)
 		argument = etl_name_canonical(argument);
@@ -177,8 +207,7 @@ read_tree(Reader *reader, const Jsonb *value)
 
 	if (strcmp(found, "all") == 0 || strcmp(found, "any") == 0)
 	{
-		if (etl_json_has(value, "every"))
-			refuse(value, "Only an sql condition is evaluated every so often.");
+		refuse_timing(value);
 		tree = read_parts(reader, value, strcmp(found, "all") == 0);
 	}
 	else

@@ -26,6 +26,7 @@
 #include "common/json.h"
 #include "common/wake.h"
 #include "run/board.h"
+#include "run/ending.h"
 #include "run/lead.h"
 #include "run/run.h"
 
@@ -108,13 +109,13 @@ etl_runs_reconcile(void)
 		}
 		else
 		{
-			etl_run_requeue(run_id, MAX_CRASHES,
-							psprintf("parked: its process died %d times in a row while it was at "
-									 "work, without any commit between", MAX_CRASHES));
-			etl_alert_worker(run->run_id, run->selector,
-							 psprintf("the process that led run " INT64_FORMAT
-									  " died; the run goes on from its "
-									  "last commit", run->run_id));
+			if (etl_run_requeue(run_id, MAX_CRASHES,
+								psprintf("parked: its process died %d times in a row while it was at "
+										 "work, without any commit between", MAX_CRASHES)))
+				etl_alert_worker(run->run_id, run->selector,
+								 psprintf("the process that led run " INT64_FORMAT
+										  " died; the run goes on from its "
+										  "last commit", run->run_id));
 			etl_wake_for_run_at_commit();
 			again++;
 		}
@@ -163,6 +164,15 @@ lead(void *arg)
 }
 
 /*
+ * note_stopped notes that the leader of a run was told to end.
+ */
+static void
+note_stopped(Datum run_id)
+{
+	etl_run_note_stopped(DatumGetInt64(run_id));
+}
+
+/*
  * lead_locked leads a run whose lock is held, and gives the lock back.
  */
 static ErrorData *
@@ -170,19 +180,19 @@ lead_locked(EtlRunState *state)
 {
 	ErrorData *volatile error = NULL;
 
+	etl_at_end(note_stopped, Int64GetDatum(state->run.run_id));
 	PG_TRY();
 	{
 		error = etl_driver_try(&state->driver, lead, state);
 		if (error != NULL)
 			etl_run_break_off(state, error);
 	}
-	PG_CATCH();
+	PG_FINALLY();
 	{
+		etl_at_end(NULL, (Datum) 0);
 		etl_unlock_run(state->run.run_id);
-		PG_RE_THROW();
 	}
 	PG_END_TRY();
-	etl_unlock_run(state->run.run_id);
 	return error;
 }
 

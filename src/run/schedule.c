@@ -196,6 +196,10 @@ fire_schedule(void *arg)
 	}
 	schedule->next_due = next == DT_NOEND ? DT_NOBEGIN : next;
 	schedule->fire_at = next == DT_NOEND ? DT_NOBEGIN : etl_timing_fire_at(timing, next);
+	/* the calendar, which is as it was read before, is not looked at here */
+	if (schedule->problem != NULL &&
+		strncmp(schedule->problem, ETL_CALENDAR_PROBLEM, strlen(ETL_CALENDAR_PROBLEM)) != 0)
+		schedule->problem = NULL;
 	etl_schedule_set_state(schedule);
 }
 
@@ -214,8 +218,10 @@ put_aside(Firing *firing, const ErrorData *error)
 	if (firing->for_event)
 	{
 		etl_events_reset(schedule->name);
+		etl_schedule_set_problem(schedule->name, error->message);
 		return;
 	}
+	schedule->problem = error->message;
 	schedule->fire_at = firing->now + BROKEN_PAUSE;
 	etl_schedule_set_state(schedule);
 }
@@ -274,6 +280,8 @@ fire_events(void *arg)
 													  schedule->name) != 0)
 		return;
 	etl_events_reset(schedule->name);
+	if (schedule->problem != NULL)
+		etl_schedule_set_problem(schedule->name, NULL);
 	while (!queue_run(schedule, due, schedule->is_stream ? "stream" : "event", NULL))
 		due++;
 }

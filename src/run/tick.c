@@ -57,7 +57,7 @@ do_chore(void *arg)
 	due = chore->due == NULL || chore->due(tick->now) <= tick->now;
 	PopActiveSnapshot();
 	if (due)
-		(void) etl_chore_run(tick->chore, &tick->driver, tick->now);
+		(void) etl_chore_run(tick->chore, NULL, &tick->driver, tick->now);
 }
 
 /*
@@ -80,22 +80,39 @@ do_chores(Tick *tick)
 }
 
 /*
- * look looks at files and conditions, whenever that was done last: a tick is
- * an explicit wish.
+ * look_at_all looks at files and conditions, whenever that was done last: a
+ * tick is an explicit wish.
+ */
+static TimestampTz
+look_at_all(EtlRunDriver *driver, TimestampTz now)
+{
+	List	   *events = NIL;
+
+	PushActiveSnapshot(GetTransactionSnapshot());
+	if (etl_instance_state() == ETL_INSTANCE_OURS)
+		events = etl_events_to_look_at();
+	PopActiveSnapshot();
+	(void) etl_conditions_look(driver, events, now);
+	return DT_NOEND;
+}
+
+/*
+ * look finds what dead processes left, and what has happened; an argument of
+ * etl_driver_try.
  */
 static void
 look(void *arg)
 {
 	Tick	   *tick = arg;
-	List	   *events = NIL;
+	bool		any;
 
 	PushActiveSnapshot(GetTransactionSnapshot());
 	(void) etl_runs_reconcile();
-	if (etl_instance_state() == ETL_INSTANCE_OURS)
-		events = etl_events_to_look_at();
+	any = etl_events_to_look_at() != NIL && !etl_chore_is_parked(ETL_CHORE_CONDITIONS);
 	PopActiveSnapshot();
 	tick->driver.base.commit(&tick->driver.base);
-	(void) etl_conditions_look(&tick->driver, events, tick->now);
+	if (any)
+		(void) etl_chore_run(ETL_CHORE_CONDITIONS, look_at_all, &tick->driver, tick->now);
 }
 
 /*

@@ -5,8 +5,9 @@
  *    the configuration again, and go on after an error.
  *
  * SIGTERM is die(), which waits for a safe place; the default of background
- * workers would end them in the middle of a critical section.  SIGUSR1 and
- * SIGINT stay as PostgreSQL sets them.
+ * workers would end them in the middle of a critical section.  That it came
+ * is remembered: what a process was at when it was told to end is not what
+ * ended it.  SIGUSR1 and SIGINT stay as PostgreSQL sets them.
  *
  *-------------------------------------------------------------------------
  */
@@ -30,7 +31,18 @@
 
 #include "common/clock.h"
 #include "common/guc.h"
+#include "run/ending.h"
 #include "worker/worker.h"
+
+/*
+ * told_to_end is the handler of SIGTERM.
+ */
+static void
+told_to_end(SIGNAL_ARGS)
+{
+	etl_told_to_end = true;
+	die(postgres_signal_arg);
+}
 
 /*
  * etl_process_begin installs the handlers, then lets signals in.
@@ -38,7 +50,7 @@
 void
 etl_process_begin(void)
 {
-	pqsignal(SIGTERM, die);
+	pqsignal(SIGTERM, told_to_end);
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	BackgroundWorkerUnblockSignals();
 }

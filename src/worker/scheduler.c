@@ -308,6 +308,8 @@ look_at_chore(int chore)
 
 	if (due > now)
 		return etl_process_due(due);
+	if (etl_chore_is_parked(chore))
+		return DT_NOEND;
 	if (etl_pool_is_doing(MyDatabaseId, chore))
 	{
 		chore_again[chore] = true;

@@ -18,6 +18,7 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "catalog/chore.h"
 #include "catalog/schedule.h"
 #include "common/guc.h"
 #include "common/progress.h"
@@ -185,6 +186,25 @@ add_task(ReturnSetInfo *result, const EtlTaskSlot *slot)
 }
 
 /*
+ * add_parked tells about the periodic work that is not done any more.
+ */
+static void
+add_parked(ReturnSetInfo *result)
+{
+	ListCell   *cell;
+
+	foreach(cell, etl_chores_parked())
+	{
+		EtlParkedChore *chore = lfirst(cell);
+
+		add_row(result, "chore", 0, chore->parked_at, "parked",
+				psprintf("%s: the server crashed %d times in a row while it was at work; "
+						 "SELECT etl.resume('chore:%s') begins it again",
+						 chore->name, chore->crashes, chore->name));
+	}
+}
+
+/*
  * etl_sql_status is etl.status().
  */
 Datum
@@ -199,6 +219,7 @@ etl_sql_status(PG_FUNCTION_ARGS)
 		add_row(result, "launcher", 0, 0, "not preloaded",
 				"add etl to shared_preload_libraries and restart the server; until then "
 				"CALL etl.run() works alone, and CALL etl.tick() does what is due");
+		add_parked(result);
 		PG_RETURN_VOID();
 	}
 
@@ -208,5 +229,6 @@ etl_sql_status(PG_FUNCTION_ARGS)
 	add_scheduler(result, &picture);
 	for (int i = 0; i < picture.n_tasks; i++)
 		add_task(result, &picture.tasks[i]);
+	add_parked(result);
 	PG_RETURN_VOID();
 }

@@ -139,7 +139,7 @@ do_chore(int chore)
 	TimestampTz due;
 
 	etl_driver_begin_worker(&driver);
-	due = etl_chore_run(chore, &driver, etl_now());
+	due = etl_chore_run(chore, NULL, &driver, etl_now());
 	etl_driver_end(&driver);
 	return etl_process_due(due);
 }
