@@ -931,7 +931,7 @@ CREATE FUNCTION etl.define_model(target text, query text, materialized text DEFA
 RETURNS text LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'etl_sql_define_model';
 COMMENT ON FUNCTION etl.define_model(text, text, text, text[], text, text, interval, interval, jsonb, text[], text) IS
 'Defines a relation by one SELECT; etl.run builds it after what it reads, which may be defined or loaded later.
-target: its name. query: the SELECT, in full; etl derives dependencies, lineage and increments from it. materialized: view (default), table or incremental. key: columns that identify a row (a unique index in which NULLs are equal is kept on them). strategy: append or merge, default: etl chooses. event_time: its time column, default none. batch_size, lookback: not built in this version. options: SELECT * FROM etl.options(''model''). tags: words for selectors. description: also the comment of the relation.
+target: its name. query: the SELECT, in full; etl derives dependencies, lineage and increments from it. materialized: view (default), table, incremental or snapshot (the versions of its rows, with valid_from, valid_to and is_current). key: columns that identify a row (a unique index in which NULLs are equal is kept on them). strategy: append or merge, of a snapshot timestamp or check; default: etl chooses. event_time: its time column, default none; of a snapshot, since when a row holds. batch_size, lookback: not built in this version. options: SELECT * FROM etl.options(''model''). tags: words for selectors. description: also the comment of the relation.
 Returns created, updated or unchanged. A full build, asked for or automatic, is refused (ET020) when rows that the model was built of are gone from its append streams, for example because somebody deleted them; option force_full builds it of what is left.
 Errors: ET001 for what is no single SELECT, for unknown or unfit options; ET003 for a circle, naming it; 42501 for another owner''s model; the analyzer''s own errors once every input exists.
 Example: SELECT etl.define_model(''mart.daily_sales'', ''SELECT day, sum(amount) AS amount FROM clean.orders GROUP BY day'', materialized => ''table'');';
@@ -955,6 +955,22 @@ COMMENT ON FUNCTION etl.compile(text) IS
 'Shows the SQL that the next run would execute for a model: the full query, or the query restricted to what arrived (etl_affected are the keys that it touches).
 target: the model. Returns SQL that means the same under any search_path. Errors: ET002 when it is not defined; 42501 for another owner''s model.
 Example: SELECT etl.compile(''mart.daily_sales'');';
+
+CREATE FUNCTION etl.as_of(relation anyelement, at timestamptz DEFAULT now())
+RETURNS SETOF anyelement LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'etl_sql_as_of';
+COMMENT ON FUNCTION etl.as_of(anyelement, timestamptz) IS
+'Returns the rows of a snapshot that were valid at a moment: valid_from <= at, and valid_to is null or later. The rows that say that a key was deleted (hard_deletes new_record) are left out.
+relation: a null of the snapshot''s row type, which says what is read. at: the moment, default now. Reads with the caller''s rights.
+Returns rows of that type, at most one per key. Errors: ET001 for a relation without versions; 22004 for a null moment.
+Example: SELECT * FROM etl.as_of(NULL::mart.customers_history, ''2026-01-31 12:00+00'');';
+
+CREATE FUNCTION etl.as_of(target text, at timestamptz DEFAULT now())
+RETURNS SETOF jsonb LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'etl_sql_as_of_name';
+COMMENT ON FUNCTION etl.as_of(text, timestamptz) IS
+'Returns the rows of a snapshot that were valid at a moment, as JSON; by row type, etl.as_of returns its columns.
+target: the snapshot. at: the moment, default now. Reads with the caller''s rights.
+Returns an object per row, at most one per key. Errors: 42P01 when there is no such relation; ET001 for a relation without versions; 22004 for a null moment.
+Example: SELECT row ->> ''city'' FROM etl.as_of(''mart.customers_history'', ''2026-01-31'') AS row;';
 
 CREATE FUNCTION etl._changed() RETURNS trigger
 	AS 'MODULE_PATHNAME', 'etl_sql_changed' LANGUAGE C;
@@ -1770,7 +1786,7 @@ DECLARE
 	grantees text;
 	-- who besides etl_admin, who is a member of all of these
 	viewers CONSTANT text[] := ARRAY['options', 'plan', 'compile', 'explain_run', 'last_run_id', 'param', 'lineage',
-		'quality_score', 'sla_report', 'profile', 'dedupe', 'duplicates', 'show', 'status', 'next_runs'];
+		'quality_score', 'sla_report', 'profile', 'dedupe', 'as_of', 'duplicates', 'show', 'status', 'next_runs'];
 	-- what the views call
 	for_views CONSTANT text[] := ARRAY['_may_read', '_owns', '_record', '_run_alive', '_progress', '_schedules_run', '_sla_nodes', '_now', 'redact'];
 	operators CONSTANT text[] := ARRAY['acknowledge', 'resolve_alert', 'silence', 'unsilence', 'test_channel', 'redeliver', 'run', 'submit', 'wait', 'cancel', 'retry', 'mark', 'check', 'pause', 'resume', 'tick', 'backfill', 'replay', 'discard', 'reload', 'reset', 'reset_intervals', 'unload', 'ingest'];

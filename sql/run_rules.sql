@@ -68,7 +68,7 @@ UPDATE rr.switch SET bad = false;
 CALL etl.run('rr.root+1 rr.report', exclude => 'rr.on_*');
 \set VERBOSITY terse
 SELECT incomplete FROM etl.run WHERE run_id = etl.last_run_id();
-SELECT target, incomplete FROM etl.node_state WHERE incomplete IS NOT NULL;
+SELECT target, incomplete FROM etl.node_state WHERE incomplete IS NOT NULL ORDER BY target;
 
 SET client_min_messages = error;
 SELECT count(etl.drop_model(target, cascade => true)) FROM etl.models WHERE target IN ('rr.root', 'rr.good', 'rr.conditional') OR target LIKE 'rr.c_';

@@ -349,7 +349,7 @@ add_inputs(List *inputs, const EtlModel *model, List *names)
 		/* triggers go with a table that is dropped */
 		if (input->consumption != NULL && input->consumption->recorded)
 			input->consumption->recorded =
-				strcmp(model->materialized, "incremental") == 0 &&
+				etl_model_follows(model) &&
 				(!etl_input_is_recorded(input) || etl_record_is_on(etl_name_relation(name)));
 		inputs = lappend(inputs, input);
 		if (input->kind == 'v')

@@ -84,9 +84,18 @@ stage_diff(EtlStaged *staged, TupleDesc desc)
 {
 	EtlWriter  *writer = etl_writer_begin(staged->model, desc, staged->checks, staged->driver->run_id);
 	Tuplestorestate *rows = etl_writer_to_tuplestore(writer);
-	int64		count = fill(staged, writer);
+	Tuplestorestate *quarantined = NULL;
+	bool		snapshot = etl_model_is_snapshot(staged->model);
+	int64		count;
 
-	staged->diff = etl_diff_compute(staged->model, staged->due->relid, desc, rows, count,
+	if (snapshot)
+		quarantined = etl_writer_keep_quarantined(writer);
+	count = fill(staged, writer);
+	if (snapshot)
+		staged->diff = etl_snapshot_stage(staged->model, staged->due, rows, count, quarantined,
+										  create_queryEnv(), "true");
+	else
+		staged->diff = etl_diff_compute(staged->model, staged->due->relid, desc, rows, count,
 									create_queryEnv(), NULL);
 }
 
@@ -116,7 +125,7 @@ prepare_relation(EtlStaged *staged, TupleDesc desc)
 	{
 		List	   *lost = etl_table_lost_columns(staged->model, due->relid, desc);
 
-		if (lost != NIL && !due->state->created)
+		if (lost != NIL && !due->state->created && !etl_model_is_snapshot(staged->model))
 			ereport(ERROR,
 					(errcode(ETL_ERR_NOT_MANAGED),
 					 errmsg("table %s cannot be adopted: it has a column that the query does not "
@@ -126,7 +135,10 @@ prepare_relation(EtlStaged *staged, TupleDesc desc)
 					 errhint("Drop the column, or let the query yield it with the table's type.")));
 		if (lost != NIL)
 			staged->dependents = etl_dependents_drop(due->relid, lost);
-		etl_table_reshape(staged->model, due->relid, desc);
+		if (etl_model_is_snapshot(staged->model))
+			etl_snapshot_reshape(staged->model, due->relid, desc, due->state->created);
+		else
+			etl_table_reshape(staged->model, due->relid, desc);
 	}
 }
 
@@ -179,14 +191,19 @@ stage_stored(EtlStaged *staged, bool by_dml)
 		keep_rows(staged, by_dml, desc);
 	prepare_relation(staged, desc);
 	if (etl_checks_of(model->target) != NIL)
-		staged->checks = etl_checks_prepare(model->target, desc);
+		staged->checks = etl_checks_prepare(model->target,
+											etl_model_is_snapshot(model) ?
+												etl_snapshot_desc(desc, etl_snapshot_marks(model)) :
+												desc);
 
 	if (strcmp(due->plan.action, "incremental") == 0)
 		staged->diff = etl_incremental_stage(staged->driver, model, due, staged->checks, staged->result);
 	else
 	{
 		etl_rejects_supersede(model->target);
-		if (staged->created)
+		if (etl_model_is_snapshot(model))
+			stage_diff(staged, desc);
+		else if (staged->created)
 			stage_heap(staged, desc);
 		else if (may_swap(staged, by_dml, desc))
 		{
@@ -361,7 +378,7 @@ remember(EtlStaged *staged)
 	EtlNodeState *state = staged->due->state;
 	EtlJsonBuilder *inputs = etl_json_object_begin();
 	bool		stored = strcmp(staged->model->materialized, "view") != 0;
-	bool		incremental = strcmp(staged->model->materialized, "incremental") == 0;
+	bool		incremental = etl_model_follows(staged->model);
 	List	   *names = NIL;
 	ListCell   *cell;
 

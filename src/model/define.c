@@ -43,9 +43,14 @@ const EtlOptionDef etl_model_options[] = {
 	 "Relations that functions of the query read without etl seeing it."},
 	{"force_full", "boolean", "false",
 	 "Build in full of what is there, although rows that the model was built of are gone from its inputs."},
+	{"check_columns", "text[]", NULL,
+	 "Snapshots, strategy check: the columns whose change makes a new version; all when not given."},
 	{"fallback", "last_good", NULL,
 	 "What to build on when an input did not succeed: last_good, its rows of before. The run and "
 	 "the dataset are then flagged incomplete."},
+	{"hard_deletes", "ignore|invalidate|new_record", "ignore",
+	 "Snapshots: what becomes of a key that the query does not yield any more: ignore keeps its "
+	 "version current, invalidate ends it, new_record ends it and adds a row with is_deleted."},
 	{"indexes", "any", NULL,
 	 "List of indexes: each a list of column names, or a text of columns and expressions."},
 	{"keep_versions", "integer", "0",
@@ -87,16 +92,8 @@ check_materialization(const EtlModel *model)
 	const char *kind = model->materialized;
 	bool		stored = strcmp(kind, "table") == 0 || strcmp(kind, "incremental") == 0;
 
-	if (strcmp(kind, "snapshot") == 0 || strcmp(kind, "materialized_view") == 0)
-		ereport(ERROR,
-				(errcode(ETL_ERR_DEFINITION),
-				 errmsg("materialized \"%s\" is not built in this version", kind),
-				 errhint("Use view, table or incremental.")));
-	if (!stored && strcmp(kind, "view") != 0)
-		ereport(ERROR,
-				(errcode(ETL_ERR_DEFINITION),
-				 errmsg("invalid value for argument \"materialized\": \"%s\"", kind),
-				 errhint("Use view, table or incremental.")));
+	if (etl_model_is_snapshot(model))
+		return;
 	if (model->strategy != NULL && strcmp(kind, "incremental") != 0)
 		ereport(ERROR,
 				(errcode(ETL_ERR_DEFINITION),
@@ -295,6 +292,7 @@ judge_query(const EtlModel *model)
 	columns = output_columns(query);
 	check_output(model, query, columns);
 	check_key(model, columns);
+	etl_kind_check_columns(model, query, columns);
 	etl_model_indexes_check(model, columns);
 	etl_run_as_end(&as);
 	return true;
@@ -342,6 +340,7 @@ etl_sql_define_model(PG_FUNCTION_ARGS)
 	if (old == NULL && OidIsValid(etl_name_relation(model->target)))
 		etl_check_owns_relation(model->owner, etl_name_relation(model->target));
 
+	etl_kind_check(model, old);
 	check_materialization(model);
 	etl_options_check(model->options, "model", etl_model_options, NULL);
 	check_running_options(model);

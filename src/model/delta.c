@@ -261,6 +261,13 @@ etl_delta_plan(const EtlModel *model, const Query *query, List *inputs)
 	if (delta->hindrance != NULL)
 		return delta;
 
+	/* rows that tell their moment are versions wherever they come from */
+	if (etl_model_is_snapshot(model) && etl_snapshot_by_time(model) && changes_only_come(delta->inputs) &&
+		row_by_row(delta->query, delta->leaves) == NULL)
+	{
+		delta->append = true;
+		return delta;
+	}
 	if (model->key == NIL || (model->strategy && strcmp(model->strategy, "append") == 0))
 	{
 		delta->append = true;

@@ -39,10 +39,10 @@ find_attribute(TupleDesc desc, const char *name)
 }
 
 /*
- * common_columns lists the columns of the query that the table has.
+ * etl_diff_common_columns lists the columns of the query that the table has.
  */
-static List *
-common_columns(Oid relid, TupleDesc desc)
+List *
+etl_diff_common_columns(Oid relid, TupleDesc desc)
 {
 	List	   *columns = NIL;
 
@@ -141,6 +141,12 @@ one_text(void)
 
 	TupleDescInitEntry(desc, 1, "value", TEXTOID, -1, 0);
 	return desc;
+}
+
+char *
+etl_first_text(const char *sql, QueryEnvironment *environment)
+{
+	return first_row(sql, environment, one_text());
 }
 
 /*
@@ -288,10 +294,10 @@ diff_nothing(DestReceiver *self)
 }
 
 /*
- * make_diff runs a query of diff rows and keeps what it yields.
+ * etl_diff_make runs a query of diff rows and keeps what it yields.
  */
-static EtlDiff *
-make_diff(Oid relid, List *columns, TupleDesc staged_desc, const char *sql,
+EtlDiff *
+etl_diff_make(Oid relid, List *columns, TupleDesc staged_desc, const char *sql,
 		  QueryEnvironment *environment)
 {
 	EtlDiff    *diff = palloc0(sizeof(EtlDiff));
@@ -314,7 +320,7 @@ EtlDiff *
 etl_diff_compute(const EtlModel *model, Oid relid, TupleDesc staged_desc, Tuplestorestate *staged,
 				 int64 staged_rows, QueryEnvironment *environment, const char *scope)
 {
-	List	   *columns = common_columns(relid, staged_desc);
+	List	   *columns = etl_diff_common_columns(relid, staged_desc);
 	char	   *names = column_list(columns, "");
 	char	   *table = etl_quoted_relation(relid);
 	bool		keyed = model->key != NIL;
@@ -333,7 +339,7 @@ etl_diff_compute(const EtlModel *model, Oid relid, TupleDesc staged_desc, Tuples
 	key = keyed ? psprintf("ROW(%s)", column_list(model->key, "")) : row_hash(staged_desc, names);
 	/* rows without a key may be there several times: the n-th pairs with the n-th */
 	copy = keyed ? pstrdup("1") : psprintf("pg_catalog.row_number() OVER (PARTITION BY %s)", key);
-	diff = make_diff(
+	diff = etl_diff_make(
 		relid, columns, staged_desc,
 		psprintf(
 			"SELECT CASE WHEN c.etl_here IS NULL THEN 'I' WHEN s.etl_here IS NULL THEN 'D'"
@@ -361,7 +367,7 @@ etl_diff_inserts(Oid relid, TupleDesc staged_desc, Tuplestorestate *staged, int6
 	EtlDiff    *diff = palloc0(sizeof(EtlDiff));
 
 	diff->relid = relid;
-	diff->columns = common_columns(relid, staged_desc);
+	diff->columns = etl_diff_common_columns(relid, staged_desc);
 	diff->desc = staged_desc;
 	diff->rows = staged;
 	diff->inserted = staged_rows;

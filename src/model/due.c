@@ -63,6 +63,33 @@ params_fingerprint(const EtlQueryTraits *traits)
 }
 
 /*
+ * follow_columns finds the columns of a snapshot that its last build did not
+ * know, and lets the fingerprint tell its columns.
+ */
+static void
+follow_columns(EtlDue *due)
+{
+	TupleDesc	desc = etl_query_desc(due->query);
+	EtlJsonBuilder *columns = etl_json_object_begin();
+	EtlJsonBuilder *both = etl_json_object_begin();
+	Jsonb	   *old = NULL;
+
+	if (due->state->built_fingerprint != NULL)
+		old = etl_json_get(etl_json_parse(due->state->built_fingerprint), "columns");
+	for (int i = 0; i < desc->natts; i++)
+	{
+		char	   *name = NameStr(TupleDescAttr(desc, i)->attname);
+
+		etl_json_add_text(columns, name, "");
+		if (old != NULL && !etl_json_has(old, name))
+			due->added = lappend(due->added, pstrdup(name));
+	}
+	etl_json_add(both, "columns", etl_json_object_end(columns));
+	etl_json_add_text(both, "params", due->fingerprint);
+	due->fingerprint = etl_json_text(etl_json_object_end(both));
+}
+
+/*
  * same_text compares two texts that may be NULL.
  */
 static bool
@@ -253,7 +280,7 @@ decide_view(EtlDue *due, const EtlModel *model)
 static void
 decide_stored(EtlDue *due, const EtlModel *model, const EtlQueryTraits *traits, bool full_refresh)
 {
-	bool		incremental = strcmp(model->materialized, "incremental") == 0;
+	bool		snapshot = etl_model_is_snapshot(model);
 	char	   *changes;
 
 	if (!OidIsValid(due->relid))
@@ -263,7 +290,8 @@ decide_stored(EtlDue *due, const EtlModel *model, const EtlQueryTraits *traits, 
 	else if (get_rel_relkind(due->relid) == RELKIND_VIEW)
 		decide(due, "full", "it was a view until now");
 	else if (full_refresh)
-		decide(due, "full", "full refresh asked for");
+		decide(due, "full", snapshot ? "full refresh asked for: compared in full, since history is never rebuilt" :
+									   "full refresh asked for");
 	else if (due->state->built_version != model->version)
 		decide(due, "full", "the definition changed");
 	else if (due->state->rebuild != NULL)
@@ -277,12 +305,13 @@ decide_stored(EtlDue *due, const EtlModel *model, const EtlQueryTraits *traits, 
 		decide(due, "full", "the columns of its query changed");
 	}
 	else if (!same_text(due->fingerprint, due->state->built_fingerprint))
-		decide(due, "full", "a parameter that it reads changed");
+		decide(due, "full", snapshot ? "its columns, or a parameter that it reads, changed" :
+									   "a parameter that it reads changed");
 	else if (traits->uses_clock)
 		decide(due, "full", "its query reads the clock");
 	else if ((changes = changes_text(due)) == NULL)
 		decide(due, "unchanged", psprintf("nothing new in %s", input_names(due->inputs)));
-	else if (!incremental)
+	else if (!etl_model_follows(model))
 		decide(due, "full", changes);
 	else
 	{
@@ -290,7 +319,8 @@ decide_stored(EtlDue *due, const EtlModel *model, const EtlQueryTraits *traits, 
 		if (due->delta->hindrance == NULL)
 			decide(due, "incremental", changes);
 		else
-			decide(due, "full", psprintf("%s; rebuilt, since %s", changes, due->delta->hindrance));
+			decide(due, "full", psprintf("%s; %s, since %s", changes, snapshot ? "compared in full" : "rebuilt",
+										 due->delta->hindrance));
 	}
 }
 
@@ -359,6 +389,8 @@ etl_due(const EtlModel *model, bool full_refresh)
 	due->query = etl_query_analyze(model->query, NULL);
 	etl_query_traits(due->query, &traits);
 	due->fingerprint = params_fingerprint(&traits);
+	if (etl_model_is_snapshot(model))
+		follow_columns(due);
 	if (view)
 		decide_view(due, model);
 	else

@@ -113,6 +113,7 @@ etl_incremental_stage(EtlDriver *driver, const EtlModel *model, EtlDue *due, Etl
 	Affected	affected = {0};
 	EtlWriter  *writer;
 	Tuplestorestate *rows;
+	Tuplestorestate *quarantined = NULL;
 	EtlDiff    *diff;
 
 	if (!delta->append)
@@ -126,19 +127,23 @@ etl_incremental_stage(EtlDriver *driver, const EtlModel *model, EtlDue *due, Etl
 
 	writer = etl_writer_begin(model, desc, checks, driver->run_id);
 	rows = etl_writer_to_tuplestore(writer);
+	if (etl_model_is_snapshot(model))
+		quarantined = etl_writer_keep_quarantined(writer);
 	etl_execute_query(etl_delta_rewrite(delta, affected.nulls, environment), model->query, environment,
 					  etl_writer_receiver(writer));
 	etl_writer_end(writer);
 	result->rejected += etl_writer_rejected(writer);
 
-	if (delta->append)
+	if (etl_model_is_snapshot(model))
+		diff = etl_snapshot_stage(model, due, rows, etl_writer_rows(writer), quarantined, environment,
+								  delta->append ? NULL : etl_delta_scope(delta, "c", affected.nulls));
+	else if (delta->append)
 		diff = etl_diff_inserts(due->relid, desc, rows, etl_writer_rows(writer));
 	else
-	{
 		diff = etl_diff_compute(model, due->relid, desc, rows, etl_writer_rows(writer), environment,
 								etl_delta_scope(delta, "c", affected.nulls));
+	if (affected.rows != NULL)
 		tuplestore_end(affected.rows);
-	}
 	return diff;
 }
 

@@ -8,6 +8,7 @@
 #ifndef ETL_MODEL_INTERNAL_H
 #define ETL_MODEL_INTERNAL_H
 
+#include "catalog/pg_attribute.h"
 #include "nodes/parsenodes.h"
 #include "tcop/dest.h"
 #include "utils/queryenvironment.h"
@@ -95,6 +96,8 @@ extern EtlWriter *etl_writer_begin(const EtlModel *model, TupleDesc query_desc, 
 								   int64 run_id);
 extern void etl_writer_to_heap(EtlWriter *writer, Oid relid, Oid constraints_of, bool frozen);
 extern Tuplestorestate *etl_writer_to_tuplestore(EtlWriter *writer);
+/* keeps the rows that are quarantined, too */
+extern Tuplestorestate *etl_writer_keep_quarantined(EtlWriter *writer);
 extern DestReceiver *etl_writer_receiver(EtlWriter *writer);
 extern void etl_writer_end(EtlWriter *writer);
 extern int64 etl_writer_rows(EtlWriter *writer);
@@ -113,7 +116,30 @@ extern List *etl_model_indexes(const EtlModel *model, const char *option);	/* Et
 /* raises ET001 for options that name no indexes, or columns not among 'columns' (NIL: unknown yet) */
 extern void etl_model_indexes_check(const EtlModel *model, List *columns);
 
+/* ---- kinds.c: the materializations ---- */
+
+extern bool etl_model_is_view(const EtlModel *model);
+extern bool etl_model_is_snapshot(const EtlModel *model);
+extern bool etl_model_follows(const EtlModel *model);	/* works by what changed in its inputs */
+extern void etl_kind_check(const EtlModel *model, const EtlModel *old);
+extern void etl_kind_check_columns(const EtlModel *model, Query *query, List *columns);
+
+/* ---- versions.c: the table of a snapshot ---- */
+
+extern bool etl_snapshot_marks(const EtlModel *model);	/* deleted keys get a row */
+extern TupleDesc etl_snapshot_desc(TupleDesc query, bool marked);
+extern List *etl_snapshot_columns(bool marked);
+extern const char *etl_snapshot_reserved(List *columns, bool marked);	/* one that the query must not have */
+extern bool etl_snapshot_fits(const EtlModel *model, Oid relid, TupleDesc query);
+extern List *etl_snapshot_widened(const EtlModel *model, Oid relid, TupleDesc query);
+extern void etl_snapshot_reshape(const EtlModel *model, Oid relid, TupleDesc query, bool ours);
+extern void etl_snapshot_constraints(const EtlModel *model, Oid relid);
+
+extern bool etl_snapshot_by_time(const EtlModel *model);	/* strategy timestamp */
+
 /* ---- table.c: the relation of a stored model ---- */
+
+extern char *etl_column_type(Form_pg_attribute column);
 
 extern TupleDesc etl_query_desc(Query *query);
 extern Oid etl_table_create(const EtlModel *model, TupleDesc desc);
@@ -178,6 +204,12 @@ extern char *etl_diff_key_columns(const EtlModel *model);
 extern EtlDiff *etl_diff_compute(const EtlModel *model, Oid relid, TupleDesc staged_desc,
 								 Tuplestorestate *staged, int64 staged_rows,
 								 QueryEnvironment *environment, const char *scope);
+extern List *etl_diff_common_columns(Oid relid, TupleDesc desc);
+/* runs a query of rows (op, table, ctid, columns…) of a difference and keeps them */
+extern EtlDiff *etl_diff_make(Oid relid, List *columns, TupleDesc staged_desc, const char *sql,
+							  QueryEnvironment *environment);
+/* the first row of a query of one text; NULL when there is none */
+extern char *etl_first_text(const char *sql, QueryEnvironment *environment);
 extern EtlDiff *etl_diff_inserts(Oid relid, TupleDesc staged_desc, Tuplestorestate *staged,
 								 int64 staged_rows);
 /* "a = b" with the type's own equality, under any search path */
@@ -278,6 +310,7 @@ typedef struct EtlDue
 	EtlDelta   *delta;			/* action incremental */
 	char	   *fingerprint;
 	bool		columns_changed;	/* the query's columns are not the relation's */
+	List	   *added;			/* snapshots: char *, columns that the last build did not know */
 } EtlDue;
 
 /* before the snapshot of a build: waits for loads that change a column of an input */
@@ -303,5 +336,11 @@ extern QueryEnvironment *etl_incremental_shape(EtlDelta *delta);
 
 extern EtlDiff *etl_incremental_stage(EtlDriver *driver, const EtlModel *model, EtlDue *due,
 									  EtlCheckSet *checks, EtlBuildResult *result);
+
+/* ---- snapshot.c: merging rows into versions ---- */
+
+extern EtlDiff *etl_snapshot_stage(const EtlModel *model, EtlDue *due, Tuplestorestate *staged,
+								   int64 staged_rows, Tuplestorestate *quarantined,
+								   QueryEnvironment *environment, const char *scope);
 
 #endif							/* ETL_MODEL_INTERNAL_H */

@@ -374,7 +374,7 @@ etl_record_begin(const EtlModel *model, List *inputs)
 	List	   *begun = NIL;
 	ListCell   *cell;
 
-	if (strcmp(model->materialized, "incremental") != 0 || IsolationUsesXactSnapshot())
+	if (!etl_model_follows(model) || IsolationUsesXactSnapshot())
 		return NIL;
 	foreach(cell, inputs)
 	{

@@ -53,10 +53,10 @@ etl_query_desc(Query *query)
 }
 
 /*
- * column_type returns the type of a column as CREATE TABLE takes it.
+ * etl_column_type returns the type of a column as CREATE TABLE takes it.
  */
-static char *
-column_type(Form_pg_attribute column)
+char *
+etl_column_type(Form_pg_attribute column)
 {
 	StringInfoData text;
 
@@ -99,12 +99,14 @@ etl_table_create(const EtlModel *model, TupleDesc desc)
 {
 	StringInfoData sql;
 
+	if (etl_model_is_snapshot(model))
+		desc = etl_snapshot_desc(desc, etl_snapshot_marks(model));
 	initStringInfo(&sql);
 	appendStringInfo(&sql, "CREATE TABLE %s (", model->target);
 	for (int i = 0; i < desc->natts; i++)
 		appendStringInfo(&sql, "%s%s %s", i ? ", " : "",
 						 quote_identifier(NameStr(TupleDescAttr(desc, i)->attname)),
-						 column_type(TupleDescAttr(desc, i)));
+						 etl_column_type(TupleDescAttr(desc, i)));
 	appendStringInfo(&sql, ")%s", storage_parameters(model));
 	etl_execute_utility(sql.data);
 	CommandCounterIncrement();
@@ -266,13 +268,15 @@ etl_table_fits(const EtlModel *model, Oid relid, TupleDesc desc)
 	List	   *missing;
 	List	   *surplus;
 
+	if (etl_model_is_snapshot(model))
+		return etl_snapshot_fits(model, relid, desc);
 	column_changes(model, relid, desc, &missing, &surplus);
 	return missing == NIL && surplus == NIL;
 }
 
 /*
  * etl_table_lost_columns lists the numbers of the columns that would be
- * dropped.
+ * dropped, of a snapshot those that would get another type.
  */
 List *
 etl_table_lost_columns(const EtlModel *model, Oid relid, TupleDesc desc)
@@ -282,6 +286,8 @@ etl_table_lost_columns(const EtlModel *model, Oid relid, TupleDesc desc)
 	List	   *numbers = NIL;
 	ListCell   *cell;
 
+	if (etl_model_is_snapshot(model))
+		return etl_snapshot_widened(model, relid, desc);
 	column_changes(model, relid, desc, &missing, &surplus);
 	foreach(cell, surplus)
 		numbers = lappend_int(numbers, get_attnum(relid, lfirst(cell)));
@@ -351,7 +357,7 @@ etl_table_reshape(const EtlModel *model, Oid relid, TupleDesc desc)
 		Form_pg_attribute wanted = lfirst(cell);
 
 		appendStringInfo(&sql, "%s ADD COLUMN %s %s", sql.len ? "," : "",
-						 quote_identifier(NameStr(wanted->attname)), column_type(wanted));
+						 quote_identifier(NameStr(wanted->attname)), etl_column_type(wanted));
 	}
 	etl_lock_briefly(relid);
 	etl_execute_utility(psprintf("ALTER TABLE %s%s", etl_quoted_relation(relid), sql.data));
@@ -368,13 +374,13 @@ typedef struct WantedIndex
 
 /*
  * want_index adds an index whose name tells its definition, so that it is
- * made once and found again.
+ * made once and found again.  'more' follows the columns.
  */
 static List *
-want_index(List *wanted, Oid relid, bool unique, bool nulls_equal, const char *columns)
+want_index(List *wanted, Oid relid, bool unique, const char *more, const char *columns)
 {
 	WantedIndex *index = palloc(sizeof(WantedIndex));
-	char	   *definition = psprintf("(%s)%s", columns, nulls_equal ? " NULLS NOT DISTINCT" : "");
+	char	   *definition = psprintf("(%s)%s", columns, more);
 	uint32		hash = DatumGetUInt32(hash_any((unsigned char *) definition, strlen(definition)));
 	char	   *base = pstrdup(get_rel_name(relid));
 
@@ -412,7 +418,7 @@ want_option(List *wanted, const EtlModel *model, Oid relid, const char *option)
 	{
 		EtlModelIndex *index = lfirst(cell);
 
-		wanted = want_index(wanted, relid, strcmp(option, "unique") == 0, false,
+		wanted = want_index(wanted, relid, strcmp(option, "unique") == 0, "",
 							index->text ? index->text : quoted_columns(index->columns));
 	}
 	return wanted;
@@ -539,8 +545,15 @@ etl_table_indexes(const EtlModel *model, Oid relid)
 	ListCell   *cell;
 	ListCell   *have;
 
-	if (model->key != NIL && !key_is_served(rel, model->key))
-		wanted = want_index(wanted, relid, true, true, quoted_columns(model->key));
+	if (etl_model_is_snapshot(model))
+	{
+		wanted = want_index(wanted, relid, true, " NULLS NOT DISTINCT",
+							psprintf("%s, valid_from", quoted_columns(model->key)));
+		wanted = want_index(wanted, relid, true, " NULLS NOT DISTINCT WHERE is_current",
+							quoted_columns(model->key));
+	}
+	else if (model->key != NIL && !key_is_served(rel, model->key))
+		wanted = want_index(wanted, relid, true, " NULLS NOT DISTINCT", quoted_columns(model->key));
 	wanted = want_option(wanted, model, relid, "unique");
 	wanted = want_option(wanted, model, relid, "indexes");
 
@@ -573,6 +586,8 @@ etl_table_indexes(const EtlModel *model, Oid relid)
 	}
 	if (drop != NIL || wanted != NIL)
 		CommandCounterIncrement();
+	if (etl_model_is_snapshot(model))
+		etl_snapshot_constraints(model, relid);
 }
 
 /*

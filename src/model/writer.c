@@ -47,6 +47,8 @@ struct EtlWriter
 	/* what was quarantined: (record text, reasons jsonb) */
 	TupleDesc	reject_desc;
 	Tuplestorestate *rejects;
+	Tuplestorestate *quarantined;	/* the rows themselves; NULL: nobody asks for them */
+	TupleTableSlot *versioned;	/* a row with the columns of a snapshot, for the checks */
 
 	/* one of the two sinks */
 	Tuplestorestate *store;
@@ -147,6 +149,29 @@ put_reject(EtlWriter *writer, TupleTableSlot *row, Jsonb *reasons)
 }
 
 /*
+ * as_version gives a row the columns of a snapshot's version: it is to become
+ * a current one.
+ */
+static TupleTableSlot *
+as_version(EtlWriter *writer, TupleTableSlot *row)
+{
+	TupleTableSlot *slot = writer->versioned;
+	int			n = writer->query_desc->natts;
+
+	if (slot == NULL)
+		return row;
+	ExecClearTuple(slot);
+	memcpy(slot->tts_values, row->tts_values, n * sizeof(Datum));
+	memcpy(slot->tts_isnull, row->tts_isnull, n * sizeof(bool));
+	for (int i = n; i < slot->tts_tupleDescriptor->natts; i++)
+	{
+		slot->tts_isnull[i] = i < n + 2;	/* valid_from, valid_to */
+		slot->tts_values[i] = BoolGetDatum(i == n + 2);
+	}
+	return ExecStoreVirtualTuple(slot);
+}
+
+/*
  * receive takes one row of the query.
  */
 static bool
@@ -164,9 +189,11 @@ receive(TupleTableSlot *row, DestReceiver *self)
 	{
 		Jsonb	   *reasons = NULL;
 
-		if (etl_checks_row(writer->checks, row, &reasons) == ETL_ROW_QUARANTINE)
+		if (etl_checks_row(writer->checks, as_version(writer, row), &reasons) == ETL_ROW_QUARANTINE)
 		{
 			put_reject(writer, row, reasons);
+			if (writer->quarantined != NULL)
+				tuplestore_puttupleslot(writer->quarantined, row);
 			MemoryContextSwitchTo(old);
 			return true;
 		}
@@ -229,6 +256,9 @@ etl_writer_begin(const EtlModel *model, TupleDesc query_desc, EtlCheckSet *check
 		TupleDescInitEntry(writer->reject_desc, 1, "record", TEXTOID, -1, 0);
 		TupleDescInitEntry(writer->reject_desc, 2, "reasons", JSONBOID, -1, 0);
 		writer->rejects = tuplestore_begin_heap(false, false, work_mem);
+		if (etl_model_is_snapshot(model))
+			writer->versioned = MakeSingleTupleTableSlot(etl_snapshot_desc(query_desc, etl_snapshot_marks(model)),
+														 &TTSOpsVirtual);
 	}
 	return writer;
 }
@@ -274,6 +304,15 @@ etl_writer_to_tuplestore(EtlWriter *writer)
 {
 	writer->store = tuplestore_begin_heap(true, false, work_mem);
 	return writer->store;
+}
+
+Tuplestorestate *
+etl_writer_keep_quarantined(EtlWriter *writer)
+{
+	if (writer->checks == NULL)
+		return NULL;
+	writer->quarantined = tuplestore_begin_heap(true, false, work_mem);
+	return writer->quarantined;
 }
 
 DestReceiver *
