@@ -61,7 +61,9 @@ CALL etl.run('sn.city_history');
 SELECT * FROM sn.task();
 SELECT atttypid::regtype FROM pg_attribute WHERE attrelid = 'sn.city_history'::regclass AND attname = 'id';
 ALTER TABLE sn.city ALTER COLUMN name TYPE bytea USING name::bytea;
+\set VERBOSITY sqlstate
 CALL etl.run('sn.city_history');
+\set VERBOSITY terse
 SELECT count(*) = :before_versions AS kept FROM sn.city_history;
 ALTER TABLE sn.city ALTER COLUMN name TYPE text USING convert_from(name, 'UTF8');
 
@@ -121,10 +123,14 @@ CALL etl.run('sn."Snap ""shot"');
 SELECT * FROM sn.task();
 TABLE sn."Snap ""shot" ORDER BY valid_from;
 INSERT INTO sn."Weird ""name" VALUES ('k', 'Six', '2026-01-06');
+\set VERBOSITY sqlstate
 CALL etl.run('sn."Snap ""shot"');
+\set VERBOSITY terse
 SELECT error, detail FROM etl.tasks WHERE run_id = etl.last_run_id();
 UPDATE sn."Weird ""name" SET "at%s" = NULL WHERE "a""b; DROP" = 'Six';
+\set VERBOSITY sqlstate
 CALL etl.run('sn."Snap ""shot"');
+\set VERBOSITY terse
 SELECT error, detail FROM etl.tasks WHERE run_id = etl.last_run_id();
 -- a check that quarantines keeps the row back; its key is not gone
 SELECT etl.define_model('sn."Snap ""shot"', 'SELECT * FROM sn."Weird ""name"', 'snapshot', '{id}', event_time => 'at%s', options => '{"hard_deletes": "invalidate"}');
