@@ -17,19 +17,47 @@
 #include "catalog/sql.h"
 
 /*
- * read_sets reads the recorded changes that were not consumed; 'params' are
- * the model and its input.
+ * param_set adds a set of ids that a model has consumed, taken apart here:
+ * tested as a column, it was decompressed anew for each load of the history.
  */
 static void
-read_sets(EtlParams *params, EtlConsumption *consumption)
+param_set(EtlParams *params, EtlRows *consumed, const char *column)
 {
-	EtlRows    *rows = etl_sql_query_seen("SELECT s.set_id, s.unknown, s.columns, s.rows, s.load_id"
-									   " FROM etl.change_set s LEFT JOIN etl.consumed c"
-									   " ON c.model = $1 AND c.stream = s.target"
-									   " WHERE s.target = $2"
-									   " AND NOT coalesce(c.changes @> s.set_id, false)"
-									   " ORDER BY s.set_id", params);
+	bool		isnull = true;
+	Datum		set = consumed->n > 0 ? etl_row_datum(consumed, 0, column, &isnull) : (Datum) 0;
 
+	etl_param_datum(params, INT8MULTIRANGEOID,
+					isnull ? (Datum) 0 : PointerGetDatum(PG_DETOAST_DATUM(set)), isnull);
+}
+
+/*
+ * consumed_of reads what a model has consumed of an input: one row, or none.
+ */
+static EtlRows *
+consumed_of(const char *model, const char *stream)
+{
+	EtlParams	params = {0};
+
+	etl_param_text(&params, model);
+	etl_param_text(&params, stream);
+	return etl_sql_query_seen("SELECT loads, changes FROM etl.consumed WHERE model = $1 AND stream = $2",
+							  &params);
+}
+
+/*
+ * read_sets reads the recorded changes of an input that were not consumed.
+ */
+static void
+read_sets(const char *stream, EtlRows *consumed, EtlConsumption *consumption)
+{
+	EtlParams	params = {0};
+	EtlRows    *rows;
+
+	etl_param_text(&params, stream);
+	param_set(&params, consumed, "changes");
+	rows = etl_sql_query_seen("SELECT set_id, unknown, columns, rows, load_id FROM etl.change_set"
+							  " WHERE target = $1 AND NOT coalesce($2 @> set_id, false)"
+							  " ORDER BY set_id", &params);
 	for (int i = 0; i < rows->n; i++)
 	{
 		EtlChangeSet *set = palloc0(sizeof(EtlChangeSet));
@@ -47,18 +75,17 @@ EtlConsumption *
 etl_consumption_read(const char *model, const char *stream)
 {
 	EtlConsumption *consumption = palloc0(sizeof(EtlConsumption));
+	EtlRows    *consumed = consumed_of(model, stream);
 	EtlParams	params = {0};
 	EtlRows    *rows;
+	bool		isnull = true;
 
-	etl_param_text(&params, model);
 	etl_param_text(&params, stream);
-	rows = etl_sql_query_seen("SELECT l.load_id, l.relfilenode, l.first_block, l.last_block,"
-							  " l.rows_loaded, l.status = 'succeeded' AS alive"
-							  " FROM etl.load l LEFT JOIN etl.consumed c"
-							  " ON c.model = $1 AND c.stream = l.target"
-							  " WHERE l.target = $2"
-							  " AND (l.status = 'succeeded') <> coalesce(c.loads @> l.load_id, false)"
-							  " ORDER BY l.load_id", &params);
+	param_set(&params, consumed, "loads");
+	rows = etl_sql_query_seen("SELECT load_id, relfilenode, first_block, last_block, rows_loaded,"
+							  " status = 'succeeded' AS alive FROM etl.load WHERE target = $1"
+							  " AND (status = 'succeeded') <> coalesce($2 @> load_id, false)"
+							  " ORDER BY load_id", &params);
 	for (int i = 0; i < rows->n; i++)
 	{
 		EtlLoad    *load = palloc0(sizeof(EtlLoad));
@@ -73,10 +100,10 @@ etl_consumption_read(const char *model, const char *stream)
 		else
 			consumption->lost = lappend(consumption->lost, load);
 	}
-	consumption->recorded = etl_sql_query_seen("SELECT FROM etl.consumed WHERE model = $1 AND stream = $2"
-											   " AND changes IS NOT NULL", &params)
-								->n > 0;
-	read_sets(&params, consumption);
+	if (consumed->n > 0)
+		(void) etl_row_datum(consumed, 0, "changes", &isnull);
+	consumption->recorded = !isnull;
+	read_sets(stream, consumed, consumption);
 	return consumption;
 }
 
@@ -162,12 +189,11 @@ etl_consumed_loads(const char *model, const char *stream)
 	EtlRows    *rows;
 	List	   *loads = NIL;
 
-	etl_param_text(&params, model);
 	etl_param_text(&params, stream);
-	rows = etl_sql_query_seen("SELECT l.load_id, l.origin, l.rows_loaded FROM etl.load l"
-							  " JOIN etl.consumed c ON c.model = $1 AND c.stream = l.target"
-							  " WHERE l.target = $2 AND l.status = 'succeeded' AND l.origin <> 'replay'"
-							  " AND c.loads @> l.load_id ORDER BY l.load_id", &params);
+	param_set(&params, consumed_of(model, stream), "loads");
+	rows = etl_sql_query_seen("SELECT load_id, origin, rows_loaded FROM etl.load WHERE target = $1"
+							  " AND status = 'succeeded' AND origin <> 'replay' AND $2 @> load_id"
+							  " ORDER BY load_id", &params);
 	for (int i = 0; i < rows->n; i++)
 	{
 		EtlLoad    *load = palloc0(sizeof(EtlLoad));
