@@ -841,6 +841,32 @@ Returns a row for each field, in the order met: the column''s name and the narro
 Errors: ET001 for options that define_stream would refuse, ET002 for an unknown source, ET004 and 42501 for what the caller may not read, ET007 for a broken document.
 Example: SELECT column_name, data_type, nulls, decided_by FROM etl.infer(''shop_files'', ''{"path": "orders_*.csv"}'');';
 
+CREATE FUNCTION etl.json_schema(target text)
+RETURNS jsonb LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'etl_sql_json_schema';
+COMMENT ON FUNCTION etl.json_schema(text) IS
+'Exports what a node promises of its records as a JSON Schema (draft 2020-12): the contract''s json_schema of a stream, else its relation (members named as the producer names them, NOT NULL columns required), else its declared columns.
+target: a stream, model or other relation that the caller may read.
+Errors: ET002 when there is neither a relation nor a list of columns; 42501 without SELECT on it.
+Example: SELECT jsonb_pretty(etl.json_schema(''raw.orders''));';
+
+CREATE FUNCTION etl.validate_json(schema jsonb, document jsonb)
+RETURNS TABLE (path text, keyword text, message text) LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'etl_sql_validate_json';
+COMMENT ON FUNCTION etl.validate_json(jsonb, jsonb) IS
+'Validates a document against a JSON Schema, as the contract of a stream does with records.
+schema: draft 2020-12: type, enum, const, properties, required, additionalProperties, patternProperties, propertyNames, min/maxProperties, dependentRequired, items, prefixItems, contains, min/maxItems, uniqueItems, minimum, maximum, exclusiveMinimum, exclusiveMaximum, multipleOf, min/maxLength, pattern, format (date, date-time, time, uuid, email, ipv4, uri and hostname are asserted), allOf, anyOf, oneOf, not, if/then/else, $ref within the schema. document: any JSON; NULL of either: no rows.
+Returns a row for each fault, at most 1000: where ($.items[0].sku), the keyword that is broken, and how. No rows: it is valid.
+Errors: ET001 for a schema that is none, or has a keyword that is not understood.
+Example: SELECT * FROM etl.validate_json(etl.json_schema(''raw.orders''), ''{"id": "x"}'');';
+
+CREATE FUNCTION etl.compare_json_schemas(old jsonb, new jsonb)
+RETURNS TABLE (verdict text, breaks_backward text[], breaks_forward text[]) LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'etl_sql_compare_json_schemas';
+COMMENT ON FUNCTION etl.compare_json_schemas(jsonb, jsonb) IS
+'Tells whether two versions of a JSON Schema go together.
+old, new: the schemas; NULL of either: no rows.
+Returns the verdict: backward (who reads by the new schema can read old documents), forward (who reads by the old one can read new documents), full (both) or none; and what breaks either. Compared keyword by keyword on the safe side; a member that a schema does not name is taken for one that its documents do not have.
+Errors: ET001 for a schema that is none.
+Example: SELECT verdict FROM etl.compare_json_schemas(''{"required": ["id"]}'', ''{"required": ["id", "day"]}'');';
+
 CREATE FUNCTION etl.discover(source text)
 RETURNS TABLE (stream text, format text, options jsonb, columns text, row_key text[], detail text) LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'etl_sql_discover';
 COMMENT ON FUNCTION etl.discover(text) IS
@@ -1785,7 +1811,7 @@ DECLARE
 	routine record;
 	grantees text;
 	-- who besides etl_admin, who is a member of all of these
-	viewers CONSTANT text[] := ARRAY['options', 'plan', 'compile', 'explain_run', 'last_run_id', 'param', 'lineage',
+	viewers CONSTANT text[] := ARRAY['options', 'json_schema', 'validate_json', 'compare_json_schemas', 'plan', 'compile', 'explain_run', 'last_run_id', 'param', 'lineage',
 		'quality_score', 'sla_report', 'profile', 'dedupe', 'as_of', 'duplicates', 'show', 'status', 'next_runs'];
 	-- what the views call
 	for_views CONSTANT text[] := ARRAY['_may_read', '_owns', '_record', '_run_alive', '_progress', '_schedules_run', '_sla_nodes', '_now', 'redact'];

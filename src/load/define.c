@@ -152,23 +152,6 @@ check_options(const EtlStream *stream, const EtlSource *source, const EtlConnect
 }
 
 /*
- * check_contract raises ET001 for an unknown key or value of a contract.
- */
-static void
-check_contract(const Jsonb *contract)
-{
-	static const EtlOptionDef defs[] = {
-		{"schema_version", "text", NULL, "version of the schema that the producer promises"},
-		{"delivery", "batch|stream", NULL, "how the producer delivers"},
-		{"watermark", "duration", NULL, "how late records may be"},
-		{"late", "accept|quarantine|drop", "accept", "what becomes of records that are later"},
-		{"privacy_level", "public|internal|restricted", NULL, "who may see the records"},
-		{NULL}};
-
-	etl_options_check(contract, "contract", defs, NULL);
-}
-
-/*
  * check_mode raises ET001 for combinations that make no sense.
  */
 static void
@@ -298,10 +281,12 @@ etl_sql_define_stream(PG_FUNCTION_ARGS)
 	source = etl_source_get(stream.source);
 	connector = etl_connector_find(source->connector);
 	etl_stream_judge(&stream, source, connector);
-	check_contract(stream.contract);
+	etl_contract_check(&stream);
 	check_mode(&stream);
 	check_columns(&stream);
 	(void) etl_load_options_read(&stream);
+	if (old != NULL)
+		etl_contract_compare(old, &stream);
 	result = etl_stream_store(&stream);
 	etl_stream_store_event(stream.target, stream.contract);
 	PG_RETURN_TEXT_P(cstring_to_text(result));

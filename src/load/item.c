@@ -138,6 +138,8 @@ etl_records_are_rows(const EtlLoadOptions *options)
 EtlDecoder *
 etl_landing_reshape(const EtlLoadOptions *options, EtlDecoder *decoder)
 {
+	if (options->json_schema != NULL)
+		decoder = etl_decoder_promise(decoder, options->json_schema);
 	if (options->nested != NULL)
 		decoder = etl_decoder_flatten(decoder, options->nested);
 	if (options->transform != NULL)

@@ -82,6 +82,7 @@ typedef struct EtlLoadOptions
 	List	   *path_columns;	/* EtlPathColumn * */
 	EtlTransform *transform;	/* NULL: none */
 	const Jsonb *nested;		/* NULL: objects stay jsonb */
+	const Jsonb *json_schema;	/* that records must keep; NULL: none */
 	int64		watermark_ms;	/* how late events may be; -1: not promised */
 	EtlLate		late;
 	bool		adopt;
@@ -270,6 +271,13 @@ extern void etl_event_time_begin(EtlLanding *landing);
 extern void etl_event_time_note(EtlLanding *landing, TupleTableSlot *slot);
 extern void etl_event_time_recount(EtlLanding *landing);	/* rows of the load were taken away */
 extern TimestampTz etl_event_time_end(const EtlLanding *landing);	/* DT_NOBEGIN: none */
+
+/* contract.c: what the producer promises */
+extern void etl_contract_check(const EtlStream *stream);	/* ET001 */
+/* what a redefinition means for those who read the records, in etl.schema_changes; ET001 when it must not be */
+extern void etl_contract_compare(const EtlStream *old, const EtlStream *stream);
+/* a decoder that refuses the records of 'inner' that break a JSON Schema */
+extern EtlDecoder *etl_decoder_promise(EtlDecoder *inner, const Jsonb *schema);
 
 /* watermark.c: the contract's promise of how late events may be */
 extern void etl_watermark_read(EtlLoadOptions *options, const EtlStream *stream);	/* ET001 */

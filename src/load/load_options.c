@@ -218,6 +218,7 @@ etl_load_options_read(const EtlStream *stream)
 	if (options->nested != NULL)
 		etl_nested_check(options->nested);
 	etl_watermark_read(options, stream);
+	options->json_schema = options->is_json ? etl_json_get(stream->contract, "json_schema") : NULL;
 	options->merge = strcmp(stream->mode, "merge") == 0;
 	options->replace = strcmp(stream->mode, "replace") == 0;
 	return options;
