@@ -12,13 +12,13 @@
 EXTENSION = etl
 MODULE_big = etl
 DATA = etl--1.0.sql
-HEADERS_etl = src/include/etl_connector.h
+HEADERS_etl = src/include/etl_connector.h src/include/etl_part.h
 PGFILEDESC = "etl - ELT inside PostgreSQL"
 OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c src/*/*.c src/*/*/*.c)))
 PG_CPPFLAGS = -Isrc -Isrc/include -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers -Wno-cast-function-type
 SHLIB_LINK = -lcurl -ljson-c -lzstd -llz4 -lz -lcrypto
 REGRESS = $(sort $(patsubst sql/%.sql,%,$(wildcard sql/*.sql)))
-EXTRA_CLEAN = build log tmp_check
+EXTRA_CLEAN = build log tmp_check $(wildcard connectors/*/*.o etl_*$(DLSUFFIX))
 
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
@@ -32,6 +32,30 @@ include $(PGXS)
 
 # Headers are few: when one changes, everything is compiled again.
 $(OBJS): $(wildcard src/*/*.h src/*/*/*.h) | build/libraries.ok
+
+# Parts that need a library of their own: etl_archive.so of connectors/archive/, and so on.  One whose
+# headers are not there is left out; etl says so when it is needed.
+PART_LIBS_archive = -larchive
+PARTS = $(shell CC="$(CC)" scripts/check-libraries --parts)
+PART_FILES = $(PARTS:%=etl_%$(DLSUFFIX))
+part_objects = $(patsubst %.c,%.o,$(sort $(wildcard connectors/$(1)/*.c)))
+
+all: $(PART_FILES)
+install: install-parts
+uninstall: uninstall-parts
+
+define part_rule
+$(call part_objects,$(1)): $(wildcard connectors/$(1)/*.h src/include/*.h src/common/errors.h)
+etl_$(1)$(DLSUFFIX): $(call part_objects,$(1))
+	$(CC) $(CFLAGS) $$^ $(LDFLAGS) $(LDFLAGS_SL) -shared -o $$@ $(PART_LIBS_$(1))
+endef
+$(foreach part,$(PARTS),$(eval $(call part_rule,$(part))))
+
+.PHONY: install-parts uninstall-parts
+install-parts: $(PART_FILES) installdirs
+	$(foreach file,$(PART_FILES),$(INSTALL_SHLIB) $(file) '$(DESTDIR)$(pkglibdir)/' &&) true
+uninstall-parts:
+	rm -f $(PART_FILES:%='$(DESTDIR)$(pkglibdir)/%')
 
 build/libraries.ok:
 	@CC="$(CC)" scripts/check-libraries

@@ -353,3 +353,15 @@ etl_nearest(const char *name, List *names)
 	}
 	return best_distance <= Max(3, (int) strlen(name) / 2) ? best : NULL;
 }
+
+int
+etl_max_expansion(const Jsonb *options)
+{
+	int64		limit = etl_json_get_int64(options, "max_expansion", 1000);
+
+	if (limit < 0 || limit > INT_MAX)
+		ereport(ERROR,
+				(errcode(ETL_ERR_DEFINITION),
+				 errmsg("option \"max_expansion\" must be a positive number, or 0 for no limit")));
+	return (int) limit;
+}

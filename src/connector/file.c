@@ -9,58 +9,39 @@
  * appended meanwhile belongs to the next pull.  One that changed within the
  * settle time is still being written, and left for a later pull.
  *
- * After its load a file stays, is deleted or moves to an archive; that is
- * done when the load is on disk, and again by a later pull where it failed.
+ * Members of archives are such files too (archive.c).  After its load a file
+ * stays, is deleted or moves to an archive (file_done.c); that is done when
+ * the load is on disk, and again by a later pull where it failed.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
-#include <fcntl.h>
 #include <limits.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "catalog/pg_authid.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "storage/fd.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
 
 #include "common/errors.h"
 #include "common/json.h"
 #include "common/options.h"
 #include "connector/connector.h"
-#include "connector/paths.h"
+#include "connector/file.h"
 
 PG_FUNCTION_INFO_V1(etl_sql_file_connector);
-
-typedef struct FileState
-{
-	EtlConnectorContext *context;
-	char	   *root;			/* real path, NULL when the source has none */
-	List	   *matches;		/* EtlFileMatch * */
-	int			next;
-	int			fd;				/* of the item being read, -1 none */
-	struct FileHandle *open;
-	int64		settle_ms;
-	int			unsettled;		/* files left for a later pull */
-	char	   *archive;		/* real path of its directory, NULL: files are not archived */
-	bool		deletes;
-} FileState;
-
-typedef struct FileHandle
-{
-	int64		offset;
-} FileHandle;
 
 static const EtlOptionDef file_source_options[] = {
 	{"root", "text", NULL, "directory that the paths of streams are relative to"},
 	{NULL}};
 
 static const EtlOptionDef file_stream_options[] = {
-	{"path", "text", NULL, "file or pattern: * ? [a-z] within a name, ** over directories"},
+	{"path", "text", NULL,
+	 "file or pattern: * ? [a-z] within a name, ** over directories; members of zip and tar archives "
+	 "behind an exclamation mark: in/*.zip!**/*.csv"},
 	{"order", "name|mtime", "name", "order in which files are loaded"},
 	{"settle", "duration", "0 s",
 	 "a file that changed within this time is still being written and not taken"},
@@ -81,7 +62,7 @@ static const EtlOptionDef file_stream_options[] = {
 static int64
 settle_of(const Jsonb *options)
 {
-	char	   *text = etl_json_get_text(options, "settle");
+	char *text = etl_json_get_text(options, "settle");
 
 	return text ? etl_option_duration_ms("settle", text) : 0;
 }
@@ -92,9 +73,9 @@ settle_of(const Jsonb *options)
 static void
 check_archive(const Jsonb *source_options, const Jsonb *stream_options)
 {
-	char	   *after = etl_json_get_text(stream_options, "after_load");
-	char	   *directory = etl_json_get_text(stream_options, "archive_to");
-	bool		archives = after != NULL && strcmp(after, "archive") == 0;
+	char *after = etl_json_get_text(stream_options, "after_load");
+	char *directory = etl_json_get_text(stream_options, "archive_to");
+	bool archives = after != NULL && strcmp(after, "archive") == 0;
 
 	if (archives != (directory != NULL))
 		ereport(ERROR,
@@ -114,8 +95,10 @@ check_archive(const Jsonb *source_options, const Jsonb *stream_options)
 static void
 file_validate(const Jsonb *source_options, const Jsonb *stream_options, const char *format)
 {
-	char	   *root = etl_json_get_text(source_options, "root");
-	char	   *path;
+	char *root = etl_json_get_text(source_options, "root");
+	char *path;
+	char *archive;
+	char *members;
 
 	if (root != NULL && !is_absolute_path(root))
 		ereport(ERROR,
@@ -134,6 +117,18 @@ file_validate(const Jsonb *source_options, const Jsonb *stream_options, const ch
 				(errcode(ETL_ERR_DEFINITION),
 				 errmsg("a stream of a file source needs the option \"path\""),
 				 errhint("Give a file or a pattern, for example {\"path\": \"orders/*.csv\"}.")));
+	if (etl_archive_named(path) && !etl_archive_split(path, &archive, &members))
+		ereport(ERROR,
+				(errcode(ETL_ERR_DEFINITION),
+				 errmsg("option \"path\" names an archive and none of its members"),
+				 errdetail("It is \"%s\".", path),
+				 errhint("Write which of them are records, behind an exclamation mark: \"%s!*.csv\", \"%s!**\" for all.",
+						 path, path)));
+	if (etl_archive_split(path, &archive, &members) && members[0] == '\0')
+		ereport(ERROR,
+				(errcode(ETL_ERR_DEFINITION),
+				 errmsg("option \"path\" names no member behind the exclamation mark"),
+				 errhint("Write \"%s!**\" for all of them.", archive)));
 	if (root == NULL && !is_absolute_path(path))
 		ereport(ERROR,
 				(errcode(ETL_ERR_DEFINITION),
@@ -143,12 +138,12 @@ file_validate(const Jsonb *source_options, const Jsonb *stream_options, const ch
 }
 
 /*
- * check_match raises an error for a real path that this stream may not read.
+ * etl_file_check_match raises an error for a real path that this stream may not read.
  */
-static void
-check_match(void *arg, const char *real_path)
+void
+etl_file_check_match(void *arg, const char *real_path)
 {
-	FileState  *state = arg;
+	FileState *state = arg;
 
 	state->context->services->check_path(state->context, real_path);
 	if (state->root != NULL && !etl_path_is_below(real_path, state->root))
@@ -175,13 +170,13 @@ compare_mtime(const ListCell *a, const ListCell *b)
 }
 
 /*
- * close_file closes the kernel descriptor, if any; also when the context of
- * the state goes away.
+ * close_descriptor closes the kernel descriptor, if any; also when the context
+ * of the state, and with it an archive at work, goes away.
  */
 static void
-close_file(void *arg)
+close_descriptor(void *arg)
 {
-	FileState  *state = arg;
+	FileState *state = arg;
 
 	if (state->fd < 0)
 		return;
@@ -191,6 +186,13 @@ close_file(void *arg)
 	state->open = NULL;
 }
 
+void
+etl_file_close_file(FileState *state)
+{
+	etl_archive_end(&state->reader);
+	close_descriptor(state);
+}
+
 /*
  * open_archive finds out what becomes of files after their load.
  */
@@ -198,9 +200,9 @@ static void
 open_archive(FileState *state)
 {
 	const Jsonb *options = state->context->stream_options;
-	char	   *after = etl_json_get_text(options, "after_load");
-	char	   *directory = etl_json_get_text(options, "archive_to");
-	char		real_directory[PATH_MAX];
+	char *after = etl_json_get_text(options, "after_load");
+	char *directory = etl_json_get_text(options, "archive_to");
+	char real_directory[PATH_MAX];
 
 	state->deletes = after != NULL && strcmp(after, "delete") == 0;
 	if (directory == NULL)
@@ -220,21 +222,22 @@ static void *
 file_open(EtlConnectorContext *context)
 {
 	MemoryContext old = MemoryContextSwitchTo(context->context);
-	FileState  *state = palloc0(sizeof(FileState));
+	FileState *state = palloc0(sizeof(FileState));
 	MemoryContextCallback *callback = palloc0(sizeof(MemoryContextCallback));
-	char	   *root = etl_json_get_text(context->source_options, "root");
-	char	   *path = etl_json_get_text(context->stream_options, "path");
-	char	   *order = etl_json_get_text(context->stream_options, "order");
-	char		real_root[PATH_MAX];
+	char *root = etl_json_get_text(context->source_options, "root");
+	char *path = etl_json_get_text(context->stream_options, "path");
+	char *order = etl_json_get_text(context->stream_options, "order");
+	char real_root[PATH_MAX];
 
 	state->context = context;
 	state->fd = -1;
-	callback->func = close_file;
+	callback->func = close_descriptor;
 	callback->arg = state;
 	MemoryContextRegisterResetCallback(context->context, callback);
 
 	file_validate(context->source_options, context->stream_options, context->format);
 	state->settle_ms = settle_of(context->stream_options);
+	state->reader.limit = etl_max_expansion(context->stream_options);
 	open_archive(state);
 	if (root != NULL && realpath(root, real_root) == NULL)
 		context->services->check_path(context, etl_path_existing(root));
@@ -242,9 +245,10 @@ file_open(EtlConnectorContext *context)
 	{
 		if (root != NULL)
 			state->root = pstrdup(real_root);
+		(void) etl_archive_split(path, &path, &state->member_pattern);
 		if (!is_absolute_path(path))
 			path = psprintf("%s/%s", root, path);
-		state->matches = etl_glob(path, check_match, state);
+		state->matches = etl_glob(path, etl_file_check_match, state);
 	}
 	if (order != NULL && strcmp(order, "mtime") == 0)
 		list_sort(state->matches, compare_mtime);
@@ -253,10 +257,10 @@ file_open(EtlConnectorContext *context)
 }
 
 /*
- * mtime_of returns when a file was last written.
+ * etl_file_mtime_of returns when a file was last written.
  */
-static TimestampTz
-mtime_of(const struct stat *status)
+TimestampTz
+etl_file_mtime_of(const struct stat *status)
 {
 	TimestampTz mtime = time_t_to_timestamptz(status->st_mtime);
 
@@ -273,38 +277,126 @@ mtime_of(const struct stat *status)
 static bool
 is_settled(FileState *state, const struct stat *status)
 {
-	return mtime_of(status) + state->settle_ms * 1000 <= GetCurrentTimestamp();
+	return etl_file_mtime_of(status) + state->settle_ms * 1000 <= GetCurrentTimestamp();
+}
+
+/*
+ * open_path opens a file as the descriptor of the state, closing another.
+ */
+static void
+open_path(FileState *state, const char *path, struct stat *status)
+{
+	etl_file_close_file(state);
+	etl_file_check_match(state, path);
+	if (!AcquireExternalFD())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+				 errmsg("too many open files to read \"%s\"", path),
+				 errhint("Raise max_files_per_process.")));
+	state->fd = etl_path_open(path);
+	if (state->fd < 0)
+	{
+		int saved_errno = errno;
+
+		ReleaseExternalFD();
+		errno = saved_errno;
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not open file \"%s\": %m", path),
+				 errhint("The operating system user of the server must be able to read it.")));
+	}
+	if (fstat(state->fd, status) < 0 || !S_ISREG(status->st_mode))
+		ereport(ERROR,
+				(errcode(ETL_ERR_NOT_ALLOWED),
+				 errmsg("\"%s\" is not a regular file", path),
+				 errhint("Only regular files are read.")));
+}
+
+/*
+ * list_members makes an archive the one whose members are handed out.
+ */
+static void
+list_members(FileState *state, const char *path)
+{
+	MemoryContext old = MemoryContextSwitchTo(state->context->context);
+	struct stat status;
+
+	open_path(state, path, &status);
+	state->listed = etl_archive_list(state->fd, path, &status, state->member_pattern);
+	state->next_member = 0;
+	etl_file_close_file(state);
+	MemoryContextSwitchTo(old);
+}
+
+/*
+ * make_item makes the item of a file, or of a member of an archive.  A member
+ * counts as changed with its archive, and is then compared by content.
+ */
+static EtlItem *
+make_item(FileState *state, char *path, const struct stat *status, EtlArchiveMember *member)
+{
+	MemoryContext old = MemoryContextSwitchTo(state->context->context);
+	EtlItem *item = palloc0(sizeof(EtlItem));
+	FileHandle *handle = palloc0(sizeof(FileHandle));
+
+	item->origin = member ? psprintf("%s!%s", path, member->name) : path;
+	item->size = member && member->size >= 0 ? member->size : status->st_size;
+	item->mtime = etl_file_mtime_of(status);
+	item->own_load = true;
+	item->handle = handle;
+	handle->member = member;
+	MemoryContextSwitchTo(old);
+	return item;
+}
+
+/*
+ * next_match returns the next file that is there and settled, NULL: none.
+ */
+static EtlFileMatch *
+next_match(FileState *state, struct stat *status)
+{
+	while (state->next < list_length(state->matches))
+	{
+		EtlFileMatch *match = list_nth(state->matches, state->next++);
+
+		/* as it is now: it may have grown, or gone, since the listing */
+		if (lstat(match->path, status) < 0 || !S_ISREG(status->st_mode))
+			continue;
+		if (state->archive != NULL && etl_path_is_below(match->path, state->archive))
+			continue;
+		if (state->settle_ms == 0 || is_settled(state, status))
+			return match;
+		state->unsettled++;
+	}
+	return NULL;
 }
 
 static EtlPoll
 file_next(void *arg, EtlItem **item, EtlWait *wait)
 {
-	FileState  *state = arg;
+	FileState *state = arg;
+	EtlFileMatch *match;
+	struct stat status;
 
-	while (state->next < list_length(state->matches))
+	for (;;)
 	{
-		EtlFileMatch *match = list_nth(state->matches, state->next++);
-		struct stat status;
-
-		/* as it is now: it may have grown, or gone, since the listing */
-		if (lstat(match->path, &status) < 0 || !S_ISREG(status.st_mode))
-			continue;
-		if (state->archive != NULL && etl_path_is_below(match->path, state->archive))
-			continue;
-		if (state->settle_ms > 0 && !is_settled(state, &status))
+		CHECK_FOR_INTERRUPTS();
+		if (state->listed != NULL && state->next_member < list_length(state->listed->members))
 		{
-			state->unsettled++;
-			continue;
+			*item = make_item(state, state->listed->path, &state->listed->status,
+							  list_nth(state->listed->members, state->next_member++));
+			return ETL_READY;
 		}
-		*item = MemoryContextAllocZero(state->context->context, sizeof(EtlItem));
-		(*item)->origin = match->path;
-		(*item)->size = status.st_size;
-		(*item)->mtime = mtime_of(&status);
-		(*item)->own_load = true;
-		(*item)->handle = MemoryContextAllocZero(state->context->context, sizeof(FileHandle));
-		return ETL_READY;
+		match = next_match(state, &status);
+		if (match == NULL)
+			return ETL_END;
+		if (state->member_pattern == NULL)
+		{
+			*item = make_item(state, match->path, &status, NULL);
+			return ETL_READY;
+		}
+		list_members(state, match->path);
 	}
-	return ETL_END;
 }
 
 /*
@@ -315,40 +407,53 @@ open_item(FileState *state, EtlItem *item)
 {
 	struct stat status;
 
-	close_file(state);
-	check_match(state, item->origin);
-	if (!AcquireExternalFD())
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
-				 errmsg("too many open files to read \"%s\"", item->origin),
-				 errhint("Raise max_files_per_process.")));
-	state->fd = etl_path_open(item->origin);
-	if (state->fd < 0)
-	{
-		int			saved_errno = errno;
-
-		ReleaseExternalFD();
-		errno = saved_errno;
-		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not open file \"%s\": %m", item->origin),
-				 errhint("The operating system user of the server must be able to read it.")));
-	}
+	open_path(state, item->origin, &status);
 	state->open = item->handle;
-	if (fstat(state->fd, &status) < 0 || !S_ISREG(status.st_mode))
-		ereport(ERROR,
-				(errcode(ETL_ERR_NOT_ALLOWED),
-				 errmsg("\"%s\" is not a regular file", item->origin),
-				 errhint("Only regular files are read.")));
+}
+
+/*
+ * read_member reads on in a member of an archive.
+ */
+static size_t
+read_member(FileState *state, FileHandle *handle, char *buffer, size_t size)
+{
+	EtlArchive *archive = handle->member->archive;
+	size_t n;
+
+	if (state->open != handle && handle->offset > 0)
+		elog(ERROR, "two members of an archive are read at once");
+	if (handle->offset == 0)
+	{
+		if (!etl_archive_ready(&state->reader, handle->member))
+		{
+			MemoryContext old = MemoryContextSwitchTo(state->context->context);
+			struct stat status;
+
+			open_path(state, archive->path, &status);
+			if (status.st_size != archive->status.st_size || etl_file_mtime_of(&status) != etl_file_mtime_of(&archive->status))
+				ereport(ERROR,
+						(errcode(ETL_ERR_PROTOCOL),
+						 errmsg("archive \"%s\" changed while it was read", archive->path),
+						 errhint("Let producers write under another name and rename when complete.")));
+			etl_archive_begin(&state->reader, archive, state->fd);
+			MemoryContextSwitchTo(old);
+		}
+		state->open = handle;
+	}
+	n = etl_archive_read(&state->reader, handle->member, buffer, size);
+	handle->offset += n;
+	return n;
 }
 
 static size_t
 file_read(void *arg, EtlItem *item, char *buffer, size_t size)
 {
-	FileState  *state = arg;
+	FileState *state = arg;
 	FileHandle *handle = item->handle;
-	ssize_t		n;
+	ssize_t n;
 
+	if (handle->member != NULL)
+		return read_member(state, handle, buffer, size);
 	if (handle->offset >= item->size)
 		return 0;
 	if (state->open != handle)
@@ -379,113 +484,28 @@ file_rewind(void *arg, EtlItem *item)
 static void
 file_release(void *arg, EtlItem *item)
 {
-	FileState  *state = arg;
+	FileState *state = arg;
+	FileHandle *handle = item->handle;
 
-	if (state->open == item->handle)
-		close_file(state);
-	pfree(item->handle);
+	/* an archive stays open for its next member */
+	if (state->open == handle && handle->member == NULL)
+		etl_file_close_file(state);
+	if (state->open == handle)
+		state->open = NULL;
+	pfree(handle);
 	item->handle = NULL;
 }
 
 static Jsonb *
 file_final_position(void *arg)
 {
-	return NULL;				/* the ledger is the position */
+	return NULL; /* the ledger is the position */
 }
 
 static void
 file_close(void *arg)
 {
-	close_file(arg);
-}
-
-/* ---- after the load ---- */
-
-/*
- * free_name finds a name that the archive does not have yet: a.csv, a.csv.2.
- */
-static char *
-free_name(int archive, const char *name)
-{
-	char	   *candidate = pstrdup(name);
-	struct stat status;
-
-	for (int i = 2; fstatat(archive, candidate, &status, AT_SYMLINK_NOFOLLOW) == 0; i++)
-		candidate = psprintf("%s.%d", name, i);
-	return candidate;
-}
-
-/*
- * remove_file takes a file out of its directory, into the archive when there
- * is one; false with errno.  A link never takes the place of another file.
- */
-static bool
-remove_file(FileState *state, int directory, const char *name)
-{
-	int			archive;
-	bool		done;
-
-	if (state->archive == NULL)
-		return unlinkat(directory, name, 0) == 0;
-	archive = etl_path_open_directory(state->archive);
-	if (archive < 0)
-		return false;
-	done = linkat(directory, name, archive, free_name(archive, name), 0) == 0 &&
-		   unlinkat(directory, name, 0) == 0;
-	close(archive);
-	return done;
-}
-
-/*
- * file_done archives or deletes a file that is loaded, unless it has changed
- * since.  What cannot be done is told, and tried again by the next pull.
- */
-static void
-file_done(void *arg, EtlItem *item)
-{
-	FileState  *state = arg;
-	Oid			owner = get_role_oid(state->context->owner, true);
-	char	   *folder = pstrdup(item->origin);
-	char	   *slash = strrchr(folder, '/');
-	struct stat status;
-	int			directory;
-	bool		done = true;
-
-	if (state->archive == NULL && !state->deletes)
-		return;
-	if (!OidIsValid(owner) || !has_privs_of_role(owner, ROLE_PG_WRITE_SERVER_FILES))
-	{
-		ereport(WARNING,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("role \"%s\" may not remove files of the server", state->context->owner),
-				 errdetail("\"%s\" is loaded and stays where it is.", item->origin),
-				 errhint("GRANT pg_write_server_files TO %s, or set after_load to keep.",
-						 quote_identifier(state->context->owner))));
-		return;
-	}
-	check_match(state, item->origin);
-	*slash = '\0';
-	if (state->open == item->handle)
-		close_file(state);
-	directory = etl_path_open_directory(slash == folder ? "/" : folder);
-	if (directory < 0)
-		done = false;
-	else
-	{
-		/* changed since: it is to be loaded again */
-		if (fstatat(directory, slash + 1, &status, AT_SYMLINK_NOFOLLOW) == 0 &&
-			S_ISREG(status.st_mode) && status.st_size == item->size &&
-			mtime_of(&status) == item->mtime)
-			done = remove_file(state, directory, slash + 1);
-		close(directory);
-	}
-	if (!done)
-		ereport(WARNING, (errcode_for_file_access(),
-						  errmsg("could not %s \"%s\" after its load: %m",
-								 state->archive ? "archive" : "delete", item->origin),
-						  errdetail("It is loaded, and not loaded again."),
-						  errhint("The server must be able to write both directories, which must "
-								  "be on one file system.")));
+	etl_file_close_file((FileState *) arg);
 }
 
 /*
@@ -494,7 +514,7 @@ file_done(void *arg, EtlItem *item)
 static char *
 file_remark(void *arg)
 {
-	FileState  *state = arg;
+	FileState *state = arg;
 
 	if (state->unsettled == 0)
 		return NULL;
@@ -517,7 +537,7 @@ static const EtlConnector file_connector = {
 	.release = file_release,
 	.final_position = file_final_position,
 	.close = file_close,
-	.done = file_done,
+	.done = etl_file_done,
 	.remark = file_remark,
 };
 

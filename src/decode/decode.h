@@ -17,9 +17,15 @@
 
 #include "etl_connector.h"
 
-/* decompress.c: wraps a reader; gzip, zstd and lz4 by magic bytes, else the bytes as they are */
-extern EtlRead *etl_decompress(EtlRead *input, const char *compression /* auto|none|gzip|zstd|lz4 */,
+/* decompress.c: wraps a reader; what is packed by magic bytes, else the bytes as they are */
+extern EtlRead *etl_decompress(EtlRead *input, const char *compression /* auto|none|gzip|… */,
 							   const char *origin);
+
+/* unpack.c: the same, and ET008 when it grows to more than max_expansion times its size; 0: no limit */
+#define ETL_EXPANSION_FREE (64 * 1024 * 1024)	/* bytes before that is judged */
+extern EtlRead *etl_unpack(EtlRead *input, const char *compression, int max_expansion,
+						   const char *origin);
+extern void etl_expansion_check(const char *origin, int64 packed, int64 unpacked, int limit);
 
 typedef enum EtlValueKind
 {

@@ -40,8 +40,8 @@ const EtlOptionDef etl_csv_options[] = {
 	{"date_order", "YMD|DMY|MDY", "YMD", "how dates that are not ISO 8601 are read"},
 	{"decimal", "text", ".", "decimal mark of numbers"},
 	{"thousands", "text", NULL, "mark between groups of three digits"},
-	{"compression", "auto|none|gzip|zstd|lz4", "auto",
-	 "auto recognises gzip, zstd and lz4 by their first bytes"},
+	{"compression", "auto|none|gzip|zstd|lz4|bzip2|xz", "auto",
+	 "how the input is packed; auto looks at its first bytes"},
 	{NULL}};
 
 const EtlOptionDef etl_json_options[] = {
@@ -55,8 +55,8 @@ const EtlOptionDef etl_json_options[] = {
 	 "U+FFFD, or taken out"},
 	{"timezone", "text", "UTC", "zone of timestamps without one"},
 	{"date_order", "YMD|DMY|MDY", "YMD", "how dates that are not ISO 8601 are read"},
-	{"compression", "auto|none|gzip|zstd|lz4", "auto",
-	 "auto recognises gzip, zstd and lz4 by their first bytes"},
+	{"compression", "auto|none|gzip|zstd|lz4|bzip2|xz", "auto",
+	 "how the input is packed; auto looks at its first bytes"},
 	{NULL}};
 
 /*

@@ -1,11 +1,13 @@
 /*-------------------------------------------------------------------------
  *
  * decompress.c
- *    gzip, zstd and lz4, recognised by their first bytes, as a stream.
+ *    Packed bytes, recognised by their first ones, as a stream.
  *
+ * gzip, zstd and lz4 are unpacked here, bzip2 and xz by the part etl_archive.
  * Several members or frames behind each other are one stream, as gzip, zstd
  * and lz4 themselves read them.  The libraries' memory hangs on the context in
- * which the reader was made.
+ * which the reader was made.  What grows beyond all measure is a bomb, and is
+ * not unpacked to its end.
  *
  *-------------------------------------------------------------------------
  */
@@ -20,6 +22,7 @@
 
 #include "common/compat.h"
 #include "common/errors.h"
+#include "common/part.h"
 #include "decode/decode.h"
 
 #define CHUNK (64 * 1024)
@@ -29,10 +32,12 @@ typedef enum Packing
 	PLAIN,
 	GZIP,
 	ZSTD,
-	LZ4
+	LZ4,
+	BZIP2,
+	XZ
 } Packing;
 
-static const char *const packing_names[] = {"none", "gzip", "zstd", "lz4"};
+static const char *const packing_names[] = {"none", "gzip", "zstd", "lz4", "bzip2", "xz"};
 
 typedef struct Decompressor
 {
@@ -267,12 +272,31 @@ read_plain(void *arg, char *buffer, size_t size)
 }
 
 /*
+ * refuse_others raises what to do with input that no decoder can read as it
+ * is.
+ */
+static void
+refuse_others(Decompressor *d)
+{
+	static const char armor[] = "-----BEGIN PGP MESSAGE-----";
+
+	if (d->end >= 4 && memcmp(d->buffer, "PK\x03\x04", 4) == 0)
+		ereport(ERROR,
+				(errcode(ETL_ERR_PROTOCOL), errmsg("\"%s\" is a zip archive", d->origin),
+				 errhint("Name its members in the path, behind an exclamation mark: \"file.zip!*.csv\".")));
+	if (d->end >= sizeof(armor) - 1 && memcmp(d->buffer, armor, sizeof(armor) - 1) == 0)
+		ereport(ERROR,
+				(errcode(ETL_ERR_PROTOCOL), errmsg("\"%s\" is encrypted with PGP", d->origin),
+				 errhint("Set the option decrypt: {\"key\": {\"secret\": …}, \"passphrase\": {\"secret\": …}}.")));
+}
+
+/*
  * recognise looks at the first bytes.
  */
 static Packing
 recognise(Decompressor *d)
 {
-	while (d->end < 4)
+	while (d->end < 32)
 	{
 		size_t		got = d->input->read(d->input->arg, d->buffer + d->end, CHUNK - d->end);
 
@@ -286,6 +310,12 @@ recognise(Decompressor *d)
 		return ZSTD;
 	if (d->end >= 4 && memcmp(d->buffer, "\x04\x22\x4d\x18", 4) == 0)
 		return LZ4;
+	if (d->end >= 10 && memcmp(d->buffer, "BZh", 3) == 0 && d->buffer[3] >= '1' && d->buffer[3] <= '9' &&
+		(memcmp(d->buffer + 4, "1AY&SY", 6) == 0 || memcmp(d->buffer + 4, "\x17rE8P\x90", 6) == 0))
+		return BZIP2;
+	if (d->end >= 6 && memcmp(d->buffer, "\xfd" "7zXZ\0", 6) == 0)
+		return XZ;
+	refuse_others(d);
 	return PLAIN;
 }
 
@@ -318,10 +348,8 @@ etl_decompress(EtlRead *input, const char *compression, const char *origin)
 	d->callback.arg = d;
 	MemoryContextRegisterResetCallback(CurrentMemoryContext, &d->callback);
 
-	d->packing = recognise(d);
-	if (!is_auto && strcmp(compression, "none") == 0)
-		d->packing = PLAIN;
-	else if (!is_auto && d->packing != packing_of(compression))
+	d->packing = !is_auto && strcmp(compression, "none") == 0 ? PLAIN : recognise(d);
+	if (!is_auto && strcmp(compression, "none") != 0 && d->packing != packing_of(compression))
 	{
 		if (d->end == 0)
 			d->packing = PLAIN;
@@ -332,6 +360,15 @@ etl_decompress(EtlRead *input, const char *compression, const char *origin)
 					 errhint("Set the option \"compression\" to auto.")));
 	}
 
+	if (d->packing == BZIP2 || d->packing == XZ)
+	{
+		const EtlArchivePart *part =
+			etl_part_find("archive", psprintf("\"%s\" is compressed with %s", d->origin,
+											  packing_names[d->packing]));
+
+		d->output.read = read_plain;
+		return part->unpack(&d->output, packing_names[d->packing], d->origin);
+	}
 	d->output.read = d->packing == GZIP ? read_gzip :
 					 d->packing == ZSTD ? read_zstd :
 					 d->packing == LZ4	? read_lz4 :

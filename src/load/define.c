@@ -50,7 +50,7 @@ etl_format_of_path(const char *path)
 	} endings[] = {{".csv", "csv"},	  {".tsv", "csv"},		 {".txt", "csv"},
 				   {".json", "json"}, {".ndjson", "ndjson"}, {".jsonl", "ndjson"}};
 	char	   *name = path ? pstrdup(path) : pstrdup("");
-	static const char *const packed[] = {".gz", ".zst", ".lz4"};
+	static const char *const packed[] = {".pgp", ".gpg", ".asc", ".gz", ".zst", ".lz4", ".bz2", ".xz"};
 
 	for (int i = 0; i < lengthof(packed); i++)
 	{

@@ -178,7 +178,8 @@ etl_landing_item(EtlLanding *landing, EtlRead *input, const char *records_path)
 	begin_item(landing);
 	landing->decoder =
 		etl_landing_decoder(landing->stream, landing->options,
-							etl_decompress(input, landing->options->compression, landing->origin),
+							etl_unpack(input, landing->options->compression, landing->options->max_expansion,
+									   landing->origin),
 							records_path, landing->origin);
 	while ((state = etl_decoder_next(landing->decoder, &record)) != ETL_RECORD_END)
 	{

@@ -79,6 +79,7 @@ typedef struct EtlLoadOptions
 	EtlOnChange on_change;
 	EtlThreshold max_rejects;
 	const char *compression;
+	int			max_expansion;	/* 0: no limit */
 	List	   *path_columns;	/* EtlPathColumn * */
 	EtlTransform *transform;	/* NULL: none */
 	const Jsonb *nested;		/* NULL: objects stay jsonb */

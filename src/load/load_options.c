@@ -19,10 +19,12 @@
 const EtlOptionDef etl_stream_options[] = {
 	{"adopt", "boolean", "false",
 	 "takes over a table that etl did not create and adds _etl_load_id and _etl_row to it"},
-	{"compression", "auto|none|gzip|zstd|lz4", "auto",
+	{"compression", "auto|none|gzip|zstd|lz4|bzip2|xz", "auto",
 	 "how the input is compressed; auto looks at its first bytes"},
 	{"date_order", "YMD|DMY|MDY", "YMD", "order of the parts of a date that is not ISO 8601"},
 	{"decimal", "text", ".", "decimal separator of numbers in text"},
+	{"max_expansion", "integer", "1000",
+	 "how many times its size a packed input may grow, judged from 64 MB on; 0: no limit"},
 	{"max_rejects", "threshold", NULL,
 	 "count or share of rejects above which a load fails whole"},
 	{"nested", "any", NULL,
@@ -121,8 +123,12 @@ hive_names(const char *path)
 
 	for (char *part = strtok_r(copy, "/", &rest); part != NULL; part = strtok_r(NULL, "/", &rest))
 	{
-		char	   *equals = strchr(part, '=');
+		char	   *member = strrchr(part, '!');
+		char	   *equals;
 
+		/* the first folder within an archive stands behind its mark */
+		part = member ? member + 1 : part;
+		equals = strchr(part, '=');
 		/* the last part is the file, and a name is no pattern */
 		if (*rest == '\0' || equals == NULL || equals == part)
 			continue;
@@ -171,7 +177,7 @@ read_path_columns(const Jsonb *options)
 		column->name = lfirst(cell);
 		column->folder = !patterns;
 		column->pattern = patterns ? etl_json_get_text(value, column->name) :
-									 psprintf("(?:^|/)%s=([^/]*)(?:/|$)", column->name);
+									 psprintf("(?:^|[/!])%s=([^/]*)(?:/|$)", column->name);
 		if (column->pattern == NULL)
 			ereport(ERROR,
 					(errcode(ETL_ERR_DEFINITION),
@@ -200,6 +206,7 @@ etl_load_options_read(const EtlStream *stream)
 	options->max_rejects = etl_option_threshold("max_rejects",
 												etl_json_get_text(stream->options, "max_rejects"));
 	options->compression = compression ? compression : "auto";
+	options->max_expansion = etl_max_expansion(stream->options);
 	options->path_columns = read_path_columns(stream->options);
 	options->adopt = etl_json_get_bool(stream->options, "adopt", false);
 	options->is_json = strcmp(stream->format, "csv") != 0;

@@ -515,3 +515,10 @@ etl_json_get_list(const Jsonb *options, const char *key)
 		lfirst(&list->elements[list->length++]) = word;
 	return list;
 }
+
+const void *
+etl_part_find(const char *name, const char *needed_for)
+{
+	ereport(ERROR, (errcode(ERRCODE_UNDEFINED_FILE), errmsg("there is no part \"%s\" here", name)));
+	return NULL;
+}
