@@ -16,14 +16,14 @@ SELECT etl.define_model('mr.shown', 'SELECT price * 2 AS double FROM mr.products
 SELECT etl.define_model('mr.total', 'SELECT count(*) AS products, sum(double) AS total FROM mr.shown', 'table');
 
 COPY (VALUES ('a', 1), ('b', NULL), ('it''s', NULL)) TO '/tmp/etl_model_rejects/1.csv' (FORMAT csv);
-COPY (SELECT) TO PROGRAM 'cd /tmp/etl_model_rejects && sed -i ''1i "weird ""id",price'' 1.csv';
+COPY (SELECT) TO PROGRAM 'cat > /dev/null; cd /tmp/etl_model_rejects && sed -i ''1i "weird ""id",price'' 1.csv';
 CALL etl.run('mr.*');
 SELECT status, record FROM etl.rejects WHERE target = 'mr.products' ORDER BY reject_id;
 SELECT * FROM mr.total;
 
 -- b is repaired, it's is told again as bad as before
 COPY (VALUES ('b', 5), ('it''s', NULL)) TO '/tmp/etl_model_rejects/2.csv' (FORMAT csv);
-COPY (SELECT) TO PROGRAM 'cd /tmp/etl_model_rejects && sed -i ''1i "weird ""id",price'' 2.csv';
+COPY (SELECT) TO PROGRAM 'cat > /dev/null; cd /tmp/etl_model_rejects && sed -i ''1i "weird ""id",price'' 2.csv';
 CALL etl.run('mr.*');
 SELECT node, action FROM etl.tasks WHERE run_id = etl.last_run_id() ORDER BY node;
 SELECT status, record FROM etl.rejects WHERE target = 'mr.products' ORDER BY reject_id;
