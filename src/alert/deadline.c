@@ -205,6 +205,28 @@ look_at_sla(void *arg)
 }
 
 /*
+ * say_time says a length of time in words.
+ */
+static char *
+say_time(int64 ms)
+{
+	static const struct
+	{
+		int64		ms;
+		const char *name;
+	}			units[] = {{86400000, "day"}, {3600000, "hour"}, {60000, "minute"}, {1000, "second"}};
+
+	for (int i = 0; i < lengthof(units); i++)
+	{
+		int64		n = ms / units[i].ms;
+
+		if (n > 0 && ms % units[i].ms == 0)
+			return psprintf(INT64_FORMAT " %s%s", n, units[i].name, n == 1 ? "" : "s");
+	}
+	return psprintf("%g seconds", ms / 1000.0);
+}
+
+/*
  * tell_not_tried raises which nodes of a rule nobody has tried.
  */
 static void
@@ -224,9 +246,9 @@ tell_not_tried(EtlAlertRule *rule, const EtlRuleOptions *options, TimestampTz no
 	fact.object = rule->name;
 	fact.object_kind = "rule";
 	fact.rule = rule->name;
-	fact.what = psprintf("%s was not tried for %lld minutes%s", (char *) linitial(late),
-						 (long long) (options->no_run_ms / 60000),
-						 list_length(late) == 1 ? "" : psprintf("; nor were %d more", list_length(late) - 1));
+	fact.what = psprintf("%s was not tried for %s%s", (char *) linitial(late), say_time(options->no_run_ms),
+						 list_length(late) == 1 ? "" : psprintf("; nor %s %d more", list_length(late) == 2 ? "was" : "were",
+																	list_length(late) - 1));
 	fact.cause = "its schedule is paused or missing, or no process runs it";
 	fact.remedy = psprintf("SELECT * FROM etl.status(); SELECT name, paused, next_due FROM "
 						   "etl.schedules; CALL etl.run(%s);", quote_literal_cstr(linitial(late)));

@@ -140,8 +140,8 @@ raise_rejects(const EtlRun *run, const EtlTask *task)
 	fact.event = "rejects";
 	fact.object = task->node;
 	fact.object_kind = "node";
-	fact.what = psprintf("%s put " INT64_FORMAT " records aside in run " INT64_FORMAT, task->node,
-						 task->rows_rejected, run->run_id);
+	fact.what = psprintf("%s put " INT64_FORMAT " record%s aside in run " INT64_FORMAT, task->node,
+						 task->rows_rejected, task->rows_rejected == 1 ? "" : "s", run->run_id);
 	fact.cause = "records that are malformed, do not fit, or do not pass a check";
 	fact.remedy = psprintf("SELECT * FROM etl.rejects WHERE target = %s AND run_id = " INT64_FORMAT "; "
 						   "correct the cause and SELECT * FROM etl.replay(%s)",
@@ -258,6 +258,19 @@ still_failing(const EtlAlert *alert, const char *node, List *checks)
 }
 
 /*
+ * has_no_rejects tells whether a task that did something put nothing aside,
+ * or all that was put aside is dealt with.
+ */
+static bool
+has_no_rejects(const EtlTask *task)
+{
+	if (task->rows_rejected > 0)
+		return false;
+	return task->rows_inserted + task->rows_updated + task->rows_deleted > 0 ||
+		   !etl_rejects_are_open(task->node);
+}
+
+/*
  * over_for lists the nodes for which the cause of an alert is gone.
  */
 static List *
@@ -274,7 +287,7 @@ over_for(const EtlAlert *alert, const TaskWork *work)
 		if (strcmp(alert->event, "check_failed") == 0)
 			over = over && !still_failing(alert, task->node, work->checks);
 		else if (strcmp(alert->event, "rejects") == 0)
-			over = over && task->rows_rejected == 0;
+			over = over && has_no_rejects(task);
 		else if (strcmp(alert->event, "no_run") == 0)
 			over = true;
 		else if (strcmp(alert->event, "run_failed") != 0)
@@ -524,6 +537,7 @@ tell_chore(void *arg)
 	fact.event = "worker";
 	fact.object = work->chore;
 	fact.object_kind = "process";
+	fact.detail = "parked";
 	fact.what = work->what;
 	fact.cause = "something that it does crashes the server: the server's log says where";
 	fact.remedy = work->remedy;

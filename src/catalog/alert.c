@@ -668,12 +668,22 @@ etl_node_usual_seconds(const char *node, int64 before_task)
 	etl_param_text(&params, node);
 	etl_param_int8(&params, before_task);
 	return etl_sql_int8(
-			   "SELECT (1000 * avg(s))::bigint FROM (SELECT extract(epoch FROM finished_at - "
+			   "SELECT (1000 * percentile_cont(0.5) WITHIN GROUP (ORDER BY s))::bigint FROM (SELECT extract(epoch FROM finished_at - "
 			   "started_at)"
 			   " AS s FROM etl.task WHERE node = $1 AND task_id < $2 AND status = 'succeeded'"
 			   " AND action <> 'unchanged' ORDER BY task_id DESC LIMIT 10) AS x HAVING count(*) >= "
 			   "3", &params) /
 		   1000.0;
+}
+
+bool
+etl_rejects_are_open(const char *node)
+{
+	EtlParams	params = {0};
+
+	etl_param_text(&params, node);
+	return etl_sql_int8("SELECT 1::bigint FROM etl.reject WHERE target = $1 AND status = 'open' LIMIT 1",
+						&params) > 0;
 }
 
 char *
@@ -683,13 +693,13 @@ etl_schema_changes_of(const char *node, int64 run_id)
 
 	etl_param_text(&params, node);
 	etl_param_int8(&params, run_id);
-	return etl_row_text(etl_sql_query("SELECT string_agg(n || ' × ' || change, ', ' ORDER BY "
-									  "change COLLATE \"C\") AS changes FROM"
-									  " (SELECT c.change, count(*) AS n FROM etl.schema_change AS "
-									  "c JOIN etl.load AS l USING (load_id)"
-									  "  WHERE c.target = $1 AND l.run_id = $2 AND c.change NOT IN "
-									  "('table_created', 'table_adopted')"
-									  "  GROUP BY c.change) AS x", &params),
+	return etl_row_text(etl_sql_query("SELECT string_agg(change || coalesce(' ' || names, ''), ', '"
+									  " ORDER BY change COLLATE \"C\") AS changes FROM"
+									  " (SELECT c.change, string_agg(DISTINCT quote_ident(c.column_name), ', ') AS names"
+									  " FROM etl.schema_change AS c JOIN etl.load AS l USING (load_id)"
+									  " WHERE c.target = $1 AND l.run_id = $2"
+									  " AND c.change NOT IN ('table_created', 'table_adopted')"
+									  " GROUP BY c.change) AS x", &params),
 						0, "changes");
 }
 

@@ -117,9 +117,10 @@ extern void etl_alert_enqueue(int64 alert_id, List *channels, const char *messag
 
 /* of nodes that just succeeded, those whose try before failed: char * */
 extern List *etl_nodes_recovered(List *nodes, int64 run_id);
-/* seconds that a node took on average the last ten times that it did something; 0: unknown */
+/* seconds that a node usually took, the last ten times that it did something; 0: unknown */
 extern double etl_node_usual_seconds(const char *node, int64 before_task);
-/* what a run changed of a relation's columns, "2 × column_added"; NULL: nothing */
+extern bool etl_rejects_are_open(const char *node);
+/* what a run changed of a relation's columns, "column_added colour, size"; NULL: nothing */
 extern char *etl_schema_changes_of(const char *node, int64 run_id);
 /* nodes of a list that nobody has tried since a moment: char *; *next: the oldest try of the others */
 extern List *etl_nodes_not_tried(List *nodes, TimestampTz since, TimestampTz *next);

@@ -53,7 +53,9 @@ etl_chore_begin(const char *name, int limit)
 		" begun_at = CASE WHEN NOT $2 THEN excluded.begun_at END,"
 		" parked_at = CASE WHEN $2 THEN excluded.begun_at END"
 		" RETURNING parked_at", &params);
-	return etl_row_timestamp(rows, 0, "parked_at") == DT_NOBEGIN ? ETL_CHORE_BEGUN : ETL_CHORE_JUST_PARKED;
+	if (etl_row_timestamp(rows, 0, "parked_at") != DT_NOBEGIN)
+		return ETL_CHORE_JUST_PARKED;
+	return suspect ? ETL_CHORE_BEGUN_AGAIN : ETL_CHORE_BEGUN;
 }
 
 /*

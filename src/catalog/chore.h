@@ -16,6 +16,7 @@
 typedef enum EtlChoreStart
 {
 	ETL_CHORE_BEGUN,
+	ETL_CHORE_BEGUN_AGAIN,		/* the last time it may have crashed the server */
 	ETL_CHORE_JUST_PARKED,		/* by this call */
 	ETL_CHORE_PARKED
 } EtlChoreStart;

@@ -112,6 +112,8 @@ begin(const char *name, EtlRunDriver *driver)
 	start = etl_chore_begin(name, MAX_CRASHES);
 	if (start == ETL_CHORE_JUST_PARKED)
 		tell_parked(name);
+	else if (start == ETL_CHORE_BEGUN_AGAIN)
+		etl_alert_worker(0, name, psprintf("the process that did %s died; it is begun again", name));
 	else if (start == ETL_CHORE_PARKED && !driver->worker)
 		ereport(WARNING,
 				(errmsg("etl: %s is parked: the server crashed %d times in a row while it was at work",
@@ -119,7 +121,7 @@ begin(const char *name, EtlRunDriver *driver)
 				 errhint("SELECT etl.resume('chore:%s') begins it again.", name)));
 	PopActiveSnapshot();
 	driver->base.commit(&driver->base);
-	return start == ETL_CHORE_BEGUN;
+	return start == ETL_CHORE_BEGUN || start == ETL_CHORE_BEGUN_AGAIN;
 }
 
 /*

@@ -15,12 +15,16 @@
 #include "miscadmin.h"
 #include "utils/timestamp.h"
 
+#include "common/clock.h"
 #include "common/guc.h"
 #include "run/lead.h"
 #include "worker/worker.h"
 
 /* so many runs are remembered by when they were handed out */
 #define REMEMBERED_RUNS 128
+
+/* so long all workers may be at work while runs wait, before somebody is told */
+#define SHORTAGE_US (5 * USECS_PER_MINUTE)
 
 /* A run that was handed to a worker, so that one that comes back at once does not go round for ever. */
 typedef struct HandedOut
@@ -77,6 +81,37 @@ say_no_process(int queued)
 					   max_worker_processes),
 			 errhint("Raise max_worker_processes and restart the server.")));
 	etl_tell_no_process(queued);
+}
+
+/*
+ * tell_shortage tells when runs have waited for long because all workers
+ * are at work, and returns when to look again.
+ */
+static TimestampTz
+tell_shortage(bool busy, int queued)
+{
+	static TimestampTz since = 0;
+	static bool told = false;
+	/* what the process before this one has told may still be open */
+	static bool open = true;
+	TimestampTz now = etl_now();
+
+	if (!busy)
+	{
+		if (open)
+			etl_tell_enough_workers();
+		since = 0;
+		told = open = false;
+		return DT_NOEND;
+	}
+	since = since == 0 ? now : since;
+	if (told)
+		return DT_NOEND;
+	if (now < since + SHORTAGE_US)
+		return etl_process_due(since + SHORTAGE_US);
+	etl_tell_shortage(queued, since);
+	told = open = true;
+	return DT_NOEND;
 }
 
 /*
@@ -148,6 +183,7 @@ etl_hand_out_runs(EtlScheduler *scheduler)
 	}
 
 	say_why_queued(assignment, queued);
+	due = Min(due, tell_shortage(assignment == ETL_ALL_BUSY, queued));
 	if (assignment == ETL_NO_PROCESS)
 		due = Min(due, TimestampTzPlusMilliseconds(now, ETL_ASK_AGAIN_MS));
 	LWLockAcquire(etl_shared->lock, LW_EXCLUSIVE);

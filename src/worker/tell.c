@@ -15,10 +15,12 @@
 
 #include "alert/alert.h"
 #include "common/driver.h"
+#include "common/guc.h"
 #include "worker/worker.h"
 
-/* the object of alerts about too few processes */
-#define PLACES "background workers"
+/* the objects of alerts about too few processes, and about too few of ours */
+#define PLACES	"background workers"
+#define WORKERS "workers"
 
 /*
  * tell tells a fact; an argument of etl_subxact.
@@ -34,9 +36,9 @@ tell(void *arg)
  * etl_subxact.
  */
 static void
-resolve(void *arg)
+resolve(void *object)
 {
-	etl_alert_is_over("worker", PLACES);
+	etl_alert_is_over("worker", object);
 }
 
 /*
@@ -81,5 +83,35 @@ etl_tell_no_process(int queued)
 void
 etl_tell_process_again(void)
 {
-	carefully(resolve, NULL);
+	carefully(resolve, PLACES);
+}
+
+/*
+ * etl_tell_shortage tells that runs wait since all workers are at work.
+ */
+void
+etl_tell_shortage(int queued, TimestampTz since)
+{
+	EtlFact		fact = {
+		.event = "worker",
+		.object = WORKERS,
+		.object_kind = "process",
+		.what = psprintf("%d run%s for a worker, and none was free for five minutes", queued,
+						 queued == 1 ? " waits" : "s wait"),
+		.cause = psprintf("All etl.max_workers = %d are at work.", etl_max_workers),
+		.remedy = psprintf("ALTER SYSTEM SET etl.max_workers = %d; SELECT pg_reload_conf();",
+						   2 * Max(etl_max_workers, 1)),
+		.since = since,
+	};
+
+	carefully(tell, &fact);
+}
+
+/*
+ * etl_tell_enough_workers tells that none waits for a worker any more.
+ */
+void
+etl_tell_enough_workers(void)
+{
+	carefully(resolve, WORKERS);
 }

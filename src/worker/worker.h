@@ -233,6 +233,8 @@ extern char *etl_job_describe(const EtlJob *job);
 
 extern void etl_tell_no_process(int queued);
 extern void etl_tell_process_again(void);
+extern void etl_tell_shortage(int queued, TimestampTz since);
+extern void etl_tell_enough_workers(void);
 
 /* ---- stop.c ---- */
 
