@@ -166,6 +166,7 @@ CREATE TABLE etl.run (
 	retry_of bigint,
 	since timestamptz,
 	until timestamptz,
+	reprocess text,                 -- of the intervals between: missing | failed | all; null: all
 	trigger text NOT NULL DEFAULT 'manual',
 	trigger_name text,
 	due_at timestamptz,             -- when its schedule wanted it
@@ -347,6 +348,23 @@ CREATE TABLE etl.change (
 	gone boolean NOT NULL,                     -- as it was before, or as it is since
 	record text NOT NULL,
 	PRIMARY KEY (set_id, n)
+);
+
+-- The interval ledger: which slices of its event time a model has built.
+CREATE TABLE etl.model_interval (
+	model text NOT NULL,
+	since timestamptz NOT NULL,
+	until timestamptz NOT NULL,
+	status text NOT NULL,                      -- due | done | failed
+	reason text,                               -- why it is due
+	rows bigint,                               -- that its last build wrote; null: built with the whole
+	run_id bigint,                             -- that built or tried it last
+	attempts int NOT NULL DEFAULT 0,           -- failed ones in a row
+	error text,
+	sqlstate text,
+	done_at timestamptz,
+	PRIMARY KEY (model, since),
+	CHECK (since < until)
 );
 
 -- What the engine knows of a relation it manages.
@@ -957,7 +975,7 @@ CREATE FUNCTION etl.define_model(target text, query text, materialized text DEFA
 RETURNS text LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'etl_sql_define_model';
 COMMENT ON FUNCTION etl.define_model(text, text, text, text[], text, text, interval, interval, jsonb, text[], text) IS
 'Defines a relation by one SELECT; etl.run builds it after what it reads, which may be defined or loaded later.
-target: its name. query: the SELECT, in full; etl derives dependencies, lineage and increments from it. materialized: view (default), table, incremental or snapshot (the versions of its rows, with valid_from, valid_to and is_current). key: columns that identify a row (a unique index in which NULLs are equal is kept on them). strategy: append or merge, of a snapshot timestamp or check; default: etl chooses. event_time: its time column, default none; of a snapshot, since when a row holds. batch_size, lookback: not built in this version. options: SELECT * FROM etl.options(''model''). tags: words for selectors. description: also the comment of the relation.
+target: its name. query: the SELECT, in full; etl derives dependencies, lineage and increments from it. materialized: view (default), table, incremental or snapshot (the versions of its rows, with valid_from, valid_to and is_current). key: columns that identify a row (a unique index in which NULLs are equal is kept on them). strategy: append, merge or delete_insert, of a snapshot timestamp or check; default: etl chooses. event_time: its time column, default none; of a snapshot, since when a row holds. batch_size: build by intervals of the event time of this length (days, months or time alone), each in a transaction of its own, with a ledger of those that are done (etl.intervals); default: follow what changed. lookback: how far before now intervals are built again by every run that has something to do; of inputs whose changes etl does not see, late rows beyond it are not looked for. options: SELECT * FROM etl.options(''model''). tags: words for selectors. description: also the comment of the relation.
 Returns created, updated or unchanged. A full build, asked for or automatic, is refused (ET020) when rows that the model was built of are gone from its append streams, for example because somebody deleted them; option force_full builds it of what is left.
 Errors: ET001 for what is no single SELECT, for unknown or unfit options; ET003 for a circle, naming it; 42501 for another owner''s model; the analyzer''s own errors once every input exists.
 Example: SELECT etl.define_model(''mart.daily_sales'', ''SELECT day, sum(amount) AS amount FROM clean.orders GROUP BY day'', materialized => ''table'');';
@@ -997,6 +1015,14 @@ COMMENT ON FUNCTION etl.as_of(text, timestamptz) IS
 target: the snapshot. at: the moment, default now. Reads with the caller''s rights.
 Returns an object per row, at most one per key. Errors: 42P01 when there is no such relation; ET001 for a relation without versions; 22004 for a null moment.
 Example: SELECT row ->> ''city'' FROM etl.as_of(''mart.customers_history'', ''2026-01-31'') AS row;';
+
+CREATE FUNCTION etl.reset_intervals(target text, since timestamptz, until timestamptz) RETURNS void
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'etl_sql_reset_intervals';
+COMMENT ON FUNCTION etl.reset_intervals(text, timestamptz, timestamptz) IS
+'Makes intervals of a model due again: the next run builds them anew, and until then readers see what they hold.
+target: an incremental model with event_time and batch_size. since, until: half-open; every interval that has a part of it. NULL: no bound.
+Returns nothing. Errors: ET002 when it is not defined; ET001 for a model without an interval ledger, or since not before until; 42501 for another owner''s model without etl_operator.
+Example: SELECT etl.reset_intervals(''mart.hourly_sales'', ''2026-01-01'', ''2026-01-03'');';
 
 CREATE FUNCTION etl._changed() RETURNS trigger
 	AS 'MODULE_PATHNAME', 'etl_sql_changed' LANGUAGE C;
@@ -1554,6 +1580,14 @@ COMMENT ON VIEW etl.freshness IS
 'How old what one sees is: per stream its last load, per model its last publication; sla: the shortest freshness that is promised of it (etl.define_sla); state up_to_date, delayed (older than that, or built on an input that did not succeed), failed (the last try failed), never_loaded, or under_investigation (somebody has acknowledged an alert about it). last_event_time: the greatest value of the event_time of a stream that its loads landed (a date or timestamp without zone is read in the option timezone; infinite ones do not count); null for models, which keep no count of it.
 Example: SELECT target, age, last_event_time FROM etl.freshness WHERE state <> ''up_to_date'';';
 
+CREATE VIEW etl.intervals AS
+	SELECT i.model AS target, i.since, i.until, i.status, i.reason, i.rows, i.run_id, i.attempts, i.error, i.sqlstate, i.done_at
+	FROM etl.model_interval AS i
+	WHERE etl._may_read(i.model);
+COMMENT ON VIEW etl.intervals IS
+'The interval ledger: a row for each slice [since, until) of the event time of a model with batch_size that was due or built. Of a date or timestamp without zone it is the wall time, read as UTC. status: done, due (with its reason) or failed (with its error; the next run tries it again). rows: how many its last build wrote, NULL when it was built with the whole. attempts: failed ones in a row.
+Example: SELECT since, until, status, reason FROM etl.intervals WHERE target = ''mart.hourly_sales'' AND status <> ''done'';';
+
 CREATE VIEW etl.slas AS
 	SELECT s.name, s.selector, s.freshness, s.finish_by, s.start_by, s.max_duration, s.timezone, s.description,
 		s.version, s.owner, s.defined_at
@@ -1861,7 +1895,7 @@ DECLARE
 	relation text;
 BEGIN
 	FOREACH relation IN ARRAY ARRAY['source', 'stream', 'model', 'quality_check', 'secret', 'dependency',
-		'column_edge', 'load', 'cursor', 'file', 'ingestion', 'reject', 'consumed', 'change_set', 'change',
+		'column_edge', 'load', 'cursor', 'file', 'ingestion', 'reject', 'consumed', 'change_set', 'change', 'model_interval',
 		'node_state', 'definition_version', 'project', 'project_item', 'kept',
 		'schema_change', 'stream_dialect', 'housekeeping', 'chore', 'pool', 'instance', 'schedule', 'schedule_slot', 'schedule_event',
 		'sla', 'sla_result', 'channel', 'alert_rule', 'alert_open', 'alert_node', 'silence', 'outbox',

@@ -13,8 +13,7 @@ SELECT etl.define_model('sb.other', 'SELECT count(*) AS n FROM sb.hours', 'table
 SELECT * FROM etl.backfill('sb.*', '2026-03-01', '2026-04-01');
 \set VERBOSITY terse
 CALL etl.run('sb.*', since => '2026-03-01', until => '2026-04-01');
--- a model that builds by intervals, as its definition will say
-UPDATE etl.model SET batch_size = '1 day' WHERE target = 'sb.hours';
+SELECT etl.define_model('sb.hours', 'SELECT id, at FROM sb.seed', 'incremental', event_time => 'at', key => '{id}', batch_size => '1 day');
 
 SELECT * FROM etl.backfill('sb.*', '2026-03-28', '2026-03-31 12:00', '1 day', dry_run => true);
 SELECT count(*) FROM etl.runs WHERE trigger = 'backfill';
@@ -22,8 +21,9 @@ SELECT run_id IS NOT NULL AS run, since, until, nodes, status FROM etl.backfill(
 SELECT since, until, status, priority, lane = trigger_name AS in_lane, trigger_name ~ '^backfill:\d+$' AS named FROM etl.run WHERE trigger = 'backfill' ORDER BY run_id;
 -- what waits or runs is not queued again
 SELECT since, status FROM etl.backfill('sb.*', '2026-03-28', '2026-03-31 12:00', '1 day', 'all');
--- the first has succeeded, the second failed
+-- the first has succeeded, the second failed, and so say the runs and the ledger
 UPDATE etl.run SET status = CASE since WHEN '2026-03-28' THEN 'succeeded' WHEN '2026-03-29' THEN 'failed' ELSE status END WHERE trigger = 'backfill';
+INSERT INTO etl.model_interval (model, since, until, status) VALUES ('sb.hours', '2026-03-28', '2026-03-29', 'done'), ('sb.hours', '2026-03-29', '2026-03-30', 'failed');
 SELECT since, status FROM etl.backfill('sb.*', '2026-03-28', '2026-03-31 12:00', '1 day', dry_run => true);
 SELECT since, status FROM etl.backfill('sb.*', '2026-03-28', '2026-03-31 12:00', '1 day', 'failed', dry_run => true);
 SELECT since, status FROM etl.backfill('sb.*', '2026-03-28', '2026-03-31 12:00', '1 day', 'all', dry_run => true);

@@ -292,6 +292,7 @@ etl_node_forget(const char *target)
 
 	etl_param_text(&params, target);
 	etl_sql_exec("DELETE FROM etl.consumed WHERE model = $1", &params);
+	etl_sql_exec("DELETE FROM etl.model_interval WHERE model = $1", &params);
 	etl_sql_exec("DELETE FROM etl.change WHERE set_id IN (SELECT set_id FROM etl.change_set WHERE "
 				 "target = $1)", &params);
 	etl_sql_exec("DELETE FROM etl.change_set WHERE target = $1", &params);

@@ -64,6 +64,7 @@ typedef struct EtlModel
 	bool		resolved;
 	char	   *owner;
 	int			version;
+	const struct EtlIntervalRequest *request;	/* which intervals a run asks for; NULL: those that are due */
 } EtlModel;
 
 typedef struct EtlCheck

@@ -23,7 +23,7 @@
 #include "common/wake.h"
 
 #define RUN_COLUMNS \
-	"run_id, selector, exclude, full_refresh, params, publish, retry_of, since, until, trigger, " \
+	"run_id, selector, exclude, full_refresh, params, publish, retry_of, since, until, reprocess, trigger, " \
 	"trigger_name, due_at, lane, priority, timeout_ms, workers, retry, status, led_by, led_at, crashes, incomplete, " \
 	"queued_at, started_at, finished_at, nodes_total, nodes_succeeded, nodes_failed, " \
 	"nodes_skipped, rows_written, rows_rejected, error, requested_by"
@@ -73,14 +73,16 @@ etl_run_insert(const EtlRun *run)
 	etl_param_text(&params, run->lane);
 	etl_param_int4(&params, run->workers);
 	etl_param_jsonb(&params, run->retry);
+	etl_param_text(&params, run->reprocess);
 	/* so that a copy of this database knows that its runs are not its own */
 	etl_instance_claim();
 	etl_history_keep_room(ETL_HISTORY_RUN, run->run_id);
 	etl_sql_exec("INSERT INTO etl.run (run_id, selector, exclude, full_refresh, params, publish,"
 				 " retry_of, since, until, trigger, trigger_name, due_at, priority, timeout_ms,"
-				 " status, led_by, led_at, started_at, nodes_total, requested_by, lane, workers, retry)"
+				 " status, led_by, led_at, started_at, nodes_total, requested_by, lane, workers, retry,"
+				 " reprocess)"
 				 " VALUES ($1, $2, $3, $4, $5, $6, NULLIF($7, 0), $8, $9, $10, $11, $12, $13, $14,"
-				 " $15, $16, $17, $18, $19, $20, $21, $22, $23)", &params);
+				 " $15, $16, $17, $18, $19, $20, $21, $22, $23, $24)", &params);
 }
 
 /*
@@ -169,6 +171,7 @@ read_run(EtlRows *rows, int i)
 	run->retry_of = etl_row_int8(rows, i, "retry_of");
 	run->since = etl_row_timestamp(rows, i, "since");
 	run->until = etl_row_timestamp(rows, i, "until");
+	run->reprocess = etl_row_text(rows, i, "reprocess");
 	run->trigger = etl_row_text(rows, i, "trigger");
 	run->trigger_name = etl_row_text(rows, i, "trigger_name");
 	run->due_at = etl_row_timestamp(rows, i, "due_at");
@@ -421,8 +424,18 @@ etl_lane_hold(const char *lane, bool hold)
 
 	etl_param_text(&params, lane);
 	etl_param_bool(&params, hold);
-	etl_sql_exec("UPDATE etl.run SET held = $2 WHERE lane = $1 AND status = 'queued' AND held <> $2",
+	etl_sql_exec("UPDATE etl.run SET held = $2 WHERE lane = $1 AND status IN ('queued', 'running')"
+				 " AND held <> $2",
 				 &params);
+}
+
+bool
+etl_run_is_held(int64 run_id)
+{
+	EtlParams	params = {0};
+
+	etl_param_int8(&params, run_id);
+	return etl_sql_int8("SELECT count(*) FROM etl.run WHERE run_id = $1 AND held", &params) > 0;
 }
 
 /*

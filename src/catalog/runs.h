@@ -24,6 +24,7 @@ typedef struct EtlRun
 	int64		retry_of;		/* 0: none */
 	TimestampTz since;			/* DT_NOBEGIN: not given, here and below */
 	TimestampTz until;
+	char	   *reprocess;		/* of the intervals between: missing | failed | all; NULL: all */
 	char	   *trigger;		/* manual | schedule | event | backfill …; NULL: manual */
 	char	   *trigger_name;
 	TimestampTz due_at;			/* when its schedule wanted it */
@@ -70,7 +71,8 @@ extern void etl_run_close(int64 run_id, const char *status, const char *error, c
 /* runs of backfills with this selector, oldest first: EtlRun * */
 extern List *etl_backfill_runs(const char *selector);
 extern char *etl_lane_requested_by(const char *lane);	/* NULL: there is no such lane */
-extern void etl_lane_hold(const char *lane, bool hold);	/* queued runs of it wait, or no longer */
+extern void etl_lane_hold(const char *lane, bool hold);	/* runs of it wait, or no longer */
+extern bool etl_run_is_held(int64 run_id);
 /* queued runs that are not to run here: they become interrupted */
 extern void etl_runs_disown(const char *error);
 

@@ -54,5 +54,7 @@
 #define ETL_ERR_PUBLISH_LOCK	 MAKE_SQLSTATE('E', 'T', '0', '1', '9')
 /* a full refresh would lose rows that the target holds and its inputs have no more */
 #define ETL_ERR_HORIZON			 MAKE_SQLSTATE('E', 'T', '0', '2', '0')
+/* a row lies outside of the interval that is built, or in none */
+#define ETL_ERR_INTERVAL		 MAKE_SQLSTATE('E', 'T', '0', '2', '1')
 
 #endif							/* ETL_ERRORS_H */

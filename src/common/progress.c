@@ -30,7 +30,7 @@ PG_FUNCTION_INFO_V1(etl_sql_progress);
 
 #define SLOTS			 64
 #define NODE_SIZE		 (4 * NAMEDATALEN + 8)
-#define PHASE_SIZE		 32
+#define PHASE_SIZE		 96
 #define MEASURE_EVERY_MS 1000
 #define SAY_AFTER_MS	 2900	/* what is over in three seconds says nothing before its end */
 #define SAY_EVERY_MS	 1900

@@ -44,6 +44,7 @@ struct EtlStaged
 	bool		created;
 	EtlSwap    *swap;			/* one of the two, or neither for a new table */
 	EtlDiff    *diff;
+	bool		opened;			/* slices are made due, and built later */
 };
 
 /*
@@ -52,9 +53,16 @@ struct EtlStaged
 static int64
 fill(EtlStaged *staged, EtlWriter *writer)
 {
+	EtlDue	   *due = staged->due;
+	Query	   *query = due->query;
 	int64		rows;
 
-	etl_execute_query(staged->due->query, staged->model->query, NULL, etl_writer_receiver(writer));
+	if (due->slicing != NULL)
+	{
+		query = etl_slice_query(staged->model, due);
+		etl_writer_guard(writer, due->slicing, due->begin == DT_NOEND ? DT_NOBEGIN : due->begin, due->end);
+	}
+	etl_execute_query(query, staged->model->query, NULL, etl_writer_receiver(writer));
 	rows = etl_writer_rows(writer);
 	staged->result->rejected += etl_writer_rejected(writer);
 	etl_writer_end(writer);
@@ -184,12 +192,20 @@ stage_stored(EtlStaged *staged, bool by_dml)
 	etl_table_must_be_managed(model, due->relid, due->state);
 	if (strcmp(due->plan.action, "incremental") != 0 && !staged->copied)
 		etl_cover_check(model, due);
+	staged->opened = due->sliced && due->slice == NULL;
 	etl_run_as_begin(&as, model->owner, model->settings);
-	if (!staged->copied)
+	if (!staged->copied && !staged->opened)
 		etl_table_hooks(model, "pre_hook");
 	if (strcmp(due->plan.action, "incremental") != 0)
 		keep_rows(staged, by_dml, desc);
 	prepare_relation(staged, desc);
+	if (staged->opened)
+	{
+		if (due->check_unplaced)
+			etl_slices_check_unplaced(model, due);
+		etl_run_as_end(&as);
+		return;
+	}
 	if (etl_checks_of(model->target) != NIL)
 		staged->checks = etl_checks_prepare(model->target,
 											etl_model_is_snapshot(model) ?
@@ -197,7 +213,9 @@ stage_stored(EtlStaged *staged, bool by_dml)
 												desc);
 
 	if (strcmp(due->plan.action, "incremental") == 0)
-		staged->diff = etl_incremental_stage(staged->driver, model, due, staged->checks, staged->result);
+		staged->diff = due->slice != NULL ?
+						   etl_slice_stage(staged->driver, model, due, staged->checks, staged->result) :
+						   etl_incremental_stage(staged->driver, model, due, staged->checks, staged->result);
 	else
 	{
 		etl_rejects_supersede(model->target);
@@ -266,6 +284,35 @@ etl_model_stage(EtlDriver *driver, EtlModel *model, bool full_refresh, bool by_d
 		else
 			stage_stored(staged, by_dml || driver->atomic);
 	}
+	PopActiveSnapshot();
+	if (staged->opened)
+	{
+		result->opened = true;
+		result->slices = staged->due->slices;
+	}
+	return staged;
+}
+
+/*
+ * slice_begin stages one slice.
+ */
+static EtlStaged *
+slice_begin(EtlDriver *driver, EtlModel *model, const EtlSlice *slice, EtlBuildResult *result)
+{
+	EtlStaged  *staged = palloc0(sizeof(EtlStaged));
+
+	memset(result, 0, sizeof(*result));
+	staged->driver = driver;
+	staged->model = model;
+	staged->result = result;
+	CommandCounterIncrement();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	etl_due_lock(model);
+	PopActiveSnapshot();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	staged->due = etl_due_of_slice(model, slice);
+	result->plan = staged->due->plan;
+	stage_stored(staged, true);
 	PopActiveSnapshot();
 	return staged;
 }
@@ -379,10 +426,17 @@ remember(EtlStaged *staged)
 	EtlJsonBuilder *inputs = etl_json_object_begin();
 	bool		stored = strcmp(staged->model->materialized, "view") != 0;
 	bool		incremental = etl_model_follows(staged->model);
+	bool		consumes = !staged->due->sliced || staged->due->consume;
+	bool		changed = staged->diff != NULL ?
+				   staged->diff->inserted + staged->diff->updated + staged->diff->deleted > 0 :
+				   (stored && !staged->opened) || state->built_version != staged->model->version;
 	List	   *names = NIL;
 	ListCell   *cell;
 
-	foreach(cell, staged->due->inputs)
+	staged->due->built = staged->swap ? staged->swap->transient : staged->due->relid;
+	if (staged->due->slicing != NULL)
+		etl_slices_remember(staged->driver, staged->model, staged->due, staged->result);
+	foreach(cell, consumes ? staged->due->inputs : NIL)
 	{
 		EtlInput   *input = lfirst(cell);
 
@@ -397,15 +451,17 @@ remember(EtlStaged *staged)
 		if (input->kind != 's' && input->kind != 'r')
 			etl_json_add_int64(inputs, input->name, input->publication);
 	}
-	etl_consumption_end(staged->model->target, names);
+	if (consumes)
+		etl_consumption_end(staged->model->target, names);
 	/* what reads this model is due when its rows changed, or when it is another query */
-	if (staged->diff != NULL ? staged->diff->inserted + staged->diff->updated + staged->diff->deleted > 0 :
-							   stored || state->built_version != staged->model->version)
+	if (changed)
 		state->publication++;
 	state->created = true;
 	state->built_version = staged->model->version;
-	state->built_fingerprint = staged->due->fingerprint;
-	state->inputs = etl_json_object_end(inputs);
+	if (staged->due->slice == NULL)
+		state->built_fingerprint = staged->due->fingerprint;
+	if (consumes)
+		state->inputs = etl_json_object_end(inputs);
 	state->last_success_at = GetCurrentTimestamp();
 	state->last_run_id = staged->driver->run_id;
 	etl_node_state_set(staged->model->target, state);
@@ -459,7 +515,8 @@ finish_table(EtlStaged *staged)
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
-	gather_statistics(staged);
+	if (!staged->opened)
+		gather_statistics(staged);
 }
 
 void
@@ -502,7 +559,7 @@ etl_model_finish(EtlStaged *staged)
 		if (staged->keep != NULL)
 			etl_keep_prune(model, etl_keep_versions(model));
 		etl_run_as_begin(&as, model->owner, model->settings);
-		if (!staged->copied)
+		if (!staged->copied && !staged->opened)
 			etl_table_hooks(model, "post_hook");
 		etl_run_as_end(&as);
 	}
@@ -550,9 +607,24 @@ etl_model_publish_copy(EtlDriver *driver, EtlModel *model, const char *relation,
 	result->plan = due->plan;
 	etl_run_as_begin(&as, model->owner, model->settings);
 	due->query = etl_query_analyze(psprintf("SELECT * FROM %s", relation), NULL);
+	if (etl_model_has_slices(model))
+	{
+		due->slicing = etl_slicing_of(model, due->query);
+		etl_intervals_bounds(model, due);
+	}
 	etl_run_as_end(&as);
 	stage_stored(staged, driver->atomic);
 	PopActiveSnapshot();
+	etl_model_apply_deletes(staged);
+	etl_model_apply_upserts(staged);
+	etl_model_finish(staged);
+}
+
+void
+etl_slice_build(EtlDriver *driver, EtlModel *model, const EtlSlice *slice, EtlBuildResult *result)
+{
+	EtlStaged  *staged = slice_begin(driver, model, slice, result);
+
 	etl_model_apply_deletes(staged);
 	etl_model_apply_upserts(staged);
 	etl_model_finish(staged);

@@ -64,6 +64,24 @@ delta_sql(EtlDelta *delta)
 					etl_query_deparse(query));
 }
 
+/*
+ * slice_sql renders the query of the first slice that is due.
+ */
+static char *
+slice_sql(const EtlModel *model, EtlDue *due)
+{
+	EtlDelta   *delta;
+
+	if (due->slices == NIL)
+		return psprintf("-- no interval is due\n%s", etl_query_deparse(due->query));
+	due->slice = linitial(due->slices);
+	delta = etl_slice_delta(model, due);
+	return psprintf("-- interval %s, the first of %d that are due\n%s",
+					etl_slice_text(due->slicing, due->slice->since, due->slice->until),
+					list_length(due->slices),
+					etl_query_deparse(etl_delta_rewrite(delta, false, create_queryEnv())));
+}
+
 char *
 etl_model_compile(const EtlModel *model)
 {
@@ -76,6 +94,8 @@ etl_model_compile(const EtlModel *model)
 	etl_run_as_begin(&as, model->owner, model->settings);
 	if (due->query == NULL)
 		sql = psprintf("-- unresolved: %s\n%s", due->plan.reason, etl_query_text(model->query));
+	else if (due->sliced && strcmp(due->plan.action, "unchanged") != 0)
+		sql = slice_sql(model, due);
 	else if (strcmp(due->plan.action, "incremental") == 0)
 		sql = delta_sql(due->delta);
 	else if (strcmp(model->materialized, "view") == 0)

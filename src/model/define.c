@@ -39,6 +39,9 @@ PG_FUNCTION_INFO_V1(etl_sql_drop_model);
 
 const EtlOptionDef etl_model_options[] = {
 	{"adopt", "boolean", "false", "Take over a relation that etl did not create."},
+	{"begin", "text", NULL,
+	 "With batch_size: when its first interval begins, a timestamp read in the zone of the definition; rows "
+	 "before it are left out. Default: the first event."},
 	{"depends_on", "text[]", NULL,
 	 "Relations that functions of the query read without etl seeing it."},
 	{"force_full", "boolean", "false",
@@ -100,21 +103,25 @@ check_materialization(const EtlModel *model)
 				 errmsg("a strategy is for incremental models only"),
 				 errhint("Leave it out, or define the model as incremental.")));
 	if (model->strategy != NULL && strcmp(model->strategy, "append") != 0 &&
-		strcmp(model->strategy, "merge") != 0)
+		strcmp(model->strategy, "merge") != 0 && strcmp(model->strategy, "delete_insert") != 0)
 		ereport(ERROR,
 				(errcode(ETL_ERR_DEFINITION),
 				 errmsg("strategy \"%s\" is not built in this version", model->strategy),
-				 errhint("Use append or merge, or leave it to etl.")));
-	if (model->strategy != NULL && strcmp(model->strategy, "merge") == 0 && model->key == NIL)
+				 errhint("Use append, merge or delete_insert, or leave it to etl.")));
+	if (model->strategy != NULL && strcmp(model->strategy, "append") == 0 && model->batch_size != NULL)
 		ereport(ERROR,
 				(errcode(ETL_ERR_DEFINITION),
-				 errmsg("strategy \"merge\" needs a key"),
+				 errmsg("strategy \"append\" does not go with batch_size"),
+				 errdetail("An interval that is built again replaces what the table holds of it."),
+				 errhint("Use delete_insert, or merge with a key, or leave it to etl.")));
+	if (model->strategy != NULL && model->key == NIL &&
+		(strcmp(model->strategy, "merge") == 0 ||
+		 (strcmp(model->strategy, "delete_insert") == 0 && model->batch_size == NULL)))
+		ereport(ERROR,
+				(errcode(ETL_ERR_DEFINITION),
+				 errmsg("strategy \"%s\" needs a key", model->strategy),
 				 errhint("Give the columns that identify a row, such as key => '{id}'.")));
-	if (model->batch_size != NULL || model->lookback != NULL)
-		ereport(ERROR,
-				(errcode(ETL_ERR_DEFINITION),
-				 errmsg("batch_size and lookback are not built in this version"),
-				 errhint("Without them an incremental model works by what arrived in its inputs.")));
+	etl_slicing_check(model);
 	if (!stored && model->key != NIL)
 		ereport(ERROR,
 				(errcode(ETL_ERR_DEFINITION),
@@ -294,6 +301,8 @@ judge_query(const EtlModel *model)
 	check_key(model, columns);
 	etl_kind_check_columns(model, query, columns);
 	etl_model_indexes_check(model, columns);
+	if (etl_model_has_slices(model))
+		(void) etl_slicing_of(model, query);
 	etl_run_as_end(&as);
 	return true;
 }

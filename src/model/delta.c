@@ -128,11 +128,8 @@ find_keys(EtlDelta *delta, const EtlModel *model)
 		etl_affected_narrow(lfirst(cell), resnos);
 }
 
-/*
- * has_changed tells whether an input differs from what the model consumed.
- */
-static bool
-has_changed(const EtlInput *input, const Jsonb *built_inputs)
+bool
+etl_input_has_changed(const EtlInput *input, const Jsonb *built_inputs)
 {
 	bool		recorded = input->consumption != NULL && input->consumption->recorded &&
 					input->consumption->sets != NIL;
@@ -238,7 +235,7 @@ etl_delta_plan(const EtlModel *model, const Query *query, List *inputs)
 
 	foreach(cell, inputs)
 	{
-		bool		changed = has_changed(lfirst(cell), state->inputs);
+		bool		changed = etl_input_has_changed(lfirst(cell), state->inputs);
 
 		delta->hindrance = input_hindrance(lfirst(cell), changed);
 		if (delta->hindrance != NULL)

@@ -289,7 +289,7 @@ decide_stored(EtlDue *due, const EtlModel *model, const EtlQueryTraits *traits, 
 		decide(due, "full", due->state->created ? "first build" : "first build of an adopted table");
 	else if (get_rel_relkind(due->relid) == RELKIND_VIEW)
 		decide(due, "full", "it was a view until now");
-	else if (full_refresh)
+	else if (full_refresh && model->request == NULL)
 		decide(due, "full", snapshot ? "full refresh asked for: compared in full, since history is never rebuilt" :
 									   "full refresh asked for");
 	else if (due->state->built_version != model->version)
@@ -307,8 +307,15 @@ decide_stored(EtlDue *due, const EtlModel *model, const EtlQueryTraits *traits, 
 	else if (!same_text(due->fingerprint, due->state->built_fingerprint))
 		decide(due, "full", snapshot ? "its columns, or a parameter that it reads, changed" :
 									   "a parameter that it reads changed");
-	else if (traits->uses_clock)
+	else if (traits->uses_clock && model->request == NULL)
 		decide(due, "full", "its query reads the clock");
+	else if (due->slicing != NULL)
+	{
+		etl_intervals_decide(due, model, changes_text(due));
+		if (due->plan.reason == NULL)
+			due->plan.reason = psprintf("nothing new in %s, and every interval is done",
+										input_names(due->inputs));
+	}
 	else if ((changes = changes_text(due)) == NULL)
 		decide(due, "unchanged", psprintf("nothing new in %s", input_names(due->inputs)));
 	else if (!etl_model_follows(model))
@@ -394,8 +401,43 @@ etl_due(const EtlModel *model, bool full_refresh)
 	if (view)
 		decide_view(due, model);
 	else
+	{
+		if (etl_model_has_slices(model))
+			due->slicing = etl_slicing_of(model, due->query);
 		decide_stored(due, model, &traits, full_refresh);
+		/* a new table is filled slice by slice, one that is there is replaced at once */
+		if (due->slicing != NULL && !due->sliced &&
+			(strcmp(due->plan.action, "create") != 0 || !etl_intervals_decide_first(due, model)))
+			etl_intervals_bounds(model, due);
+	}
 	etl_run_as_end(&as);
+	return due;
+}
+
+EtlDue *
+etl_due_of_slice(const EtlModel *model, const EtlSlice *slice)
+{
+	EtlDue	   *due = palloc0(sizeof(EtlDue));
+	EtlRunAs	as;
+
+	due->state = etl_node_state_get(model->target);
+	due->relid = etl_name_relation(model->target);
+	if (!OidIsValid(due->relid) || etl_model_missing(model) != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("%s or an input of it was dropped while its intervals were built", model->target)));
+	etl_run_as_begin(&as, model->owner, model->settings);
+	due->query = etl_query_analyze(model->query, NULL);
+	due->slicing = etl_slicing_of(model, due->query);
+	if (!etl_table_fits(model, due->relid, etl_query_desc(due->query)))
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("the columns of the query of %s changed while its intervals were built", model->target)));
+	etl_run_as_end(&as);
+	due->slice = palloc(sizeof(EtlSlice));
+	*due->slice = *slice;
+	due->sliced = true;
+	decide(due, "incremental", etl_slice_text(due->slicing, slice->since, slice->until));
 	return due;
 }
 

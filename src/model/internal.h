@@ -17,6 +17,7 @@
 
 #include "catalog/consumption.h"
 #include "model/model.h"
+#include "model/slice.h"
 #include "quality/quality.h"
 
 /* ---- names.c: what a text reads, before anything is analyzed ---- */
@@ -100,6 +101,9 @@ extern Tuplestorestate *etl_writer_to_tuplestore(EtlWriter *writer);
 extern Tuplestorestate *etl_writer_keep_quarantined(EtlWriter *writer);
 extern DestReceiver *etl_writer_receiver(EtlWriter *writer);
 extern void etl_writer_end(EtlWriter *writer);
+/* every row must lie in [since, until), else ET021 */
+extern void etl_writer_guard(EtlWriter *writer, const EtlSlicing *slicing, TimestampTz since,
+							 TimestampTz until);
 extern int64 etl_writer_rows(EtlWriter *writer);
 extern int64 etl_writer_rejected(EtlWriter *writer);
 
@@ -275,6 +279,10 @@ typedef struct EtlDelta
 	List	   *finders;		/* EtlDeltaFinder *, unless append */
 	List	   *places;			/* EtlDeltaLeaf *: places to restrict to the affected keys */
 	bool		wrapped;		/* and so must the result be */
+
+	/* the key is the event time, and it is cut: batch.c */
+	const EtlSlicing *slicing;	/* NULL: by affected keys */
+	const EtlSlice *slice;		/* NULL: the rows that lie in no slice */
 } EtlDelta;
 
 extern List *etl_affected_finders(const Query *query, List *inputs, Bitmapset **known, const char **why);
@@ -282,6 +290,8 @@ extern void etl_affected_narrow(EtlDeltaFinder *finder, List *resnos);
 /* sets delta->places and ->wrapped */
 extern void etl_restrict_places(EtlDelta *delta, Oid owner);
 
+/* does an input differ from what the model consumed? */
+extern bool etl_input_has_changed(const EtlInput *input, const Jsonb *built_inputs);
 extern EtlDelta *etl_delta_plan(const EtlModel *model, const Query *query, List *inputs);
 
 /*
@@ -294,6 +304,9 @@ extern List *etl_delta_finders(const EtlDelta *delta, QueryEnvironment *environm
 extern TupleDesc etl_delta_keys_desc(const EtlDelta *delta);
 /* condition that row 'alias' of the target's columns has an affected key */
 extern char *etl_delta_scope(const EtlDelta *delta, const char *alias, bool null_keys);
+/* SELECT targets FROM query c WHERE condition; takes the query over */
+extern Query *etl_query_around(Query *query, const char *targets, const char *condition,
+							   QueryEnvironment *environment);
 /* restricts delta->query in place and returns it */
 extern Query *etl_delta_rewrite(EtlDelta *delta, bool null_keys, QueryEnvironment *environment);
 
@@ -311,11 +324,53 @@ typedef struct EtlDue
 	char	   *fingerprint;
 	bool		columns_changed;	/* the query's columns are not the relation's */
 	List	   *added;			/* snapshots: char *, columns that the last build did not know */
+
+	/* of a model that keeps an interval ledger: intervals.c */
+	EtlSlicing *slicing;		/* NULL: it keeps none */
+	TimestampTz begin;			/* of option begin; DT_NOEND: none */
+	TimestampTz end;			/* of the slice that now lies in */
+	bool		sliced;			/* it is built slice by slice */
+	List	   *slices;			/* EtlSlice *: which, oldest first … */
+	List	   *made_due;		/* … and those that the ledger does not say are due yet */
+	bool		consume;		/* made_due holds all that the changes of the inputs touch */
+	bool		anew;			/* what the ledger says does not count */
+	bool		check_unplaced; /* a row may lie in no slice */
+	EtlSlice   *slice;			/* the one that is built */
+	Oid			built;			/* what holds the rows of a full build, for the ledger */
 } EtlDue;
 
 /* before the snapshot of a build: waits for loads that change a column of an input */
 extern void etl_due_lock(const EtlModel *model);
 extern EtlDue *etl_due(const EtlModel *model, bool full_refresh);
+
+/* ---- intervals.c, batch.c: models that keep an interval ledger ---- */
+
+/* sets due->begin and ->end */
+extern void etl_intervals_bounds(const EtlModel *model, EtlDue *due);
+/* decides for a table that is there; reason NULL: nothing is due */
+extern void etl_intervals_decide(EtlDue *due, const EtlModel *model, char *changes);
+/* decides for the first build; false when the query cannot be cut */
+extern bool etl_intervals_decide_first(EtlDue *due, const EtlModel *model);
+/* the slice of the first row of a query; DT_NOEND: it has none */
+extern TimestampTz etl_intervals_first(const char *source, const EtlSlicing *slicing, Query *query);
+/* how many slices, which and why, for people */
+extern char *etl_intervals_say(const EtlSlicing *slicing, List *slices);
+
+/* the query cut to a slice: ->slice is to be set */
+extern EtlDelta *etl_slice_delta(const EtlModel *model, const EtlDue *due);
+extern EtlDue *etl_due_of_slice(const EtlModel *model, const EtlSlice *slice);
+extern EtlDiff *etl_slice_stage(EtlDriver *driver, const EtlModel *model, EtlDue *due,
+								EtlCheckSet *checks, EtlBuildResult *result);
+/* the whole query of a full build: what lies between begin and now */
+extern Query *etl_slice_query(const EtlModel *model, const EtlDue *due);
+/* the ledger's part of the bookkeeping of a build */
+extern void etl_slices_remember(EtlDriver *driver, const EtlModel *model, const EtlDue *due,
+								const EtlBuildResult *result);
+/* raises ET021 for a row of the query that lies in no slice */
+extern void etl_slices_check_unplaced(const EtlModel *model, const EtlDue *due);
+/* raises ET021 for such a row, or one outside of a slice */
+extern void etl_slice_refuse(const EtlModel *model, const EtlSlicing *slicing, TupleTableSlot *row,
+							 TimestampTz since, TimestampTz until) pg_attribute_noreturn();
 
 /* ---- cover.c: do the inputs still have what the target holds? ---- */
 

@@ -12,6 +12,7 @@
 
 #include "catalog/definition.h"
 #include "catalog/history.h"
+#include "catalog/interval.h"
 #include "common/driver.h"
 #include "common/options.h"
 
@@ -49,6 +50,8 @@ typedef struct EtlBuildResult
 	int64		deleted;
 	int64		rejected;
 	List	   *check_results;	/* EtlCheckResult *; also set when the build raises ET011 */
+	bool		opened;			/* nothing is built yet: slices are due, each to be built by itself */
+	List	   *slices;			/* EtlSlice *: which, oldest first */
 } EtlBuildResult;
 
 /*
@@ -101,6 +104,14 @@ extern List *etl_model_readers(const char *target);
  * is kept, else the definition before), with its rows; says what it did.
  */
 extern char *etl_model_rollback(EtlDriver *driver, const char *target, int to, EtlBuildResult *result);
+
+/* does a model keep an interval ledger? */
+extern bool etl_model_has_slices(const EtlModel *model);
+/* builds one slice in the current (sub)transaction, as etl_model_build does a model */
+extern void etl_slice_build(EtlDriver *driver, EtlModel *model, const EtlSlice *slice,
+							EtlBuildResult *result);
+/* an instant as the model's time counts it: of a date or timestamp the wall time, read as UTC */
+extern TimestampTz etl_slice_instant(const EtlModel *model, TimestampTz instant);
 
 /* etl_model_compile returns the SQL that the next run would execute. */
 extern char *etl_model_compile(const EtlModel *model);

@@ -99,6 +99,21 @@ etl_delta_keys_desc(const EtlDelta *delta)
 }
 
 /*
+ * in_slice renders that a value lies in the slice that is built, or in none.
+ */
+static char *
+in_slice(const EtlDelta *delta, const char *value)
+{
+	const EtlSlicing *slicing = delta->slicing;
+
+	if (delta->slice == NULL)
+		return psprintf("(%s IS NULL OR NOT pg_catalog.isfinite(%s))", value, value);
+	return psprintf("(%s OPERATOR(pg_catalog.>=) %s AND %s OPERATOR(pg_catalog.<) %s)",
+					value, etl_slice_literal(slicing, slicing->type, delta->slice->since),
+					value, etl_slice_literal(slicing, slicing->type, delta->slice->until));
+}
+
+/*
  * affected renders that the given values of the given key columns are those
  * of an affected key, with equality of the types; NULLs are taken care of
  * apart.
@@ -110,6 +125,8 @@ affected(const EtlDelta *delta, List *keynos, List *values)
 	ListCell   *keyno;
 	ListCell   *value;
 
+	if (delta->slicing != NULL)
+		return in_slice(delta, linitial(values));
 	initStringInfo(&sql);
 	appendStringInfoString(&sql, "EXISTS (SELECT FROM etl_affected a WHERE ");
 	forboth(keyno, keynos, value, values)
@@ -347,12 +364,8 @@ silence_branches(Query *query, List *leaves)
 	}
 }
 
-/*
- * wrap puts a query whose parts do not all read a leaf under a filter on
- * the affected keys.
- */
-static Query *
-wrap(const EtlDelta *delta, Query *query, bool null_keys, QueryEnvironment *environment)
+Query *
+etl_query_around(Query *query, const char *targets, const char *condition, QueryEnvironment *environment)
 {
 	TupleDesc	desc = etl_query_desc(query);
 	StringInfoData sql;
@@ -371,8 +384,7 @@ wrap(const EtlDelta *delta, Query *query, bool null_keys, QueryEnvironment *envi
 							 "",
 						 quote_identifier(NameStr(column->attname)));
 	}
-	outer = etl_query_analyze(psprintf("SELECT * FROM (SELECT %s) c WHERE %s", sql.data,
-									   etl_delta_scope(delta, "c", null_keys)),
+	outer = etl_query_analyze(psprintf("SELECT %s FROM (SELECT %s) c WHERE %s", targets, sql.data, condition),
 							  environment);
 	rt_fetch(1, outer->rtable)->subquery = query;
 	return outer;
@@ -467,6 +479,6 @@ etl_delta_rewrite(EtlDelta *delta, bool null_keys, QueryEnvironment *environment
 	}
 	replace_leaves(leaves, texts, environment);
 	if (!delta->append && delta->wrapped)
-		delta->query = wrap(delta, delta->query, null_keys, environment);
+		delta->query = etl_query_around(delta->query, "*", etl_delta_scope(delta, "c", null_keys), environment);
 	return delta->query;
 }

@@ -554,6 +554,9 @@ etl_table_indexes(const EtlModel *model, Oid relid)
 	}
 	else if (model->key != NIL && !key_is_served(rel, model->key))
 		wanted = want_index(wanted, relid, true, " NULLS NOT DISTINCT", quoted_columns(model->key));
+	/* slices are read and replaced by it */
+	if (etl_model_has_slices(model))
+		wanted = want_index(wanted, relid, false, "", quote_identifier(model->event_time));
 	wanted = want_option(wanted, model, relid, "unique");
 	wanted = want_option(wanted, model, relid, "indexes");
 

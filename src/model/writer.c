@@ -40,6 +40,9 @@ struct EtlWriter
 	int64		run_id;
 	TupleDesc	query_desc;
 	EtlCheckSet *checks;		/* NULL: no row checks */
+	const EtlSlicing *slicing;	/* NULL: rows may be of any time */
+	TimestampTz since;
+	TimestampTz until;
 	int64		received;
 	int64		rows;
 	int64		rejected;
@@ -172,6 +175,19 @@ as_version(EtlWriter *writer, TupleTableSlot *row)
 }
 
 /*
+ * is_outside tells whether a row lies outside of the slice that is written.
+ */
+static bool
+is_outside(EtlWriter *writer, TupleTableSlot *row)
+{
+	int			i = writer->slicing->resno - 1;
+	TimestampTz at;
+
+	return row->tts_isnull[i] || !etl_slice_value(writer->slicing, row->tts_values[i], &at) ||
+		   at < writer->since || at >= writer->until;
+}
+
+/*
  * receive takes one row of the query.
  */
 static bool
@@ -185,6 +201,8 @@ receive(TupleTableSlot *row, DestReceiver *self)
 	slot_getallattrs(row);
 	if ((++writer->received & 1023) == 0)
 		MemoryContextReset(writer->row_context);
+	if (writer->slicing != NULL && is_outside(writer, row))
+		etl_slice_refuse(writer->model, writer->slicing, row, writer->since, writer->until);
 	if (writer->checks != NULL)
 	{
 		Jsonb	   *reasons = NULL;
@@ -313,6 +331,14 @@ etl_writer_keep_quarantined(EtlWriter *writer)
 		return NULL;
 	writer->quarantined = tuplestore_begin_heap(true, false, work_mem);
 	return writer->quarantined;
+}
+
+void
+etl_writer_guard(EtlWriter *writer, const EtlSlicing *slicing, TimestampTz since, TimestampTz until)
+{
+	writer->slicing = slicing;
+	writer->since = since;
+	writer->until = until;
 }
 
 DestReceiver *

@@ -22,12 +22,14 @@
 
 #include "common/arguments.h"
 #include "common/errors.h"
+#include "common/names.h"
 #include "common/wake.h"
 #include "run/backfill.h"
 #include "run/lead.h"
 #include "run/run.h"
 
 PG_FUNCTION_INFO_V1(etl_sql_backfill);
+PG_FUNCTION_INFO_V1(etl_sql_reset_intervals);
 
 #define MAX_STEPS	10000
 #define PRIORITY	(-100)
@@ -45,13 +47,20 @@ typedef struct Backfill
 	int			queued;
 	ArrayType  *nodes;			/* those that use the interval */
 	List	   *runs;			/* EtlRun *: of earlier ones with this selector, oldest first */
+	List	   *ledgers;		/* Ledger * */
 } Backfill;
+
+/* What one of the models has built. */
+typedef struct Ledger
+{
+	EtlModel   *model;
+	List	   *slices;			/* EtlSlice *, oldest first */
+} Ledger;
 
 bool
 etl_node_uses_interval(const EtlNode *node)
 {
-	return node->model != NULL && strcmp(node->model->materialized, "incremental") == 0 &&
-		   node->model->event_time != NULL && node->model->batch_size != NULL;
+	return node->model != NULL && etl_model_has_slices(node->model);
 }
 
 /*
@@ -153,8 +162,17 @@ select_nodes(Backfill *backfill)
 	etl_check_may_run(graph, GetUserId());
 	etl_check_interval(graph);
 	for (int i = 0; i < graph->n; i++)
-		if (graph->order[i]->selected && etl_node_uses_interval(graph->order[i]))
-			names[n++] = CStringGetTextDatum(graph->order[i]->name->canonical);
+	{
+		EtlNode    *node = graph->order[i];
+		Ledger	   *ledger = palloc(sizeof(Ledger));
+
+		if (!node->selected || !etl_node_uses_interval(node))
+			continue;
+		names[n++] = CStringGetTextDatum(node->name->canonical);
+		ledger->model = node->model;
+		ledger->slices = etl_intervals_read(node->name->canonical);
+		backfill->ledgers = lappend(backfill->ledgers, ledger);
+	}
 	backfill->nodes = construct_array(names, n, TEXTOID, -1, false, TYPALIGN_INT);
 }
 
@@ -179,22 +197,60 @@ newest_run(const Backfill *backfill, TimestampTz since, TimestampTz until)
 }
 
 /*
+ * look_at_ledger tells what the ledgers of the models say of a step:
+ * *missing when a slice in it is not done, *failed when one has failed.
+ */
+static void
+look_at_ledger(const Backfill *backfill, TimestampTz since, TimestampTz until, bool *missing, bool *failed)
+{
+	ListCell   *cell;
+
+	*missing = *failed = false;
+	foreach(cell, backfill->ledgers)
+	{
+		Ledger	   *ledger = lfirst(cell);
+		TimestampTz from = etl_slice_instant(ledger->model, since);
+		TimestampTz to = etl_slice_instant(ledger->model, until);
+		TimestampTz covered = from;
+		ListCell   *entry;
+
+		foreach(entry, ledger->slices)
+		{
+			EtlSlice   *slice = lfirst(entry);
+
+			if (slice->until <= from || slice->since >= to)
+				continue;
+			*missing |= slice->since > covered || strcmp(slice->status, "done") != 0;
+			*failed |= strcmp(slice->status, "failed") == 0;
+			covered = slice->until;
+		}
+		*missing |= covered < to;
+	}
+}
+
+/*
  * is_wanted tells whether a step is to be run, given what its newest run
- * came to (NULL: there was none).
+ * came to (NULL: there was none); otherwise *status gets why not.
  */
 static bool
-is_wanted(const Backfill *backfill, const char *status)
+is_wanted(const Backfill *backfill, TimestampTz since, TimestampTz until, const char **status)
 {
-	bool		open = status && (strcmp(status, "queued") == 0 || strcmp(status, "running") == 0);
-	bool		done = status && strcmp(status, "succeeded") == 0;
+	bool		missing;
+	bool		failed;
 
-	if (open)
+	if (*status && (strcmp(*status, "queued") == 0 || strcmp(*status, "running") == 0))
 		return false;
 	if (strcmp(backfill->reprocess, "all") == 0)
 		return true;
+	look_at_ledger(backfill, since, until, &missing, &failed);
 	if (strcmp(backfill->reprocess, "failed") == 0)
-		return status != NULL && !done;
-	return !done;
+	{
+		if (*status == NULL || (strcmp(*status, "succeeded") == 0 && missing))
+			*status = missing ? "missing" : "succeeded";
+		return failed;
+	}
+	*status = "succeeded";
+	return missing;
 }
 
 /*
@@ -210,6 +266,7 @@ queue_step(Backfill *backfill, TimestampTz since, TimestampTz until)
 	run.selector = backfill->selector;
 	run.since = since;
 	run.until = until;
+	run.reprocess = backfill->reprocess;
 	run.trigger = "backfill";
 	run.trigger_name = backfill->name;
 	run.lane = backfill->name;
@@ -230,13 +287,11 @@ put_step(Backfill *backfill, ReturnSetInfo *result, TimestampTz since, Timestamp
 	Datum		values[5];
 	bool		nulls[5] = {false};
 
-	if (is_wanted(backfill, status))
+	if (is_wanted(backfill, since, until, &status))
 	{
 		status = backfill->dry_run ? "planned" : "queued";
 		run_id = backfill->dry_run ? 0 : queue_step(backfill, since, until);
 	}
-	else if (status == NULL)
-		status = "missing";
 	values[0] = Int64GetDatum(run_id);
 	nulls[0] = run_id == 0;
 	values[1] = TimestampTzGetDatum(since);
@@ -277,6 +332,36 @@ etl_sql_backfill(PG_FUNCTION_ARGS)
 								 "far it is; SELECT etl.pause('%s') pauses it.",
 								 backfill.name, backfill.name)));
 	return (Datum) 0;
+}
+
+/*
+ * etl_sql_reset_intervals is etl.reset_intervals(target, since, until).
+ */
+Datum
+etl_sql_reset_intervals(PG_FUNCTION_ARGS)
+{
+	EtlModel   *model = etl_model_get(etl_name_canonical(etl_arg_required(fcinfo, 0, "target")));
+	TimestampTz since = PG_ARGISNULL(1) ? DT_NOBEGIN : PG_GETARG_TIMESTAMPTZ(1);
+	TimestampTz until = PG_ARGISNULL(2) ? DT_NOEND : PG_GETARG_TIMESTAMPTZ(2);
+	int64		n;
+
+	etl_check_may_operate(model->owner);
+	if (!etl_model_has_slices(model))
+		ereport(ERROR,
+				(errcode(ETL_ERR_DEFINITION),
+				 errmsg("model %s keeps no interval ledger", model->target),
+				 errdetail("It is not incremental with event_time and batch_size."),
+				 errhint("CALL etl.run('%s', full_refresh => true) builds it again.", model->target)));
+	if (since >= until)
+		ereport(ERROR, (errcode(ETL_ERR_DEFINITION), errmsg("since must be before until"),
+						errdetail("The interval is half-open: [since, until).")));
+	/* a run at work has listed what it builds */
+	etl_lock_node(model->target, false);
+	n = etl_intervals_reset(model->target, etl_slice_instant(model, since), etl_slice_instant(model, until),
+							psprintf("reset by %s", GetUserNameFromId(GetUserId(), false)));
+	ereport(NOTICE, (errmsg("%lld interval%s of %s %s due again", (long long) n, n == 1 ? "" : "s",
+							model->target, n == 1 ? "is" : "are")));
+	PG_RETURN_VOID();
 }
 
 /*

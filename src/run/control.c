@@ -261,6 +261,7 @@ etl_sql_retry(PG_FUNCTION_ARGS)
 	run.publish = other->publish;
 	run.since = other->since;
 	run.until = other->until;
+	run.reprocess = other->reprocess;
 	run.timeout_ms = other->timeout_ms;
 	run_id = etl_run_queue(&run);
 	say_who_leads(run_id);

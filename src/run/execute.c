@@ -629,6 +629,8 @@ step(EtlRunState *state)
 	List	   *nodes;
 
 	CHECK_FOR_INTERRUPTS();
+	if (state->paused)
+		return false;
 	if (etl_board_sync(state))
 		reload_edges(state);
 	if (state->place == 0 && state->untold != NIL)
@@ -717,7 +719,8 @@ etl_run_execute(EtlRunState *state)
 	etl_board_close(state, false);
 	if (etl_board_sync(state))
 		reload_edges(state);
-	skip_rest(state);
+	if (!state->paused)
+		skip_rest(state);
 	if (state->untold != NIL)
 		tell_others(state);
 }

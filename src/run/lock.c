@@ -105,6 +105,19 @@ etl_unlock_node(const char *node)
 }
 
 /*
+ * etl_node_is_wanted tells whether another session waits for a node that
+ * this one has locked.
+ */
+bool
+etl_node_is_wanted(const char *node)
+{
+	LOCKTAG		tag;
+
+	node_tag(&tag, node);
+	return LockHasWaiters(&tag, ExclusiveLock, true);
+}
+
+/*
  * etl_lock_run marks a run as alive as long as this session works on it.
  */
 bool

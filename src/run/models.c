@@ -154,6 +154,7 @@ prepare_models(Work *work)
 		/* it may have been defined anew, or resolved by another run */
 		work->at = node;
 		node->model = etl_model_get(node->name->canonical);
+		etl_slices_ask(state, node);
 		MemoryContextSwitchTo(old);
 		if (!node->model->resolved && !resolve(work, node))
 			continue;
@@ -208,14 +209,16 @@ build(Work *work, EtlNode *node, EtlBuildResult *result)
 	EtlStaged  *staged;
 
 	if (list_length(work->nodes) == 1)
-	{
 		etl_model_build(driver, node->model, full_refresh, result);
-		return;
+	else
+	{
+		staged = etl_model_stage(driver, node->model, full_refresh, true, result);
+		etl_model_apply_deletes(staged);
+		etl_model_apply_upserts(staged);
+		etl_model_finish(staged);
 	}
-	staged = etl_model_stage(driver, node->model, full_refresh, true, result);
-	etl_model_apply_deletes(staged);
-	etl_model_apply_upserts(staged);
-	etl_model_finish(staged);
+	if (result->opened)
+		etl_slices_build_here(work->state, node, result);
 }
 
 /*
@@ -458,6 +461,11 @@ work_models(void *arg)
 	}
 
 	etl_nodes_begin(state, work->nodes);
+	if (list_length(work->nodes) == 1 && !state->driver.base.atomic && etl_model_has_slices(work->at->model))
+	{
+		etl_slices_work(state, linitial(work->nodes));
+		return;
+	}
 	PushActiveSnapshot(GetTransactionSnapshot());
 	error = build_group(work);
 	PopActiveSnapshot();
@@ -481,7 +489,14 @@ etl_work_on_models(EtlRunState *state, List *nodes)
 	if (error == NULL)
 		return !work.postponed;
 	if (etl_node_is_cancelled(error))
+	{
+		EtlNode    *node = linitial(nodes);
+
+		/* what was committed interval by interval stays */
+		if (!node->done && node->task->rows_inserted + node->task->rows_updated + node->task->rows_deleted > 0)
+			etl_node_broken_off(state, node);
 		ReThrowError(error);
+	}
 
 	/* the error came from outside the build: from planning, or the commit */
 	etl_nodes_forget(state, nodes);

@@ -117,6 +117,12 @@ restrict_to_retry(EtlRunState *state, int *attempt)
 	etl_graph_number_steps(graph);
 
 	run->full_refresh = run->full_refresh || other->full_refresh;
+	if (run->since == DT_NOBEGIN && run->until == DT_NOBEGIN)
+	{
+		run->since = other->since;
+		run->until = other->until;
+		run->reprocess = other->reprocess;
+	}
 	if ((run->params == NULL || etl_json_keys(run->params) == NIL) && other->params != NULL)
 		run->params = other->params;
 }
@@ -365,7 +371,11 @@ etl_run_open(EtlRunState *state)
 	}
 	check_rights(state);
 	if (run->since != DT_NOBEGIN || run->until != DT_NOBEGIN)
+	{
 		etl_check_interval(state->graph);
+		for (int i = 0; i < state->graph->n; i++)
+			etl_slices_ask(state, state->graph->nodes[i]);
+	}
 	if (atomic)
 	{
 		check_atomic(state->graph);
@@ -398,11 +408,16 @@ close_run(EtlRunState *state)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	run->status = run->nodes_failed > 0 ? "failed" : "succeeded";
 	run->finished_at = GetCurrentTimestamp();
+	if (state->paused)
+	{
+		run->status = "queued";
+		run->finished_at = DT_NOBEGIN;
+	}
 	if (run->nodes_failed > 0)
 		run->error = psprintf("failed: %s", etl_report_failures(state));
 	etl_tasks_update(state->finished);
 	etl_nodes_tell(state);
-	if (run->nodes_failed == 0)
+	if (run->nodes_failed == 0 && !state->paused)
 		etl_alert_run(run, NULL);
 	state->finished = NIL;
 	if (state->segment != NULL)

@@ -18,9 +18,11 @@
 #include "utils/hsearch.h"
 
 #include "catalog/definition.h"
+#include "catalog/interval.h"
 #include "catalog/runs.h"
 #include "common/driver.h"
 #include "common/names.h"
+#include "model/model.h"
 
 /* ---- graph.c ---- */
 
@@ -130,6 +132,7 @@ extern ErrorData *etl_driver_try(EtlRunDriver *driver, void (*work)(void *arg), 
 
 extern void etl_lock_node(const char *node, bool session);
 extern void etl_unlock_node(const char *node);	/* session-level ones */
+extern bool etl_node_is_wanted(const char *node);	/* does another session wait for its lock? */
 extern bool etl_lock_run(int64 run_id);	/* false: another session has it */
 extern bool etl_lock_run_here(int64 run_id);	/* the same, until the transaction ends */
 extern void etl_unlock_run(int64 run_id);
@@ -165,6 +168,8 @@ typedef struct EtlRunState
 	TimestampTz run_written;	/* when its row was written last */
 	bool		flags;			/* there are incomplete datasets */
 
+	EtlIntervalRequest request; /* of a run with since and until: slices.c */
+	bool		paused;			/* it goes back into the queue */
 	void	   *pulling;		/* the pull at work, execute.c */
 
 	/* with whom: board.c */
@@ -277,6 +282,15 @@ extern bool etl_work_on_models(EtlRunState *state, List *nodes);
 /* ---- rollback.c ---- */
 
 extern EtlDriver etl_function_driver(const char *node);	/* of builds in an SQL function */
+
+/* ---- slices.c ---- */
+
+/* tells the models that build by intervals what a run with since and until asks for */
+extern void etl_slices_ask(EtlRunState *state, EtlNode *node);
+/* builds a node slice by slice, each in a transaction; what becomes of it is noted and committed */
+extern void etl_slices_work(EtlRunState *state, EtlNode *node);
+/* builds slices in the current transaction, adding to 'result' */
+extern void etl_slices_build_here(EtlRunState *state, EtlNode *node, EtlBuildResult *result);
 
 /* ---- report.c ---- */
 
