@@ -36,10 +36,10 @@ void
 etl_slice_refuse(const EtlModel *model, const EtlSlicing *slicing, TupleTableSlot *row,
 				 TimestampTz since, TimestampTz until)
 {
-	char	   *shown;
-	bool		isnull;
+	char *shown;
+	bool isnull;
 	TimestampTz at;
-	Datum		value = slot_getattr(row, slicing->resno, &isnull);
+	Datum value = slot_getattr(row, slicing->resno, &isnull);
 
 	BlessTupleDesc(row->tts_tupleDescriptor);
 	shown = TextDatumGetCString(DirectFunctionCall1(row_to_json, ExecFetchSlotHeapTupleDatum(row)));
@@ -58,7 +58,8 @@ etl_slice_refuse(const EtlModel *model, const EtlSlicing *slicing, TupleTableSlo
 					since == DT_NOBEGIN ? "" : etl_slice_text(slicing, since, until)),
 			 errdetail("The row is %s.", shown),
 			 errhint("Column \"%s\" must depend on the row alone: a function in it gives another value each "
-					 "time.", slicing->column)));
+					 "time.",
+					 slicing->column)));
 }
 
 /* ---- the query of a slice ---- */
@@ -66,7 +67,7 @@ etl_slice_refuse(const EtlModel *model, const EtlSlicing *slicing, TupleTableSlo
 EtlDelta *
 etl_slice_delta(const EtlModel *model, const EtlDue *due)
 {
-	EtlDelta   *delta = palloc0(sizeof(EtlDelta));
+	EtlDelta *delta = palloc0(sizeof(EtlDelta));
 	EtlDeltaKey *key = palloc0(sizeof(EtlDeltaKey));
 	TargetEntry *entry = list_nth_node(TargetEntry, due->query->targetList, due->slicing->resno - 1);
 
@@ -87,15 +88,16 @@ Query *
 etl_slice_query(const EtlModel *model, const EtlDue *due)
 {
 	const char *column = quote_identifier(due->slicing->column);
-	Oid			type = due->slicing->type;
-	char	   *since = "true";
+	Oid type = due->slicing->type;
+	char *since = "true";
 
 	if (due->begin != DT_NOEND)
 		since = psprintf("c.%s OPERATOR(pg_catalog.>=) %s", column,
 						 etl_slice_literal(due->slicing, type, due->begin));
 	return etl_query_around(copyObject(due->query), "*",
 							psprintf("c.%s IS NULL OR NOT pg_catalog.isfinite(c.%s)"
-									 " OR (%s AND c.%s OPERATOR(pg_catalog.<) %s)", column, column, since,
+									 " OR (%s AND c.%s OPERATOR(pg_catalog.<) %s)",
+									 column, column, since,
 									 column, etl_slice_literal(due->slicing, type, due->end)),
 							create_queryEnv());
 }
@@ -112,7 +114,7 @@ typedef struct Refusal
 static bool
 refuse_row(TupleTableSlot *slot, DestReceiver *self)
 {
-	Refusal    *refusal = (Refusal *) self;
+	Refusal *refusal = (Refusal *) self;
 
 	etl_slice_refuse(refusal->model, refusal->slicing, slot, DT_NOBEGIN, DT_NOBEGIN);
 }
@@ -130,9 +132,10 @@ refuse_nothing(DestReceiver *self)
 void
 etl_slices_check_unplaced(const EtlModel *model, const EtlDue *due)
 {
-	Refusal		refusal = {{refuse_row, refuse_startup, refuse_nothing, refuse_nothing, DestNone},
-						   model, due->slicing};
-	EtlDelta   *delta = etl_slice_delta(model, due);
+	Refusal refusal = {{refuse_row, refuse_startup, refuse_nothing, refuse_nothing, DestNone},
+					   model,
+					   due->slicing};
+	EtlDelta *delta = etl_slice_delta(model, due);
 	QueryEnvironment *environment = create_queryEnv();
 
 	etl_execute_query(etl_delta_rewrite(delta, false, environment), model->query, environment, &refusal.pub);
@@ -148,7 +151,7 @@ static char *
 key_match(const EtlModel *model, TupleDesc desc)
 {
 	StringInfoData sql;
-	ListCell   *cell;
+	ListCell *cell;
 
 	initStringInfo(&sql);
 	foreach(cell, model->key)
@@ -170,8 +173,8 @@ typedef struct Movers
 	DestReceiver pub;
 	const EtlModel *model;
 	const EtlSlicing *slicing;
-	List	   *ledger;			/* EtlSlice * */
-	int			n;
+	List *ledger; /* EtlSlice * */
+	int n;
 } Movers;
 
 /*
@@ -181,18 +184,18 @@ typedef struct Movers
 static bool
 move_row(TupleTableSlot *slot, DestReceiver *self)
 {
-	Movers	   *movers = (Movers *) self;
-	bool		isnull;
-	Datum		value = slot_getattr(slot, 1, &isnull);
+	Movers *movers = (Movers *) self;
+	bool isnull;
+	Datum value = slot_getattr(slot, 1, &isnull);
 	TimestampTz at;
-	ListCell   *cell;
+	ListCell *cell;
 
 	movers->n++;
 	if (isnull || !etl_slice_value(movers->slicing, value, &at))
 		return true;
 	foreach(cell, movers->ledger)
 	{
-		EtlSlice   *slice = lfirst(cell);
+		EtlSlice *slice = lfirst(cell);
 
 		if (at >= slice->since && at < slice->until && strcmp(slice->status, "done") == 0)
 			ereport(ERROR,
@@ -213,11 +216,14 @@ static int
 count_movers(const EtlModel *model, const EtlDue *due, TupleDesc desc, Tuplestorestate *rows, int64 n,
 			 const char *in_slice)
 {
-	Movers		movers = {{move_row, refuse_startup, refuse_nothing, refuse_nothing, DestNone},
-						  model, due->slicing, NIL, 0};
+	Movers movers = {{move_row, refuse_startup, refuse_nothing, refuse_nothing, DestNone},
+					 model,
+					 due->slicing,
+					 NIL,
+					 0};
 	QueryEnvironment *environment = create_queryEnv();
 	StringInfoData columns;
-	ListCell   *cell;
+	ListCell *cell;
 
 	initStringInfo(&columns);
 	foreach(cell, model->key)
@@ -238,11 +244,11 @@ EtlDiff *
 etl_slice_stage(EtlDriver *driver, const EtlModel *model, EtlDue *due, EtlCheckSet *checks,
 				EtlBuildResult *result)
 {
-	EtlDelta   *delta = etl_slice_delta(model, due);
-	TupleDesc	desc = etl_query_desc(due->query);
+	EtlDelta *delta = etl_slice_delta(model, due);
+	TupleDesc desc = etl_query_desc(due->query);
 	QueryEnvironment *environment = create_queryEnv();
-	char	   *scope = etl_delta_scope(delta, "c", false);
-	EtlWriter  *writer;
+	char *scope = etl_delta_scope(delta, "c", false);
+	EtlWriter *writer;
 	Tuplestorestate *rows;
 
 	if (etl_rejects_any_open(model->target))
@@ -269,8 +275,8 @@ static List *
 all_slices(const EtlModel *model, const EtlDue *due)
 {
 	TimestampTz since = due->begin;
-	List	   *slices = NIL;
-	EtlRunAs	as;
+	List *slices = NIL;
+	EtlRunAs as;
 
 	if (since == DT_NOEND)
 	{
@@ -284,7 +290,7 @@ all_slices(const EtlModel *model, const EtlDue *due)
 	}
 	for (; since < due->end; since = etl_slice_next(due->slicing, since))
 	{
-		EtlSlice   *slice = palloc0(sizeof(EtlSlice));
+		EtlSlice *slice = palloc0(sizeof(EtlSlice));
 
 		CHECK_FOR_INTERRUPTS();
 		slice->since = since;
@@ -314,7 +320,7 @@ TimestampTz
 etl_slice_instant(const EtlModel *model, TimestampTz instant)
 {
 	EtlSlicing *slicing;
-	EtlRunAs	as;
+	EtlRunAs as;
 
 	if (etl_model_missing(model) != NULL)
 		return instant;

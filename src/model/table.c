@@ -383,11 +383,15 @@ want_index(List *wanted, Oid relid, bool unique, const char *more, const char *c
 	char	   *definition = psprintf("(%s)%s", columns, more);
 	uint32		hash = DatumGetUInt32(hash_any((unsigned char *) definition, strlen(definition)));
 	char	   *base = pstrdup(get_rel_name(relid));
+	ListCell   *cell;
 
 	base[pg_mbcliplen(base, strlen(base), 45)] = '\0';
 	index->name = psprintf("%s_etl_%c%08x", base, unique ? 'u' : 'i', hash);
 	index->sql = psprintf("CREATE %sINDEX %s ON %s %s", unique ? "UNIQUE " : "",
 						  quote_identifier(index->name), etl_quoted_relation(relid), definition);
+	foreach(cell, wanted)
+		if (strcmp(((WantedIndex *) lfirst(cell))->name, index->name) == 0)
+			return wanted;
 	return lappend(wanted, index);
 }
 
