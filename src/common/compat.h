@@ -76,6 +76,7 @@
 #endif
 
 #if PG_VERSION_NUM >= 180000
+#define etl_attribute_changed(desc, i) populate_compact_attribute((desc), (i))
 #define etl_check_index_constraints(result, slot, estate, conflict, indexes) \
 	ExecCheckIndexConstraints((result), (slot), (estate), (conflict), NULL, (indexes))
 /* what a swap of two heaps exchanges in pg_class, beyond what all versions have */
@@ -85,6 +86,7 @@
 #define etl_b64_encode(bytes, n, to, size) \
 	pg_b64_encode((const uint8 *) (bytes), (n), (to), (size))
 #else
+#define etl_attribute_changed(desc, i) ((void) 0)
 #define etl_check_index_constraints(result, slot, estate, conflict, indexes) \
 	ExecCheckIndexConstraints((result), (slot), (estate), (conflict), (indexes))
 #define etl_executor_run(desc)			   ExecutorRun((desc), ForwardScanDirection, 0, true)

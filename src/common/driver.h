@@ -26,6 +26,8 @@ typedef struct EtlDriver
 	void		(*resume) (struct EtlDriver *driver);
 	/* notes that a try of something failed that is tried again in place; NULL: nobody wants to know */
 	void		(*retrying) (struct EtlDriver *driver, int sqlerrcode, const char *message);
+	/* whether the run may put one more process to work now; NULL: it may not */
+	bool		(*has_room) (struct EtlDriver *driver);
 	int64		run_id;
 	const char *node;			/* the node at work, for messages and the log */
 } EtlDriver;

@@ -28,6 +28,8 @@ int			etl_history_max_age_min = 90 * 24 * 60;
 int			etl_history_max_runs = 100000;
 int			etl_max_record_size_kb = 16384;
 int			etl_max_workers = 4;
+int			etl_parallel_load_min_kb = 8192;
+int			etl_parallel_load_block_kb = 128;
 int			etl_publish_lock_timeout_ms = 60000;
 int			etl_run_timeout_ms = 0;
 bool		etl_adopt_roles = false;
@@ -79,6 +81,16 @@ etl_guc_define(void)
 	DefineCustomStringVariable("etl.params",
 							   "Parameters of the run as JSON text, read by etl.param().",
 							   NULL, &etl_params, "{}", PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("etl.parallel_load_block",
+							"How much the two processes of a load hand over at a time.",
+							"Smaller ones cost time; tests set them.",
+							&etl_parallel_load_block_kb, 128, 1, 4096, PGC_USERSET,
+							GUC_UNIT_KB | GUC_NOT_IN_SAMPLE, NULL, NULL, NULL);
+	DefineCustomIntVariable("etl.parallel_load_min",
+							"CSV files from this size on are decoded by a second process.",
+							"Where the run may use one more worker and one is free.",
+							&etl_parallel_load_min_kb, 8192, 0, INT_MAX, PGC_USERSET, GUC_UNIT_KB,
+							NULL, NULL, NULL);
 	DefineCustomIntVariable("etl.publish_lock_timeout",
 							"How long a publication tries to get its short exclusive lock.",
 							NULL, &etl_publish_lock_timeout_ms, 60000, 1, INT_MAX, PGC_USERSET, GUC_UNIT_MS,

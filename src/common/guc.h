@@ -20,6 +20,8 @@ extern int etl_history_max_age_min;	/* 0: for ever */
 extern int etl_history_max_runs;	/* 0: all */
 extern int etl_max_record_size_kb;
 extern int etl_max_workers;		/* task workers of the whole server */
+extern int etl_parallel_load_min_kb;	/* smaller files are landed by one process */
+extern int etl_parallel_load_block_kb;	/* what two processes hand over at a time */
 extern int etl_publish_lock_timeout_ms;
 extern int etl_run_timeout_ms;	/* of the runs that this session asks for; 0: none */
 extern bool etl_adopt_roles;

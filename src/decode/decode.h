@@ -104,6 +104,8 @@ extern void etl_decoder_close(EtlDecoder *decoder);	/* frees foreign handles; al
 typedef EtlRecordState (*EtlReshape)(void *arg, EtlDecoder *outer, EtlRecord *record,
 									 EtlRecordState state);
 extern EtlDecoder *etl_decoder_reshape(EtlDecoder *inner, EtlReshape reshape, void *arg);
+/* has fields and no records: those come from elsewhere */
+extern EtlDecoder *etl_decoder_of_fields(List *names, const char *origin);
 extern EtlDecoder *etl_decoder_inner(EtlDecoder *outer);
 /* for 'reshape': the number of a field of that name, made when there is none (-1: too many) */
 extern int etl_decoder_field(EtlDecoder *decoder, const char *name);

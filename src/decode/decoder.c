@@ -84,6 +84,26 @@ etl_decoder_open(EtlRead *input, const EtlDecodeOptions *options)
 }
 
 /*
+ * etl_decoder_of_fields: see decode.h.
+ */
+EtlDecoder *
+etl_decoder_of_fields(List *names, const char *origin)
+{
+	EtlDecodeOptions options = {.origin = origin};
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "etl decoder",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext caller = MemoryContextSwitchTo(context);
+	EtlDecoder *decoder = palloc0(sizeof(EtlDecoder));
+	ListCell   *cell;
+
+	etl_decoder_begin(decoder, NULL, &options);
+	foreach(cell, names)
+		(void) etl_decoder_add_field(decoder, lfirst(cell), strlen(lfirst(cell)));
+	MemoryContextSwitchTo(caller);
+	return decoder;
+}
+
+/*
  * etl_decoder_begin fills in what a decoder of any format has.
  */
 void

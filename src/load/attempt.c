@@ -245,6 +245,7 @@ land_items(EtlAttempt *attempt, EtlFile *file)
 		EtlItemReader *reader = etl_item_reader_open(pull, item, etl_item_is_file(item));
 
 		landing->origin = item->origin;
+		landing->item_size = item->size;
 		etl_landing_item(landing, &reader->read, item->records_path);
 		file->hash = etl_item_reader_finish(reader);
 		attempt->load.bytes_read += reader->bytes;
@@ -301,6 +302,8 @@ begin_landing(EtlAttempt *attempt)
 	landing->load = &attempt->load;
 	landing->context = attempt->try_context;
 	landing->restart_context = attempt->context;
+	landing->driver = attempt->pull->driver;
+	landing->alone = attempt->alone;
 	landing->widenings = attempt->widenings;
 	return landing;
 }
@@ -439,6 +442,7 @@ etl_pull_land(EtlPull *pull, Jsonb *position)
 		if (!attempt.landing->restart || i == MAX_RESTARTS)
 			report_failure(&attempt, error);
 		attempt.infer = attempt.infer || attempt.landing->infer;
+		attempt.alone = attempt.alone || attempt.landing->alone;
 		attempt.widenings = attempt.landing->widenings;
 		MemoryContextSwitchTo(attempt.context);
 		MemoryContextDelete(attempt.try_context);

@@ -10,6 +10,7 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "utils/builtins.h"
@@ -55,6 +56,19 @@ etl_event_time_note(EtlLanding *landing, TupleTableSlot *slot)
 {
 	if (landing->event_attnum > 0 && !slot->tts_isnull[landing->event_attnum - 1])
 		note_datum(landing, slot->tts_values[landing->event_attnum - 1]);
+}
+
+void
+etl_event_time_note_tuple(EtlLanding *landing, HeapTuple tuple)
+{
+	bool		isnull;
+	Datum		value;
+
+	if (landing->event_attnum <= 0)
+		return;
+	value = heap_getattr(tuple, landing->event_attnum, RelationGetDescr(landing->rel), &isnull);
+	if (!isnull)
+		note_datum(landing, value);
 }
 
 void

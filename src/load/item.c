@@ -21,10 +21,10 @@
 #include "load/land.h"
 
 /*
- * take_record sends a record on its way and writes the batch when it is full.
+ * etl_land_take: see land.h.
  */
-static void
-take_record(EtlLanding *landing, const EtlRecord *record, bool bad)
+void
+etl_land_take(EtlLanding *landing, const EtlRecord *record, bool bad)
 {
 	struct EtlLandingState *state = landing->state;
 	MemoryContext old;
@@ -135,6 +135,12 @@ etl_records_are_rows(const EtlLoadOptions *options)
 	return options->pushed || etl_transform_redacts(options->transform);
 }
 
+bool
+etl_landing_reshapes(const EtlLoadOptions *options)
+{
+	return options->json_schema != NULL || options->nested != NULL || options->transform != NULL;
+}
+
 EtlDecoder *
 etl_landing_reshape(const EtlLoadOptions *options, EtlDecoder *decoder)
 {
@@ -176,18 +182,20 @@ etl_landing_item(EtlLanding *landing, EtlRead *input, const char *records_path)
 	int64		last = landing->position_base;
 
 	begin_item(landing);
-	landing->decoder =
-		etl_landing_decoder(landing->stream, landing->options,
-							etl_unpack(input, landing->options->compression, landing->options->max_expansion,
-									   landing->origin),
-							records_path, landing->origin);
-	while ((state = etl_decoder_next(landing->decoder, &record)) != ETL_RECORD_END)
+	input = etl_unpack(input, landing->options->compression, landing->options->max_expansion,
+					   landing->origin);
+	if (!etl_team_land(landing, input, &last))
 	{
-		record.position += landing->position_base;
-		last = record.position;
-		take_record(landing, &record, state == ETL_RECORD_BAD);
-		etl_progress_rows++;
-		etl_progress_check();
+		landing->decoder = etl_landing_decoder(landing->stream, landing->options, input, records_path,
+											   landing->origin);
+		while ((state = etl_decoder_next(landing->decoder, &record)) != ETL_RECORD_END)
+		{
+			record.position += landing->position_base;
+			last = record.position;
+			etl_land_take(landing, &record, state == ETL_RECORD_BAD);
+			etl_progress_rows++;
+			etl_progress_check();
+		}
 	}
 
 	/* the fields' names belong to this decoder */
@@ -237,7 +245,7 @@ etl_landing_record(EtlLanding *landing, const EtlRecord *record, bool bad)
 	begin_item(landing);
 	if (!bad && landing->replay->patch != NULL)
 		etl_land_patch(landing, &patched);
-	take_record(landing, &patched, bad);
+	etl_land_take(landing, &patched, bad);
 	if (landing->state->hard)
 		etl_held_land(landing);
 	etl_load_writer_flush(landing->writer);

@@ -13,6 +13,7 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "access/table.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
@@ -372,6 +373,48 @@ judge_row(EtlLanding *landing, TupleTableSlot *slot, EtlReasons *reasons)
 }
 
 /*
+ * finish_row fills in what does not come from the record, judges the row and
+ * hands it to the writer.
+ */
+static Outcome
+finish_row(EtlLanding *landing, TupleTableSlot *slot, const EtlRecord *record, EtlReasons *reasons)
+{
+	Outcome		outcome = KEEP;
+	bool		whole;
+
+	if (landing->options->path_columns != NIL && set_path_values(landing, slot, reasons) == DISCARD)
+		return DISCARD;
+	whole = etl_computed_fill(landing, slot, reasons);
+	ExecStoreVirtualTuple(slot);
+	if (unlikely(landing->watermark != DT_NOBEGIN) && whole && !etl_watermark_pass(landing, slot, reasons))
+		outcome = reasons->n == 0 ? DISCARD : KEEP;
+	else if (likely(whole))
+		judge_row(landing, slot, reasons);
+	if (unlikely(outcome == DISCARD || reasons->n > 0))
+	{
+		memset(landing->state->failed, 0, landing->ncolumns);
+		return outcome;
+	}
+	if (unlikely(landing->originals != NULL))
+		etl_originals_keep(landing->originals, landing->load->load_id, landing->origin, record);
+	etl_load_writer_put(landing->writer, record);
+	return KEEP;
+}
+
+/*
+ * count_refused counts a record that is no row: a discarded one, or a reject.
+ */
+static void
+count_refused(EtlLanding *landing, const EtlRecord *record, Outcome outcome, EtlReasons *reasons)
+{
+	if (outcome == DISCARD)
+		landing->load->rows_discarded++;
+	else if (reasons->n > 0)
+		etl_rejects_add(landing->rejects, record->position, record->raw, record->raw_length,
+						record->raw_size, reasons);
+}
+
+/*
  * etl_land_record takes one record to its end.
  */
 void
@@ -398,34 +441,40 @@ etl_land_record(EtlLanding *landing, const EtlRecord *record, bool bad, const Et
 		slot->tts_isnull[landing->row_attnum - 1] = false;
 
 		outcome = set_values(landing, slot, record, held, &reasons);
-		if (outcome == KEEP && landing->options->path_columns != NIL)
-			outcome = set_path_values(landing, slot, &reasons);
 		if (outcome == KEEP)
-		{
-			bool		whole = etl_computed_fill(landing, slot, &reasons);
-
-			ExecStoreVirtualTuple(slot);
-			if (unlikely(landing->watermark != DT_NOBEGIN) && whole &&
-				!etl_watermark_pass(landing, slot, &reasons))
-				outcome = reasons.n == 0 ? DISCARD : KEEP;
-			else if (likely(whole))
-				judge_row(landing, slot, &reasons);
-			if (likely(outcome == KEEP && reasons.n == 0))
-			{
-				if (unlikely(landing->originals != NULL))
-					etl_originals_keep(landing->originals, load->load_id, landing->origin, record);
-				etl_load_writer_put(landing->writer, record);
-				return;
-			}
-			memset(landing->state->failed, 0, landing->ncolumns);
-		}
+			outcome = finish_row(landing, slot, record, &reasons);
 	}
+	count_refused(landing, record, outcome, &reasons);
+}
 
-	if (outcome == DISCARD)
-		load->rows_discarded++;
-	else
-		etl_rejects_add(landing->rejects, record->position, record->raw, record->raw_length,
-						record->raw_size, &reasons);
+/*
+ * etl_land_is_plain: see land.h.  NOT NULL is the helper's affair.
+ */
+bool
+etl_land_is_plain(EtlLanding *landing)
+{
+	struct EtlLandingState *state = landing->state;
+
+	return landing->options->path_columns == NIL && landing->originals == NULL && !landing->check_rows &&
+		   landing->watermark == DT_NOBEGIN &&
+		   !state->defaults && state->nconstraints == 0 && state->ngenerated == 0 &&
+		   etl_load_writer_takes_tuples(landing->writer);
+}
+
+/*
+ * etl_land_tuple: see land.h.
+ */
+void
+etl_land_tuple(EtlLanding *landing, HeapTuple tuple, const EtlRecord *record)
+{
+	TupleTableSlot *slot = etl_load_writer_slot(landing->writer);
+	EtlReasons	reasons = {0};
+	Outcome		outcome;
+
+	landing->load->rows_read++;
+	heap_deform_tuple(tuple, slot->tts_tupleDescriptor, slot->tts_values, slot->tts_isnull);
+	outcome = finish_row(landing, slot, record, &reasons);
+	count_refused(landing, record, outcome, &reasons);
 }
 
 /* ---- the end ---- */

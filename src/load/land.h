@@ -58,7 +58,14 @@ struct EtlLandingState
 /* land.c: takes one record to its end; 'held' is NULL unless its hard columns were coerced before */
 extern void etl_land_record(EtlLanding *landing, const EtlRecord *record, bool bad,
 							const EtlHeld *held);
+/* takes a row that was coerced elsewhere to its end; 'record' has its bytes */
+extern void etl_land_tuple(EtlLanding *landing, HeapTuple tuple, const EtlRecord *record);
+/* whether nothing can happen to such a row any more but its insertion */
+extern bool etl_land_is_plain(EtlLanding *landing);
 extern void etl_land_patch(EtlLanding *landing, EtlRecord *record);
+
+/* item.c: sends a record on its way and writes the batch when it is full */
+extern void etl_land_take(EtlLanding *landing, const EtlRecord *record, bool bad);
 
 /* computed.c: what the relation computes of a row, its faults as reasons */
 /* prepares the default of a column, NULL: none */

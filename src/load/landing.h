@@ -235,8 +235,12 @@ typedef struct EtlLanding
 	char	  **path_values;	/* values of the path columns, by their order */
 	int		   *path_map;
 
+	int64		item_size;		/* of the item at work, in bytes as stored; -1: unknown */
+	EtlDriver  *driver;			/* NULL: a replay */
+
 	/* set before an error that asks for another try */
 	bool		restart;
+	bool		alone;			/* without a helper */
 	bool		infer;			/* unknown fields must be inferred first */
 	List	   *widenings;		/* EtlWidening *, in the restart context */
 	MemoryContext restart_context;
@@ -262,14 +266,24 @@ extern EtlDecoder *etl_landing_decoder(const EtlStream *stream, const EtlLoadOpt
 									   EtlRead *input, const char *records_path, const char *origin);
 /* true when the bytes of rejects are JSON of what would have landed, whatever the format */
 extern bool etl_records_are_rows(const EtlLoadOptions *options);
-/* the records of a decoder as the stream wants them: flattened, transformed */
+/* whether records do not land as the decoder of their format hands them out, */
+extern bool etl_landing_reshapes(const EtlLoadOptions *options);
+/* and the records of a decoder as the stream wants them: flattened, transformed */
 extern EtlDecoder *etl_landing_reshape(const EtlLoadOptions *options, EtlDecoder *decoder);
 extern void etl_landing_keep_fields(EtlLanding *landing);
 extern char *etl_path_value(const EtlPathColumn *column, const char *origin);
 
+/*
+ * team.c: lands the records of an item with the help of a second process;
+ * false when there is none, and nothing has been read.  '*last' is the
+ * position of the last record.
+ */
+extern bool etl_team_land(EtlLanding *landing, EtlRead *input, int64 *last);
+
 /* event_time.c: the greatest event time that the load lands; a slot of which every value is set */
 extern void etl_event_time_begin(EtlLanding *landing);
 extern void etl_event_time_note(EtlLanding *landing, TupleTableSlot *slot);
+extern void etl_event_time_note_tuple(EtlLanding *landing, HeapTuple tuple);
 extern void etl_event_time_recount(EtlLanding *landing);	/* rows of the load were taken away */
 extern TimestampTz etl_event_time_end(const EtlLanding *landing);	/* DT_NOBEGIN: none */
 
@@ -340,6 +354,9 @@ extern bool etl_load_writer_may_refuse(EtlLoadWriter *writer);
 extern TupleTableSlot *etl_load_writer_slot(EtlLoadWriter *writer);
 /* takes the row in that slot; it is written when its batch is full */
 extern void etl_load_writer_put(EtlLoadWriter *writer, const EtlRecord *record);
+/* whether rows may come as tuples, and one that does: it must stay where it is until the flush */
+extern bool etl_load_writer_takes_tuples(EtlLoadWriter *writer);
+extern void etl_load_writer_put_tuple(EtlLoadWriter *writer, HeapTupleHeader data, Size length);
 extern void etl_load_writer_flush(EtlLoadWriter *writer);
 extern void etl_load_writer_end(EtlLoadWriter *writer);
 

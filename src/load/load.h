@@ -11,6 +11,7 @@
 #include "catalog/definition.h"
 #include "catalog/history.h"
 #include "common/driver.h"
+#include "storage/dsm.h"
 
 typedef struct EtlPullResult
 {
@@ -47,5 +48,20 @@ extern char *etl_pull_arrivals(const EtlStream *stream);
  * be made from the first load.
  */
 extern Oid etl_stream_relation(const EtlStream *stream);
+
+/*
+ * What worker/ offers to loads; set in _PG_init where workers exist.
+ * 'request' has a worker call etl_team_help with a segment; false when no
+ * worker is free.
+ */
+typedef struct EtlTeamService
+{
+	bool		(*request) (dsm_handle segment);
+} EtlTeamService;
+
+extern const EtlTeamService *etl_team_service;	/* NULL: there are no workers */
+
+/* decodes and coerces for a load of another process; outside of any transaction */
+extern void etl_team_help(dsm_handle segment);
 
 #endif							/* ETL_LOAD_H */

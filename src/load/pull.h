@@ -54,6 +54,7 @@ typedef struct EtlAttempt
 	EtlLoad		load;
 	bool		infer;
 	bool		has_records;	/* inference met one */
+	bool		alone;			/* a helper was not able to */
 	List	   *widenings;
 	bool		nothing;		/* known already, or no record at all */
 } EtlAttempt;

@@ -44,6 +44,7 @@
 #include "common/compat.h"
 #include "common/errors.h"
 #include "load/extend.h"
+#include "load/form.h"
 #include "load/landing.h"
 
 #define TUPLES_SIZE (512 * 1024)
@@ -305,19 +306,14 @@ batch_slot(EtlLoadWriter *writer, int i)
 }
 
 /*
- * form_row makes the tuple of the row at work while its values are in the
- * processor's cache.  Tuples lie one after the other in memory that every
- * batch uses again.
+ * add_tuple puts a tuple into the batch.  Heads of tuples, and those that
+ * are formed here, lie one after the other in memory that every batch uses
+ * again.
  */
-static void
-form_row(EtlLoadWriter *writer)
+static HeapTuple
+add_tuple(EtlLoadWriter *writer, HeapTupleHeader data, Size length)
 {
-	TupleTableSlot *row = writer->row;
-	TupleDesc	desc = row->tts_tupleDescriptor;
-	bool		has_nulls = memchr(row->tts_isnull, true, desc->natts) != NULL;
-	int			head = MAXALIGN(SizeofHeapTupleHeader + (has_nulls ? BITMAPLEN(desc->natts) : 0));
-	Size		data = heap_compute_data_size(desc, row->tts_values, row->tts_isnull);
-	Size		size = MAXALIGN(HEAPTUPLESIZE + head + data);
+	Size		size = HEAPTUPLESIZE + (data == NULL ? MAXALIGN(length) : 0);
 	HeapTuple	tuple;
 
 	if (size > TUPLES_SIZE - writer->tuples_used)
@@ -327,16 +323,42 @@ form_row(EtlLoadWriter *writer)
 		tuple = (HeapTuple) (writer->tuples + writer->tuples_used);
 		writer->tuples_used += size;
 	}
-	memset(tuple, 0, size);
-	tuple->t_len = head + data;
+	tuple->t_len = length;
 	ItemPointerSetInvalid(&tuple->t_self);
 	tuple->t_tableOid = RelationGetRelid(writer->landing->rel);
-	tuple->t_data = (HeapTupleHeader) ((char *) tuple + HEAPTUPLESIZE);
-	HeapTupleHeaderSetNatts(tuple->t_data, desc->natts);
-	tuple->t_data->t_hoff = head;
-	heap_fill_tuple(desc, row->tts_values, row->tts_isnull, (char *) tuple->t_data + head, data,
-					&tuple->t_data->t_infomask, has_nulls ? tuple->t_data->t_bits : NULL);
+	tuple->t_data = data ? data : (HeapTupleHeader) ((char *) tuple + HEAPTUPLESIZE);
 	writer->formed[writer->n] = tuple;
+	return tuple;
+}
+
+/*
+ * form_row makes the tuple of the row at work while its values are in the
+ * processor's cache.
+ */
+static void
+form_row(EtlLoadWriter *writer)
+{
+	TupleTableSlot *row = writer->row;
+	Size		length = etl_form_length(row->tts_tupleDescriptor, row->tts_values, row->tts_isnull);
+	HeapTuple	tuple = add_tuple(writer, NULL, length);
+
+	etl_form_write(row->tts_tupleDescriptor, row->tts_values, row->tts_isnull, tuple->t_data, length);
+}
+
+bool
+etl_load_writer_takes_tuples(EtlLoadWriter *writer)
+{
+	return writer->kind == WRITE_BULK;
+}
+
+void
+etl_load_writer_put_tuple(EtlLoadWriter *writer, HeapTupleHeader data, Size length)
+{
+	HeapTuple	tuple = add_tuple(writer, data, length);
+
+	etl_event_time_note_tuple(writer->landing, tuple);
+	if (++writer->n >= ETL_BATCH_ROWS)
+		etl_load_writer_flush(writer);
 }
 
 /*

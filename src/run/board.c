@@ -448,6 +448,19 @@ sleep_on_board(void *arg)
 }
 
 /*
+ * etl_board_participants: see board.h.
+ */
+int
+etl_board_participants(const EtlRunState *state)
+{
+	int			n = 0;
+
+	for (int i = 0; i < ETL_BOARD_PARTICIPANTS; i++)
+		n += state->board->pids[i] != 0;
+	return n;
+}
+
+/*
  * etl_board_wait: see board.h.
  */
 void

@@ -95,5 +95,6 @@ extern void etl_board_wait(EtlRunState *state, TimestampTz until);
 /* ends the run for the helpers and waits until they have left; with 'cancel' they stop at once */
 extern void etl_board_close(EtlRunState *state, bool cancel);
 extern bool etl_board_alone(const EtlRunState *state);	/* nobody else is at work */
+extern int etl_board_participants(const EtlRunState *state);	/* this one included */
 
 #endif							/* ETL_RUN_BOARD_H */

@@ -156,6 +156,7 @@ etl_driver_begin(EtlRunDriver *driver, bool atomic, char *params)
 	driver->base.suspend = driver->base.resume = NULL;
 	driver->base.node = NULL;
 	driver->base.retrying = NULL;
+	driver->base.has_room = NULL;
 	driver->worker = false;
 	driver->params = params ? pstrdup(params) : "{}";
 	driver->context = CurrentMemoryContext;
@@ -176,6 +177,7 @@ etl_driver_begin_worker(EtlRunDriver *driver)
 	driver->base.resume = resume_worker;
 	driver->base.node = NULL;
 	driver->base.retrying = NULL;
+	driver->base.has_room = NULL;
 	driver->worker = true;
 	driver->params = "{}";
 	driver->context = AllocSetContextCreate(CurrentMemoryContext, "etl run", ALLOCSET_DEFAULT_SIZES);

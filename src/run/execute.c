@@ -700,6 +700,18 @@ etl_run_look_around(EtlRunState *state)
 }
 
 /*
+ * has_room tells whether the run may put one more process to work: a load
+ * may use those that have no node.
+ */
+static bool
+has_room(EtlDriver *driver)
+{
+	EtlRunState *state = (EtlRunState *) ((char *) driver - offsetof(EtlRunState, driver.base));
+
+	return state->board != NULL && etl_board_participants(state) < state->workers;
+}
+
+/*
  * etl_run_execute: see run.h.
  */
 void
@@ -714,7 +726,10 @@ etl_run_execute(EtlRunState *state)
 	}
 	etl_board_make(state, state->workers > 1);
 	if (state->segment != NULL)
+	{
 		etl_run_call_helpers(state);
+		state->driver.base.has_room = has_room;
+	}
 	etl_run_steps(state);
 	etl_board_close(state, false);
 	if (etl_board_sync(state))

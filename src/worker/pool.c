@@ -147,7 +147,7 @@ wait_for_place(Oid database, const EtlJob *job)
 {
 	EtlScheduler *scheduler = etl_shared_scheduler(database);
 
-	if (scheduler == NULL || job->kind == ETL_JOB_HELP)
+	if (scheduler == NULL || job->kind == ETL_JOB_HELP || job->kind == ETL_JOB_DECODE)
 		return;
 	if (job->kind == ETL_JOB_CHORE)
 	{
@@ -271,6 +271,17 @@ etl_pool_request_help(int64 run_id, dsm_handle board, int wanted)
 	while (n < wanted && etl_pool_assign(MyDatabaseId, &job) == ETL_ASSIGNED)
 		n++;
 	return n;
+}
+
+/*
+ * etl_pool_request_decoder asks for a helper of a load; false when none comes.
+ */
+bool
+etl_pool_request_decoder(dsm_handle segment)
+{
+	EtlJob		job = {.kind = ETL_JOB_DECODE, .board = segment};
+
+	return etl_pool_assign(MyDatabaseId, &job) == ETL_ASSIGNED;
 }
 
 /*

@@ -21,12 +21,14 @@
 
 #include "common/progress.h"
 #include "common/wake.h"
+#include "load/load.h"
 #include "run/lead.h"
 #include "worker/worker.h"
 
 EtlShared  *etl_shared = NULL;
 
 static const EtlHelperService helper_service = {.request = etl_pool_request_help};
+static const EtlTeamService team_service = {.request = etl_pool_request_decoder};
 static shmem_request_hook_type previous_request = NULL;
 static shmem_startup_hook_type previous_startup = NULL;
 
@@ -201,6 +203,7 @@ etl_worker_install(void)
 	shmem_startup_hook = startup;
 	etl_wake_hook = wake_scheduler;
 	etl_helpers = &helper_service;
+	etl_team_service = &team_service;
 	etl_utility_install();
 	etl_launcher_register();
 }

@@ -25,6 +25,7 @@
 
 #include "catalog/extension.h"
 #include "common/clock.h"
+#include "load/load.h"
 #include "run/chores.h"
 #include "run/lead.h"
 #include "worker/worker.h"
@@ -109,6 +110,8 @@ etl_job_describe(const EtlJob *job)
 			return psprintf("leads run %lld", (long long) job->run_id);
 		case ETL_JOB_HELP:
 			return psprintf("helps run %lld", (long long) job->run_id);
+		case ETL_JOB_DECODE:
+			return pstrdup("decodes for a load");
 		default:
 			return psprintf("does %s", etl_chores[job->chore].name);
 	}
@@ -165,6 +168,9 @@ work(const EtlJob *job)
 			break;
 		case ETL_JOB_HELP:
 			etl_run_help(job->run_id, job->board);
+			break;
+		case ETL_JOB_DECODE:
+			etl_team_help(job->board);
 			break;
 		case ETL_JOB_CHORE:
 			chore_due = do_chore(job->chore);

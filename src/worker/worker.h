@@ -38,6 +38,7 @@ typedef enum EtlJobKind
 	ETL_JOB_NONE = 0,
 	ETL_JOB_LEAD,				/* lead a run */
 	ETL_JOB_HELP,				/* help the process that leads it */
+	ETL_JOB_DECODE,				/* decode and coerce for a load */
 	ETL_JOB_CHORE				/* one of etl_chores[] */
 } EtlJobKind;
 
@@ -45,7 +46,7 @@ typedef struct EtlJob
 {
 	EtlJobKind	kind;
 	int64		run_id;			/* LEAD, HELP */
-	dsm_handle	board;			/* HELP */
+	dsm_handle	board;			/* HELP, DECODE: the segment to attach */
 	int			chore;			/* CHORE */
 } EtlJob;
 
@@ -217,6 +218,7 @@ typedef enum EtlAssignment
  */
 extern EtlAssignment etl_pool_assign(Oid database, const EtlJob *job);
 extern int etl_pool_request_help(int64 run_id, dsm_handle board, int wanted);
+extern bool etl_pool_request_decoder(dsm_handle segment);
 extern bool etl_pool_is_led(Oid database, int64 run_id);
 extern bool etl_pool_is_doing(Oid database, int chore);
 extern void etl_pool_chore_ended(const EtlTaskSlot *slot, TimestampTz due);	/* lock held; 0: failed */
