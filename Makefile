@@ -2,6 +2,7 @@
 #
 #   make demo           the reference pipeline, in a private throwaway cluster
 #   make test           every test, in private throwaway clusters
+#   make fuzz           libFuzzer on decoders, numbers and timestamps, FUZZ_SECONDS (60) each, and their coverage
 #   make lint           format, warnings, cppcheck, is the reference complete
 #   make soak           kill -9 of every kind of process, five hundred times, while files keep arriving
 #   make bench          the figures of docs/performance.md (BENCH_SCALE=0.1 for a quick look)
@@ -82,7 +83,7 @@ endif
 
 export PG_CONFIG
 
-.PHONY: deps demo test soak bench lint reference
+.PHONY: deps demo test fuzz soak bench lint reference
 deps:
 	@scripts/deps
 
@@ -93,6 +94,11 @@ demo: deps
 test: deps
 	@$(MAKE) -s --no-print-directory ready
 	@scripts/with-cluster scripts/run-tests
+
+FUZZ_SECONDS ?= 60
+
+fuzz: deps
+	@test/fuzz/libfuzzer $(FUZZ_SECONDS)
 
 soak: deps
 	@$(MAKE) -s --no-print-directory ready

@@ -14,23 +14,25 @@
 #include "common/errors.h"
 #include "decode/decode.h"
 
+#define TAR_HEAD 263			/* bytes that tell a tar archive */
+
 typedef struct Unpacked
 {
-	EtlRead output;
-	EtlRead counted; /* the packed input, counted */
-	EtlRead *packed;
-	EtlRead *input; /* unpacked */
-	int64 bytes_packed;
-	int64 bytes_unpacked;
-	int limit;
-	char *origin;
+	EtlRead		output;
+	EtlRead		counted;		/* the packed input, counted */
+	EtlRead    *packed;
+	EtlRead    *input;			/* unpacked */
+	int64		bytes_packed;
+	int64		bytes_unpacked;
+	int			limit;
+	char	   *origin;
 } Unpacked;
 
 static size_t
 read_counted(void *arg, char *buffer, size_t size)
 {
-	Unpacked *unpacked = arg;
-	size_t n = unpacked->packed->read(unpacked->packed->arg, buffer, size);
+	Unpacked   *unpacked = arg;
+	size_t		n = unpacked->packed->read(unpacked->packed->arg, buffer, size);
 
 	unpacked->bytes_packed += n;
 	return n;
@@ -43,19 +45,29 @@ read_counted(void *arg, char *buffer, size_t size)
 static bool
 is_tar(const char *bytes, size_t length)
 {
-	return length >= 263 && memcmp(bytes + 257, "ustar", 5) == 0 && bytes[99] == '\0';
+	return length >= TAR_HEAD && memcmp(bytes + 257, "ustar", 5) == 0 && bytes[99] == '\0';
 }
 
 static size_t
 read_unpacked(void *arg, char *buffer, size_t size)
 {
-	Unpacked *unpacked = arg;
-	size_t n = unpacked->input->read(unpacked->input->arg, buffer, size);
+	Unpacked   *unpacked = arg;
+	size_t		n = unpacked->input->read(unpacked->input->arg, buffer, size);
 
+	/* whether it is one must not depend on how the bytes arrive */
+	while (unpacked->bytes_unpacked == 0 && n > 0 && n < TAR_HEAD && n < size)
+	{
+		size_t		more = unpacked->input->read(unpacked->input->arg, buffer + n, size - n);
+
+		if (more == 0)
+			break;
+		n += more;
+	}
 	if (unpacked->bytes_unpacked == 0 && is_tar(buffer, n))
 		ereport(ERROR,
 				(errcode(ETL_ERR_PROTOCOL), errmsg("\"%s\" is a tar archive", unpacked->origin),
-				 errhint("Name its members in the path, behind an exclamation mark: \"file.tar.gz!*.csv\".")));
+				 errhint("Name its members in the path, behind an exclamation mark: "
+						 "\"file.tar.gz!*.csv\".")));
 	unpacked->bytes_unpacked += n;
 	etl_expansion_check(unpacked->origin, unpacked->bytes_packed, unpacked->bytes_unpacked,
 						unpacked->limit);
@@ -83,7 +95,7 @@ etl_expansion_check(const char *origin, int64 packed, int64 unpacked, int limit)
 EtlRead *
 etl_unpack(EtlRead *input, const char *compression, int max_expansion, const char *origin)
 {
-	Unpacked *unpacked = palloc0(sizeof(Unpacked));
+	Unpacked   *unpacked = palloc0(sizeof(Unpacked));
 
 	unpacked->packed = input;
 	unpacked->counted.read = read_counted;

@@ -251,8 +251,9 @@ read_decimal(const char *text, int length, bool *negative, int64 *value, int *sc
 	{
 		if (is_digit(*p))
 		{
+			if (++digits > FAST_DIGITS)
+				return false;
 			*value = *value * 10 + (*p - '0');
-			digits++;
 		}
 		else if (*p == '.' && point == NULL)
 			point = p;
@@ -260,7 +261,7 @@ read_decimal(const char *text, int length, bool *negative, int64 *value, int *sc
 			return false;
 	}
 	*scale = point ? end - point - 1 : 0;
-	return digits > 0 && digits <= FAST_DIGITS;
+	return digits > 0;
 }
 
 /*
