@@ -73,6 +73,8 @@ struct EtlCheckState
 	void	   *material;		/* what 'test' needs */
 	bool		may_raise;		/* evaluated under PG_TRY */
 	bool		only_builtin;	/* only functions that PostgreSQL itself brings */
+	bool		serial;			/* not to be evaluated in parallel workers */
+	int64		reads;			/* blocks of its parent, which every process reads for itself */
 
 	/* what was found */
 	bool		judged;
@@ -111,6 +113,7 @@ extern Node *etl_rowexpr_equal(TupleDesc desc, AttrNumber attno, Form_pg_attribu
 /* the equality of two types as SQL, such that no search_path changes it where PostgreSQL has one */
 extern char *etl_rowexpr_equality(Oid left, Oid right);
 extern bool etl_rowexpr_only_builtin(Node *expr);
+extern bool etl_rowexpr_is_parallel_safe(Node *expr);
 
 /* ---- predicate.c ---- */
 extern void etl_predicate_compile(EtlCheckState *state);
@@ -144,6 +147,10 @@ extern char *etl_check_alias(const char *target);
 
 /* ---- verdict.c ---- */
 extern const char *etl_check_status(EtlCheckState *state);
+
+/* ---- parallel.c ---- */
+/* judges every row of a relation in several processes; false, and nothing counted, when one must do */
+extern bool etl_parallel_judge(EtlCheckSet *set, Oid relid);
 
 /* ---- evaluate.c ---- */
 extern bool etl_target_visible(const char *target, Oid relid);

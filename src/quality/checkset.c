@@ -13,6 +13,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
@@ -152,6 +153,12 @@ etl_checkset_make(const char *target, TupleDesc desc, const char *owner, List *c
 		state->def = check;
 		state->kind = etl_kind_find(check->kind);
 		state->weight = weight ? strtod(weight, NULL) : default_weight(check->on_fail);
+		/* in a parallel worker, which may have none: there it has compiled before */
+		if (IsInParallelMode())
+		{
+			compile(state);
+			continue;
+		}
 		error = etl_subxact(compile, state);
 		if (error != NULL)
 			state->error = error->message;

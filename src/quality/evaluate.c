@@ -202,9 +202,10 @@ scan(void *arg)
 }
 
 /*
- * judge_rows scans the relation once; again, without it, when a check broke
- * in a way that rolled the scan back.  A relation that cannot be read makes
- * every row check an error.
+ * judge_rows scans the relation once, in several processes where that is
+ * possible and nothing is wrong.  In this one it scans again, without it,
+ * when a check broke in a way that rolled the scan back.  A relation that
+ * cannot be read makes every row check an error.
  */
 static void
 judge_rows(EtlCheckSet *set, Oid relid)
@@ -215,6 +216,8 @@ judge_rows(EtlCheckSet *set, Oid relid)
 	for (int i = 0; i < set->nrows; i++)
 		worthwhile = worthwhile || (set->states[i].error == NULL && !set->states[i].by_sql);
 
+	if (worthwhile && etl_parallel_judge(set, relid))
+		return;
 	while (worthwhile)
 	{
 		ErrorData  *error;

@@ -130,7 +130,7 @@ comparison(EtlCheckState *state, Comparison *by, AttrNumber attno, bool need_ord
 	/* comparing values of containers calls functions of what they contain */
 	if (by->base >= FirstGenbkiObjectId || type->typtype != TYPTYPE_BASE ||
 		OidIsValid(get_element_type(by->base)))
-		state->may_raise = true;
+		state->may_raise = state->serial = true;
 }
 
 /*
@@ -400,7 +400,7 @@ regex_compile(EtlCheckState *state)
 		getTypeOutputInfo(attr->atttypid, &output, &is_varlena);
 		fmgr_info_cxt(output, &regex->output[i], state->set->context);
 		if (base >= FirstGenbkiObjectId)
-			state->may_raise = true;
+			state->may_raise = state->serial = true;
 	}
 	/* an expression that PostgreSQL refuses must fail now, not on a row */
 	(void) RE_compile_and_cache(regex->pattern, REG_ADVANCED | REG_NOSUB, regex->collations[0]);
@@ -463,6 +463,7 @@ compile_expression(EtlCheckState *state, const char *option, const char *text)
 
 	state->may_raise = true;
 	state->only_builtin = state->only_builtin && etl_rowexpr_only_builtin(expr);
+	state->serial = state->serial || !etl_rowexpr_is_parallel_safe(expr);
 	return ExecPrepareExpr((Expr *) expr, set->estate);
 }
 

@@ -16,18 +16,22 @@
 #include "access/genam.h"
 #include "access/relation.h"
 #include "access/table.h"
+#include "catalog/pg_inherits.h"
 #include "catalog/pg_operator.h"
+#include "catalog/pg_proc.h"
 #include "common/hashfn.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
 #include "rewrite/rewriteManip.h"
+#include "storage/bufmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+#include "utils/rls.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 #include "utils/typcache.h"
@@ -280,6 +284,23 @@ open_parent(const char *to)
 }
 
 /*
+ * judge_parallel notes whether parallel workers may read the parent: a plain
+ * table, whose rows are the same for every process.
+ */
+static void
+judge_parallel(EtlCheckState *state, Relation parent)
+{
+	char		relkind = parent->rd_rel->relkind;
+	Oid			relid = RelationGetRelid(parent);
+
+	state->serial = state->serial || (relkind != RELKIND_RELATION && relkind != RELKIND_MATVIEW) ||
+					parent->rd_rel->relpersistence == RELPERSISTENCE_TEMP || has_subclass(relid) ||
+					check_enable_rls(relid, state->set->role, true) == RLS_ENABLED;
+	if (!state->serial)
+		state->reads = RelationGetNumberOfBlocks(parent);
+}
+
+/*
  * etl_relationship_compile prepares the comparison with the parent; reads
  * none of its rows yet.
  */
@@ -339,10 +360,13 @@ etl_relationship_compile(EtlCheckState *state)
 	relationship->keys_sql = keys.data;
 	relationship->indexed = parent->rd_rel->relkind == RELKIND_RELATION &&
 							has_index(parent, attnos, state->ncolumns);
+	judge_parallel(state, parent);
 	relation_close(parent, AccessShareLock);
 	state->material = relationship;
 	state->may_raise = true;
 	state->only_builtin = false;
+	for (int i = 0; i < state->ncolumns; i++)
+		state->serial = state->serial || func_parallel(relationship->equal[i].fn_oid) != PROPARALLEL_SAFE;
 }
 
 /* ---- reading the parent ---- */

@@ -14,6 +14,7 @@
 
 #include "access/transam.h"
 #include "catalog/pg_operator.h"
+#include "catalog/pg_proc.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "nodes/parsenodes.h"
@@ -248,6 +249,40 @@ has_foreign_function(Node *node, void *context)
 	if (IsA(node, CoerceToDomain))
 		return true;
 	return expression_tree_walker(node, has_foreign_function, context);
+}
+
+/*
+ * is_unsafe_function tells whether a function must not run in a parallel worker.
+ */
+static bool
+is_unsafe_function(Oid function, void *context)
+{
+	return func_parallel(function) != PROPARALLEL_SAFE;
+}
+
+/*
+ * has_unsafe_node finds what must not be evaluated in a parallel worker, or
+ * hides what it calls.
+ */
+static bool
+has_unsafe_node(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (check_functions_in_node(node, is_unsafe_function, context))
+		return true;
+	if (IsA(node, CoerceToDomain) || IsA(node, NextValueExpr) || IsA(node, Param))
+		return true;
+	return expression_tree_walker(node, has_unsafe_node, context);
+}
+
+/*
+ * etl_rowexpr_is_parallel_safe tells whether workers may evaluate an expression.
+ */
+bool
+etl_rowexpr_is_parallel_safe(Node *expr)
+{
+	return !has_unsafe_node(expr, NULL);
 }
 
 /*
