@@ -141,6 +141,28 @@ CREATE TABLE etl.project_item (
 	PRIMARY KEY (kind, name, part)
 );
 
+-- Environments: nodes beside production, under names of their own.
+CREATE TABLE etl.environment (
+	name text PRIMARY KEY,
+	owner text NOT NULL,
+	created_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+);
+CREATE TABLE etl.environment_node (
+	environment text NOT NULL,
+	kind text NOT NULL,             -- stream | model | check
+	target text NOT NULL,           -- production's name
+	part text NOT NULL DEFAULT '',  -- of a check: its name
+	node text NOT NULL,             -- the environment's name
+	direct boolean NOT NULL,        -- defined in it; else copied, since it reads what was
+	base_version int NOT NULL,      -- of production's definition then; 0: there was none
+	definition jsonb NOT NULL,      -- as it was given, with production's names
+	PRIMARY KEY (environment, kind, target, part)
+);
+CREATE INDEX environment_node_idx ON etl.environment_node (node);
+
+SELECT pg_catalog.pg_extension_config_dump(c, '') FROM pg_catalog.unnest('{etl.definition_version, etl.project,
+	etl.project_item, etl.environment, etl.environment_node}'::pg_catalog.regclass[]) AS c;
+
 -- ====================================================================
 -- catalog: what happened
 -- ====================================================================
@@ -395,6 +417,7 @@ CREATE TABLE etl.kept (
 	kept_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
 	PRIMARY KEY (target, publication)
 );
+SELECT pg_catalog.pg_extension_config_dump('etl.kept', '');
 
 CREATE TABLE etl.check_result (
 	event_id bigint NOT NULL DEFAULT pg_catalog.nextval('etl.event_id_seq'),
@@ -1228,6 +1251,33 @@ Returns the node (effect renamed) and a row for each thing that names it. follow
 Errors: ET002 for an unknown node; ET001 when the new name is taken; 42501 unless one is a member of its owner.
 Example: SELECT * FROM etl.rename(''mart.daily_sales'', ''mart.sales_by_day'');';
 
+CREATE FUNCTION etl.compare(environment text DEFAULT NULL)
+	RETURNS TABLE (target text, column_name text, rows_added bigint, rows_removed bigint, rows_changed bigint, detail text)
+	AS 'MODULE_PATHNAME', 'etl_sql_compare' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION etl.compare(text) IS
+'Compares the relations of an environment with those of production, as both stand; each is read once, with the rights of the caller.
+environment: its name; default that of the session.
+Returns for each stream and model of the environment a row with a null column_name: the rows that are only there (added), only in production (removed), and in both with other values (changed; by the key, without one a changed row counts as removed and added). Then a row for each column whose values differ (rows_changed, or without a key the values that came and went), and for each that only one has or whose type differs (detail). Columns that only one has do not make a row changed.
+Errors: ET002 for an unknown environment; 42501 without SELECT on a relation.
+Example: SELECT * FROM etl.compare(''pr_42'');';
+
+CREATE FUNCTION etl.promote(environment text DEFAULT NULL)
+	RETURNS TABLE (target text, kind text, action text)
+	AS 'MODULE_PATHNAME', 'etl_sql_promote' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION etl.promote(text) IS
+'Makes the definitions of an environment those of production and publishes their rows, all in one transaction.
+environment: its name; default that of the session. It stays; etl.drop_environment drops it.
+What was defined in it is defined in production as by the caller, who must be a member of the owners there, also of the models that were only copied. The rows of a table or incremental model are taken over where the environment is up to date and belongs to a member of the production owner; else the model is built in the same transaction. Streams are defined, and the next run fetches them; what reads them waits for that run. Checks hold: one that fails undoes everything.
+Returns a row for each node, with what became of it. Errors: ET001 when production has been changed since the environment was made of it; ET002 for an unknown one; ET011 when a check fails; 42501 without the rights.
+Example: SELECT * FROM etl.promote(''pr_42'');';
+
+CREATE FUNCTION etl.drop_environment(environment text) RETURNS boolean
+	AS 'MODULE_PATHNAME', 'etl_sql_drop_environment' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION etl.drop_environment(text) IS
+'Drops an environment: its definitions, relations and schemas; production is not touched.
+environment: its name. Returns true. Errors: ET002 for an unknown one; 2BP01 when something else is in its schemas or reads them; 42501 unless one is a member of its owner.
+Example: SELECT etl.drop_environment(''pr_42'');';
+
 CREATE FUNCTION etl.begin_project(name text) RETURNS bigint
 	AS 'MODULE_PATHNAME', 'etl_sql_begin_project' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION etl.begin_project(text) IS
@@ -1770,6 +1820,14 @@ COMMENT ON VIEW etl.definition_versions IS
 'Every version of every definition. kind: source, stream, model, check, schedule, sla, channel, alert, pool or secret. name: its name or target; part: the check of a target. change: created, updated, dropped, or what else made it. author: who defined it; owner: whose it is. served: the rows (or the view) that readers see are of this version; a newer one has not been built, or its build fails. kept: the table that holds rows of this version (option keep_versions of models). definition: the SQL that gives this version; passwords and tokens in it are ***.
 Example: SELECT version, author, defined_at, served, definition FROM etl.definition_versions WHERE name = ''mart.daily_sales'' ORDER BY version;';
 
+CREATE VIEW etl.environments AS
+SELECT n.environment, e.owner, n.kind, n.target, nullif(n.part, '') AS part, n.node, n.direct, n.base_version
+FROM etl.environment AS e JOIN etl.environment_node AS n ON n.environment = e.name
+WHERE etl._may_read(n.node);
+COMMENT ON VIEW etl.environments IS
+'What is in each environment (SET etl.environment). kind: stream, model or check; target: its name in production; node: its name in the environment; direct: it was defined there otherwise than in production, else it was copied, since it reads what was; base_version: the version of production''s definition that it was made of, 0 for none.
+Example: SELECT target, node, direct FROM etl.environments WHERE environment = ''pr_42'';';
+
 CREATE VIEW etl.progress AS
 SELECT run_id, node, phase, rows_done, bytes_done, bytes_total, rows_per_second, started_at, eta
 FROM etl._progress()
@@ -1896,7 +1954,7 @@ DECLARE
 BEGIN
 	FOREACH relation IN ARRAY ARRAY['source', 'stream', 'model', 'quality_check', 'secret', 'dependency',
 		'column_edge', 'load', 'cursor', 'file', 'ingestion', 'reject', 'consumed', 'change_set', 'change', 'model_interval',
-		'node_state', 'definition_version', 'project', 'project_item', 'kept',
+		'node_state', 
 		'schema_change', 'stream_dialect', 'housekeeping', 'chore', 'pool', 'instance', 'schedule', 'schedule_slot', 'schedule_event',
 		'sla', 'sla_result', 'channel', 'alert_rule', 'alert_open', 'alert_node', 'silence', 'outbox',
 		'alert_id_seq', 'delivery_id_seq', 'silence_id_seq', 'run_id_seq', 'task_id_seq', 'load_id_seq',

@@ -81,7 +81,7 @@ SELECT version, change FROM etl.definition_versions WHERE kind = 'model' AND nam
 SELECT version = served_version AS served FROM etl.models WHERE target = 'rn.old';
 SET client_min_messages = error;
 SELECT etl.drop_schedule('rn_s'), etl.drop_sla('rn_l');
-SELECT etl.drop_model(target, cascade => true, drop_relation => true) FROM etl.models WHERE target LIKE 'rn.%';
+DO $$ BEGIN PERFORM etl.drop_model(target, cascade => true, drop_relation => true) FROM etl.models WHERE target LIKE 'rn.%'; END $$;
 DROP VIEW rn.theirs;
 SELECT etl.drop_source('rn_push', cascade => true, drop_relation => true);
 DROP OWNED BY rn_stranger;

@@ -14,6 +14,7 @@
 #include "pgtime.h"
 #include "utils/builtins.h"
 
+#include "catalog/environment.h"
 #include "alert/internal.h"
 #include "catalog/schedule.h"
 #include "catalog/schedule.h"
@@ -113,6 +114,8 @@ etl_sql_define_channel(PG_FUNCTION_ARGS)
 	channel.options = check_object(fcinfo, 2);
 	channel.owner = GetUserNameFromId(GetUserId(), false);
 	etl_name_check("channel", channel.name);
+	if (etl_environment_skips("channel", channel.name))
+		PG_RETURN_TEXT_P(cstring_to_text("unchanged"));
 	defs = etl_channel_options(channel.kind);
 	if (defs == NULL)
 		ereport(ERROR,
@@ -230,6 +233,8 @@ etl_sql_define_alert(PG_FUNCTION_ARGS)
 	rule.options = check_object(fcinfo, 5);
 	rule.owner = GetUserNameFromId(GetUserId(), false);
 	etl_name_check("alert", rule.name);
+	if (etl_environment_skips("alert", rule.name))
+		PG_RETURN_TEXT_P(cstring_to_text("unchanged"));
 	check_events(rule.events);
 	check_severity(rule.severity);
 	etl_rule_options_read(rule.options, &options);

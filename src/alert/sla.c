@@ -12,6 +12,7 @@
 #include "utils/builtins.h"
 #include "utils/date.h"
 
+#include "catalog/environment.h"
 #include "alert/internal.h"
 #include "catalog/schedule.h"
 #include "catalog/sla.h"
@@ -82,6 +83,8 @@ etl_sql_define_sla(PG_FUNCTION_ARGS)
 	sla.description = etl_arg_text(fcinfo, 7);
 	sla.owner = GetUserNameFromId(GetUserId(), false);
 	etl_name_check("sla", sla.name);
+	if (etl_environment_skips("sla", sla.name))
+		PG_RETURN_TEXT_P(cstring_to_text("unchanged"));
 	etl_timezone_check(sla.timezone);
 	if (sla.freshness == NULL && sla.finish_by == NULL && sla.start_by == NULL && sla.max_duration == NULL)
 		ereport(ERROR,

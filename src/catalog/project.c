@@ -13,6 +13,7 @@
  */
 #include "postgres.h"
 
+#include "catalog/environment.h"
 #include "catalog/project.h"
 #include "catalog/sql.h"
 #include "common/guc.h"
@@ -97,7 +98,8 @@ etl_project_has(const char *kind, const char *name, const char *part)
 	int64 deployment;
 	char *project = etl_project_at(&deployment);
 
-	if (project == NULL)
+	/* an environment is beside what scripts deploy */
+	if (project == NULL || etl_environment_on())
 		return;
 	etl_param_text(&params, kind);
 	etl_param_text(&params, name);

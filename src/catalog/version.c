@@ -16,6 +16,7 @@
 #include "utils/guc.h"
 
 #include "catalog/change.h"
+#include "catalog/environment.h"
 #include "catalog/project.h"
 #include "catalog/sql.h"
 #include "catalog/version.h"
@@ -150,6 +151,22 @@ params_of(EtlParams *params, const char *name, const char *part)
 }
 
 /*
+ * must_be_free raises ET001 when a session in an environment would change
+ * production.  A source that is new harms nobody.
+ */
+static void
+must_be_free(const char *kind, const char *name, const char *outcome)
+{
+	bool		of_target = etl_definition_kind(kind)->part != NULL || strcmp(kind, "model") == 0 ||
+					 strcmp(kind, "stream") == 0;
+
+	if (!etl_environment_on() || (of_target && etl_environment_has_prefix(name)) ||
+		(strcmp(kind, "source") == 0 && strcmp(outcome, "created") == 0))
+		return;
+	etl_environment_must_be_off(psprintf("%s \"%s\" of production cannot be %s", kind, name, outcome));
+}
+
+/*
  * go_on_counting gives a definition that was dropped before the number after
  * its last one.
  */
@@ -174,6 +191,8 @@ etl_defined(const char *kind_name, const char *name, const char *part, const cha
 	EtlParams params = {0};
 	int level;
 
+	if (strcmp(outcome, "unchanged") != 0)
+		must_be_free(kind_name, name, outcome);
 	etl_project_has(kind_name, name, part);
 	if (strcmp(outcome, "unchanged") == 0)
 		return outcome;
@@ -202,7 +221,9 @@ etl_undefined(const char *kind_name, const char *name, const char *part)
 	const EtlDefinitionKind *kind = etl_definition_kind(kind_name);
 	EtlParams params = {0};
 
+	must_be_free(kind_name, name, "dropped");
 	etl_project_lacks(kind_name, name, part);
+	etl_environment_node_delete(kind_name, name, part);
 	params_of(&params, name, part);
 	etl_param_text(&params, kind->name);
 	etl_param_text(&params, GetUserNameFromId(GetUserId(), false));

@@ -15,6 +15,7 @@
 #include "utils/builtins.h"
 #include "utils/tuplestore.h"
 
+#include "catalog/environment.h"
 #include "catalog/connector.h"
 #include "catalog/definition.h"
 #include "common/arguments.h"
@@ -97,6 +98,9 @@ etl_sql_define_source(PG_FUNCTION_ARGS)
 	if (source.name[0] == '\0')
 		ereport(ERROR,
 				(errcode(ETL_ERR_DEFINITION), errmsg("the name of a source cannot be empty")));
+
+	if (etl_source_find(source.name) != NULL && etl_environment_skips("source", source.name))
+		PG_RETURN_TEXT_P(cstring_to_text("unchanged"));
 
 	connector = etl_connector_find(source.connector);
 	etl_options_check(source.options, source.connector, connector->source_options, NULL);

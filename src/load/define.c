@@ -23,6 +23,7 @@
 #include "catalog/definition.h"
 #include "catalog/landing.h"
 #include "catalog/schedule.h"
+#include "catalog/environment.h"
 #include "common/arguments.h"
 #include "common/errors.h"
 #include "common/json.h"
@@ -236,6 +237,98 @@ etl_stream_judge(EtlStream *stream, const EtlSource *source, const EtlConnector 
 	check_options(stream, source, connector);
 }
 
+/*
+ * same_json compares two documents.
+ */
+static bool
+same_json(const Jsonb *a, const Jsonb *b)
+{
+	return strcmp(etl_json_text(a), etl_json_text(b)) == 0;
+}
+
+/*
+ * same_text compares two texts that may be missing.
+ */
+static bool
+same_text(const char *a, const char *b)
+{
+	return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
+}
+
+/*
+ * same_texts compares two lists of texts.
+ */
+static bool
+same_texts(List *a, List *b)
+{
+	ListCell   *one;
+	ListCell   *two;
+
+	if (list_length(a) != list_length(b))
+		return false;
+	forboth(one, a, two, b)
+		if (strcmp(lfirst(one), lfirst(two)) != 0)
+			return false;
+	return true;
+}
+
+/*
+ * is_as_in_production tells whether a stream is defined just so already, a
+ * format that is not given apart.
+ */
+static bool
+is_as_in_production(const EtlStream *stream)
+{
+	EtlStream  *old = etl_stream_find(stream->target);
+
+	return old != NULL && strcmp(old->source, stream->source) == 0 &&
+		   same_json(old->options, stream->options) &&
+		   (stream->format == NULL || same_text(old->format, stream->format)) &&
+		   same_text(old->columns, stream->columns) && same_texts(old->key, stream->key) &&
+		   strcmp(old->mode, stream->mode) == 0 && same_text(old->event_time, stream->event_time) &&
+		   same_text(old->schema_policy, stream->schema_policy) &&
+		   same_json(old->contract, stream->contract) && same_texts(old->tags, stream->tags) &&
+		   same_text(old->description, stream->description);
+}
+
+/*
+ * enter_environment gives a stream its name in the session's environment;
+ * false when it is as in production and not part of it: then what production
+ * has landed is read, and nothing is fetched again.
+ */
+static bool
+enter_environment(EtlStream *stream)
+{
+	char	   *node = etl_environment_name_of(stream->target);
+
+	if (etl_node_owner(node) == NULL && is_as_in_production(stream))
+		return false;
+	etl_environment_begin(node);
+	stream->target = node;
+	return true;
+}
+
+/*
+ * note_environment stores that a stream is part of the environment.
+ */
+static void
+note_environment(char *target, const EtlStream *stream)
+{
+	EtlEnvironmentNode node = {.kind = "stream", .target = target, .node = stream->target, .direct = true};
+	EtlJsonBuilder *builder = etl_json_object_begin();
+	Jsonb	   *stored = etl_definition_json("stream", stream->target, NULL);
+	ListCell   *cell;
+
+	foreach(cell, etl_json_keys(stored))
+		if (strcmp(lfirst(cell), "target") == 0)
+			etl_json_add_text(builder, lfirst(cell), target);
+		else
+			etl_json_add(builder, lfirst(cell), etl_json_get(stored, lfirst(cell)));
+	node.definition = etl_json_object_end(builder);
+	node.base_version = etl_definition_version("stream", target, NULL);
+	etl_environment_node_store(&node);
+}
+
 Datum
 etl_sql_define_stream(PG_FUNCTION_ARGS)
 {
@@ -244,6 +337,7 @@ etl_sql_define_stream(PG_FUNCTION_ARGS)
 	EtlStream  *old;
 	const EtlConnector *connector;
 	const char *result;
+	char	   *given = NULL;	/* in an environment: its name in production */
 	char	   *policy;
 
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
@@ -264,6 +358,12 @@ etl_sql_define_stream(PG_FUNCTION_ARGS)
 	stream.tags = etl_arg_tags(fcinfo, 10);
 	stream.description = etl_arg_text(fcinfo, 11);
 	stream.settings = etl_settings_capture();
+	if (etl_environment_on())
+	{
+		given = stream.target;
+		if (!enter_environment(&stream))
+			PG_RETURN_TEXT_P(cstring_to_text("unchanged"));
+	}
 
 	/* members of the role that owns a stream may redefine it; it stays that role's */
 	old = etl_stream_find(stream.target);
@@ -288,7 +388,10 @@ etl_sql_define_stream(PG_FUNCTION_ARGS)
 	if (old != NULL)
 		etl_contract_compare(old, &stream);
 	result = etl_stream_store(&stream);
-	etl_stream_store_event(stream.target, stream.contract);
+	if (given != NULL)
+		note_environment(given, &stream);
+	else
+		etl_stream_store_event(stream.target, stream.contract);
 	PG_RETURN_TEXT_P(cstring_to_text(result));
 }
 
@@ -330,7 +433,7 @@ etl_sql_drop_stream(PG_FUNCTION_ARGS)
 	char	   *name = etl_arg_required(fcinfo, 0, "name");
 	bool		cascade = !PG_ARGISNULL(1) && PG_GETARG_BOOL(1);
 	bool		drop_relation = !PG_ARGISNULL(2) && PG_GETARG_BOOL(2);
-	EtlStream  *stream = etl_stream_find(etl_name_canonical(name));
+	EtlStream  *stream = etl_stream_find(etl_environment_resolve(etl_name_canonical(name)));
 	ListCell   *cell;
 
 	if (stream == NULL)

@@ -24,6 +24,7 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
+#include "catalog/environment.h"
 #include "catalog/landing.h"
 #include "common/errors.h"
 #include "common/json.h"
@@ -66,7 +67,7 @@ typedef struct Replay
 EtlStream *
 etl_stream_operated(const char *target, const char *other_role)
 {
-	EtlStream  *stream = etl_stream_get(etl_name_canonical(target));
+	EtlStream  *stream = etl_stream_get(etl_environment_target(etl_name_canonical(target)));
 	const char *roles[2] = {"etl_operator", other_role};
 
 	for (int i = 0; i < 2; i++)

@@ -24,6 +24,7 @@
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 
+#include "catalog/environment.h"
 #include "common/arguments.h"
 #include "common/errors.h"
 #include "common/json.h"
@@ -315,6 +316,7 @@ Datum
 etl_sql_define_model(PG_FUNCTION_ARGS)
 {
 	EtlModel   *model = palloc0(sizeof(EtlModel));
+	EtlModel   *given = NULL;	/* in an environment: as it was given */
 	EtlModel   *old;
 	List	   *names;
 	const char *outcome;
@@ -336,6 +338,8 @@ etl_sql_define_model(PG_FUNCTION_ARGS)
 	model->tags = etl_arg_tags(fcinfo, 9);
 	model->description = etl_arg_text(fcinfo, 10);
 	model->settings = etl_settings_capture();
+	if (etl_environment_on() && (given = etl_environment_enter(model)) == NULL)
+		PG_RETURN_TEXT_P(cstring_to_text("unchanged"));
 
 	old = etl_model_find(model->target);
 	if (old != NULL)
@@ -372,6 +376,8 @@ etl_sql_define_model(PG_FUNCTION_ARGS)
 	}
 	else if (resolvable && !old->resolved)
 		(void) etl_model_resolve(model, NULL);
+	if (given != NULL)
+		etl_environment_entered(given, model);
 	PG_RETURN_TEXT_P(cstring_to_text(outcome));
 }
 
@@ -446,7 +452,8 @@ drop_model(const char *target, bool cascade, bool drop_relation)
 Datum
 etl_sql_drop_model(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_BOOL(drop_model(etl_name_canonical(etl_arg_required(fcinfo, 0, "name")),
+	PG_RETURN_BOOL(drop_model(etl_environment_resolve(
+								  etl_name_canonical(etl_arg_required(fcinfo, 0, "name"))),
 							  !PG_ARGISNULL(1) && PG_GETARG_BOOL(1),
 							  !PG_ARGISNULL(2) && PG_GETARG_BOOL(2)));
 }

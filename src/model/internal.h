@@ -177,6 +177,16 @@ extern void etl_swap_index(EtlSwap *swap);
 extern void etl_swap_publish(EtlSwap *swap);
 extern void etl_lock_briefly(Oid relid);
 
+/* ---- environment.c: models in an environment ---- */
+
+/*
+ * gives a model the names of the session's environment and returns it as it
+ * was given; NULL when it is as in production and not part of it
+ */
+extern EtlModel *etl_environment_enter(EtlModel *model);
+/* notes it after it was stored */
+extern void etl_environment_entered(const EtlModel *given, const EtlModel *model);
+
 /* ---- keep.c: option keep_versions, the rows of former publications ---- */
 
 extern int etl_keep_versions(const EtlModel *model);
@@ -185,10 +195,6 @@ extern void etl_keep_copy(Oid relid, const char *name);
 extern void etl_keep_storage(Oid relid, Oid transient, Oid toast, Oid old_toast, List *indexes,
 							 const char *name);
 extern void etl_keep_prune(const EtlModel *model, int keep);
-
-/* publishes the rows of another relation as those of the model; the caller sets what they were built of */
-extern void etl_model_publish_copy(EtlDriver *driver, EtlModel *model, const char *relation,
-								   char *fingerprint, EtlBuildResult *result);
 
 /* ---- diff.c: publication by DML of what differs ---- */
 

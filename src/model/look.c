@@ -15,6 +15,7 @@
 #include "utils/lsyscache.h"
 #include "utils/tuplestore.h"
 
+#include "catalog/environment.h"
 #include "catalog/lineage.h"
 #include "common/errors.h"
 #include "common/names.h"
@@ -81,7 +82,7 @@ etl_sql_lineage(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ETL_ERR_DEFINITION),
 				 errmsg("argument \"depth\" must be at least 1")));
-	target = etl_name_canonical(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	target = etl_environment_resolve(etl_name_canonical(text_to_cstring(PG_GETARG_TEXT_PP(0))));
 	etl_lineage_must_know(target);
 	must_have_column(target, column);
 
@@ -114,7 +115,7 @@ etl_sql_compile(PG_FUNCTION_ARGS)
 
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
-	model = etl_model_get(etl_name_canonical(text_to_cstring(PG_GETARG_TEXT_PP(0))));
+	model = etl_model_get(etl_environment_resolve(etl_name_canonical(text_to_cstring(PG_GETARG_TEXT_PP(0)))));
 	etl_check_owner(model->owner, "model", model->target);
 	PG_RETURN_TEXT_P(cstring_to_text(etl_model_compile(model)));
 }

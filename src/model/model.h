@@ -93,6 +93,19 @@ typedef char *(*EtlNewName) (const char *name, void *arg);
 extern char *etl_query_rename(const EtlModel *model, EtlNewName new_name, void *arg);
 extern Jsonb *etl_options_rename(const EtlModel *model, EtlNewName new_name, void *arg);
 
+/*
+ * etl_environment_complete copies what reads the nodes of the session's
+ * environment into it, and gives all of them the names of their inputs there.
+ */
+extern void etl_environment_complete(void);
+
+/*
+ * etl_model_publish_copy publishes the rows of another relation as those of
+ * the model; the caller says what they were built of.
+ */
+extern void etl_model_publish_copy(EtlDriver *driver, EtlModel *model, const char *relation,
+								   char *fingerprint, EtlBuildResult *result);
+
 /* moves (schema: NULL stays) and renames a relation with the indexes that etl made; as its owner */
 extern void etl_model_rename_relation(Oid relid, const char *schema, const char *relation);
 

@@ -33,6 +33,7 @@
 #include "utils/guc.h"
 #include "utils/rel.h"
 
+#include "catalog/environment.h"
 #include "common/names.h"
 #include "model/internal.h"
 
@@ -373,13 +374,17 @@ etl_record_begin(const EtlModel *model, List *inputs)
 {
 	List	   *begun = NIL;
 	ListCell   *cell;
+	bool		aside;			/* of an environment: production is not touched */
 
 	if (!etl_model_follows(model) || IsolationUsesXactSnapshot())
 		return NIL;
+	aside = etl_is_environment_node(model->target);
 	foreach(cell, inputs)
 	{
 		EtlInput   *input = lfirst(cell);
 
+		if (aside && !etl_is_environment_node(input->name))
+			continue;
 		if (etl_input_is_recorded(input) && !input->consumption->recorded && begin_input(input->name))
 			begun = lappend(begun, input->name);
 	}

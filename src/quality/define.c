@@ -18,8 +18,10 @@
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 
+#include "catalog/environment.h"
 #include "common/arguments.h"
 #include "common/errors.h"
+#include "common/guc.h"
 #include "common/json.h"
 #include "common/names.h"
 #include "common/run_as.h"
@@ -132,12 +134,106 @@ check_readable(const char *target)
 }
 
 /*
+ * same_columns compares two lists of names.
+ */
+static bool
+same_columns(List *a, List *b)
+{
+	ListCell   *one;
+	ListCell   *two;
+
+	if (list_length(a) != list_length(b))
+		return false;
+	forboth(one, a, two, b)
+		if (strcmp(lfirst(one), lfirst(two)) != 0)
+			return false;
+	return true;
+}
+
+/*
+ * is_as_in_production tells whether a check is defined just so already.
+ */
+static bool
+is_as_in_production(const EtlCheck *check)
+{
+	EtlCheck   *old = etl_check_find(check->target, check->name);
+
+	return old != NULL && strcmp(old->kind, check->kind) == 0 &&
+		   same_columns(old->columns, check->columns) &&
+		   strcmp(etl_json_text(old->options), etl_json_text(check->options)) == 0 &&
+		   strcmp(old->on_fail, check->on_fail) == 0 && strcmp(old->dimension, check->dimension) == 0;
+}
+
+/*
+ * enter_environment puts a check on the node of the session's environment;
+ * false when it is as in production.
+ */
+static bool
+enter_environment(EtlCheck *check, EtlCheck *given)
+{
+	char	   *node = etl_environment_resolve(check->target);
+
+	if (strcmp(node, check->target) == 0)
+	{
+		if (is_as_in_production(check))
+			return false;
+		ereport(ERROR,
+				(errcode(ETL_ERR_DEFINITION),
+				 errmsg("%s is not part of environment %s, so a check of it cannot change there",
+						check->target, etl_environment),
+				 errhint("Change its definition in the environment first, or RESET etl.environment.")));
+	}
+	*given = *check;
+	check->target = node;
+	if (strcmp(check->kind, "relationship") == 0)
+	{
+		EtlJsonBuilder *builder = etl_json_object_begin();
+		ListCell   *cell;
+
+		foreach(cell, etl_json_keys(check->options))
+			if (strcmp(lfirst(cell), "to") == 0)
+				etl_json_add_text(builder, "to", etl_environment_resolve(
+													 etl_name_canonical(etl_json_get_text(check->options, "to"))));
+			else
+				etl_json_add(builder, lfirst(cell), etl_json_get(check->options, lfirst(cell)));
+		check->options = etl_json_object_end(builder);
+	}
+	return true;
+}
+
+/*
+ * note_environment stores that a check is part of the environment.
+ */
+static void
+note_environment(const EtlCheck *given, const EtlCheck *check)
+{
+	EtlEnvironmentNode node = {.kind = "check", .target = given->target, .part = given->name,
+							   .node = check->target, .direct = !is_as_in_production(given)};
+	EtlJsonBuilder *builder = etl_json_object_begin();
+	Jsonb	   *stored = etl_definition_json("check", check->target, check->name);
+	ListCell   *cell;
+
+	foreach(cell, etl_json_keys(stored))
+		if (strcmp(lfirst(cell), "target") == 0)
+			etl_json_add_text(builder, lfirst(cell), given->target);
+		else if (strcmp(lfirst(cell), "options") == 0)
+			etl_json_add(builder, lfirst(cell), given->options);
+		else
+			etl_json_add(builder, lfirst(cell), etl_json_get(stored, lfirst(cell)));
+	node.definition = etl_json_object_end(builder);
+	node.base_version = etl_definition_version("check", given->target, given->name);
+	etl_environment_node_store(&node);
+}
+
+/*
  * etl_sql_define_check stores a check: 'created', 'updated' or 'unchanged'.
  */
 Datum
 etl_sql_define_check(PG_FUNCTION_ARGS)
 {
 	EtlCheck	check = {0};
+	EtlCheck	given = {0};	/* in an environment: as it was given */
+	const char *outcome;
 	const EtlCheckKind *kind;
 	char	   *owner;
 	List	   *dimensions;
@@ -166,6 +262,8 @@ etl_sql_define_check(PG_FUNCTION_ARGS)
 				(errcode(ETL_ERR_DEFINITION),
 				 errmsg("the name of a check must not be empty")));
 	check.description = etl_arg_text(fcinfo, 7);
+	if (etl_environment_on() && !enter_environment(&check, &given))
+		PG_RETURN_TEXT_P(cstring_to_text("unchanged"));
 	check_quarantine(kind, &check);
 
 	owner = etl_node_owner(check.target);
@@ -175,7 +273,10 @@ etl_sql_define_check(PG_FUNCTION_ARGS)
 		check_readable(check.target);
 	check.owner = GetUserNameFromId(GetUserId(), false);
 	check.settings = etl_settings_capture();
-	PG_RETURN_TEXT_P(cstring_to_text(etl_check_store(&check)));
+	outcome = etl_check_store(&check);
+	if (given.target != NULL)
+		note_environment(&given, &check);
+	PG_RETURN_TEXT_P(cstring_to_text(outcome));
 }
 
 /*
@@ -184,7 +285,7 @@ etl_sql_define_check(PG_FUNCTION_ARGS)
 Datum
 etl_sql_drop_check(PG_FUNCTION_ARGS)
 {
-	char	   *target = etl_name_canonical(etl_arg_required(fcinfo, 0, "target"));
+	char	   *target = etl_environment_resolve(etl_name_canonical(etl_arg_required(fcinfo, 0, "target")));
 	char	   *name = etl_arg_required(fcinfo, 1, "name");
 	EtlCheck   *check = etl_check_find(target, name);
 	char	   *owner = etl_node_owner(target);

@@ -12,6 +12,7 @@
 #include "utils/builtins.h"
 #include "utils/numeric.h"
 
+#include "catalog/environment.h"
 #include "catalog/quality.h"
 #include "common/errors.h"
 #include "quality/check.h"
@@ -66,7 +67,7 @@ etl_sql_quality_score(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
-	target = etl_name_canonical(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	target = etl_environment_resolve(etl_name_canonical(text_to_cstring(PG_GETARG_TEXT_PP(0))));
 	relid = etl_name_relation(target);
 	if (!OidIsValid(relid) && etl_checks_of(target) == NIL)
 		ereport(ERROR,

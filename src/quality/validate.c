@@ -24,6 +24,7 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
+#include "catalog/environment.h"
 #include "common/driver.h"
 #include "common/errors.h"
 #include "common/json.h"
@@ -352,7 +353,7 @@ etl_sql_validate(PG_FUNCTION_ARGS)
 	validation.rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
-	target = etl_name_canonical(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	target = etl_environment_resolve(etl_name_canonical(text_to_cstring(PG_GETARG_TEXT_PP(0))));
 	validation.left = PG_ARGISNULL(1) ? PG_INT64_MAX : PG_GETARG_INT32(1);
 
 	if (etl_checks_of(target) == NIL)

@@ -18,6 +18,7 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "catalog/environment.h"
 #include "common/arguments.h"
 #include "common/errors.h"
 #include "common/guc.h"
@@ -61,10 +62,12 @@ read_arguments(FunctionCallInfo fcinfo, EtlRunState *state)
 static void
 look_for_workers(EtlRunState *state)
 {
-	if (state->workers == 1 || (etl_helpers != NULL && !state->driver.base.atomic))
+	if (state->workers == 1 ||
+		(etl_helpers != NULL && !state->driver.base.atomic && !etl_environment_on()))
 		return;
 	ereport(NOTICE,
 			(errmsg("workers => %d: this session works alone", state->workers),
+			 etl_environment_on() ? errdetail("Workers are at work on production.") :
 			 etl_helpers == NULL ?
 				 errdetail("There are no workers: etl is not in shared_preload_libraries.") :
 				 errdetail("Inside a transaction block everything happens in its transaction.")));

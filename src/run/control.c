@@ -22,6 +22,7 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "catalog/environment.h"
 #include "common/arguments.h"
 #include "common/errors.h"
 #include "common/guc.h"
@@ -112,6 +113,8 @@ etl_sql_submit(PG_FUNCTION_ARGS)
 	EtlGraph   *graph = etl_graph_load();
 	int64		run_id;
 
+	/* workers are at work on production */
+	etl_environment_must_be_off("runs are not queued");
 	run.selector = etl_arg_text(fcinfo, 0);
 	run.exclude = etl_arg_text(fcinfo, 1);
 	run.full_refresh = !PG_ARGISNULL(2) && PG_GETARG_BOOL(2);

@@ -17,6 +17,7 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "catalog/environment.h"
 #include "common/arguments.h"
 #include "common/clock.h"
 #include "common/driver.h"
@@ -297,6 +298,8 @@ etl_sql_define_schedule(PG_FUNCTION_ARGS)
 
 	read_schedule(fcinfo, &schedule);
 	check_schedule(&schedule);
+	if (etl_environment_skips("schedule", schedule.name))
+		PG_RETURN_TEXT_P(cstring_to_text("unchanged"));
 	timing = etl_timing_make(&schedule);
 	if (schedule.on_event != NULL)
 		rule = etl_event_rule(schedule.on_event);

@@ -16,7 +16,10 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
+#include "catalog/environment.h"
 #include "common/errors.h"
+#include "common/guc.h"
+#include "model/model.h"
 #include "run/run.h"
 
 typedef struct NameEntry
@@ -183,32 +186,70 @@ sort_graph(EtlGraph *graph)
 }
 
 /*
+ * is_here tells whether a node belongs to where the session is at work: to
+ * its environment, or to none.  *stands_for is the node of production that
+ * one of the environment stands for.
+ */
+static bool
+is_here(List *aside, const char *target, EtlName **stands_for)
+{
+	bool		on = etl_environment_on();
+	ListCell   *cell;
+
+	*stands_for = NULL;
+	foreach(cell, aside)
+	{
+		EtlEnvironmentNode *node = lfirst(cell);
+
+		if (strcmp(node->node, target) != 0)
+			continue;
+		*stands_for = etl_name_parse(node->target);
+		return on && strcmp(node->part, etl_environment) == 0;
+	}
+	return !on;
+}
+
+/*
  * load_nodes reads the definitions.
  */
 static void
 load_nodes(EtlGraph *graph)
 {
-	List	   *streams = etl_stream_all();
-	List	   *models = etl_model_all();
+	List	   *streams;
+	List	   *models;
+	List	   *aside;
 	ListCell   *cell;
 
+	if (etl_environment_on())
+		etl_environment_complete();
+	streams = etl_stream_all();
+	models = etl_model_all();
+	aside = etl_environment_nodes_all();
 	graph->nodes = palloc(sizeof(EtlNode *) * (list_length(streams) + list_length(models) + 1));
 	graph->order = palloc(sizeof(EtlNode *) * (list_length(streams) + list_length(models) + 1));
 	foreach(cell, streams)
 	{
 		EtlStream  *stream = lfirst(cell);
-		EtlNode    *node = make_node(stream->target, "stream", stream->owner, stream->version,
-								  stream->tags);
+		EtlName    *stands_for;
+		EtlNode    *node;
 
+		if (!is_here(aside, stream->target, &stands_for))
+			continue;
+		node = make_node(stream->target, "stream", stream->owner, stream->version, stream->tags);
+		node->stands_for = stands_for;
 		node->stream = stream;
 		graph->nodes[graph->n++] = node;
 	}
 	foreach(cell, models)
 	{
 		EtlModel   *model = lfirst(cell);
-		EtlNode    *node = make_node(model->target, "model", model->owner, model->version,
-								  model->tags);
+		EtlName    *stands_for;
+		EtlNode    *node;
 
+		if (!is_here(aside, model->target, &stands_for))
+			continue;
+		node = make_node(model->target, "model", model->owner, model->version, model->tags);
+		node->stands_for = stands_for;
 		node->model = model;
 		graph->nodes[graph->n++] = node;
 	}

@@ -19,6 +19,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "catalog/environment.h"
 #include "alert/alert.h"
 #include "catalog/schedule.h"
 #include "common/errors.h"

@@ -16,6 +16,7 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 
+#include "catalog/environment.h"
 #include "common/arguments.h"
 #include "common/errors.h"
 #include "common/json.h"
@@ -143,6 +144,8 @@ etl_sql_define_pool(PG_FUNCTION_ARGS)
 				(errcode(ETL_ERR_DEFINITION),
 				 errmsg("slots must be between 1 and %d", MAX_SLOTS),
 				 errhint("It says how many nodes of the pool may be at work at once.")));
+	if (etl_environment_skips("pool", name))
+		PG_RETURN_TEXT_P(cstring_to_text("unchanged"));
 	if (owner != NULL)
 		etl_check_owner(owner, "pool", name);
 	PG_RETURN_TEXT_P(cstring_to_text(etl_pool_store(name, slots, etl_arg_text(fcinfo, 2),

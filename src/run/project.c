@@ -16,6 +16,7 @@
 #include "utils/builtins.h"
 #include "utils/guc.h"
 
+#include "catalog/environment.h"
 #include "catalog/project.h"
 #include "catalog/version.h"
 #include "common/arguments.h"
@@ -49,6 +50,8 @@ etl_sql_begin_project(PG_FUNCTION_ARGS)
 
 	if (name == NULL)
 		ereport(ERROR, (errcode(ETL_ERR_DEFINITION), errmsg("a project needs a name")));
+	if (etl_environment_skips("project", name))
+		PG_RETURN_INT64(0);
 	if (owner != NULL)
 		etl_check_owner(owner, "project", name);
 	deployment = etl_project_begin(name, GetUserNameFromId(GetUserId(), false));
@@ -160,6 +163,8 @@ etl_sql_end_project(PG_FUNCTION_ARGS)
 	ListCell *cell;
 
 	InitMaterializedSRF(fcinfo, 0);
+	if (etl_environment_on())
+		return (Datum) 0;
 	if (owner == NULL)
 		ereport(ERROR,
 				(errcode(ETL_ERR_DEFINITION), errmsg("no project has been begun in this session"),

@@ -18,6 +18,7 @@
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 
+#include "catalog/environment.h"
 #include "catalog/rename.h"
 #include "common/arguments.h"
 #include "common/errors.h"
@@ -256,6 +257,7 @@ etl_sql_rename(PG_FUNCTION_ARGS)
 	ListCell *cell;
 
 	InitMaterializedSRF(fcinfo, 0);
+	etl_environment_must_be_off("nothing is renamed");
 	work.result = (ReturnSetInfo *) fcinfo->resultinfo;
 	work.old = etl_name_canonical(etl_arg_required(fcinfo, 0, "old_name"));
 	work.new = etl_name_of_target(etl_arg_required(fcinfo, 1, "new_name"));

@@ -12,6 +12,7 @@
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
 
+#include "catalog/environment.h"
 #include "catalog/kept.h"
 #include "catalog/version.h"
 #include "common/arguments.h"
@@ -80,7 +81,7 @@ rollback_stream(const EtlStream *stream, int to)
 Datum
 etl_sql_rollback(PG_FUNCTION_ARGS)
 {
-	char *target = etl_name_canonical(etl_arg_required(fcinfo, 0, "target"));
+	char *target = etl_environment_resolve(etl_name_canonical(etl_arg_required(fcinfo, 0, "target")));
 	int to = PG_ARGISNULL(1) ? 0 : PG_GETARG_INT32(1);
 	EtlDriver driver = etl_function_driver(target);
 	EtlBuildResult result = {0};

@@ -160,7 +160,8 @@ parse_criterion(const char *text)
 static bool
 match_pattern(const char *pattern, EtlNode *node)
 {
-	if (fnmatch(pattern, node->name->canonical, 0) == 0)
+	if (fnmatch(pattern, node->name->canonical, 0) == 0 ||
+		(node->stands_for && fnmatch(pattern, node->stands_for->canonical, 0) == 0))
 		return true;
 	return strchr(pattern, '.') == NULL && fnmatch(pattern, node->name->relation, 0) == 0;
 }
@@ -187,7 +188,8 @@ select_name(EtlGraph *graph, const char *value)
 		else if (bare)
 			match = strcmp(node->name->relation, name->relation) == 0;
 		else
-			match = strcmp(node->name->canonical, name->canonical) == 0;
+			match = strcmp(node->name->canonical, name->canonical) == 0 ||
+					(node->stands_for && strcmp(node->stands_for->canonical, name->canonical) == 0);
 		if (match)
 			found = bms_add_member(found, i);
 	}

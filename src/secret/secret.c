@@ -28,6 +28,7 @@
 #include "utils/guc.h"
 #include "utils/memutils.h"
 
+#include "catalog/environment.h"
 #include "catalog/definition.h"
 #include "catalog/secret.h"
 #include "common/arguments.h"
@@ -357,6 +358,11 @@ etl_sql_define_secret(PG_FUNCTION_ARGS)
 
 	/* a caller in PL/pgSQL would add the text of its statement to an error */
 	error_context_stack = NULL;
+	if (!PG_ARGISNULL(0) && etl_environment_skips("secret", etl_arg_text(fcinfo, 0)))
+	{
+		error_context_stack = saved_context;
+		PG_RETURN_TEXT_P(cstring_to_text("unchanged"));
+	}
 	check_admin();
 	value = etl_arg_text(fcinfo, 1);
 	if (value != NULL)
