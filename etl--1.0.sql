@@ -160,8 +160,11 @@ CREATE TABLE etl.environment_node (
 );
 CREATE INDEX environment_node_idx ON etl.environment_node (node);
 
-SELECT pg_catalog.pg_extension_config_dump(c, '') FROM pg_catalog.unnest('{etl.definition_version, etl.project,
-	etl.project_item, etl.environment, etl.environment_node}'::pg_catalog.regclass[]) AS c;
+SELECT pg_catalog.pg_extension_config_dump('etl.definition_version', '');
+SELECT pg_catalog.pg_extension_config_dump('etl.project', '');
+SELECT pg_catalog.pg_extension_config_dump('etl.project_item', '');
+SELECT pg_catalog.pg_extension_config_dump('etl.environment', '');
+SELECT pg_catalog.pg_extension_config_dump('etl.environment_node', '');
 
 -- ====================================================================
 -- catalog: what happened

@@ -102,6 +102,16 @@ etl_node_served_as(const char *target, int version)
 	etl_sql_exec("UPDATE etl.node_state SET built_version = $2 WHERE target = $1", &params);
 }
 
+void
+etl_node_must_rebuild(const char *target, const char *reason)
+{
+	EtlParams	params = {0};
+
+	etl_param_text(&params, target);
+	etl_param_text(&params, reason);
+	etl_sql_exec("UPDATE etl.node_state SET rebuild = $2 WHERE target = $1", &params);
+}
+
 int
 etl_definition_restore(const char *kind_name, const char *target, const Jsonb *definition,
 					   const char *change)

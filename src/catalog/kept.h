@@ -34,6 +34,8 @@ extern void etl_kept_forget(const EtlKept *kept);
  * publication has a new number, and 'version' is the definition's.
  */
 extern void etl_kept_restore(const EtlKept *kept, int version);
+/* the next build is a full one */
+extern void etl_node_must_rebuild(const char *target, const char *reason);
 /* the definition that is served is that of a new version */
 extern void etl_node_served_as(const char *target, int version);
 

@@ -143,6 +143,9 @@ put_rows_back(EtlDriver *driver, EtlModel *model, const EtlKept *kept, EtlBuildR
 {
 	etl_model_publish_copy(driver, model, kept->relation, kept->fingerprint, result);
 	etl_kept_restore(kept, model->version);
+	/* which of its intervals were done then is not kept */
+	if (model->batch_size != NULL)
+		etl_node_must_rebuild(model->target, "it was rolled back");
 }
 
 char *

@@ -131,7 +131,8 @@ judge(Promotion *promotion, EtlGraph *graph, List *promotions)
 	ListCell *cell;
 	ListCell *parent;
 
-	promotion->by_copy = promotion->model != NULL && is_current(promotion->model) && OidIsValid(owner) &&
+	promotion->by_copy = promotion->model != NULL && promotion->model->batch_size == NULL &&
+						 is_current(promotion->model) && OidIsValid(owner) &&
 						 has_privs_of_role(get_role_oid(promotion->model->owner, false), owner) &&
 						 (strcmp(promotion->model->materialized, "table") == 0 ||
 						  strcmp(promotion->model->materialized, "incremental") == 0);
