@@ -109,15 +109,16 @@ static const char *const dress_sql =
 	" CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END), t.attname"
 	" FROM " OF_VIEW " JOIN pg_attribute t ON t.attrelid = c.oid, aclexplode(t.attacl) a WHERE c.oid = $1"
 	" UNION ALL"
-	" SELECT format('ALTER VIEW %s SET (%I = %L)', " VIEW_NAME ", o.option_name, o.option_value), NULL"
+	" SELECT format('ALTER TABLE %s SET (%I = %L)', " VIEW_NAME ", o.option_name, o.option_value), NULL"
 	" FROM " OF_VIEW ", pg_options_to_table(c.reloptions) o WHERE c.oid = $1"
 	" UNION ALL"
-	" SELECT format('ALTER VIEW %s ALTER COLUMN %I SET DEFAULT %s', " VIEW_NAME ", t.attname,"
+	" SELECT format('ALTER TABLE %s ALTER COLUMN %I SET DEFAULT %s', " VIEW_NAME ", t.attname,"
 	" pg_get_expr(d.adbin, d.adrelid)), t.attname"
 	" FROM " OF_VIEW " JOIN pg_attrdef d ON d.adrelid = c.oid"
 	" JOIN pg_attribute t ON t.attrelid = c.oid AND t.attnum = d.adnum WHERE c.oid = $1"
 	" UNION ALL"
-	" SELECT CASE WHEN d.objsubid = 0 THEN format('COMMENT ON VIEW %s IS %L', " VIEW_NAME ", d.description)"
+	" SELECT CASE WHEN d.objsubid = 0 THEN format('COMMENT ON %s %s IS %L',"
+	" CASE WHEN c.relkind = 'm' THEN 'MATERIALIZED VIEW' ELSE 'VIEW' END, " VIEW_NAME ", d.description)"
 	" ELSE format('COMMENT ON COLUMN %s.%I IS %L', " VIEW_NAME ", t.attname, d.description) END, t.attname"
 	" FROM " OF_VIEW " JOIN pg_description d ON d.objoid = c.oid AND d.classoid = 'pg_class'::regclass"
 	" LEFT JOIN pg_attribute t ON t.attrelid = d.objoid AND t.attnum = d.objsubid AND d.objsubid > 0"
@@ -152,7 +153,7 @@ etl_view_undress(Oid view, const char *owner)
 	/* at last, since what comes before asks for the rights of its former owner */
 	if (strcmp(garment->statement, owner) != 0)
 	{
-		garment->statement = psprintf("ALTER VIEW %s OWNER TO %s", etl_name_of_relation(view),
+		garment->statement = psprintf("ALTER TABLE %s OWNER TO %s", etl_name_of_relation(view),
 									  quote_identifier(garment->statement));
 		garment->column = NULL;
 		dress->garments = lappend(dress->garments, garment);

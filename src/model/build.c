@@ -37,6 +37,7 @@ struct EtlStaged
 	EtlBuildResult *result;
 	EtlCheckSet *checks;
 	List	   *dependents;		/* managed views dropped on the way */
+	EtlMatviewDress *dress;		/* of a materialized view that is made again */
 	List	   *recorded;		/* char *: inputs whose changes are recorded from now on */
 	bool		copied;			/* rows of another relation are published, not the model's query */
 	char	   *keep;			/* table for the rows that are replaced; NULL: they are not kept */
@@ -82,6 +83,8 @@ stage_heap(EtlStaged *staged, TupleDesc desc)
 	etl_writer_to_heap(writer, heap, staged->due->relid, true);
 	staged->result->inserted = fill(staged, writer);
 	CommandCounterIncrement();
+	if (staged->created && etl_model_is_matview(staged->model))
+		etl_matview_populate(heap);
 }
 
 /*
@@ -108,6 +111,28 @@ stage_diff(EtlStaged *staged, TupleDesc desc)
 }
 
 /*
+ * drop_unfit drops what another kind of model left, and a materialized view
+ * of other columns.
+ */
+static void
+drop_unfit(EtlStaged *staged, TupleDesc desc)
+{
+	EtlDue	   *due = staged->due;
+	char		relkind = get_rel_relkind(due->relid);
+
+	if (etl_kind_has(staged->model, relkind) &&
+		(relkind != RELKIND_MATVIEW || etl_matview_fits(due->relid, desc)))
+		return;
+	staged->dependents = etl_dependents_drop(due->relid, NIL);
+	if (relkind == RELKIND_MATVIEW && etl_model_is_matview(staged->model))
+		staged->dress = etl_matview_undress(staged->model, due->relid);
+	if (relkind != RELKIND_VIEW)
+		etl_lock_briefly(due->relid);
+	etl_execute_utility(psprintf("DROP %s %s", etl_kind_word(relkind), etl_quoted_relation(due->relid)));
+	due->relid = InvalidOid;
+}
+
+/*
  * prepare_relation makes the target ready for the query's columns; inside
  * etl_run_as.  Sets due->relid.
  */
@@ -116,12 +141,8 @@ prepare_relation(EtlStaged *staged, TupleDesc desc)
 {
 	EtlDue	   *due = staged->due;
 
-	if (OidIsValid(due->relid) && get_rel_relkind(due->relid) == RELKIND_VIEW)
-	{
-		staged->dependents = etl_dependents_drop(due->relid, NIL);
-		etl_execute_utility(psprintf("DROP VIEW %s", etl_quoted_relation(due->relid)));
-		due->relid = InvalidOid;
-	}
+	if (OidIsValid(due->relid))
+		drop_unfit(staged, desc);
 	if (!OidIsValid(due->relid))
 	{
 		due->relid = etl_table_create(staged->model, desc);
@@ -223,7 +244,7 @@ stage_stored(EtlStaged *staged, bool by_dml)
 			stage_diff(staged, desc);
 		else if (staged->created)
 			stage_heap(staged, desc);
-		else if (may_swap(staged, by_dml, desc))
+		else if (may_swap(staged, by_dml, desc) || etl_model_is_matview(model))
 		{
 			staged->swap = etl_swap_begin(due->relid);
 			staged->swap->keep = staged->kept ? NULL : staged->keep;
@@ -523,6 +544,7 @@ void
 etl_model_finish(EtlStaged *staged)
 {
 	EtlModel   *model = staged->model;
+	int			old_version = staged->due->state->built_version;
 	EtlRunAs	as;
 
 	if (strcmp(staged->due->plan.action, "unchanged") == 0)
@@ -550,10 +572,18 @@ etl_model_finish(EtlStaged *staged)
 		if (staged->swap != NULL)
 		{
 			etl_swap_publish(staged->swap);
+			if (etl_model_is_matview(model))
+			{
+				if (old_version != model->version)
+					etl_matview_define(model, staged->due->relid);
+				etl_matview_populate(staged->due->relid);
+			}
 			etl_table_indexes(model, staged->due->relid);
 			if (etl_record_is_on(staged->due->relid))
 				(void) etl_change_set_add(model->target, psprintf("%s was rebuilt", model->target), NIL, 0);
 		}
+		if (staged->dress != NULL)
+			etl_matview_dress(staged->due->relid, staged->dress);
 		etl_run_as_end(&as);
 		etl_dependents_restore(staged->dependents, NULL);
 		if (staged->keep != NULL)

@@ -94,7 +94,7 @@ static void
 check_materialization(const EtlModel *model)
 {
 	const char *kind = model->materialized;
-	bool		stored = strcmp(kind, "table") == 0 || strcmp(kind, "incremental") == 0;
+	bool		stored = !etl_model_is_view(model);
 
 	if (etl_model_is_snapshot(model))
 		return;
@@ -433,8 +433,7 @@ drop_model(const char *target, bool cascade, bool drop_relation)
 		EtlRunAs	as;
 
 		etl_run_as_begin(&as, model->owner, NULL);
-		etl_execute_utility(psprintf("DROP %s %s",
-									 get_rel_relkind(relid) == RELKIND_VIEW ? "VIEW" : "TABLE", target));
+		etl_execute_utility(psprintf("DROP %s %s", etl_kind_word(get_rel_relkind(relid)), target));
 		etl_run_as_end(&as);
 	}
 	if (drop_relation)

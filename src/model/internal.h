@@ -124,9 +124,23 @@ extern void etl_model_indexes_check(const EtlModel *model, List *columns);
 
 extern bool etl_model_is_view(const EtlModel *model);
 extern bool etl_model_is_snapshot(const EtlModel *model);
+extern bool etl_model_is_matview(const EtlModel *model);
+extern bool etl_kind_has(const EtlModel *model, char relkind);
+extern const char *etl_kind_word(char relkind);	/* as DROP and COMMENT ON take it */
 extern bool etl_model_follows(const EtlModel *model);	/* works by what changed in its inputs */
 extern void etl_kind_check(const EtlModel *model, const EtlModel *old);
 extern void etl_kind_check_columns(const EtlModel *model, Query *query, List *columns);
+
+/* ---- matview.c ---- */
+
+typedef struct EtlMatviewDress EtlMatviewDress;
+
+extern void etl_matview_create(const EtlModel *model, const char *parameters);
+extern bool etl_matview_fits(Oid relid, TupleDesc desc);
+extern void etl_matview_populate(Oid relid);
+extern void etl_matview_define(const EtlModel *model, Oid relid);
+extern EtlMatviewDress *etl_matview_undress(const EtlModel *model, Oid relid);
+extern void etl_matview_dress(Oid relid, const EtlMatviewDress *dress);
 
 /* ---- versions.c: the table of a snapshot ---- */
 
@@ -143,6 +157,7 @@ extern bool etl_snapshot_by_time(const EtlModel *model);	/* strategy timestamp *
 
 /* ---- table.c: the relation of a stored model ---- */
 
+extern bool etl_index_is_ours(const char *name);
 extern char *etl_column_type(Form_pg_attribute column);
 
 extern TupleDesc etl_query_desc(Query *query);

@@ -10,6 +10,7 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "nodes/nodeFuncs.h"
 #include "utils/builtins.h"
@@ -23,7 +24,7 @@
 #include "common/parse.h"
 #include "model/internal.h"
 
-static const char *const kinds[] = {"view", "table", "incremental", "snapshot", NULL};
+static const char *const kinds[] = {"view", "table", "incremental", "snapshot", "materialized_view", NULL};
 
 bool
 etl_model_is_view(const EtlModel *model)
@@ -35,6 +36,40 @@ bool
 etl_model_is_snapshot(const EtlModel *model)
 {
 	return strcmp(model->materialized, "snapshot") == 0;
+}
+
+bool
+etl_model_is_matview(const EtlModel *model)
+{
+	return strcmp(model->materialized, "materialized_view") == 0;
+}
+
+/*
+ * etl_kind_has tells whether a relation of that kind can hold a model: what
+ * is made otherwise is dropped first.
+ */
+bool
+etl_kind_has(const EtlModel *model, char relkind)
+{
+	if (etl_model_is_view(model))
+		return relkind == RELKIND_VIEW;
+	if (etl_model_is_matview(model))
+		return relkind == RELKIND_MATVIEW;
+	return relkind != RELKIND_VIEW && relkind != RELKIND_MATVIEW;
+}
+
+const char *
+etl_kind_word(char relkind)
+{
+	switch (relkind)
+	{
+		case RELKIND_VIEW:
+			return "VIEW";
+		case RELKIND_MATVIEW:
+			return "MATERIALIZED VIEW";
+		default:
+			return "TABLE";
+	}
 }
 
 bool
@@ -162,6 +197,21 @@ must_be_among(List *columns, const char *name, const char *what)
 				 nearest ? errhint("Did you mean \"%s\"?", nearest) : 0));
 }
 
+/*
+ * check_refreshed judges what a kind cannot have that is refreshed as a
+ * whole, or keeps its history itself.
+ */
+static void
+check_refreshed(const EtlModel *model)
+{
+	if (etl_model_is_matview(model) && etl_json_has(model->options, "on_schema_change"))
+		refuse("option \"on_schema_change\" is not for materialized views",
+			   "Leave it out: a materialized view has the columns of its query.");
+	if ((etl_model_is_matview(model) || etl_model_is_snapshot(model)) &&
+		etl_json_has(model->options, "keep_versions"))
+		refuse("option \"keep_versions\" is for tables", "Leave it out, or define the model as table.");
+}
+
 /* ---- entry points ---- */
 
 /*
@@ -176,8 +226,9 @@ etl_kind_check(const EtlModel *model, const EtlModel *old)
 		known = known || strcmp(kinds[i], model->materialized) == 0;
 	if (!known)
 		refuse(psprintf("invalid value for argument \"materialized\": \"%s\"", model->materialized),
-			   "Use view, table, incremental or snapshot.");
+			   "Use view, table, incremental, snapshot or materialized_view.");
 	check_snapshot(model);
+	check_refreshed(model);
 	check_history(model, old);
 }
 

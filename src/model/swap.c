@@ -89,7 +89,9 @@ etl_swap_hindrance(Oid relid)
 	Relation	rel = table_open(relid, AccessShareLock);
 	const char *hindrance = NULL;
 
-	if (rel->rd_rel->relkind != RELKIND_RELATION)
+	if (rel->rd_rel->relkind == RELKIND_MATVIEW)
+		hindrance = index_hindrance(rel);
+	else if (rel->rd_rel->relkind != RELKIND_RELATION)
 		hindrance = "it is partitioned";
 	else if (rel->rd_rel->relispartition || rel->rd_rel->relhassubclass || has_superclass(relid))
 		hindrance = "it is part of an inheritance tree";

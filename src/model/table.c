@@ -99,6 +99,12 @@ etl_table_create(const EtlModel *model, TupleDesc desc)
 {
 	StringInfoData sql;
 
+	if (etl_model_is_matview(model))
+	{
+		etl_matview_create(model, storage_parameters(model));
+		etl_table_comment(model, "MATERIALIZED VIEW");
+		return etl_name_relation(model->target);
+	}
 	if (etl_model_is_snapshot(model))
 		desc = etl_snapshot_desc(desc, etl_snapshot_marks(model));
 	initStringInfo(&sql);
@@ -136,11 +142,13 @@ check_adoptable(const EtlModel *model, Oid relid)
 	bool		stored = strcmp(model->materialized, "view") != 0;
 
 	if (relkind == RELKIND_VIEW ||
-		(stored && (relkind == RELKIND_RELATION || relkind == RELKIND_PARTITIONED_TABLE)))
+		(etl_model_is_matview(model) ?
+			 relkind == RELKIND_MATVIEW :
+			 stored && (relkind == RELKIND_RELATION || relkind == RELKIND_PARTITIONED_TABLE)))
 		return;
 	ereport(ERROR, (errcode(ETL_ERR_NOT_MANAGED),
 					errmsg("relation %s cannot be adopted: it is not a %s", model->target,
-						   stored ? "table" : "view"),
+						   etl_model_is_matview(model) ? "materialized view" : stored ? "table" : "view"),
 					errdetail("Making the model would drop it with its contents."),
 					errhint("Drop or rename it, or give the model another name.")));
 }
@@ -270,6 +278,8 @@ etl_table_fits(const EtlModel *model, Oid relid, TupleDesc desc)
 
 	if (etl_model_is_snapshot(model))
 		return etl_snapshot_fits(model, relid, desc);
+	if (etl_model_is_matview(model))
+		return etl_matview_fits(relid, desc);
 	column_changes(model, relid, desc, &missing, &surplus);
 	return missing == NIL && surplus == NIL;
 }
@@ -286,6 +296,8 @@ etl_table_lost_columns(const EtlModel *model, Oid relid, TupleDesc desc)
 	List	   *numbers = NIL;
 	ListCell   *cell;
 
+	if (etl_model_is_matview(model))
+		return NIL;
 	if (etl_model_is_snapshot(model))
 		return etl_snapshot_widened(model, relid, desc);
 	column_changes(model, relid, desc, &missing, &surplus);
@@ -437,18 +449,19 @@ etl_table_set_parameters(const EtlModel *model, Oid relid)
 {
 	char	   *parameters = storage_parameters(model);
 
-	if (parameters[0] == '\0' || get_rel_relkind(relid) != RELKIND_RELATION)
+	if (parameters[0] == '\0' || (get_rel_relkind(relid) != RELKIND_RELATION &&
+								  get_rel_relkind(relid) != RELKIND_MATVIEW))
 		return;
-	etl_execute_utility(psprintf("ALTER TABLE %s SET %s", etl_quoted_relation(relid),
+	etl_execute_utility(psprintf("ALTER %s %s SET %s", etl_kind_word(get_rel_relkind(relid)), etl_quoted_relation(relid),
 								 strchr(parameters, '(')));
 	CommandCounterIncrement();
 }
 
 /*
- * is_ours tells whether an index name is one that want_index makes.
+ * etl_index_is_ours tells whether an index name is one that want_index makes.
  */
-static bool
-is_ours(const char *name)
+bool
+etl_index_is_ours(const char *name)
 {
 	size_t		length = strlen(name);
 	const char *tail = length > 14 ? name + length - 14 : "";
@@ -484,7 +497,7 @@ etl_model_rename_relation(Oid relid, const char *schema, const char *relation)
 		char	   *name = get_rel_name(lfirst_oid(cell));
 		char	   *base = pstrdup(relation);
 
-		if (!is_ours(name))
+		if (!etl_index_is_ours(name))
 			continue;
 		base[pg_mbcliplen(base, strlen(base), 45)] = '\0';
 		etl_execute_utility(psprintf("ALTER INDEX %s RENAME TO %s", etl_quoted_relation(lfirst_oid(cell)),
@@ -510,7 +523,7 @@ key_is_served(Relation rel, List *key)
 		bool		fits = form->indisunique && form->indisvalid && form->indimmediate &&
 					form->indnkeyatts == list_length(key) &&
 					heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL) &&
-					!is_ours(RelationGetRelationName(index));
+					!etl_index_is_ours(RelationGetRelationName(index));
 
 		for (int i = 0; fits && i < form->indnkeyatts; i++)
 		{
@@ -579,7 +592,7 @@ etl_table_indexes(const EtlModel *model, Oid relid)
 				found = true;
 			}
 		}
-		if (!found && is_ours(name))
+		if (!found && etl_index_is_ours(name))
 			drop = lappend(drop, etl_quoted_relation(lfirst_oid(have)));
 	}
 	table_close(rel, NoLock);

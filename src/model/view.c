@@ -77,7 +77,8 @@ etl_dependents_check(const EtlModel *model, EtlDue *due)
 	if (!OidIsValid(due->relid) || due->query == NULL || strcmp(due->plan.action, "unchanged") == 0)
 		return;
 	desc = etl_query_desc(due->query);
-	if (stored == (get_rel_relkind(due->relid) == RELKIND_VIEW) ||
+	if (!etl_kind_has(model, get_rel_relkind(due->relid)) ||
+		(etl_model_is_matview(model) && !etl_matview_fits(due->relid, desc)) ||
 		(!stored && !keeps_columns(due->relid, desc)))
 		etl_dependents_must_be_managed(due->relid, NIL);
 	else if (stored && due->state->created)
@@ -113,7 +114,8 @@ replace_view(const EtlModel *model, EtlDue *due)
 	if (is_view)
 		dress = etl_view_undress(due->relid, model->owner);
 	etl_run_as_begin(&as, model->owner, model->settings);
-	etl_execute_utility(psprintf("DROP %s %s", is_view ? "VIEW" : "TABLE", etl_quoted_relation(due->relid)));
+	etl_execute_utility(psprintf("DROP %s %s", etl_kind_word(get_rel_relkind(due->relid)),
+								 etl_quoted_relation(due->relid)));
 	create_view(model, model->target, false);
 	if (is_view)
 		etl_view_dress(etl_name_relation(model->target), dress);
