@@ -911,6 +911,22 @@ Returns the verdict: backward (who reads by the new schema can read old document
 Errors: ET001 for a schema that is none.
 Example: SELECT verdict FROM etl.compare_json_schemas(''{"required": ["id"]}'', ''{"required": ["id", "day"]}'');';
 
+CREATE FUNCTION etl.expire(selector text DEFAULT '*', dry_run boolean DEFAULT false)
+RETURNS TABLE (target text, load_id bigint, origin text, loaded_at timestamptz, rows bigint, action text, reason text) LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'etl_sql_expire';
+COMMENT ON FUNCTION etl.expire(text, boolean) IS
+'Lets go of the loads that a stream''s option retention does not keep. Once an hour the scheduler, or etl.tick(), does it by itself.
+selector: of which streams, as for etl.run, default all. dry_run: only says what would go, default false.
+Returns a row for each load beyond the retention, the oldest first: action is delete (its rows), drop or archive (the partition that it lies in; only when all of its loads are beyond), or keep, with the reason: a model would have to be computed from the remainder, or has not consumed it yet. What goes gets the status expired in etl.loads; it is no deletion for models that only add what is new, and its files stay known.
+Errors: 42501 for a stream of another role.
+Example: SELECT target, count(*), sum(rows), action, reason FROM etl.expire(dry_run => true) GROUP BY 1, 4, 5;';
+
+CREATE FUNCTION etl._immutable() RETURNS trigger
+	AS 'MODULE_PATHNAME', 'etl_sql_immutable' LANGUAGE C;
+COMMENT ON FUNCTION etl._immutable() IS
+'Refuses statements that change the rows of a stream with option immutable, but those of etl itself. The engine puts the trigger etl_immutable on the relation and its partitions.
+Returns nothing. Errors: 55000 for such a statement; 39P01 when it is not called as such a trigger.
+Example: SELECT tgrelid::regclass FROM pg_trigger WHERE tgfoid = ''etl._immutable''::regproc;';
+
 CREATE FUNCTION etl.discover(source text)
 RETURNS TABLE (stream text, format text, options jsonb, columns text, row_key text[], detail text) LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'etl_sql_discover';
 COMMENT ON FUNCTION etl.discover(text) IS
@@ -1510,7 +1526,7 @@ CREATE VIEW etl.loads AS
 	WHERE pg_catalog.pg_has_role('etl_operator', 'USAGE') OR pg_catalog.pg_has_role('etl_auditor', 'USAGE')
 		OR etl._may_read(l.target);
 COMMENT ON VIEW etl.loads IS
-'One row per committed load: rows_read = rows_loaded + rows_updated + rows_unchanged + rows_deduplicated + rows_discarded + rows_rejected. Status succeeded, superseded when its file was loaded again, or unloaded. cursor: where the stream continued after it. rows_late: of the records read, those whose event is older than the watermark of the stream''s contract allows.
+'One row per committed load: rows_read = rows_loaded + rows_updated + rows_unchanged + rows_deduplicated + rows_discarded + rows_rejected. Status succeeded, superseded when its file was loaded again, unloaded, or expired when retention removed it. cursor: where the stream continued after it. rows_late: of the records read, those whose event is older than the watermark of the stream''s contract allows.
 Example: SELECT origin, rows_read, rows_loaded, rows_rejected FROM etl.loads ORDER BY load_id DESC LIMIT 10;';
 
 CREATE VIEW etl.rejects AS

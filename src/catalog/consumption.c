@@ -83,8 +83,8 @@ etl_consumption_read(const char *model, const char *stream)
 	etl_param_text(&params, stream);
 	param_set(&params, consumed, "loads");
 	rows = etl_sql_query_seen("SELECT load_id, relfilenode, first_block, last_block, rows_loaded,"
-							  " status = 'succeeded' AS alive FROM etl.load WHERE target = $1"
-							  " AND (status = 'succeeded') <> coalesce($2 @> load_id, false)"
+							  " status IN ('succeeded', 'expired') AS alive FROM etl.load WHERE target = $1"
+							  " AND (status IN ('succeeded', 'expired')) <> coalesce($2 @> load_id, false)"
 							  " ORDER BY load_id", &params);
 	for (int i = 0; i < rows->n; i++)
 	{
@@ -192,7 +192,7 @@ etl_consumed_loads(const char *model, const char *stream)
 	etl_param_text(&params, stream);
 	param_set(&params, consumed_of(model, stream), "loads");
 	rows = etl_sql_query_seen("SELECT load_id, origin, rows_loaded FROM etl.load WHERE target = $1"
-							  " AND status = 'succeeded' AND origin <> 'replay' AND $2 @> load_id"
+							  " AND status IN ('succeeded', 'expired') AND origin <> 'replay' AND $2 @> load_id"
 							  " ORDER BY load_id", &params);
 	for (int i = 0; i < rows->n; i++)
 	{

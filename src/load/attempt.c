@@ -73,7 +73,7 @@ infer_fields(EtlAttempt *attempt)
 		MemoryContext old = MemoryContextSwitchTo(context);
 		EtlItemReader *reader = etl_item_reader_open(pull, item, false);
 		EtlRead    *input = etl_unpack(&reader->read, pull->options->compression,
-									  pull->options->max_expansion, item->origin);
+									pull->options->max_expansion, item->origin);
 		EtlDecoder *decoder = etl_landing_decoder(pull->stream, pull->options, input,
 												  item->records_path, item->origin);
 		EtlInference *inference = etl_inference_begin(&pull->options->coerce, pull->options->is_json);
@@ -113,7 +113,8 @@ column_at(List *columns, int number)
 
 	foreach(cell, columns)
 		if (strcmp(lfirst(cell), ETL_LOAD_ID_COLUMN) != 0 &&
-			strcmp(lfirst(cell), ETL_ROW_COLUMN) != 0 && number-- == 0)
+			strcmp(lfirst(cell), ETL_ROW_COLUMN) != 0 &&
+			strcmp(lfirst(cell), ETL_LOADED_AT_COLUMN) != 0 && number-- == 0)
 			return lfirst(cell);
 	return NULL;
 }
@@ -209,6 +210,7 @@ prepare_relation(EtlAttempt *attempt)
 
 	foreach(cell, attempt->widenings)
 		etl_widen(attempt->landing, relid, lfirst(cell));
+	etl_zone_prepare(pull->stream, pull->options, relid, attempt->load.started_at);
 	return relid;
 }
 

@@ -386,7 +386,8 @@ etl_sql_json_schema(PG_FUNCTION_ARGS)
 		char	   *original;
 
 		if (att->attisdropped || strcmp(NameStr(att->attname), ETL_LOAD_ID_COLUMN) == 0 ||
-			strcmp(NameStr(att->attname), ETL_ROW_COLUMN) == 0)
+			strcmp(NameStr(att->attname), ETL_ROW_COLUMN) == 0 ||
+			strcmp(NameStr(att->attname), ETL_LOADED_AT_COLUMN) == 0)
 			continue;
 		/* what lands in a stream is called as its producer calls it */
 		original = stream ? GetComment(relid, RelationRelationId, att->attnum) : NULL;

@@ -265,7 +265,7 @@ static bool
 is_taken(const char *name, List *columns)
 {
 	static const char *const reserved[] = {
-		"_etl_load_id", "_etl_row", "ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"};
+		"_etl_load_id", "_etl_row", "_etl_loaded_at", "ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"};
 	ListCell   *cell;
 	int			i;
 

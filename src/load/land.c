@@ -49,6 +49,8 @@ read_columns(EtlLanding *landing)
 			landing->load_id_attnum = att->attnum;
 		else if (strcmp(NameStr(att->attname), ETL_ROW_COLUMN) == 0)
 			landing->row_attnum = att->attnum;
+		else if (strcmp(NameStr(att->attname), ETL_LOADED_AT_COLUMN) == 0 && att->atttypid == TIMESTAMPTZOID)
+			landing->loaded_at_attnum = att->attnum;
 		else if (!att->attgenerated && att->attidentity != ATTRIBUTE_IDENTITY_ALWAYS)
 		{
 			column->attnum = att->attnum;
@@ -439,6 +441,11 @@ etl_land_record(EtlLanding *landing, const EtlRecord *record, bool bad, const Et
 		slot->tts_isnull[landing->load_id_attnum - 1] = false;
 		slot->tts_values[landing->row_attnum - 1] = Int64GetDatum(record->position);
 		slot->tts_isnull[landing->row_attnum - 1] = false;
+		if (landing->loaded_at_attnum > 0)
+		{
+			slot->tts_values[landing->loaded_at_attnum - 1] = TimestampTzGetDatum(load->started_at);
+			slot->tts_isnull[landing->loaded_at_attnum - 1] = false;
+		}
 
 		outcome = set_values(landing, slot, record, held, &reasons);
 		if (outcome == KEEP)

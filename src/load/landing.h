@@ -31,10 +31,11 @@
 #include "quality/quality.h"
 
 
-#define ETL_LOAD_ID_COLUMN "_etl_load_id"
-#define ETL_ROW_COLUMN	   "_etl_row"
-#define ETL_BATCH_ROWS	   1000
-#define ETL_BATCH_BYTES	   (1024 * 1024)
+#define ETL_LOAD_ID_COLUMN	 "_etl_load_id"
+#define ETL_ROW_COLUMN		 "_etl_row"
+#define ETL_LOADED_AT_COLUMN "_etl_loaded_at"	/* of streams in partitions */
+#define ETL_BATCH_ROWS		 1000
+#define ETL_BATCH_BYTES		 (1024 * 1024)
 
 /* ---- options.c: a stream's options as a struct ---- */
 
@@ -84,6 +85,11 @@ typedef struct EtlLoadOptions
 	EtlTransform *transform;	/* NULL: none */
 	const Jsonb *nested;		/* NULL: objects stay jsonb */
 	const Jsonb *json_schema;	/* that records must keep; NULL: none */
+	char	   *partition_by;	/* day, week, month; NULL: one table */
+	bool		immutable;
+	int64		keep_ms;		/* retention; -1: not by age */
+	int64		keep_loads;		/* -1: not by count */
+	char	   *archive;		/* schema of partitions that go; NULL: they are dropped */
 	int64		watermark_ms;	/* how late events may be; -1: not promised */
 	EtlLate		late;
 	bool		adopt;
@@ -152,6 +158,14 @@ extern void etl_relation_add_columns(const EtlStream *stream, Oid relid, List *c
 extern void etl_relation_comment_column(const EtlStream *stream, const char *column, const char *field);
 /* runs one utility or DML command as whoever is current; its row count */
 extern uint64 etl_relation_sql(const char *sql);
+extern bool etl_relation_at_work(void);	/* whether one runs */
+
+/* zone.c: partitions by load time, immutability, retention */
+extern void etl_zone_read(EtlLoadOptions *options, const EtlStream *stream);	/* ET001 */
+extern char *etl_zone_clause(const EtlLoadOptions *options);	/* behind the columns of CREATE TABLE */
+/* makes the partition for the loads of a moment, and sets or takes the protection */
+extern void etl_zone_prepare(const EtlStream *stream, const EtlLoadOptions *options, Oid relid,
+							 TimestampTz at);
 
 /*
  * etl_stream_operated returns a stream that the caller may operate on: its
@@ -217,6 +231,7 @@ typedef struct EtlLanding
 	int			ncolumns;
 	AttrNumber	load_id_attnum;
 	AttrNumber	row_attnum;
+	AttrNumber	loaded_at_attnum;	/* 0: there is none */
 	EtlCheckSet *checks;
 	bool		check_rows;
 	List	   *check_results;	/* EtlCheckResult *; also set when a check blocks the load */

@@ -9,6 +9,7 @@
 #define ETL_LOAD_H
 
 #include "catalog/definition.h"
+#include "catalog/expiry.h"
 #include "catalog/history.h"
 #include "common/driver.h"
 #include "storage/dsm.h"
@@ -63,5 +64,10 @@ extern const EtlTeamService *etl_team_service;	/* NULL: there are no workers */
 
 /* decodes and coerces for a load of another process; outside of any transaction */
 extern void etl_team_help(dsm_handle segment);
+
+/* what is beyond a stream's option retention, EtlExpiry *, the oldest first */
+extern List *etl_stream_expiring(const EtlStream *stream, TimestampTz now);
+extern const char *etl_expiry_action(const EtlStream *stream);	/* delete | drop | archive */
+extern bool etl_stream_expire(const EtlStream *stream, EtlExpiry *expiry);
 
 #endif							/* ETL_LOAD_H */

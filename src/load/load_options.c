@@ -25,13 +25,20 @@ const EtlOptionDef etl_stream_options[] = {
 	{"decimal", "text", ".", "decimal separator of numbers in text"},
 	{"max_expansion", "integer", "1000",
 	 "how many times its size a packed input may grow, judged from 64 MB on; 0: no limit"},
+	{"immutable", "boolean", "false",
+	 "refuses every UPDATE, DELETE and TRUNCATE of the stream's rows but etl's own"},
 	{"max_rejects", "threshold", NULL,
 	 "count or share of rejects above which a load fails whole"},
 	{"nested", "any", NULL,
 	 "what becomes of objects inside JSON records: jsonb, one column; flatten, a column a__b for each "
 	 "value of a.b; or an object of paths and these words. Without it: jsonb"},
+	{"partition_by", "day|week|month", NULL,
+	 "partitions by the moment (UTC) at which a row's load began, which is the column _etl_loaded_at"},
 	{"pool", "text", NULL,
 	 "pool of etl.define_pool: at most as many of its nodes as it has slots are at work at once"},
+	{"retention", "any", NULL,
+	 "how long loads are kept: {\"max_age\": duration, \"max_loads\": count, \"archive\": schema for the "
+	 "partitions that go}; see etl.expire"},
 	{"task_timeout", "duration", NULL, "how long one pull may take; then it fails with 57014"},
 	{"thousands", "text", NULL, "thousands separator of numbers in text"},
 	{"transform", "any", NULL,
@@ -225,6 +232,7 @@ etl_load_options_read(const EtlStream *stream)
 	if (options->nested != NULL)
 		etl_nested_check(options->nested);
 	etl_watermark_read(options, stream);
+	etl_zone_read(options, stream);
 	options->json_schema = options->is_json ? etl_json_get(stream->contract, "json_schema") : NULL;
 	options->merge = strcmp(stream->mode, "merge") == 0;
 	options->replace = strcmp(stream->mode, "replace") == 0;

@@ -38,19 +38,37 @@
 #include "load/landing.h"
 #include "load/load.h"
 
+static int	depth_at_work = 0;	/* of statements of this file */
+
 uint64
 etl_relation_sql(const char *sql)
 {
 	uint64		rows;
 	int			code;
+	int			depth = depth_at_work;
 
 	SPI_connect();
-	code = SPI_execute(sql, false, 0);
+	PG_TRY();
+	{
+		depth_at_work++;
+		code = SPI_execute(sql, false, 0);
+	}
+	PG_FINALLY();
+	{
+		depth_at_work = depth;
+	}
+	PG_END_TRY();
 	if (code < 0)
 		elog(ERROR, "%s while running: %s", SPI_result_code_string(code), sql);
 	rows = SPI_processed;
 	SPI_finish();
 	return rows;
+}
+
+bool
+etl_relation_at_work(void)
+{
+	return depth_at_work > 0;
 }
 
 /*
@@ -178,7 +196,7 @@ etl_relation_field_column(List *columns, Oid relid, const char *field, List *cla
 		int			rank = how_well(relid, name, field, identifier);
 
 		if (rank < best_rank && !is_listed(claimed, name) && strcmp(name, ETL_LOAD_ID_COLUMN) != 0 &&
-			strcmp(name, ETL_ROW_COLUMN) != 0)
+			strcmp(name, ETL_ROW_COLUMN) != 0 && strcmp(name, ETL_LOADED_AT_COLUMN) != 0)
 		{
 			best = name;
 			best_rank = rank;
@@ -194,7 +212,8 @@ static bool
 is_taken(const char *name, List *taken)
 {
 	return SystemAttributeByName(name) != NULL || strcmp(name, ETL_LOAD_ID_COLUMN) == 0 ||
-		   strcmp(name, ETL_ROW_COLUMN) == 0 || is_listed(taken, name);
+		   strcmp(name, ETL_ROW_COLUMN) == 0 || strcmp(name, ETL_LOADED_AT_COLUMN) == 0 ||
+		   is_listed(taken, name);
 }
 
 char *
@@ -376,6 +395,8 @@ etl_relation_create(const EtlStream *stream, const EtlLoadOptions *options, List
 	initStringInfo(&sql);
 	appendStringInfo(&sql, "CREATE TABLE %s (%s bigint NOT NULL, %s bigint NOT NULL", stream->target,
 					 ETL_LOAD_ID_COLUMN, ETL_ROW_COLUMN);
+	if (options->partition_by != NULL)
+		appendStringInfoString(&sql, ", " ETL_LOADED_AT_COLUMN " timestamptz NOT NULL");
 	if (stream->columns != NULL)
 		appendStringInfo(&sql, ", %s\n", stream->columns);
 	foreach(cell, columns)
@@ -385,7 +406,7 @@ etl_relation_create(const EtlStream *stream, const EtlLoadOptions *options, List
 		appendStringInfo(&sql, ", %s %s", quote_identifier(column->name),
 						 column->type_name ? column->type_name : format_type_be_qualified(column->type));
 	}
-	appendStringInfoChar(&sql, ')');
+	appendStringInfo(&sql, ")%s", etl_zone_clause(options));
 	etl_relation_sql(sql.data);
 
 	relid = etl_name_relation(stream->target);

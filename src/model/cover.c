@@ -19,6 +19,7 @@
 #include "utils/acl.h"
 #include "utils/rel.h"
 
+#include "catalog/expiry.h"
 #include "common/compat.h"
 #include "common/errors.h"
 #include "common/json.h"
@@ -121,6 +122,17 @@ find_gap(const char *relation, List *loads, Gap *gap)
 static void
 refuse(const EtlModel *model, const EtlInput *input, const Gap *gap)
 {
+	TimestampTz horizon = etl_stream_horizon(input->name);
+
+	if (!TIMESTAMP_NOT_FINITE(horizon))
+		ereport(ERROR,
+				(errcode(ETL_ERR_HORIZON),
+				 errmsg("a full build of %s would lose rows: %s is there only since %s", model->target,
+						input->name, timestamptz_to_str(horizon)),
+				 errdetail("Retention removed what was loaded until then; " INT64_FORMAT
+						   " rows of those that it was built of are gone.",
+						   gap->rows),
+				 errhint("Define the model with option force_full to build it of what is left.")));
 	ereport(ERROR,
 			(errcode(ETL_ERR_HORIZON),
 			 errmsg("a full build of %s would lose rows: " INT64_FORMAT

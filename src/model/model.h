@@ -88,7 +88,7 @@ extern bool etl_model_defer_triggers;
 /* ---- requery.c: the texts of a model with other names for some relations ---- */
 
 /* the new canonical name of a relation, or NULL */
-typedef char *(*EtlNewName) (const char *name, void *arg);
+typedef char *(*EtlNewName)(const char *name, void *arg);
 
 extern char *etl_query_rename(const EtlModel *model, EtlNewName new_name, void *arg);
 extern Jsonb *etl_options_rename(const EtlModel *model, EtlNewName new_name, void *arg);
@@ -125,6 +125,9 @@ extern void etl_slice_build(EtlDriver *driver, EtlModel *model, const EtlSlice *
 							EtlBuildResult *result);
 /* an instant as the model's time counts it: of a date or timestamp the wall time, read as UTC */
 extern TimestampTz etl_slice_instant(const EtlModel *model, TimestampTz instant);
+
+/* horizon.c: why loads (EtlLoad *) of a stream may not go; NULL: nobody needs them any more */
+extern char *etl_model_needs(const char *stream, List *loads);
 
 /* etl_model_compile returns the SQL that the next run would execute. */
 extern char *etl_model_compile(const EtlModel *model);

@@ -16,6 +16,7 @@
 #include "catalog/history_room.h"
 #include "common/clock.h"
 #include "common/guc.h"
+#include "run/expire.h"
 #include "run/retention.h"
 
 PG_FUNCTION_INFO_V1(etl_sql_trim_history);
@@ -54,6 +55,7 @@ etl_retention_work(EtlRunDriver *driver, TimestampTz now)
 							 true, 0, false);
 	etl_history_set_trimmed_at(now);
 	(void) etl_history_trim(oldest_kept(now), etl_history_max_runs, false);
+	etl_expire_all();
 	PopActiveSnapshot();
 	driver->base.commit(&driver->base);
 	return now + USECS_PER_HOUR;
