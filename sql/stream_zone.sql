@@ -80,6 +80,8 @@ SELECT count(*) FROM zo.adds;
 SELECT etl.define_stream('zo.last', 'zo_push', '{"retention": {"max_loads": 2}}', columns => 'id int');
 SELECT count(etl.ingest('zo.last', jsonb_build_object('id', i))) FROM generate_series(1, 5) AS i;
 SELECT rows, action FROM etl.expire('zo.last', dry_run => true);
+-- once an hour, by itself
+DELETE FROM etl.housekeeping;
 CALL etl.tick();
 SELECT count(*) FROM etl.expire('zo.last');
 SELECT id FROM zo.last ORDER BY id;
