@@ -72,8 +72,17 @@ pull_input(struct archive *archive, void *arg, const void **buffer)
 pg_noreturn static void
 failed(Unpacker *unpacker)
 {
-	if (unpacker->error != NULL)
-		ReThrowError(unpacker->error);
+	ErrorData *error = unpacker->error;
+
+	if (error != NULL)
+	{
+		/* ReThrowError copies the other texts; these must outlive the unpacker too */
+		error->filename = error->filename ? MemoryContextStrdup(ErrorContext, error->filename) : NULL;
+		error->funcname = error->funcname ? MemoryContextStrdup(ErrorContext, error->funcname) : NULL;
+		error->domain = error->domain ? MemoryContextStrdup(ErrorContext, error->domain) : NULL;
+		error->context_domain = error->context_domain ? MemoryContextStrdup(ErrorContext, error->context_domain) : NULL;
+		ReThrowError(error);
+	}
 	archive_failed(unpacker->archive, unpacker->origin);
 }
 

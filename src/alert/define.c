@@ -78,7 +78,7 @@ etl_selector_check(const char *kind, const char *name, const char *selector)
 	if (error == NULL)
 		return;
 	if (error->sqlerrcode != ETL_ERR_UNDEFINED)
-		ReThrowError(error);
+		etl_rethrow(error);
 	if (strcmp(selector, "*") != 0)
 		ereport(NOTICE,
 				(errmsg("the selector of %s \"%s\" does not fit yet: %s", kind, name, error->message)));

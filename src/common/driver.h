@@ -18,6 +18,8 @@
 #ifndef ETL_DRIVER_H
 #define ETL_DRIVER_H
 
+#include "common/compat.h"
+
 typedef struct EtlDriver
 {
 	bool		atomic;			/* inside a caller's transaction: never commits */
@@ -45,6 +47,13 @@ extern void etl_driver_wait(EtlDriver *driver, void (*wait)(void *arg), void *ar
  * into the caller's context.  Cancel and shutdown are re-thrown.
  */
 extern ErrorData *etl_subxact(void (*work)(void *arg), void *arg);
+
+/*
+ * etl_rethrow raises an error that was copied, in place of ReThrowError: that
+ * one leaves names of files and functions where the copy stands, which may be
+ * in a context that is deleted before the next one catches the error.
+ */
+pg_noreturn extern void etl_rethrow(ErrorData *error);
 
 /*
  * etl_error_is_cancel tells a cancel of this process from an error that only

@@ -26,6 +26,24 @@ etl_error_is_cancel(const ErrorData *error)
 }
 
 /*
+ * etl_rethrow: see driver.h.
+ */
+void
+etl_rethrow(ErrorData *error)
+{
+	/* ReThrowError copies the other texts */
+	if (error->filename != NULL)
+		error->filename = MemoryContextStrdup(ErrorContext, error->filename);
+	if (error->funcname != NULL)
+		error->funcname = MemoryContextStrdup(ErrorContext, error->funcname);
+	if (error->domain != NULL)
+		error->domain = MemoryContextStrdup(ErrorContext, error->domain);
+	if (error->context_domain != NULL)
+		error->context_domain = MemoryContextStrdup(ErrorContext, error->context_domain);
+	ReThrowError(error);
+}
+
+/*
  * etl_subxact: see driver.h.
  */
 ErrorData *

@@ -396,7 +396,7 @@ report_failure(EtlAttempt *attempt, ErrorData *error)
 		etl_check_results_store(attempt->landing->check_results);
 		pull->driver->commit(pull->driver);
 	}
-	ReThrowError(error);
+	etl_rethrow(error);
 }
 
 /*

@@ -244,7 +244,7 @@ guarded(RowWork *work, void (*function)(void *arg))
 	if (error == NULL)
 		return true;
 	if (!etl_fault_of_row(error))
-		ReThrowError(error);
+		etl_rethrow(error);
 	etl_reasons_add(work->reasons, work->check, work->column, NULL, error->message);
 	return false;
 }

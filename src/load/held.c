@@ -75,7 +75,7 @@ blame_columns(EtlLanding *landing, int h)
 		if (ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_INSUFFICIENT_RESOURCES ||
 			ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_OPERATOR_INTERVENTION ||
 			ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_INTERNAL_ERROR)
-			ReThrowError(error);
+			etl_rethrow(error);
 		landing->state->held[h].reasons[c] = error->message;
 	}
 }

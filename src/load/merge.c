@@ -302,7 +302,7 @@ merge_range(EtlLanding *landing, const char *sql, Tuplestorestate *rows, int64 n
 		return;
 	}
 	if (!etl_fault_of_row(error) || (landing->originals == NULL && landing->replay == NULL))
-		ReThrowError(error);
+		etl_rethrow(error);
 	if (n == 1)
 	{
 		*refused = refuse_row(landing, rows, error, *refused);

@@ -490,7 +490,7 @@ derive_fields(Transformer *transformer, EtlDecoder *outer, const EtlRecord *inne
 	if (error == NULL)
 		return ETL_RECORD_OK;
 	if (!etl_fault_of_row(error))
-		ReThrowError(error);
+		etl_rethrow(error);
 	return etl_decoder_refuse(outer, record, "transform", evaluation.at->rule->name,
 							  transformer->transform->redacts ?
 								  psprintf("expression failed with SQLSTATE %s",

@@ -189,7 +189,7 @@ etl_widen(EtlLanding *landing, Oid relid, EtlWidening *widening)
 	if (error == NULL)
 		return;
 	if (is_of_the_moment(error))
-		ReThrowError(error);
+		etl_rethrow(error);
 	widening->refused = MemoryContextStrdup(
 		landing->restart_context,
 		work.view != NULL	  ? psprintf("view %s does not go with the type: %s", work.view, error->message) :

@@ -598,7 +598,7 @@ account_for(EtlLoadWriter *writer, int i)
 		ErrorData  *error = etl_subxact(insert_range, &range);
 
 		if (error != NULL && !etl_fault_of_row(error))
-			ReThrowError(error);
+			etl_rethrow(error);
 		if (error != NULL)
 			etl_fault_reason(&reasons, error);
 		else if (writer->kept[i].landed)
@@ -634,7 +634,7 @@ write_range(EtlLoadWriter *writer, int first, int last)
 		return;
 	}
 	if (!etl_fault_of_row(error))
-		ReThrowError(error);
+		etl_rethrow(error);
 	if (last - first == 1)
 	{
 		EtlReasons	reasons = {0};

@@ -511,7 +511,7 @@ explain_duplicate(const EtlModel *model)
 	error->message = psprintf("the query of %s yields more than one row for a key", model->target);
 	error->hint = psprintf("Make the query yield one row a key, for example with SELECT "
 						   "DISTINCT ON (%s) … ORDER BY.", key);
-	ReThrowError(error);
+	etl_rethrow(error);
 }
 
 /*

@@ -229,7 +229,7 @@ judge_rows(EtlCheckSet *set, Oid relid)
 		if (set->broken)
 			continue;
 		if (etl_check_must_obey(error->sqlerrcode))
-			ReThrowError(error);
+			etl_rethrow(error);
 		for (int i = 0; i < set->nrows; i++)
 			if (set->states[i].error == NULL)
 				set->states[i].error = MemoryContextStrdup(set->context, error->message);

@@ -354,6 +354,6 @@ etl_parallel_judge(EtlCheckSet *set, Oid relid)
 	error = etl_subxact(judge, &work);
 	if (error != NULL && etl_check_must_obey(error->sqlerrcode) &&
 		ERRCODE_TO_CATEGORY(error->sqlerrcode) != ERRCODE_INTERNAL_ERROR)
-		ReThrowError(error);
+		etl_rethrow(error);
 	return error == NULL && work.judged;
 }

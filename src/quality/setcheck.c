@@ -447,7 +447,7 @@ judge_all(EtlCheckSet *set, SetWork *work, bool moving)
 		if (error == NULL)
 			continue;
 		if (etl_check_must_obey(error->sqlerrcode))
-			ReThrowError(error);
+			etl_rethrow(error);
 		state->error = MemoryContextStrdup(set->context, error->message);
 		if (work->rejects != NULL)
 			*work->rejects = list_truncate(*work->rejects, n_rejects);

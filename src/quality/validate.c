@@ -274,7 +274,7 @@ validate_rows(Validation *validation)
 		if (error == NULL)
 			return;
 		if (!set->broken)
-			ReThrowError(error);
+			etl_rethrow(error);
 		tuplestore_clear(validation->rsinfo->setResult);
 		validation->left = left;
 	}
@@ -307,7 +307,7 @@ validate_as(Validation *validation, const char *target, EtlCheckOwner *owner)
 			ErrorData  *error = etl_subxact(query_rows, validation);
 
 			if (error != NULL)
-				ReThrowError(error);
+				etl_rethrow(error);
 		}
 		else if (state->error != NULL || !state->kind->of_rows)
 			put_whole(validation, state);

@@ -102,7 +102,7 @@ run_call(EtlRunState *state)
 	if (error != NULL)
 	{
 		etl_run_break_off(state, error);
-		ReThrowError(error);
+		etl_rethrow(error);
 	}
 }
 

@@ -151,7 +151,7 @@ do_locked(const EtlChore *chore, EtlChoreWork what, EtlRunDriver *driver, Timest
 	error = etl_driver_try(driver, work, &todo);
 	end(chore->name, driver);
 	if (error != NULL)
-		ReThrowError(error);
+		etl_rethrow(error);
 	return todo.next;
 }
 

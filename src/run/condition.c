@@ -77,7 +77,7 @@ within(int64 ms, const char *hint, void (*work)(void *arg), void *arg)
 			PG_RE_THROW();
 		FlushErrorState();
 		error->hint = pstrdup(hint);
-		ReThrowError(error);
+		etl_rethrow(error);
 	}
 	PG_END_TRY();
 	if (timed)

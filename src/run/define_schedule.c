@@ -166,7 +166,7 @@ check_selector(EtlSchedule *schedule)
 	if (error == NULL)
 		return;
 	if (error->sqlerrcode != ETL_ERR_UNDEFINED)
-		ReThrowError(error);
+		etl_rethrow(error);
 	ereport(NOTICE,
 			(errmsg("the selector of schedule \"%s\" does not fit yet: %s", schedule->name,
 					error->message)));

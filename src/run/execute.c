@@ -156,7 +156,7 @@ work_on_stream(EtlRunState *state, EtlNode *node)
 	if (error != NULL && etl_node_is_cancelled(error))
 	{
 		etl_node_broken_off(state, node);
-		ReThrowError(error);
+		etl_rethrow(error);
 	}
 	if (error == NULL)
 		remember_version(state, node);
@@ -329,7 +329,7 @@ restate_timeout(EtlRunState *state)
 		return;
 	FlushErrorState();
 	stop_clocks();
-	ReThrowError(error);
+	etl_rethrow(error);
 }
 
 /*

@@ -216,7 +216,7 @@ etl_run_lead(int64 run_id)
 
 	/* whoever cancelled the session means its statement, too */
 	if (error != NULL && !worker && etl_error_is_cancel(error))
-		ReThrowError(error);
+		etl_rethrow(error);
 	etl_driver_end(&state.driver);
 }
 

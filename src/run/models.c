@@ -495,7 +495,7 @@ etl_work_on_models(EtlRunState *state, List *nodes)
 		/* what was committed interval by interval stays */
 		if (!node->done && node->task->rows_inserted + node->task->rows_updated + node->task->rows_deleted > 0)
 			etl_node_broken_off(state, node);
-		ReThrowError(error);
+		etl_rethrow(error);
 	}
 
 	/* the error came from outside the build: from planning, or the commit */

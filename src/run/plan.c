@@ -79,7 +79,7 @@ plan_node(EtlNode *node, bool full_refresh, bool run)
 
 	plan = etl_model_plan(node->model, full_refresh);
 	if (plan->stop != NULL && run)
-		ReThrowError(plan->stop);
+		etl_rethrow(plan->stop);
 	node->action = plan->action;
 	node->reason = plan->reason;
 	node->planned_unchanged = strcmp(node->action, "unchanged") == 0;

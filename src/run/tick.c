@@ -71,7 +71,7 @@ do_chores(Tick *tick)
 		ErrorData  *error = etl_driver_try(&tick->driver, do_chore, tick);
 
 		if (error != NULL && etl_error_is_cancel(error))
-			ReThrowError(error);
+			etl_rethrow(error);
 		if (error != NULL)
 			ereport(WARNING,
 					(errcode(error->sqlerrcode),
@@ -165,7 +165,7 @@ prepare(Tick *tick)
 	ErrorData  *error = etl_driver_try(&tick->driver, look, tick);
 
 	if (error != NULL)
-		ReThrowError(error);
+		etl_rethrow(error);
 	do_chores(tick);
 }
 
@@ -175,7 +175,7 @@ fire_and_list(Tick *tick)
 	ErrorData  *error = etl_driver_try(&tick->driver, fire, tick);
 
 	if (error != NULL)
-		ReThrowError(error);
+		etl_rethrow(error);
 }
 
 /*
