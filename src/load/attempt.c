@@ -306,6 +306,7 @@ begin_landing(EtlAttempt *attempt)
 	landing->restart_context = attempt->context;
 	landing->driver = attempt->pull->driver;
 	landing->alone = attempt->alone;
+	landing->stage = attempt->stage;
 	landing->widenings = attempt->widenings;
 	return landing;
 }
@@ -445,6 +446,7 @@ etl_pull_land(EtlPull *pull, Jsonb *position)
 			report_failure(&attempt, error);
 		attempt.infer = attempt.infer || attempt.landing->infer;
 		attempt.alone = attempt.alone || attempt.landing->alone;
+		attempt.stage = attempt.stage || attempt.landing->stage;
 		attempt.widenings = attempt.landing->widenings;
 		MemoryContextSwitchTo(attempt.context);
 		MemoryContextDelete(attempt.try_context);

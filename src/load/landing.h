@@ -256,6 +256,7 @@ typedef struct EtlLanding
 	/* set before an error that asks for another try */
 	bool		restart;
 	bool		alone;			/* without a helper */
+	bool		stage;			/* a merge in its first load, row by row */
 	bool		infer;			/* unknown fields must be inferred first */
 	List	   *widenings;		/* EtlWidening *, in the restart context */
 	MemoryContext restart_context;
@@ -383,6 +384,10 @@ extern void etl_landed_close(const EtlReplay *replay, const char *target);
 
 /* gone.c: records the rows of a load, which are about to be deleted */
 extern void etl_gone_record(const EtlStream *stream, int64 load_id);
+
+/* first.c: whether the relation is new, so that its indexes come after its rows; and building them */
+extern bool etl_first_is(const EtlLanding *landing);
+extern void etl_first_build_indexes(EtlLanding *landing);
 
 /* merge.c: the staged rows of a load into the current state */
 extern void etl_merge_apply(EtlLanding *landing, Tuplestorestate *staged);

@@ -55,6 +55,7 @@ typedef struct EtlAttempt
 	bool		infer;
 	bool		has_records;	/* inference met one */
 	bool		alone;			/* a helper was not able to */
+	bool		stage;			/* the indexes of a new relation refused a row */
 	List	   *widenings;
 	bool		nothing;		/* known already, or no record at all */
 } EtlAttempt;

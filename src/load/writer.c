@@ -3,7 +3,8 @@
  * writer.c
  *    Rows into the landing relation, a batch at a time.
  *
- * Three ways, chosen once per load from what the relation carries:
+ * Three ways, chosen once per load from what the relation carries; a new one
+ * gets its indexes after its rows (first.c):
  *	bulk	table_multi_insert and index insertion, as COPY does it: the
  *			relation has nothing that could refuse a row any more, since
  *			NOT NULL and CHECK were evaluated as predicates before.
@@ -86,6 +87,7 @@ struct EtlLoadWriter
 	Tuplestorestate *staged;	/* WRITE_STAGE: of the load */
 	char	   *insert_sql;		/* WRITE_SQL */
 	char	   *plain_sql;		/* the same without ON CONFLICT: its error names the constraint */
+	bool		indexes_after;	/* they are built when all rows are there */
 	bool		may_refuse;		/* more than the key's index may refuse a row */
 };
 
@@ -104,27 +106,44 @@ watches_inserts(TriggerDesc *triggers)
 }
 
 /*
- * choose_kind looks at what the relation carries.
+ * is_simple tells whether rows may be written below the level of SQL, as far
+ * as it is not an index that minds.
  */
-static WriterKind
-choose_kind(EtlLanding *landing, ResultRelInfo *result)
+static bool
+is_simple(Relation rel)
 {
-	Relation	rel = landing->rel;
 	TriggerDesc *triggers = rel->trigdesc;
 	TupleDesc	desc = RelationGetDescr(rel);
 
-	if (landing->options->merge)
-		return WRITE_STAGE;
 	if (rel->rd_rel->relkind != RELKIND_RELATION || rel->rd_rules != NULL ||
 		rel->rd_rel->relforcerowsecurity)
-		return WRITE_SQL;
+		return false;
 	if (triggers != NULL && (triggers->trig_insert_before_row || triggers->trig_insert_after_row ||
 							 triggers->trig_insert_before_statement ||
 							 watches_inserts(triggers)))
-		return WRITE_SQL;
+		return false;
 	for (int i = 0; i < desc->natts; i++)
 		if (TupleDescAttr(desc, i)->attgenerated || TupleDescAttr(desc, i)->attidentity)
-			return WRITE_SQL;
+			return false;
+	return true;
+}
+
+/*
+ * choose_kind looks at what the relation carries.
+ */
+static WriterKind
+choose_kind(EtlLoadWriter *writer)
+{
+	EtlLanding *landing = writer->landing;
+	ResultRelInfo *result = writer->result;
+	bool		simple = is_simple(landing->rel);
+
+	if (landing->options->merge)
+		return simple && etl_first_is(landing) && !writer->may_refuse && result->ri_NumIndices > 0 ?
+				   WRITE_BULK :
+				   WRITE_STAGE;
+	if (!simple)
+		return WRITE_SQL;
 	for (int i = 0; i < result->ri_NumIndices; i++)
 	{
 		Form_pg_index index = result->ri_IndexRelationDescs[i]->rd_index;
@@ -254,8 +273,10 @@ etl_load_writer_begin(EtlLanding *landing)
 	InitResultRelInfo(writer->result, landing->rel, 0, NULL, 0);
 	if (landing->rel->rd_rel->relkind == RELKIND_RELATION)
 		ExecOpenIndices(writer->result, true);
-	writer->kind = choose_kind(landing, writer->result);
 	writer->may_refuse = may_refuse(landing, writer->result);
+	writer->kind = choose_kind(writer);
+	writer->indexes_after = writer->kind == WRITE_BULK && writer->result->ri_NumIndices > 0 &&
+							etl_first_is(landing);
 	if (landing->rel->trigdesc != NULL || has_deferrable(landing->rel))
 		hurry_constraints(landing->rel);
 
@@ -443,7 +464,7 @@ write_bulk(EtlLoadWriter *writer)
 	{
 		writer->slots[i]->tts_flags &= ~TTS_FLAG_SHOULDFREE;
 		note_blocks(landing->load, &writer->slots[i]->tts_tid);
-		if (writer->result->ri_NumIndices > 0)
+		if (writer->result->ri_NumIndices > 0 && !writer->indexes_after)
 		{
 			List	   *recheck;
 
@@ -697,4 +718,6 @@ etl_load_writer_end(EtlLoadWriter *writer)
 		ExecCloseIndices(writer->result);
 	FreeExecutorState(writer->estate);
 	CommandCounterIncrement();
+	if (writer->indexes_after)
+		etl_first_build_indexes(landing);
 }
