@@ -455,7 +455,7 @@ etl_pull_land(EtlPull *pull, Jsonb *position)
 	if (position != NULL)
 		pull->cursor = position;
 
-	pull->driver->commit(pull->driver);
+	etl_pull_commit(pull, linitial(pull->items));
 	if (!attempt.nothing)
 		pull->left_open = NULL;
 	if (attempt.nothing)

@@ -14,8 +14,11 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "access/xlog.h"
 #include "miscadmin.h"
+#include "replication/syncrep.h"
+#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
@@ -39,6 +42,38 @@ etl_pull_done(EtlPull *pull, EtlItem *item)
 		return;
 	XLogFlush(GetXLogInsertRecPtr());
 	pull->connector->done(pull->state, item);
+}
+
+/*
+ * etl_pull_commit: see pull.h.  A crash that takes such a load away takes its
+ * entry in the ledger away, too: the file is read again.
+ */
+void
+etl_pull_commit(EtlPull *pull, const EtlItem *item)
+{
+	if (etl_item_is_file(item) && !pull->driver->atomic && synchronous_commit > SYNCHRONOUS_COMMIT_OFF)
+	{
+		(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_LOCAL, true, 0, false);
+		pull->unflushed = true;
+	}
+	pull->driver->commit(pull->driver);
+}
+
+/*
+ * flush waits until the loads of the pull are where a commit would have put
+ * them: on the disk, and on the standbys that are waited for.
+ */
+static void
+flush(EtlPull *pull)
+{
+	if (!pull->unflushed)
+		return;
+	XLogFlush(XactLastCommitEnd);
+	HOLD_INTERRUPTS();
+	SyncRepWaitForLSN(XactLastCommitEnd, true);
+	RESUME_INTERRUPTS();
+	pull->unflushed = false;
 }
 
 /*
@@ -279,6 +314,7 @@ etl_pull(EtlDriver *driver, const EtlStream *stream, EtlPullResult *result)
 		if (pull->connector->needs_network)
 			gone = gone && pull->cursor != NULL;
 		pull_items(pull);
+		flush(pull);
 		MemoryContextSwitchTo(caller);
 		if (!pull->connector->needs_network && !pull->finishes)
 			etl_ledger_missing(pull);

@@ -38,6 +38,7 @@ typedef struct EtlPull
 	int64		load_id;		/* of the last load */
 	bool		finishes;		/* files are archived or deleted after their load */
 	List	   *seen;			/* char *: files that were handed out */
+	bool		unflushed;		/* loads were committed without waiting for the disk */
 	const Jsonb *left_open;		/* options whose dialect was found in this pull; NULL: it was known */
 	char	   *dialect;		/* that dialect, in words */
 } EtlPull;
@@ -86,7 +87,9 @@ extern void etl_ledger_missing(EtlPull *pull);
 
 extern void etl_pull_check_cursor(EtlPull *pull);	/* raises 40001 */
 extern void etl_pull_land(EtlPull *pull, Jsonb *position);
-/* pull.c: an item whose load is committed may be archived or deleted */
+/* pull.c: commits a load; one of a file without waiting for the disk, which the end of the pull does */
+extern void etl_pull_commit(EtlPull *pull, const EtlItem *item);
+/* an item whose load is committed may be archived or deleted */
 extern void etl_pull_done(EtlPull *pull, EtlItem *item);
 
 #endif							/* ETL_LOAD_PULL_H */
