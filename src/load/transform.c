@@ -14,18 +14,12 @@
  */
 #include "postgres.h"
 
-#include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "common/hmac.h"
 #include "common/sha2.h"
 #include "executor/executor.h"
-#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
-#include "parser/parse_coerce.h"
-#include "parser/parse_collate.h"
-#include "parser/parse_expr.h"
-#include "parser/parse_type.h"
-#include "parser/parser.h"
 #include "utils/builtins.h"
 #include "utils/datetime.h"
 #include "utils/json.h"
@@ -36,41 +30,14 @@
 #include "common/errors.h"
 #include "common/json.h"
 #include "common/names.h"
-#include "common/options.h"
 #include "load/landing.h"
-#include "load/transform.h"
+#include "load/transform_rules.h"
 #include "secret/secret.h"
-
-typedef enum Action
-{
-	KEEP,
-	DROP,
-	HASH,
-	DERIVE
-} Action;
-
-/* What the option says of one field. */
-typedef struct Rule
-{
-	char	   *name;			/* of the field, as it comes or in snake_case */
-	Action		action;
-	char	   *secret;			/* HASH */
-	char	   *expression;		/* DERIVE */
-	char	   *cast;			/* type of its column; NULL: as inferred */
-	Oid			type;			/* of cast or of the expression; InvalidOid: unknown */
-	int32		typmod;
-} Rule;
-
-struct EtlTransform
-{
-	List	   *rules;			/* Rule * */
-	bool		redacts;
-};
 
 /* An expression ready to be evaluated. */
 typedef struct Derivation
 {
-	const Rule *rule;
+	const EtlTransformRule *rule;
 	int			field;			/* of the outer record */
 	ExprState  *state;
 	Oid			type;
@@ -90,218 +57,13 @@ typedef struct Transformer
 	bool		named;			/* fields have names; else columns go by position */
 	bool		is_json;
 	bool		replaces;		/* the bytes of records are made anew */
-	List	   *keys;			/* char *: of HASH, by rule; NULL for other rules */
+	List	   *keys;			/* char *: of ETL_TRANSFORM_HASH, by rule; NULL for other rules */
 	int			nfields;		/* inner fields of which the following are known */
-	const Rule **rules;
+	const EtlTransformRule **rules;
 	int		   *outer;			/* field numbers; -1: dropped */
 	List	   *derivations;
 	EState	   *estate;
 } Transformer;
-
-/* ---- definition ---- */
-
-/*
- * bad_rule raises ET001 for what the option says of a field.
- */
-pg_noreturn static void
-bad_rule(const char *field, const char *detail)
-{
-	ereport(ERROR,
-			(errcode(ETL_ERR_DEFINITION),
-			 errmsg("invalid value for option \"transform\" of field \"%s\"", field),
-			 errdetail("%s", detail),
-			 errhint("Use \"drop\", {\"hash\": {\"secret\": \"name\"}}, {\"cast\": \"type\"} or "
-					 "{\"derive\": \"expression\"}, which may have a cast, too.")));
-}
-
-/*
- * read_rule reads what the option says of one field.
- */
-static Rule *
-read_rule(const Jsonb *transform, const char *field)
-{
-	static const EtlOptionDef keys[] = {{"hash", "any", NULL, ""},
-										{"cast", "text", NULL, ""},
-										{"derive", "text", NULL, ""},
-										{NULL}};
-	Jsonb	   *value = etl_json_get(transform, field);
-	Rule	   *rule = palloc0(sizeof(Rule));
-
-	rule->name = pstrdup(field);
-	if (value != NULL && etl_json_kind(value) == 's' && strcmp(etl_json_bare_text(value), "drop") == 0)
-	{
-		rule->action = DROP;
-		return rule;
-	}
-	if (value == NULL || etl_json_kind(value) != 'o' || etl_json_keys(value) == NIL)
-		bad_rule(field, "It says nothing that can be done.");
-	etl_options_check(value, "transform", keys, NULL);
-	rule->cast = etl_json_get_text(value, "cast");
-	rule->expression = etl_json_get_text(value, "derive");
-	if (etl_json_has(value, "hash"))
-	{
-		Jsonb	   *hash = etl_json_get(value, "hash");
-
-		if (rule->expression != NULL || rule->cast != NULL)
-			bad_rule(field, "A hash is text, and made of the value as it comes.");
-		rule->action = HASH;
-		rule->secret = hash && etl_json_kind(hash) == 'o' ? etl_json_get_text(hash, "secret") : NULL;
-		if (rule->secret == NULL)
-			bad_rule(field, "A hash needs a key: without one, short values can be guessed.");
-	}
-	else if (rule->expression != NULL)
-		rule->action = DERIVE;
-	if (rule->cast != NULL)
-	{
-		parseTypeString(rule->cast, &rule->type, &rule->typmod, false);
-		if (get_typtype(rule->type) == TYPTYPE_PSEUDO)
-			bad_rule(field, psprintf("%s is a pseudo-type.", format_type_be(rule->type)));
-	}
-	return rule;
-}
-
-/* ---- expressions ---- */
-
-/*
- * field_param is the parser's hook: an unqualified name is a field, as text.
- */
-static Node *
-field_param(ParseState *pstate, ColumnRef *ref)
-{
-	List	  **names = pstate->p_ref_hook_state;
-	Param	   *param;
-	ListCell   *cell;
-	int			number = 0;
-
-	if (list_length(ref->fields) != 1 || !IsA(linitial(ref->fields), String))
-		return NULL;
-	foreach(cell, *names)
-	{
-		number++;
-		if (strcmp(lfirst(cell), strVal(linitial(ref->fields))) == 0)
-			break;
-	}
-	if (cell == NULL)
-	{
-		*names = lappend(*names, pstrdup(strVal(linitial(ref->fields))));
-		number = list_length(*names);
-	}
-	param = makeNode(Param);
-	param->paramkind = PARAM_EXTERN;
-	param->paramid = number;
-	param->paramtype = TEXTOID;
-	param->paramtypmod = -1;
-	param->paramcollid = DEFAULT_COLLATION_OID;
-	param->location = ref->location;
-	return (Node *) param;
-}
-
-/*
- * analyze_expression makes the tree of a derivation; 'names' are the fields
- * that it reads.
- */
-static Node *
-analyze_expression(const Rule *rule, List **names)
-{
-	ParseState *pstate = make_parsestate(NULL);
-	List	   *list = raw_parser(rule->expression, RAW_PARSE_PLPGSQL_EXPR);
-	SelectStmt *select = castNode(SelectStmt, castNode(RawStmt, linitial(list))->stmt);
-	Node	   *expr;
-
-	if (select->op != SETOP_NONE || select->fromClause || select->whereClause || select->groupClause ||
-		select->sortClause || select->distinctClause || select->limitCount || select->limitOffset ||
-		select->havingClause || select->withClause || list_length(select->targetList) != 1 ||
-		linitial_node(ResTarget, select->targetList)->name != NULL)
-		bad_rule(rule->name, "It is not one expression.");
-	*names = NIL;
-	pstate->p_pre_columnref_hook = field_param;
-	pstate->p_ref_hook_state = names;
-	expr = transformExpr(pstate, linitial_node(ResTarget, select->targetList)->val, EXPR_KIND_OTHER);
-	if (pstate->p_hasSubLinks || pstate->p_hasAggs || pstate->p_hasWindowFuncs || pstate->p_hasTargetSRFs)
-		bad_rule(rule->name, "It may read the fields of its own record and nothing else.");
-	if (exprType(expr) == UNKNOWNOID)
-		expr = coerce_type(pstate, expr, UNKNOWNOID, TEXTOID, -1, COERCION_IMPLICIT,
-						   COERCE_IMPLICIT_CAST, -1);
-	if (get_typtype(exprType(expr)) == TYPTYPE_PSEUDO)
-		bad_rule(rule->name, psprintf("Its result is of type %s.", format_type_be(exprType(expr))));
-	assign_expr_collations(pstate, expr);
-	return expr;
-}
-
-EtlTransform *
-etl_transform_read(const Jsonb *options)
-{
-	Jsonb	   *value = etl_json_get(options, "transform");
-	EtlTransform *transform;
-	ListCell   *cell;
-
-	if (value == NULL)
-		return NULL;
-	if (etl_json_kind(value) != 'o')
-		ereport(ERROR,
-				(errcode(ETL_ERR_DEFINITION),
-				 errmsg("invalid value for option \"transform\""),
-				 errhint("Give an object of fields: {\"email\": {\"hash\": {\"secret\": \"pepper\"}}, "
-						 "\"ssn\": \"drop\"}.")));
-	transform = palloc0(sizeof(EtlTransform));
-	foreach(cell, etl_json_keys(value))
-	{
-		Rule	   *rule = read_rule(value, lfirst(cell));
-		List	   *names;
-
-		if (rule->action == DERIVE)
-		{
-			Node	   *expr = analyze_expression(rule, &names);
-
-			if (!OidIsValid(rule->type))
-			{
-				rule->type = exprType(expr);
-				rule->typmod = exprTypmod(expr);
-			}
-		}
-		transform->redacts = transform->redacts || rule->action == DROP || rule->action == HASH;
-		transform->rules = lappend(transform->rules, rule);
-	}
-	return transform;
-}
-
-bool
-etl_transform_redacts(const EtlTransform *transform)
-{
-	return transform != NULL && transform->redacts;
-}
-
-/*
- * rule_of returns what is said of a field; NULL: nothing.
- */
-static const Rule *
-rule_of(const EtlTransform *transform, const char *field)
-{
-	char	   *identifier = NULL;
-	ListCell   *cell;
-
-	foreach(cell, transform->rules)
-		if (strcmp(((Rule *) lfirst(cell))->name, field) == 0)
-			return lfirst(cell);
-	identifier = etl_snake_case(field);
-	foreach(cell, transform->rules)
-		if (strcmp(((Rule *) lfirst(cell))->name, identifier) == 0)
-			return lfirst(cell);
-	return NULL;
-}
-
-char *
-etl_transform_type(const EtlTransform *transform, const char *field)
-{
-	const Rule *rule = transform ? rule_of(transform, field) : NULL;
-
-	if (rule == NULL || !OidIsValid(rule->type))
-		return NULL;
-	return format_type_extended(rule->type, rule->typmod,
-								FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY);
-}
-
-/* ---- records ---- */
 
 /*
  * hash_value puts the HMAC-SHA-256 of a value in its place, in hex.
@@ -330,7 +92,7 @@ hash_value(const Transformer *transformer, const char *key, EtlValue *value)
  * key_of returns the key of a hash.
  */
 static const char *
-key_of(const Transformer *transformer, const Rule *rule)
+key_of(const Transformer *transformer, const EtlTransformRule *rule)
 {
 	ListCell   *cell;
 
@@ -351,19 +113,19 @@ know_fields(Transformer *transformer, EtlDecoder *outer, const char **names, int
 
 	if (transformer->rules == NULL)
 	{
-		transformer->rules = palloc(sizeof(Rule *) * n);
+		transformer->rules = palloc(sizeof(EtlTransformRule *) * n);
 		transformer->outer = palloc(sizeof(int) * n);
 	}
 	else
 	{
-		transformer->rules = repalloc(transformer->rules, sizeof(Rule *) * n);
+		transformer->rules = repalloc(transformer->rules, sizeof(EtlTransformRule *) * n);
 		transformer->outer = repalloc(transformer->outer, sizeof(int) * n);
 	}
 	for (; transformer->nfields < n; transformer->nfields++)
 	{
 		const char *name = names[transformer->nfields];
-		const Rule *rule = rule_of(transformer->transform, name);
-		bool		goes = rule != NULL && rule->action == DROP;
+		const EtlTransformRule *rule = etl_transform_rule(transformer->transform, name);
+		bool		goes = rule != NULL && rule->action == ETL_TRANSFORM_DROP;
 
 		transformer->rules[transformer->nfields] = rule;
 		/* without names, a field that goes leaves its place */
@@ -550,15 +312,15 @@ put_values(Transformer *transformer, EtlDecoder *outer, const EtlRecord *inner)
 {
 	for (int i = 0; i < inner->nvalues; i++)
 	{
-		const Rule *rule = transformer->rules[i];
+		const EtlTransformRule *rule = transformer->rules[i];
 		EtlValue   *value;
 
 		if (transformer->outer[i] < 0 ||
-			(rule != NULL && (rule->action == DERIVE || rule->action == DROP)))
+			(rule != NULL && (rule->action == ETL_TRANSFORM_DERIVE || rule->action == ETL_TRANSFORM_DROP)))
 			continue;
 		value = etl_decoder_value(outer, transformer->outer[i]);
 		*value = inner->values[i];
-		if (rule != NULL && rule->action == HASH && value->kind != ETL_VALUE_NULL)
+		if (rule != NULL && rule->action == ETL_TRANSFORM_HASH && value->kind != ETL_VALUE_NULL)
 			hash_value(transformer, key_of(transformer, rule), value);
 	}
 }
@@ -603,10 +365,10 @@ open_keys(Transformer *transformer)
 
 	foreach(cell, transformer->transform->rules)
 	{
-		const Rule *rule = lfirst(cell);
+		const EtlTransformRule *rule = lfirst(cell);
 
 		transformer->keys =
-			lappend(transformer->keys, rule->action == HASH ?
+			lappend(transformer->keys, rule->action == ETL_TRANSFORM_HASH ?
 										   etl_secret_open(transformer->context, rule->secret, NULL) :
 										   NULL);
 	}
@@ -623,15 +385,15 @@ prepare_derivations(Transformer *transformer)
 	transformer->estate = CreateExecutorState();
 	foreach(cell, transformer->transform->rules)
 	{
-		const Rule *rule = lfirst(cell);
+		const EtlTransformRule *rule = lfirst(cell);
 		Derivation *derivation = palloc0(sizeof(Derivation));
 		Node	   *expr;
 		bool		varlena;
 		int			n;
 
-		if (rule->action != DERIVE)
+		if (rule->action != ETL_TRANSFORM_DERIVE)
 			continue;
-		expr = analyze_expression(rule, &derivation->names);
+		expr = etl_transform_analyze(rule, &derivation->names);
 		n = list_length(derivation->names);
 		derivation->rule = rule;
 		derivation->type = exprType(expr);

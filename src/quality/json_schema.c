@@ -12,21 +12,19 @@
  */
 #include "postgres.h"
 
-#include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
-#include "regex/regex.h"
 #include "utils/builtins.h"
 #include "utils/numeric.h"
 #include "utils/tuplestore.h"
 
 #include "common/errors.h"
-#include "common/iso_time.h"
 #include "common/json.h"
 #include "quality/json_schema.h"
+#include "quality/schema_value.h"
 
 PG_FUNCTION_INFO_V1(etl_sql_validate_json);
 
@@ -43,133 +41,6 @@ typedef struct Validation
 } Validation;
 
 static bool validate(Validation *v, JsonbValue *schema, JsonbValue *value, const char *path);
-
-/* ---- values ---- */
-
-JsonbValue *
-etl_json_schema_value(const Jsonb *document)
-{
-	JsonbValue *value = palloc0(sizeof(JsonbValue));
-	JsonbContainer *root = unconstify(JsonbContainer *, &document->root);
-
-	if (JB_ROOT_IS_SCALAR(document))
-		(void) JsonbExtractScalar(root, value);
-	else
-	{
-		value->type = jbvBinary;
-		value->val.binary.data = root;
-		value->val.binary.len = VARSIZE_ANY_EXHDR(document);
-	}
-	return value;
-}
-
-static bool
-is_object(const JsonbValue *value)
-{
-	return value->type == jbvBinary && JsonContainerIsObject(value->val.binary.data);
-}
-
-static bool
-is_array(const JsonbValue *value)
-{
-	return value->type == jbvBinary && JsonContainerIsArray(value->val.binary.data) &&
-		   !JsonContainerIsScalar(value->val.binary.data);
-}
-
-JsonbValue *
-etl_json_schema_member(const JsonbValue *object, const char *key)
-{
-	return is_object(object) ?
-			   getKeyJsonValueFromContainer(object->val.binary.data, key, strlen(key), NULL) :
-			   NULL;
-}
-
-bool
-etl_json_schema_equal(JsonbValue *a, JsonbValue *b)
-{
-	return compareJsonbContainers(&JsonbValueToJsonb(a)->root, &JsonbValueToJsonb(b)->root) == 0;
-}
-
-static char *
-string_of(const JsonbValue *value)
-{
-	return pnstrdup(value->val.string.val, value->val.string.len);
-}
-
-List *
-etl_json_schema_strings(const JsonbValue *value)
-{
-	List	   *strings = NIL;
-
-	if (value != NULL && value->type == jbvString)
-		return list_make1(string_of(value));
-	for (uint32 i = 0; value != NULL && is_array(value) && i < JsonContainerSize(value->val.binary.data); i++)
-		strings = lappend(strings, string_of(getIthJsonbValueFromContainer(value->val.binary.data, i)));
-	return strings;
-}
-
-static int
-compare_numbers(Numeric a, Numeric b)
-{
-	return DatumGetInt32(DirectFunctionCall2(numeric_cmp, NumericGetDatum(a), NumericGetDatum(b)));
-}
-
-static bool
-is_integer(const JsonbValue *value)
-{
-	return value->type == jbvNumeric &&
-		   compare_numbers(DatumGetNumeric(DirectFunctionCall2(
-							   numeric_trunc, NumericGetDatum(value->val.numeric), Int32GetDatum(0))),
-						   value->val.numeric) == 0;
-}
-
-static const char *
-type_of(const JsonbValue *value)
-{
-	switch (value->type)
-	{
-		case jbvNull:
-			return "null";
-		case jbvBool:
-			return "boolean";
-		case jbvNumeric:
-			return "number";
-		case jbvString:
-			return "string";
-		default:
-			return is_object(value) ? "object" : "array";
-	}
-}
-
-static bool
-has_type(const JsonbValue *value, const char *type)
-{
-	return strcmp(type, type_of(value)) == 0 || (strcmp(type, "integer") == 0 && is_integer(value));
-}
-
-JsonbValue *
-etl_json_schema_resolve(const Jsonb *root, const char *ref)
-{
-	JsonbValue *at = etl_json_schema_value(root);
-	char	   *rest = NULL;
-
-	if (ref[0] != '#' || (ref[1] != '/' && ref[1] != '\0'))
-		return NULL;
-	for (char *part = strtok_r(pstrdup(ref + 1), "/", &rest); part && at; part = strtok_r(NULL, "/", &rest))
-	{
-		char	   *out = part;
-
-		for (char *in = part; *in; out++)
-		{
-			*out = *in++;
-			if (*out == '~' && (*in == '0' || *in == '1'))
-				*out = *in++ == '0' ? '~' : '/';
-		}
-		*out = '\0';
-		at = etl_json_schema_member(at, part);
-	}
-	return at;
-}
 
 /* ---- one keyword each; true: fulfilled ---- */
 
@@ -192,47 +63,6 @@ fault(Validation *v, const char *path, const char *keyword, char *message)
 }
 
 /*
- * matches tells whether a regular expression occurs in a string.
- */
-static bool
-matches(const char *pattern, const char *string, int length)
-{
-	return RE_compile_and_execute(cstring_to_text(pattern), unconstify(char *, string), length,
-								  REG_ADVANCED, DEFAULT_COLLATION_OID, 0, NULL);
-}
-
-/*
- * is_format tells whether a string has a format; one that is not known is
- * had by all.
- */
-static bool
-is_format(const char *format, const char *string, int length)
-{
-	static const struct
-	{
-		const char *format;
-		const char *pattern;
-	} patterns[] = {{"uuid", "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"},
-					{"email", "^[^@[:space:]]+@[^@[:space:].]+(\\.[^@[:space:].]+)*$"},
-					{"ipv4", "^((25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])(\\.(?!$)|$)){4}$"},
-					{"uri", "^[a-zA-Z][a-zA-Z0-9+.-]*:[^[:space:]]*$"},
-					{"hostname", "^([a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?)(\\.[a-zA-Z0-9]([a-"
-								 "zA-Z0-9-]{0,61}[a-zA-Z0-9])?)*$"},
-					{"time", "^([01][0-9]|2[0-3]):[0-5][0-9]:([0-5][0-9]|60)(\\.[0-9]+)?([zZ]|[+-]("
-							 "[01][0-9]|2[0-3]):[0-5][0-9])$"}};
-	EtlIsoTime	iso;
-
-	if (strcmp(format, "date") == 0)
-		return etl_iso_time_parse(string, length, &iso) && !iso.has_time;
-	if (strcmp(format, "date-time") == 0)
-		return etl_iso_time_parse(string, length, &iso) && iso.has_time;
-	for (int i = 0; i < lengthof(patterns); i++)
-		if (strcmp(format, patterns[i].format) == 0)
-			return matches(patterns[i].pattern, string, length);
-	return true;
-}
-
-/*
  * validate_type checks type, enum and const.
  */
 static bool
@@ -246,11 +76,11 @@ validate_type(Validation *v, JsonbValue *schema, JsonbValue *value, const char *
 	ListCell   *cell;
 
 	foreach(cell, etl_json_schema_strings(type))
-		good = good || has_type(value, lfirst(cell));
+		good = good || etl_schema_has_type(value, lfirst(cell));
 	if (!good)
 		return fault(v, path, "type",
-					 psprintf("is of type %s, not %s", type_of(value),
-							  type->type == jbvString ? string_of(type) :
+					 psprintf("is of type %s, not %s", etl_schema_type(value),
+							  type->type == jbvString ? etl_schema_string(type) :
 														etl_json_text(JsonbValueToJsonb(type))));
 	for (uint32 i = 0; !listed && i < JsonContainerSize(list->val.binary.data); i++)
 		listed = etl_json_schema_equal(getIthJsonbValueFromContainer(list->val.binary.data, i), value);
@@ -271,7 +101,7 @@ validate_number(Validation *v, JsonbValue *schema, JsonbValue *value, const char
 	static const struct
 	{
 		const char *keyword;
-		int			least;		/* compare_numbers(value, limit) must lie within */
+		int			least;		/* etl_schema_compare_numbers(value, limit) must lie within */
 		int			most;
 		const char *message;
 	} limits[] = {{"minimum", 0, 1, "is less than %s"},
@@ -284,7 +114,7 @@ validate_number(Validation *v, JsonbValue *schema, JsonbValue *value, const char
 	for (int i = 0; i < lengthof(limits); i++)
 	{
 		JsonbValue *limit = etl_json_schema_member(schema, limits[i].keyword);
-		int			order = limit ? compare_numbers(value->val.numeric, limit->val.numeric) : 0;
+		int			order = limit ? etl_schema_compare_numbers(value->val.numeric, limit->val.numeric) : 0;
 
 		if (limit == NULL)
 			continue;
@@ -298,7 +128,7 @@ validate_number(Validation *v, JsonbValue *schema, JsonbValue *value, const char
 		Datum		rest = DirectFunctionCall2(numeric_mod, NumericGetDatum(value->val.numeric),
 										 NumericGetDatum(multiple->val.numeric));
 
-		if (compare_numbers(DatumGetNumeric(rest), int64_to_numeric(0)) != 0)
+		if (etl_schema_compare_numbers(DatumGetNumeric(rest), int64_to_numeric(0)) != 0)
 			good = fault(v, path, "multipleOf",
 						 psprintf("is not a multiple of %s", etl_json_text(JsonbValueToJsonb(multiple))));
 	}
@@ -316,12 +146,12 @@ within(Validation *v, JsonbValue *schema, int64 size, const char *least, const c
 	bool		good = true;
 	Numeric		number = int64_to_numeric(size);
 
-	if (limit != NULL && compare_numbers(number, limit->val.numeric) < 0)
+	if (limit != NULL && etl_schema_compare_numbers(number, limit->val.numeric) < 0)
 		good = fault(v, path, least,
 					 psprintf("has " INT64_FORMAT " %s, at least %s are wanted", size, what,
 							  etl_json_text(JsonbValueToJsonb(limit))));
 	limit = etl_json_schema_member(schema, most);
-	if (limit != NULL && compare_numbers(number, limit->val.numeric) > 0)
+	if (limit != NULL && etl_schema_compare_numbers(number, limit->val.numeric) > 0)
 		good = fault(v, path, most,
 					 psprintf("has " INT64_FORMAT " %s, at most %s may be", size, what,
 							  etl_json_text(JsonbValueToJsonb(limit))));
@@ -341,10 +171,11 @@ validate_string(Validation *v, JsonbValue *schema, JsonbValue *value, const char
 	bool		good = within(v, schema, pg_mbstrlen_with_len(string, length), "minLength", "maxLength",
 					   "characters", path);
 
-	if (pattern != NULL && !matches(string_of(pattern), string, length))
-		good = fault(v, path, "pattern", psprintf("does not match %s", string_of(pattern)));
-	if (format != NULL && format->type == jbvString && !is_format(string_of(format), string, length))
-		good = fault(v, path, "format", psprintf("is no %s", string_of(format)));
+	if (pattern != NULL && !etl_schema_matches(etl_schema_string(pattern), string, length))
+		good = fault(v, path, "pattern", psprintf("does not match %s", etl_schema_string(pattern)));
+	if (format != NULL && format->type == jbvString &&
+		!etl_schema_is_format(etl_schema_string(format), string, length))
+		good = fault(v, path, "format", psprintf("is no %s", etl_schema_string(format)));
 	return good;
 }
 
@@ -437,7 +268,7 @@ validate_members(Validation *v, JsonbValue *schema, JsonbValue *value, const cha
 		if (of != NULL && !validate(v, of, member, inner))
 			good = false;
 		foreach(other, patterns ? etl_json_keys(JsonbValueToJsonb(patterns)) : NIL)
-			if (matches(lfirst(other), key, strlen(key)))
+			if (etl_schema_matches(lfirst(other), key, strlen(key)))
 			{
 				known = true;
 				if (!validate(v, etl_json_schema_member(patterns, lfirst(other)), member, inner))
@@ -594,21 +425,21 @@ validate(Validation *v, JsonbValue *schema, JsonbValue *value, const char *path)
 	if (schema->type == jbvBool)
 		return schema->val.boolean || fault(v, path, "false", pstrdup("must not be there"));
 	ref = etl_json_schema_member(schema, "$ref");
-	good = ref == NULL || validate_ref(v, string_of(ref), value, path);
+	good = ref == NULL || validate_ref(v, etl_schema_string(ref), value, path);
 	if (!validate_type(v, schema, value, path))
 		good = false;
 	if (value->type == jbvNumeric)
 		good = validate_number(v, schema, value, path) && good;
 	else if (value->type == jbvString)
 		good = validate_string(v, schema, value, path) && good;
-	else if (is_array(value) || is_object(value))
+	else if (etl_schema_is_array(value) || etl_schema_is_object(value))
 	{
 		int			refs = v->refs;
 
 		/* a step into the document: it ends somewhere */
 		v->refs = 0;
-		good = (is_array(value) ? validate_array(v, schema, value, path) :
-								  validate_object(v, schema, value, path)) &&
+		good = (etl_schema_is_array(value) ? validate_array(v, schema, value, path) :
+											 validate_object(v, schema, value, path)) &&
 			   good;
 		v->refs = refs;
 	}

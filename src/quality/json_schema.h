@@ -37,15 +37,4 @@ extern List *etl_json_schema_breaks(const Jsonb *new_schema, const Jsonb *old_sc
 /* full | backward (old documents are right by the new schema) | forward (new ones by the old) | none */
 extern const char *etl_json_schema_verdict(bool backward, bool forward);
 
-/* for json_schema.c and schema_cover.c: the schema that a "$ref": "#/…" means; NULL: there is none */
-extern JsonbValue *etl_json_schema_resolve(const Jsonb *root, const char *ref);
-/* the member of an object, NULL: it has none, or is none */
-extern JsonbValue *etl_json_schema_member(const JsonbValue *object, const char *key);
-/* a list of strings, or the one string that it is, char * */
-extern List *etl_json_schema_strings(const JsonbValue *value);
-/* whether two values are equal as JSON */
-extern bool etl_json_schema_equal(JsonbValue *a, JsonbValue *b);
-/* a document as a value */
-extern JsonbValue *etl_json_schema_value(const Jsonb *document);
-
 #endif							/* ETL_JSON_SCHEMA_H */

@@ -16,6 +16,7 @@
 #include "common/errors.h"
 #include "common/json.h"
 #include "quality/json_schema.h"
+#include "quality/schema_value.h"
 
 /* What the value of a keyword must be. */
 typedef enum Shape

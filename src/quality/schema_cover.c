@@ -24,6 +24,7 @@
 #include "common/errors.h"
 #include "common/json.h"
 #include "quality/json_schema.h"
+#include "quality/schema_value.h"
 
 PG_FUNCTION_INFO_V1(etl_sql_compare_json_schemas);
 
