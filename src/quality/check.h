@@ -125,6 +125,11 @@ extern void etl_predicate_reasons(EtlCheckState *state, TupleTableSlot *slot,
 extern char *etl_value_text(TupleDesc desc, AttrNumber attno, Datum value, bool isnull);
 extern char *etl_columns_text(List *columns);
 
+/* ---- pattern.c ---- */
+typedef struct EtlPattern EtlPattern;
+extern EtlPattern *etl_pattern_compile(const char *text);	/* NULL: not a simple one */
+extern bool etl_pattern_matches(const EtlPattern *pattern, const char *text, int length);
+
 /* ---- relationship.c ---- */
 extern void etl_relationship_compile(EtlCheckState *state);
 extern bool etl_relationship_exists(EtlCheckState *state, TupleTableSlot *slot);

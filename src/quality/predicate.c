@@ -65,6 +65,7 @@ typedef struct RegexColumns
 {
 	text	   *pattern;
 	char	   *pattern_text;
+	EtlPattern *simple;			/* NULL: PostgreSQL's engine is asked */
 	Oid		   *collations;
 	bool	   *is_text;
 	FmgrInfo   *output;
@@ -348,6 +349,8 @@ regex_test(EtlCheckState *state, int column, Datum value)
 		bytes = OutputFunctionCall(&regex->output[column], value);
 		length = strlen(bytes);
 	}
+	if (regex->simple != NULL)
+		return etl_pattern_matches(regex->simple, bytes, length);
 
 	if (length >= regex->wide_size)
 	{
@@ -403,7 +406,9 @@ regex_compile(EtlCheckState *state)
 			state->may_raise = state->serial = true;
 	}
 	/* an expression that PostgreSQL refuses must fail now, not on a row */
-	(void) RE_compile_and_cache(regex->pattern, REG_ADVANCED | REG_NOSUB, regex->collations[0]);
+	for (int i = 0; i < state->ncolumns; i++)
+		(void) RE_compile_and_cache(regex->pattern, REG_ADVANCED | REG_NOSUB, regex->collations[i]);
+	regex->simple = etl_pattern_compile(regex->pattern_text);
 	state->material = regex;
 	state->test = regex_test;
 }

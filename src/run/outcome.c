@@ -290,12 +290,15 @@ etl_nodes_flush(EtlRunState *state)
 }
 
 /*
- * is_quick tells whether a node is done in no time: a view that nobody checks.
+ * is_quick tells whether a node is done in no time: a view that nobody checks
+ * and that runs no SQL of its own.
  */
 static bool
 is_quick(const EtlNode *node)
 {
-	return node->model != NULL && !node->checked && strcmp(node->model->materialized, "view") == 0;
+	return node->model != NULL && !node->checked && strcmp(node->model->materialized, "view") == 0 &&
+		   !etl_json_has(node->model->options, "pre_hook") &&
+		   !etl_json_has(node->model->options, "post_hook");
 }
 
 /*
@@ -338,10 +341,14 @@ etl_nodes_begin(EtlRunState *state, List *nodes)
 
 /*
  * etl_nodes_settle writes and commits what became of the nodes, and tells it.
+ * For a view, whose rows are those of its inputs, no flush is waited for: the
+ * last commit of the run makes all of them durable, and a crash before it
+ * loses the view and its task together.
  */
 void
 etl_nodes_settle(EtlRunState *state, List *nodes)
 {
+	bool		quick = state->run.crashes == 0;
 	ListCell   *cell;
 
 	PushActiveSnapshot(GetTransactionSnapshot());
@@ -355,10 +362,14 @@ etl_nodes_settle(EtlRunState *state, List *nodes)
 		node->check_results = NIL;
 		if (node->done && state->flags && strcmp(node->task->status, "succeeded") == 0)
 			etl_node_flag(node->name->canonical, node->incomplete);
+		quick = quick && is_quick(node) && strcmp(node->task->status, "succeeded") == 0;
 	}
 	write_finished(state);
 	PopActiveSnapshot();
-	state->driver.base.commit(&state->driver.base);
+	if (quick)
+		etl_driver_commit_lazily(&state->driver);
+	else
+		state->driver.base.commit(&state->driver.base);
 }
 
 /*
