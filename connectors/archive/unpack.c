@@ -81,6 +81,7 @@ failed(Unpacker *unpacker)
 		error->funcname = error->funcname ? MemoryContextStrdup(ErrorContext, error->funcname) : NULL;
 		error->domain = error->domain ? MemoryContextStrdup(ErrorContext, error->domain) : NULL;
 		error->context_domain = error->context_domain ? MemoryContextStrdup(ErrorContext, error->context_domain) : NULL;
+		error->message_id = error->message_id ? MemoryContextStrdup(ErrorContext, error->message_id) : NULL;
 		ReThrowError(error);
 	}
 	archive_failed(unpacker->archive, unpacker->origin);

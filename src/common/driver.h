@@ -50,7 +50,7 @@ extern ErrorData *etl_subxact(void (*work)(void *arg), void *arg);
 
 /*
  * etl_rethrow raises an error that was copied, in place of ReThrowError: that
- * one leaves names of files and functions where the copy stands, which may be
+ * one leaves some of the texts where the copy stands, which may be
  * in a context that is deleted before the next one catches the error.
  */
 pg_noreturn extern void etl_rethrow(ErrorData *error);

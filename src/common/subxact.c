@@ -40,6 +40,8 @@ etl_rethrow(ErrorData *error)
 		error->domain = MemoryContextStrdup(ErrorContext, error->domain);
 	if (error->context_domain != NULL)
 		error->context_domain = MemoryContextStrdup(ErrorContext, error->context_domain);
+	if (error->message_id != NULL)
+		error->message_id = MemoryContextStrdup(ErrorContext, error->message_id);
 	ReThrowError(error);
 }
 
