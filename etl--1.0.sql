@@ -1066,6 +1066,16 @@ target: an incremental model with event_time and batch_size. since, until: half-
 Returns nothing. Errors: ET002 when it is not defined; ET001 for a model without an interval ledger, or since not before until; 42501 for another owner''s model without etl_operator.
 Example: SELECT etl.reset_intervals(''mart.hourly_sales'', ''2026-01-01'', ''2026-01-03'');';
 
+CREATE FUNCTION etl.impact(target text, query text DEFAULT NULL)
+	RETURNS TABLE (change_class text, column_name text, change text, depth int, node text, node_column text, effect text)
+	AS 'MODULE_PATHNAME', 'etl_sql_impact' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION etl.impact(text, text) IS
+'Tells what a change of a model means, and to whom; nothing is changed and no row is read.
+target: the model. query: compared with its present definition; default: the present definition is compared with the one that is served.
+Returns a row for each change: change_class of the whole (none: comments, layout, description, tags; additive: only new columns; breaking), column_name, and change: added, removed, retyped, redefined (another expression); without a column rows (what is read, filtered or grouped differs, so every value may), order or options. After a change a row for each column downstream that is made of it: depth in steps, node, node_column, and effect: breaks, may break or change its type, its values may change.
+A change of class none is not built: the model is served on as it is. Errors: ET002 for an unknown model; ET018 for one that was never built, without query; the analyzer''s own; 42501 unless one is a member of its owner.
+Example: SELECT * FROM etl.impact(''mart.daily_sales'', ''SELECT day, sum(amount) AS amount, count(*) AS orders FROM clean.orders GROUP BY day'');';
+
 CREATE FUNCTION etl._changed() RETURNS trigger
 	AS 'MODULE_PATHNAME', 'etl_sql_changed' LANGUAGE C;
 COMMENT ON FUNCTION etl._changed() IS

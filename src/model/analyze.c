@@ -193,6 +193,7 @@ etl_model_resolve(EtlModel *model, char **missing)
 
 	etl_run_as_begin(&as, model->owner, model->settings);
 	query = etl_query_analyze(model->query, NULL);
+	etl_promise_check(model, query);
 	names = etl_query_dependencies(query);
 	edges = etl_query_lineage(query, model);
 	foreach(cell, etl_json_get_list(model->options, "depends_on"))

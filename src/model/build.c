@@ -262,6 +262,21 @@ stage_stored(EtlStaged *staged, bool by_dml)
 	etl_run_as_end(&as);
 }
 
+/*
+ * warn_of_deprecated says that a model still reads what should not be used.
+ */
+static void
+warn_of_deprecated(EtlDriver *driver, const EtlModel *model)
+{
+	ListCell   *cell;
+
+	foreach(cell, etl_deprecated_inputs(etl_dependencies_of(model->target), true))
+	{
+		ereport(WARNING, (errmsg("%s: %s", model->target, (char *) lfirst(cell))));
+		etl_log_store("warning", driver->run_id, model->target, lfirst(cell), NULL);
+	}
+}
+
 EtlStaged *
 etl_model_stage(EtlDriver *driver, EtlModel *model, bool full_refresh, bool by_dml,
 				EtlBuildResult *result)
@@ -295,6 +310,8 @@ etl_model_stage(EtlDriver *driver, EtlModel *model, bool full_refresh, bool by_d
 				 errmsg("model %s cannot be built: %s", model->target, result->plan.reason),
 				 errhint("Make it, or define the model without it.")));
 
+	if (strcmp(result->plan.action, "unchanged") != 0)
+		warn_of_deprecated(driver, model);
 	if (strcmp(result->plan.action, "unchanged") != 0)
 	{
 		if (strcmp(model->materialized, "view") == 0)

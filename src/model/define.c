@@ -43,12 +43,19 @@ const EtlOptionDef etl_model_options[] = {
 	{"begin", "text", NULL,
 	 "With batch_size: when its first interval begins, a timestamp read in the zone of the definition; rows "
 	 "before it are left out. Default: the first event."},
+	{"contract", "object", NULL,
+	 "What readers rely on: columns, an object of the names and types that the query yields, all of "
+	 "them; not_null, a list of columns; unique, the columns that identify a row. Compared at "
+	 "definition; what is promised of rows becomes checks."},
 	{"depends_on", "text[]", NULL,
 	 "Relations that functions of the query read without etl seeing it."},
 	{"force_full", "boolean", "false",
 	 "Build in full of what is there, although rows that the model was built of are gone from its inputs."},
 	{"check_columns", "text[]", NULL,
 	 "Snapshots, strategy check: the columns whose change makes a new version; all when not given."},
+	{"deprecated_on", "text", NULL,
+	 "Date from which on the model should not be read any more: defining a model that reads it "
+	 "warns, and from that date on every build of one."},
 	{"fallback", "last_good", NULL,
 	 "What to build on when an input did not succeed: last_good, its rows of before. The run and "
 	 "the dataset are then flagged incomplete."},
@@ -72,6 +79,7 @@ const EtlOptionDef etl_model_options[] = {
 	 "Statements run as the owner before the build, in its transaction."},
 	{"publish", "each|together", "each",
 	 "Appear in one transaction with the other models that say together."},
+	{"replaced_by", "text", NULL, "With deprecated_on: what to read instead."},
 	{"retry", "object", "{\"attempts\": 3, \"base\": \"1 s\", \"cap\": \"1 min\"}",
 	 "How often it is tried in all when its error may heal, and the bounds of the random waits: "
 	 "base doubles up to cap."},
@@ -301,6 +309,7 @@ judge_query(const EtlModel *model)
 	check_output(model, query, columns);
 	check_key(model, columns);
 	etl_kind_check_columns(model, query, columns);
+	etl_promise_check(model, query);
 	etl_model_indexes_check(model, columns);
 	if (etl_model_has_slices(model))
 		(void) etl_slicing_of(model, query);
@@ -321,6 +330,7 @@ etl_sql_define_model(PG_FUNCTION_ARGS)
 	List	   *names;
 	const char *outcome;
 	bool		resolvable;
+	ListCell   *cell;
 
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2))
 		ereport(ERROR,
@@ -360,11 +370,14 @@ etl_sql_define_model(PG_FUNCTION_ARGS)
 	check_stored_options(model);
 	check_hooks(model);
 	check_storage(model);
+	etl_deprecation_check(model);
 	etl_model_indexes_check(model, NIL);
 	(void) etl_query_parse(model->query);
 	names = etl_model_names(model);
 	etl_names_check_cycle(model->target, names);
 	resolvable = judge_query(model);
+	foreach(cell, etl_deprecated_inputs(names, false))
+		ereport(WARNING, (errmsg("model %s reads what will go: %s", model->target, (char *) lfirst(cell))));
 
 	outcome = etl_model_store(model);
 	if (strcmp(outcome, "unchanged") != 0)
@@ -376,6 +389,9 @@ etl_sql_define_model(PG_FUNCTION_ARGS)
 	}
 	else if (resolvable && !old->resolved)
 		(void) etl_model_resolve(model, NULL);
+	if (strcmp(outcome, "updated") == 0 && resolvable)
+		etl_model_follow_none(old, model);
+	etl_promise_store(model);
 	if (given != NULL)
 		etl_environment_entered(given, model);
 	PG_RETURN_TEXT_P(cstring_to_text(outcome));

@@ -75,11 +75,8 @@ same_interval(const Interval *a, const Interval *b)
 	return a == NULL || b == NULL ? a == b : memcmp(a, b, sizeof(Interval)) == 0;
 }
 
-/*
- * same_model tells whether two definitions are the same but for who owns them.
- */
-static bool
-same_model(const EtlModel *a, const EtlModel *b)
+bool
+etl_model_same(const EtlModel *a, const EtlModel *b)
 {
 	return strcmp(a->query, b->query) == 0 && strcmp(a->materialized, b->materialized) == 0 &&
 		   same_texts(a->key, b->key) && same_text(a->strategy, b->strategy) &&
@@ -114,7 +111,7 @@ etl_environment_enter(EtlModel *model)
 	char *node = etl_environment_name_of(model->target);
 
 	*given = *model;
-	if (etl_node_owner(node) == NULL && production != NULL && same_model(production, model))
+	if (etl_node_owner(node) == NULL && production != NULL && etl_model_same(production, model))
 		return NULL;
 	etl_environment_begin(node);
 	model->owner = GetUserNameFromId(GetUserId(), false);
@@ -156,7 +153,7 @@ etl_environment_entered(const EtlModel *given, const EtlModel *model)
 {
 	EtlModel *production = etl_model_find(given->target);
 
-	note(given, model, production == NULL || !same_model(production, given));
+	note(given, model, production == NULL || !etl_model_same(production, given));
 }
 
 /*

@@ -202,6 +202,36 @@ extern EtlModel *etl_environment_enter(EtlModel *model);
 /* notes it after it was stored */
 extern void etl_environment_entered(const EtlModel *given, const EtlModel *model);
 
+/* are two definitions the same but for who owns them? */
+extern bool etl_model_same(const EtlModel *a, const EtlModel *b);
+
+/* ---- change_class.c: what a change of a definition means ---- */
+
+typedef struct EtlColumnChange
+{
+	char	   *column;			/* NULL: not of one column */
+	const char *what;			/* added | removed | retyped | redefined; rows | order | options */
+} EtlColumnChange;
+
+typedef struct EtlModelChange
+{
+	const char *class;			/* none | additive | breaking */
+	List	   *columns;		/* EtlColumnChange * */
+} EtlModelChange;
+
+/* both must be analyzable */
+extern EtlModelChange *etl_model_change(const EtlModel *old, const EtlModel *new);
+/* what is served is of the new definition too, when the change means nothing to it */
+extern void etl_model_follow_none(const EtlModel *old, const EtlModel *new);
+
+/* ---- promise.c: options contract and deprecated_on ---- */
+
+extern void etl_promise_check(const EtlModel *model, Query *query);	/* ET001 */
+extern void etl_promise_store(const EtlModel *model);	/* its promises of rows become checks */
+extern void etl_deprecation_check(const EtlModel *model);	/* ET001 for wrong options */
+/* char *: what is to be said of models among 'names' that should not be used (any more) */
+extern List *etl_deprecated_inputs(List *names, bool only_past);
+
 /* ---- keep.c: option keep_versions, the rows of former publications ---- */
 
 extern int etl_keep_versions(const EtlModel *model);
