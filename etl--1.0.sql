@@ -1510,7 +1510,7 @@ CREATE FUNCTION etl.trim_history(dry_run boolean DEFAULT false)
 	RETURNS TABLE (relation text, rows bigint, partitions int)
 	AS 'MODULE_PATHNAME', 'etl_sql_trim_history' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION etl.trim_history(boolean) IS
-'Removes runs with their tasks, check results and log entries that are older than etl.history_max_age or beyond the newest etl.history_max_runs. Workers do so once an hour, and so does CALL etl.tick(). Runs that have not ended stay, and so does the newest result of every check.
+'Removes runs with their tasks, check results and log entries that are older than etl.history_max_age or beyond the newest etl.history_max_runs; and log entries, check results, alerts and deliveries that are older or beyond the newest etl.history_max_entries of their kind. Workers do so once an hour, and so does CALL etl.tick(). Runs that have not ended stay, and so do alerts that are open, deliveries that wait, and the newest result of every check.
 dry_run: only say what would go, default false.
 Returns the rows of each kind, and how many partitions went whole. Errors: 42501 unless the caller is a member of etl_admin.
 Example: SELECT * FROM etl.trim_history(dry_run => true);';

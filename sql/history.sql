@@ -45,6 +45,34 @@ SET etl.test_now = '2999-01-01';
 SELECT sum(rows) FROM etl.trim_history() WHERE relation = 'run';
 RESET etl.test_now;
 RESET etl.history_max_runs;
+-- too many of each other kind: the newest stay, and so do open alerts, deliveries that wait, and newest results of checks
+SET etl.history_max_age = 0;
+SELECT etl.define_channel('bell', 'notify', '{"channel": "bell"}');
+SELECT etl.define_alert('all', '{run_failed}', '{bell}');
+SELECT count(etl.define_model('history_test.f' || i, 'SELECT 1 / n AS x FROM history_test.input', 'table')) FROM generate_series(1, 5) AS i;
+UPDATE etl.run SET status = 'failed';
+UPDATE history_test.input SET n = 0;
+SET client_min_messages = error;
+\set VERBOSITY sqlstate
+CALL etl.run('history_test.f*');
+UPDATE history_test.input SET n = 1;
+CALL etl.run('history_test.f1 history_test.f2 history_test.f3 history_test.m');
+CALL etl.run('history_test.m');
+CALL etl.tick();
+SELECT state, count(*) FROM etl.alerts GROUP BY 1 ORDER BY 1;
+SELECT status, count(*) FROM etl.deliveries GROUP BY 1 ORDER BY 1;
+UPDATE etl.outbox SET status = 'waiting' WHERE delivery_id = (SELECT min(delivery_id) FROM etl.outbox);
+SET etl.history_max_entries = 1;
+SELECT relation FROM etl.trim_history(dry_run => true) WHERE rows > 0 ORDER BY 1;
+SELECT count(*) FROM etl.trim_history();
+SELECT state, count(*) FROM etl.alerts GROUP BY 1 ORDER BY 1;
+SELECT count(*) FROM etl.alert_open;
+SELECT status, count(*) FROM etl.deliveries GROUP BY 1 ORDER BY 1;
+SELECT count(*) FROM etl.logs;
+SELECT target, check_name, count(*) FROM etl.check_results GROUP BY 1, 2;
+SELECT count(*) > 1 AS runs_stay FROM etl.runs;
+SELECT sum(rows) FROM etl.trim_history();
+RESET etl.history_max_entries;
 RESET etl.history_max_age;
 \c postgres
 DROP DATABASE regress_history;

@@ -32,7 +32,7 @@ typedef struct History
 	const char *sequence;
 	int64		size;			/* numbers in a partition */
 	const char *indexes[3];		/* besides the primary key */
-	const char *doomed;			/* which rows go: $1 last run that goes, $2 time */
+	const char *doomed;			/* which rows go: $1 last run that goes, $2 time, $3 last number that goes */
 } History;
 
 static const History histories[] = {
@@ -53,23 +53,24 @@ static const History histories[] = {
 						 "event_id_seq",
 						 100000,
 						 {"(run_id)"},
-						 "coalesce(run_id <= $1, logged_at < $2)"},
+						 "coalesce(run_id <= $1, logged_at < $2) OR event_id <= $3"},
 	[ETL_HISTORY_CHECK] =
 		{"check_result",
 		 "event_id",
 		 "event_id_seq",
 		 100000,
 		 {"(target, check_name, checked_at DESC)", "(run_id)"},
-		 "coalesce(run_id <= $1, checked_at < $2) AND EXISTS (SELECT FROM etl.check_result AS n"
+		 "(coalesce(run_id <= $1, checked_at < $2) OR event_id <= $3) AND EXISTS (SELECT FROM etl.check_result AS n"
 		 " WHERE n.target = r.target AND n.check_name = r.check_name"
 		 " AND n.checked_at > r.checked_at AND (n.status = 'error' OR n.evaluated > 0))"},
-	[ETL_HISTORY_ALERT] = {"alert", "alert_id", "alert_id_seq", 100000, {NULL}, "resolved_at < $2"},
+	[ETL_HISTORY_ALERT] = {"alert", "alert_id", "alert_id_seq", 100000, {NULL},
+						   "resolved_at < $2 OR (resolved_at IS NOT NULL AND alert_id <= $3)"},
 	[ETL_HISTORY_DELIVERY] = {"outbox",
 							  "delivery_id",
 							  "delivery_id_seq",
 							  100000,
 							  {"(next_try) WHERE status = 'waiting'", "(alert_id)"},
-							  "status <> 'waiting' AND ended_at < $2"},
+							  "status <> 'waiting' AND (ended_at < $2 OR delivery_id <= $3)"},
 };
 
 /*
@@ -175,7 +176,7 @@ last_doomed_run(TimestampTz before, int64 keep_runs)
  */
 static void
 trim_partition(const History *history, const char *partition, int64 last_run, TimestampTz before,
-			   bool current, bool dry_run, EtlTrimmed *trimmed)
+			   int64 last_number, bool current, bool dry_run, EtlTrimmed *trimmed)
 {
 	EtlParams	params = {0};
 	int64		doomed;
@@ -183,6 +184,7 @@ trim_partition(const History *history, const char *partition, int64 last_run, Ti
 
 	etl_param_int8(&params, last_run);
 	etl_param_timestamp(&params, before);
+	etl_param_int8(&params, last_number);
 	doomed = etl_sql_int8(psprintf("SELECT count(*) FROM etl.%s AS r WHERE %s", quote_identifier(partition),
 								   history->doomed),
 						  &params);
@@ -201,11 +203,29 @@ trim_partition(const History *history, const char *partition, int64 last_run, Ti
 }
 
 /*
+ * last_doomed_number finds the last row of a relation beyond the number that
+ * is kept; 0: none.  Runs are counted themselves, and tasks go with them.
+ */
+static int64
+last_doomed_number(const History *history, int64 keep)
+{
+	EtlParams	params = {0};
+
+	if (keep == 0 || history == &histories[ETL_HISTORY_RUN] || history == &histories[ETL_HISTORY_TASK])
+		return 0;
+	etl_param_int8(&params, keep);
+	return etl_sql_int8(psprintf("SELECT %s FROM etl.%s ORDER BY 1 DESC OFFSET $1 LIMIT 1", history->key,
+								 history->relation),
+						&params);
+}
+
+/*
  * trim removes what is doomed of one relation.
  */
 static EtlTrimmed *
-trim(const History *history, int64 last_run, TimestampTz before, bool dry_run)
+trim(const History *history, int64 last_run, TimestampTz before, int64 keep_entries, bool dry_run)
 {
+	int64		last_number = last_doomed_number(history, keep_entries);
 	EtlTrimmed *trimmed = palloc0(sizeof(EtlTrimmed));
 	EtlParams	params = {0};
 	EtlRows    *partitions;
@@ -221,7 +241,7 @@ trim(const History *history, int64 last_run, TimestampTz before, bool dry_run)
 		" WHERE i.inhparent = $1::pg_catalog.regclass ORDER BY 1", &params);
 	trimmed->relation = history->relation;
 	for (int i = 0; i < partitions->n; i++)
-		trim_partition(history, etl_row_text(partitions, i, "name"), last_run, before,
+		trim_partition(history, etl_row_text(partitions, i, "name"), last_run, before, last_number,
 					   etl_row_bool(partitions, i, "current"), dry_run, trimmed);
 	return trimmed;
 }
@@ -236,7 +256,8 @@ trim_beside(int64 last_run, TimestampTz before)
 	EtlParams	params = {0};
 
 	etl_param_timestamp(&params, before);
-	etl_sql_exec("DELETE FROM etl.alert_open WHERE resolved_at < $1", &params);
+	etl_sql_exec("DELETE FROM etl.alert_open AS o WHERE resolved_at < $1 OR (resolved_at IS NOT NULL"
+				 " AND NOT EXISTS (SELECT FROM etl.alert AS a WHERE a.alert_id = o.alert_id))", &params);
 	etl_sql_exec("DELETE FROM etl.sla_result WHERE done_at < $1 AND due_at < $1", &params);
 	etl_sql_exec("DELETE FROM etl.silence WHERE ends_at < $1", &params);
 	etl_param_int8(&params, last_run);
@@ -244,14 +265,14 @@ trim_beside(int64 last_run, TimestampTz before)
 }
 
 List *
-etl_history_trim(TimestampTz before, int64 keep_runs, bool dry_run)
+etl_history_trim(TimestampTz before, int64 keep_runs, int64 keep_entries, bool dry_run)
 {
 	int64		last_run = last_doomed_run(before, keep_runs);
 	List	   *result = NIL;
 
 	/* results and log entries before the runs that they name */
 	for (int i = lengthof(histories) - 1; i >= 0; i--)
-		result = lappend(result, trim(&histories[i], last_run, before, dry_run));
+		result = lappend(result, trim(&histories[i], last_run, before, keep_entries, dry_run));
 	if (!dry_run)
 		trim_beside(last_run, before);
 	return result;

@@ -44,7 +44,8 @@ typedef struct EtlTrimmed
  * have not ended stay, and so does the newest result of every check.  Alerts
  * and deliveries go by age, when they are over.
  */
-extern List *etl_history_trim(TimestampTz before, int64 keep_runs, bool dry_run);	/* EtlTrimmed * */
+extern List *etl_history_trim(TimestampTz before, int64 keep_runs, int64 keep_entries,
+							  bool dry_run);	/* EtlTrimmed * */
 
 /* when the chore last did so; DT_NOBEGIN: never */
 extern TimestampTz etl_history_trimmed_at(void);

@@ -26,6 +26,7 @@ char	   *etl_test_now = NULL;
 char	   *etl_tls_ca_file = NULL;
 int			etl_history_max_age_min = 90 * 24 * 60;
 int			etl_history_max_runs = 100000;
+int			etl_history_max_entries = 1000000;
 int			etl_max_record_size_kb = 16384;
 int			etl_max_workers = 4;
 int			etl_parallel_load_min_kb = 8192;
@@ -60,6 +61,10 @@ etl_guc_define(void)
 							"Runs, tasks, check results and log entries that are older are removed.",
 							"0 keeps them for ever.", &etl_history_max_age_min, 90 * 24 * 60, 0, INT_MAX,
 							PGC_SUSET, GUC_UNIT_MIN, NULL, NULL, NULL);
+	DefineCustomIntVariable("etl.history_max_entries",
+							"How many log entries, check results, alerts and deliveries are kept at most, each.",
+							"0 sets no limit.", &etl_history_max_entries, 1000000, 0, INT_MAX, PGC_SUSET, 0,
+							NULL, NULL, NULL);
 	DefineCustomIntVariable("etl.history_max_runs", "How many runs are kept at most.",
 							"0 sets no limit.", &etl_history_max_runs, 100000, 0, INT_MAX, PGC_SUSET, 0,
 							NULL, NULL, NULL);

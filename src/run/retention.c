@@ -54,7 +54,7 @@ etl_retention_work(EtlRunDriver *driver, TimestampTz now)
 	(void) set_config_option("lock_timeout", "1s", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL,
 							 true, 0, false);
 	etl_history_set_trimmed_at(now);
-	(void) etl_history_trim(oldest_kept(now), etl_history_max_runs, false);
+	(void) etl_history_trim(oldest_kept(now), etl_history_max_runs, etl_history_max_entries, false);
 	etl_expire_all();
 	PopActiveSnapshot();
 	driver->base.commit(&driver->base);
@@ -72,7 +72,8 @@ etl_sql_trim_history(PG_FUNCTION_ARGS)
 	ListCell   *cell;
 
 	InitMaterializedSRF(fcinfo, 0);
-	foreach(cell, etl_history_trim(oldest_kept(etl_now()), etl_history_max_runs, dry_run))
+	foreach(cell, etl_history_trim(oldest_kept(etl_now()), etl_history_max_runs, etl_history_max_entries,
+								  dry_run))
 	{
 		EtlTrimmed *trimmed = lfirst(cell);
 		Datum		values[3] = {CStringGetTextDatum(trimmed->relation), Int64GetDatum(trimmed->rows),
