@@ -654,6 +654,15 @@ CREATE TABLE etl.alert_open (
 CREATE INDEX alert_open_run_idx ON etl.alert_open (run_id);
 CREATE INDEX alert_open_alert_idx ON etl.alert_open (alert_id);
 
+-- What could not be told at once, since somebody had an alert locked: in this order, later.
+CREATE TABLE etl.alert_report (
+	report_id bigint PRIMARY KEY DEFAULT pg_catalog.nextval('etl.event_id_seq'),
+	kind text NOT NULL,             -- tasks | promises | run | worker | parked | channel
+	body jsonb NOT NULL,
+	happened_at timestamptz NOT NULL,
+	try_at timestamptz NOT NULL
+);
+
 -- The nodes that an open alert waits for; without any left it is resolved.
 CREATE TABLE etl.alert_node (
 	node text NOT NULL,
@@ -1985,7 +1994,7 @@ BEGIN
 		'column_edge', 'load', 'cursor', 'file', 'ingestion', 'reject', 'consumed', 'change_set', 'change', 'model_interval',
 		'node_state', 
 		'schema_change', 'stream_dialect', 'housekeeping', 'chore', 'pool', 'instance', 'schedule', 'schedule_slot', 'schedule_event',
-		'sla', 'sla_result', 'channel', 'alert_rule', 'alert_open', 'alert_node', 'silence', 'outbox',
+		'sla', 'sla_result', 'channel', 'alert_rule', 'alert_open', 'alert_report', 'alert_node', 'silence', 'outbox',
 		'alert_id_seq', 'delivery_id_seq', 'silence_id_seq', 'run_id_seq', 'task_id_seq', 'load_id_seq',
 		'reject_id_seq', 'event_id_seq', 'change_set_id_seq']
 	LOOP

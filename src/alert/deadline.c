@@ -14,6 +14,7 @@
 
 #include "utils/builtins.h"
 #include "utils/date.h"
+#include "utils/guc.h"
 #include "utils/snapmgr.h"
 
 #include "alert/internal.h"
@@ -24,6 +25,10 @@
 
 /* how soon something is looked at again that went wrong */
 #define PAUSE_AFTER_ERROR (5 * USECS_PER_MINUTE)
+#define PAUSE_AFTER_LOCK  (5 * USECS_PER_SEC)
+
+/* how long a row is waited for that somebody has locked */
+#define LONGEST_LOCK "1s"
 
 typedef struct Look
 {
@@ -333,18 +338,22 @@ look_at_alerts(void *arg)
 }
 
 /*
- * try_look looks in a subtransaction; what went wrong is in the log.
+ * try_look looks in a subtransaction and returns when to look again: 0 when
+ * all is well.  What went wrong is in the log, unless somebody had a row
+ * locked.
  */
-static bool
+static TimestampTz
 try_look(void (*work)(void *arg), Look *look, const char *of)
 {
 	ErrorData  *error = etl_subxact(work, look);
 
 	if (error == NULL)
-		return true;
+		return 0;
+	if (error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
+		return look->now + PAUSE_AFTER_LOCK;
 	etl_log_store("error", 0, NULL, psprintf("%s could not be judged: %s", of, error->message),
 				  error->detail);
-	return false;
+	return look->now + PAUSE_AFTER_ERROR;
 }
 
 /*
@@ -355,24 +364,30 @@ etl_deadlines_work(EtlDriver *driver, TimestampTz now)
 {
 	Look		look = {.now = now};
 	TimestampTz due;
+	TimestampTz again;
 	ListCell   *cell;
 
+	etl_reports_catch_up(driver, now);
 	PushActiveSnapshot(GetTransactionSnapshot());
+	(void) set_config_option("lock_timeout", LONGEST_LOCK, PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_LOCAL, true, 0, false);
 	foreach(cell, etl_slas_due(now))
 	{
 		look.sla = lfirst(cell);
-		if (!try_look(look_at_sla, &look, psprintf("promise \"%s\"", look.sla->name)))
-			etl_sla_set_state(look.sla, now + PAUSE_AFTER_ERROR);
+		again = try_look(look_at_sla, &look, psprintf("promise \"%s\"", look.sla->name));
+		if (again != 0)
+			etl_sla_set_state(look.sla, again);
 	}
 	foreach(cell, etl_alert_rules_due(now))
 	{
 		look.rule = lfirst(cell);
-		if (try_look(look_at_rule, &look, psprintf("alert \"%s\"", look.rule->name)))
+		again = try_look(look_at_rule, &look, psprintf("alert \"%s\"", look.rule->name));
+		if (again == 0)
 			continue;
 		if (look.rule->no_run_at != DT_NOBEGIN)
-			look.rule->no_run_at = now + PAUSE_AFTER_ERROR;
+			look.rule->no_run_at = again;
 		if (look.rule->digest_at != DT_NOBEGIN)
-			look.rule->digest_at = now + PAUSE_AFTER_ERROR;
+			look.rule->digest_at = again;
 		etl_alert_rule_set_times(look.rule);
 	}
 	(void) try_look(look_at_alerts, &look, "alerts");
@@ -389,5 +404,5 @@ etl_deadlines_work(EtlDriver *driver, TimestampTz now)
 TimestampTz
 etl_deadlines_due(TimestampTz now)
 {
-	return Min(etl_slas_next_check(now), etl_alerts_due());
+	return Min(Min(etl_slas_next_check(now), etl_alerts_due()), etl_reports_due());
 }

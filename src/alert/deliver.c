@@ -265,23 +265,17 @@ next_delay(const EtlChannelRetry *retry, const EtlVerdict *verdict, int attempts
 static void
 raise_failing(const Flight *flight, bool dead)
 {
-	EtlFact		fact = {0};
+	const char *channel = flight->delivery->channel;
+	char	   *quoted = quote_literal_cstr(channel);
+	char	   *what = dead ? psprintf("channel %s does not deliver: a message was given up after %d tries",
+									   channel, flight->delivery->attempts) :
+							  psprintf("channel %s does not deliver: %d tries in a row failed", channel,
+									   flight->channel->failures + 1);
 
-	fact.event = "channel_failed";
-	fact.object = flight->delivery->channel;
-	fact.object_kind = "channel";
-	fact.what = dead ?
-					psprintf("channel %s does not deliver: a message was given up after %d tries",
-							 flight->delivery->channel, flight->delivery->attempts) :
-					psprintf("channel %s does not deliver: %d tries in a row failed",
-							 flight->delivery->channel, flight->channel->failures + 1);
-	fact.error = flight->verdict.error;
-	fact.cause = "the receiver, or the definition of the channel";
-	fact.remedy = psprintf(
-		"%s SELECT * FROM etl.test_channel(%s); SELECT etl.redeliver(%s) sends what was given up.",
-		flight->verdict.remedy, quote_literal_cstr(flight->delivery->channel),
-		quote_literal_cstr(flight->delivery->channel));
-	etl_alert_raise(&fact);
+	etl_report_channel(
+		channel, what, flight->verdict.error,
+		psprintf("%s SELECT * FROM etl.test_channel(%s); SELECT etl.redeliver(%s) sends what was given up.",
+				 flight->verdict.remedy, quoted, quoted));
 }
 
 /*
@@ -300,7 +294,7 @@ land(Flight *flight)
 	{
 		etl_delivery_done(flight->delivery, now);
 		if (flight->channel->failures > 0)
-			etl_alert_is_over("channel_failed", flight->delivery->channel);
+			etl_report_channel(flight->delivery->channel, NULL, NULL, NULL);
 		return;
 	}
 	if (flight->channel == NULL)

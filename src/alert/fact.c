@@ -45,6 +45,8 @@ static struct
 	List	   *selections;		/* Selection * */
 } cache;
 
+TimestampTz etl_fact_happened_at = 0;
+
 static TimestampTz wanted_at = 0;
 static int	wanted = 0;
 static int64 wanted_by = 0;		/* the run that asked */
@@ -280,7 +282,7 @@ tell(const EtlAlertRule *rule, const char *event, const EtlFact *fact, List *nod
 	alert.remedy = fact->remedy ? etl_message_clip(fact->remedy, 2000) : NULL;
 	alert.others = fact->others;
 	alert.run_id = fact->run_id;
-	alert.since = fact->since == 0 ? now : fact->since;
+	alert.since = fact->since ? fact->since : etl_fact_happened_at ? etl_fact_happened_at : now;
 	alert.fingerprint = psprintf("%s/%s/%s%s%s", rule->name, event, fact->object, fact->detail ? "/" : "",
 								 fact->detail ? fact->detail : "");
 	count_rest(&alert, fact, &options, &policy);

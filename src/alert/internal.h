@@ -8,6 +8,8 @@
  *    sla.c        promises: defining and dropping them, the report
  *    fact.c       from a fact to rules, alerts and the outbox
  *    task.c       what became of tasks, as facts
+ *    report.c     what became of runs, processes and channels, as facts
+ *    later.c      telling what could not be told at once
  *    message.c    saying it without values of the data
  *    deadline.c   what only the clock can tell: a chore
  *    deliver.c    bringing the outbox to the channels: a chore
@@ -21,6 +23,7 @@
 #define ETL_ALERT_INTERNAL_H
 
 #include "alert/alert.h"
+#include "common/json.h"
 #include "connector/http/http.h"
 
 /* ---- options.c ---- */
@@ -84,6 +87,35 @@ extern List *etl_selected_nodes(const char *selector);
 extern void etl_alert_forget_cache(void);
 /* who is told that an alert is over: the channels of its rule, escalated ones too */
 extern void etl_alert_settle(const EtlAlert *alert, TimestampTz now);
+
+/* when what is being told happened; 0: now */
+extern TimestampTz etl_fact_happened_at;
+
+/* ---- task.c, report.c, later.c ---- */
+
+/* Something that is told in a way that it can be put off: see later.c. */
+typedef struct EtlReportKind
+{
+	const char *name;
+	void		(*tell) (void *arg);
+	Jsonb	   *(*pack) (void *arg);
+	void	   *(*unpack) (const Jsonb *body);
+	bool		at_once;		/* need not wait for what waits */
+} EtlReportKind;
+
+extern const EtlReportKind etl_report_tasks;
+extern const EtlReportKind etl_report_promises;
+extern const EtlReportKind *etl_report_kind(const char *name);	/* NULL: there is none */
+/* the run of a report: its number and selector */
+extern void etl_report_add_run(EtlJsonBuilder *builder, int64 run_id, const char *selector);
+extern EtlRun *etl_report_get_run(const Jsonb *body);
+/* a channel does not deliver; 'what' NULL: it does again */
+extern void etl_report_channel(const char *channel, const char *what, const char *error, const char *remedy);
+
+/* tells it, or keeps it for later; never raises an error */
+extern void etl_report_tell(const EtlReportKind *kind, void *arg);
+/* tells what was put off */
+extern void etl_reports_catch_up(EtlDriver *driver, TimestampTz now);
 
 /* ---- message.c ---- */
 

@@ -22,9 +22,7 @@
 #include "common/clock.h"
 #include "common/driver.h"
 #include "common/errors.h"
-
-/* how long a run waits for an alert that somebody has locked */
-#define LONGEST_LOCK "3s"
+#include "common/json.h"
 
 typedef struct TaskWork
 {
@@ -363,7 +361,6 @@ static void
 tell_all(void *arg)
 {
 	TaskWork   *work = arg;
-	int			wanted = etl_alert_wanted(work->run->run_id);
 	List	   *nodes = NIL;
 	List	   *succeeded = NIL;
 	ListCell   *cell;
@@ -376,10 +373,6 @@ tell_all(void *arg)
 		if (strcmp(task->status, "succeeded") == 0)
 			succeeded = lappend(succeeded, task->node);
 	}
-	if (wanted & 2)
-		etl_slas_look_again(nodes);
-	if (!(wanted & 1))
-		return;
 	resolve(work, nodes);
 	foreach(cell, work->checks)
 		if (is_failing(lfirst(cell)))
@@ -390,165 +383,157 @@ tell_all(void *arg)
 	tell_success(work, succeeded);
 }
 
-typedef struct Guarded
-{
-	void		(*work) (void *arg);
-	void	   *arg;
-} Guarded;
-
 /*
- * within_time does it with a limit on waiting for locks: somebody may have
- * taken an alert in a transaction that stays open.  An argument of
+ * look_again has the promises about nodes judged again; an argument of
  * etl_subxact.
  */
 static void
-within_time(void *arg)
+look_again(void *arg)
 {
-	Guarded    *guarded = arg;
-	int			level = NewGUCNestLevel();
+	TaskWork   *work = arg;
+	List	   *nodes = NIL;
+	ListCell   *cell;
 
-	(void) set_config_option("lock_timeout", LONGEST_LOCK, PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
-	guarded->work(guarded->arg);
-	AtEOXact_GUC(false, level);
-}
-
-/*
- * guarded does something that may go wrong without harm to the run.
- */
-static void
-guarded(void (*work)(void *arg), void *arg)
-{
-	Guarded		guarded = {work, arg};
-	ErrorData  *error = etl_subxact(within_time, &guarded);
-
-	if (error != NULL)
-		ereport(WARNING, (errmsg("alerts of this run could not be written: %s", error->message),
-						  error->detail ? errdetail_internal("%s", error->detail) : 0));
+	foreach(cell, work->facts)
+		nodes = lappend(nodes, ((EtlTaskFact *) lfirst(cell))->task->node);
+	etl_slas_look_again(nodes);
 }
 
 void
 etl_alert_tasks(const EtlRun *run, List *facts, List *checks)
 {
 	TaskWork	work = {run, facts, checks};
+	int			wanted = facts == NIL && checks == NIL ? 0 : etl_alert_wanted(run->run_id);
 
-	if ((facts == NIL && checks == NIL) || etl_alert_wanted(run->run_id) == 0)
-		return;
-	guarded(tell_all, &work);
+	if (wanted & 2)
+		etl_report_tell(&etl_report_promises, &work);
+	if (wanted & 1)
+		etl_report_tell(&etl_report_tasks, &work);
 }
 
-typedef struct RunWork
-{
-	const EtlRun *run;
-	const ErrorData *error;
-} RunWork;
+/* ---- putting it off ---- */
 
 /*
- * tell_run does the work of etl_alert_run; an argument of etl_subxact.
+ * pack_task writes what is told of a task.
  */
-static void
-tell_run(void *arg)
+static Jsonb *
+pack_task(const EtlTaskFact *fact)
 {
-	RunWork    *work = arg;
-	const EtlRun *run = work->run;
-	EtlFact		fact = {0};
+	const EtlTask *task = fact->task;
+	EtlJsonBuilder *builder = etl_json_object_begin();
 
-	if (work->error == NULL)
-	{
-		etl_alert_is_over("run_failed", etl_message_clip(etl_message_line(run->selector), 200));
-		return;
-	}
-	fact.event = "run_failed";
-	fact.object = run->selector;
-	fact.object_kind = "run";
-	fact.what = psprintf("run " INT64_FORMAT " of %s failed", run->run_id,
-						 etl_message_clip(etl_message_line(run->selector), 200));
-	fact.error = work->error->message;
-	fact.sqlstate = pstrdup(unpack_sql_state(work->error->sqlerrcode));
-	fact.remedy = work->error->hint;
-	fact.run_id = run->run_id;
-	fact.run_selector = run->selector;
-	etl_alert_raise(&fact);
+	etl_json_add_int64(builder, "task_id", task->task_id);
+	etl_json_add_text(builder, "node", task->node);
+	etl_json_add_text(builder, "kind", task->kind);
+	etl_json_add_text(builder, "status", task->status);
+	etl_json_add_text(builder, "sqlstate", task->sqlstate);
+	etl_json_add_text(builder, "error", task->error);
+	etl_json_add_text(builder, "detail", task->detail);
+	etl_json_add_text(builder, "hint", task->hint);
+	etl_json_add_int64(builder, "written", task->rows_inserted + task->rows_updated + task->rows_deleted);
+	etl_json_add_int64(builder, "rejected", task->rows_rejected);
+	etl_json_add_int64(builder, "started_at", task->started_at);
+	etl_json_add_int64(builder, "finished_at", task->finished_at);
+	etl_json_add_int64(builder, "below", fact->below);
+	return etl_json_object_end(builder);
 }
-
-void
-etl_alert_run(const EtlRun *run, const ErrorData *error)
-{
-	RunWork		work = {run, error};
-
-	if (etl_alert_wanted(run->run_id) & 1)
-		guarded(tell_run, &work);
-}
-
-typedef struct WorkerWork
-{
-	int64		run_id;
-	const char *selector;
-	const char *what;
-} WorkerWork;
 
 /*
- * tell_worker does the work of etl_alert_worker; an argument of etl_subxact.
+ * unpack_task reads it again.
  */
-static void
-tell_worker(void *arg)
+static EtlTaskFact *
+unpack_task(const Jsonb *body, int64 run_id)
 {
-	WorkerWork *work = arg;
-	EtlFact		fact = {0};
+	EtlTaskFact *fact = palloc0(sizeof(EtlTaskFact));
+	EtlTask    *task = palloc0(sizeof(EtlTask));
 
-	fact.event = "worker";
-	fact.object = work->selector ? work->selector : "etl";
-	fact.object_kind = "process";
-	fact.what = work->what;
-	fact.cause = "it was killed, or the server crashed: the server's log says which";
-	fact.remedy = work->run_id ? psprintf("SELECT * FROM etl.explain_run(" INT64_FORMAT ")", work->run_id) :
-								 "SELECT * FROM etl.status()";
-	fact.run_id = work->run_id;
-	fact.run_selector = work->selector;
-	fact.momentary = true;
-	etl_alert_raise(&fact);
+	task->run_id = run_id;
+	task->task_id = etl_json_get_int64(body, "task_id", 0);
+	task->node = etl_json_get_text(body, "node");
+	task->kind = etl_json_get_text(body, "kind");
+	task->status = etl_json_get_text(body, "status");
+	task->sqlstate = etl_json_get_text(body, "sqlstate");
+	task->error = etl_json_get_text(body, "error");
+	task->detail = etl_json_get_text(body, "detail");
+	task->hint = etl_json_get_text(body, "hint");
+	task->rows_inserted = etl_json_get_int64(body, "written", 0);
+	task->rows_rejected = etl_json_get_int64(body, "rejected", 0);
+	task->started_at = etl_json_get_int64(body, "started_at", 0);
+	task->finished_at = etl_json_get_int64(body, "finished_at", 0);
+	fact->task = task;
+	fact->below = (int) etl_json_get_int64(body, "below", 0);
+	return fact;
 }
-
-void
-etl_alert_worker(int64 run_id, const char *selector, const char *what)
-{
-	WorkerWork	work = {run_id, selector, what};
-
-	if (etl_alert_wanted(run_id) & 1)
-		guarded(tell_worker, &work);
-}
-
-typedef struct ParkedWork
-{
-	const char *chore;
-	const char *what;
-	const char *remedy;
-} ParkedWork;
 
 /*
- * tell_chore does the work of etl_alert_parked; an argument of etl_subxact.
+ * pack_check writes what is told of a check.
  */
-static void
-tell_chore(void *arg)
+static Jsonb *
+pack_check(const EtlCheckResult *result)
 {
-	ParkedWork *work = arg;
-	EtlFact		fact = {0};
+	EtlJsonBuilder *builder = etl_json_object_begin();
 
-	fact.event = "worker";
-	fact.object = work->chore;
-	fact.object_kind = "process";
-	fact.detail = "parked";
-	fact.what = work->what;
-	fact.cause = "something that it does crashes the server: the server's log says where";
-	fact.remedy = work->remedy;
-	etl_alert_raise(&fact);
+	etl_json_add_text(builder, "target", result->target);
+	etl_json_add_text(builder, "check_name", result->check_name);
+	etl_json_add_text(builder, "on_fail", result->on_fail);
+	etl_json_add_text(builder, "status", result->status);
+	etl_json_add_int64(builder, "evaluated", result->evaluated);
+	etl_json_add_int64(builder, "failed", result->failed);
+	return etl_json_object_end(builder);
 }
 
-void
-etl_alert_parked(const char *chore, const char *what, const char *remedy)
+/*
+ * unpack_check reads it again.
+ */
+static EtlCheckResult *
+unpack_check(const Jsonb *body)
 {
-	ParkedWork	work = {chore, what, remedy};
+	EtlCheckResult *result = palloc0(sizeof(EtlCheckResult));
 
-	if (etl_alert_wanted(0) & 1)
-		guarded(tell_chore, &work);
+	result->target = etl_json_get_text(body, "target");
+	result->check_name = etl_json_get_text(body, "check_name");
+	result->on_fail = etl_json_get_text(body, "on_fail");
+	result->status = etl_json_get_text(body, "status");
+	result->evaluated = etl_json_get_int64(body, "evaluated", 0);
+	result->failed = etl_json_get_int64(body, "failed", 0);
+	return result;
 }
+
+/*
+ * pack_tasks writes the argument of tell_all: tasks as t0, t1 …, checks as c0, c1 ….
+ */
+static Jsonb *
+pack_tasks(void *arg)
+{
+	TaskWork   *work = arg;
+	EtlJsonBuilder *builder = etl_json_object_begin();
+	ListCell   *cell;
+
+	etl_report_add_run(builder, work->run->run_id, work->run->selector);
+	foreach(cell, work->facts)
+		etl_json_add(builder, psprintf("t%d", foreach_current_index(cell)), pack_task(lfirst(cell)));
+	foreach(cell, work->checks)
+		etl_json_add(builder, psprintf("c%d", foreach_current_index(cell)), pack_check(lfirst(cell)));
+	return etl_json_object_end(builder);
+}
+
+/*
+ * unpack_tasks reads it again.
+ */
+static void *
+unpack_tasks(const Jsonb *body)
+{
+	TaskWork   *work = palloc0(sizeof(TaskWork));
+	Jsonb	   *part;
+
+	work->run = etl_report_get_run(body);
+	for (int i = 0; (part = etl_json_get(body, psprintf("t%d", i))) != NULL; i++)
+		work->facts = lappend(work->facts, unpack_task(part, work->run->run_id));
+	for (int i = 0; (part = etl_json_get(body, psprintf("c%d", i))) != NULL; i++)
+		work->checks = lappend(work->checks, unpack_check(part));
+	return work;
+}
+
+const EtlReportKind etl_report_tasks = {"tasks", tell_all, pack_tasks, unpack_tasks};
+/* promises have rows of their own: no alert is in their way */
+const EtlReportKind etl_report_promises = {"promises", look_again, pack_tasks, unpack_tasks, .at_once = true};

@@ -113,6 +113,23 @@ extern EtlAlert *etl_alert_find(int64 alert_id);
 extern void etl_alert_acknowledge(int64 alert_id, const char *by, const char *note, TimestampTz now);
 extern void etl_alert_enqueue(int64 alert_id, List *channels, const char *message, TimestampTz now);
 
+/* ---- what could not be told at once ---- */
+
+typedef struct EtlReport
+{
+	int64		report_id;
+	char	   *kind;
+	Jsonb	   *body;
+	TimestampTz happened_at;
+} EtlReport;
+
+extern void etl_report_store(const char *kind, const Jsonb *body, TimestampTz now);
+extern bool etl_reports_wait(void);
+extern TimestampTz etl_reports_due(void);	/* DT_NOEND: none */
+extern EtlReport *etl_report_next(void);	/* the oldest, locked; NULL: none, or another process has it */
+extern void etl_report_delete(int64 report_id);
+extern void etl_reports_put_off(TimestampTz until);
+
 /* ---- what rules compare with ---- */
 
 /* of nodes that just succeeded, those whose try before failed: char * */

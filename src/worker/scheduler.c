@@ -179,8 +179,9 @@ begin_step(void)
 
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
-	PushActiveSnapshot(GetTransactionSnapshot());
+	/* before the snapshot: what made the extension, and was waited for, is seen whole */
 	extension = etl_extension_lock(&version);
+	PushActiveSnapshot(GetTransactionSnapshot());
 	if (extension == ETL_EXTENSION_ABSENT)
 	{
 		PopActiveSnapshot();
