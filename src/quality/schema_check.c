@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * schema_check.c
- *    Is a JSON Schema one, and understood in whole?
+ *    Is a JSON Schema one, and understood in whole.
  *
  *-------------------------------------------------------------------------
  */
