@@ -119,6 +119,18 @@ SELECT target, version = served_version AS served FROM etl.models WHERE target =
 SELECT etl.define_model('en.clean', 'SELECT id, place, amount FROM en.orders', 'incremental', key => '{id}');
 SELECT etl.promote('pr_42');
 
+-- a view of the environment on a production table does not stop what happens to that
+SELECT etl.drop_environment('pr_42');
+SET etl.environment = 'pr_42';
+SELECT etl.define_model('en.shown', 'SELECT amount, place FROM en.by_place');
+CALL etl.run();
+RESET etl.environment;
+SELECT etl.define_model('en.by_place', 'SELECT place AS site, sum(clean.amount) AS amount FROM en.clean GROUP BY place', 'table', key => '{site}');
+SELECT etl.define_model('en.shown', 'SELECT site FROM en.by_place');
+CALL etl.run('en.*');
+SELECT count(*) FROM en.by_place WHERE site IS NOT NULL;
+SELECT to_regclass('pr_42__en.shown');
+
 -- a stream that changes is fetched by itself, and its readers read it
 SET etl.environment = 'pr_43';
 SELECT etl.define_stream('en.orders', 'en_push', columns => 'id int, place text, amount numeric, note text');
