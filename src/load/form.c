@@ -15,7 +15,7 @@
 static inline bool
 has_null(TupleDesc desc, const bool *nulls)
 {
-	return memchr(nulls, true, desc->natts) != NULL;
+	return memchr(nulls, 1, desc->natts) != NULL;
 }
 
 static inline int

@@ -34,6 +34,7 @@ read_columns(EtlLanding *landing)
 {
 	TupleDesc	desc = RelationGetDescr(landing->rel);
 	struct EtlLandingState *state = landing->state;
+	List	   *declared = etl_columns_parse(landing->stream->columns);
 
 	landing->columns = palloc0(sizeof(EtlColumn) * desc->natts);
 	state->not_null = palloc(sizeof(int) * desc->natts);
@@ -59,7 +60,7 @@ read_columns(EtlLanding *landing)
 			column->type = att->atttypid;
 			column->typmod = att->atttypmod;
 			column->not_null = att->attnotnull;
-			column->declared = etl_column_declared(landing->stream, column->name);
+			column->declared = etl_column_declared(declared, column->name);
 			column->guards_time = column->type == DATEOID && !column->declared;
 			column->coercer = etl_coercer_make(att->atttypid, att->atttypmod, &landing->options->coerce);
 			column->soft = etl_coercer_is_soft(column->coercer);

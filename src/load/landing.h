@@ -136,7 +136,7 @@ typedef struct EtlNewColumn
 
 /* the list of ColumnDef and Constraint nodes of a column definition list; raises ET001 */
 extern List *etl_columns_parse(const char *columns);
-extern bool etl_column_declared(const EtlStream *stream, const char *name);
+extern bool etl_column_declared(List *declared, const char *name);	/* among them */
 /* an identifier for a foreign name that no column of 'taken' (char *) has */
 extern char *etl_column_identifier(const char *field, List *taken);
 

@@ -127,11 +127,11 @@ etl_columns_parse(const char *columns)
 }
 
 bool
-etl_column_declared(const EtlStream *stream, const char *name)
+etl_column_declared(List *declared, const char *name)
 {
 	ListCell   *cell;
 
-	foreach(cell, etl_columns_parse(stream->columns))
+	foreach(cell, declared)
 		if (IsA(lfirst(cell), ColumnDef) && strcmp(((ColumnDef *) lfirst(cell))->colname, name) == 0)
 			return true;
 	return false;
@@ -490,15 +490,16 @@ add_declared(const EtlStream *stream, Oid relid)
 static bool
 declares_enough(const EtlStream *stream, const EtlLoadOptions *options)
 {
+	List	   *declared = etl_columns_parse(stream->columns);
 	ListCell   *cell;
 
 	if (stream->columns == NULL)
 		return false;
 	foreach(cell, stream->key)
-		if (!etl_column_declared(stream, lfirst(cell)))
+		if (!etl_column_declared(declared, lfirst(cell)))
 			return false;
 	return !options->merge || stream->event_time == NULL ||
-		   etl_column_declared(stream, stream->event_time);
+		   etl_column_declared(declared, stream->event_time);
 }
 
 Oid
