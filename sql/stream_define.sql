@@ -18,7 +18,7 @@ SELECT etl.define_stream('sd.x', 'sd_files', '{"path": "x.csv"}', mode => 'upser
 SELECT etl.define_stream('sd.x', 'sd_files', '{"path": "x.csv"}', key => '{id,id}');
 SELECT etl.define_stream('sd.x', 'sd_files', '{"path": "x.csv"}', key => '{id,NULL}');
 SELECT etl.define_stream('sd.x', 'sd_files', '{"path": "x.dat"}');
-SELECT etl.define_stream('sd.x', 'sd_files', '{"path": "x.dat"}', format => 'xml');
+SELECT etl.define_stream('sd.x', 'sd_files', '{"path": "x.dat"}', format => 'parquet');
 SELECT etl.define_stream('sd.x', 'sd_fils', '{"path": "x.csv"}');
 SELECT etl.define_stream('sd.x', 'sd_files', '{"path": "x.csv"}', schema_policy => 'frozen');
 SELECT etl.define_stream('sd.x', 'sd_files', '{"path": "x.csv"}', schema_policy => '{"column": "freeze"}');

@@ -14,7 +14,7 @@
 #include "common/guc.h"
 #include "common/options.h"
 #include "connector/connector.h"
-#include "decode/decode.h"
+#include "decode/format.h"
 #include "load/landing.h"
 #include "model/model.h"
 #include "quality/quality.h"
@@ -36,10 +36,9 @@ register_options(void)
 {
 	etl_options_register("stream", etl_stream_options);
 	etl_options_register("file", etl_stream_file_options);
-	etl_options_register("csv", etl_csv_options);
-	etl_options_register("json", etl_json_options);
+	for (const EtlFormat *format = NULL; (format = etl_format_next(format)) != NULL;)
+		etl_options_register(format->name, format->options);
 	etl_options_register("model", etl_model_options);
-	etl_options_register("ndjson", etl_json_options);
 	etl_options_register("schedule", etl_schedule_options);
 	etl_options_register("event", etl_event_options);
 	etl_http_register_options();

@@ -23,7 +23,7 @@
 #include "common/errors.h"
 #include "common/json.h"
 #include "decode/csv_scan.h"
-#include "decode/decoder.h"
+#include "decode/lines.h"
 
 #define UNCLOSED_IN_A_ROW 3
 
@@ -39,6 +39,10 @@ typedef struct CsvDecoder
 	char	   *comment;
 	int			comment_length;
 	List	   *nulls;			/* of char * */
+	bool		empty_is_text;	/* unquoted empty is '', not NULL */
+	List	   *force_null;		/* char *: fields whose quoted NULL text is NULL, too */
+	List	   *force_not_null; /* char *: fields that are never NULL */
+	uint8	   *force;			/* of each field; NULL: none */
 	int			unclosed;		/* in a row */
 	char	   *encoding;		/* as the option names it; NULL: not given */
 } CsvDecoder;
@@ -92,60 +96,20 @@ read_dialect(CsvDecoder *csv, const Jsonb *options)
 }
 
 /*
- * read_header_option reads the option "header": whether there is one, or the
- * names of the fields of a file without one.
- */
-static void
-read_header_option(CsvDecoder *csv, const Jsonb *options)
-{
-	ListCell   *cell;
-	char		kind = etl_json_kind_of(options, "header");
-
-	if (kind != '\0' && kind != 'a' && kind != 'b')
-		ereport(ERROR,
-				(errcode(ETL_ERR_DEFINITION), errmsg("option \"header\" is neither a boolean nor a list"),
-				 errhint("Write true, false, or the names of the fields: [\"id\", \"name\"].")));
-	if (kind != 'a')
-	{
-		csv->has_header = etl_json_get_bool(options, "header", true);
-		return;
-	}
-	csv->has_header = false;
-	csv->names = etl_json_get_list(options, "header");
-	if (csv->names == NIL)
-		ereport(ERROR,
-				(errcode(ETL_ERR_DEFINITION), errmsg("option \"header\" is an empty list"),
-				 errhint("Name every field of the file, or say true or false.")));
-	foreach(cell, csv->names)
-	{
-		const char *name = lfirst(cell);
-
-		if (name == NULL || name[0] == '\0')
-			ereport(ERROR,
-					(errcode(ETL_ERR_DEFINITION), errmsg("option \"header\" has an empty name"),
-					 errhint("Name every field of the file.")));
-		for (int i = 0; i < foreach_current_index(cell); i++)
-			if (strcmp(list_nth(csv->names, i), name) == 0)
-				ereport(ERROR,
-						(errcode(ETL_ERR_DEFINITION),
-						 errmsg("option \"header\" names \"%s\" twice", name)));
-	}
-}
-
-/*
  * configure reads the options of a stream into a decoder.
  */
 static void
 configure(CsvDecoder *csv, const Jsonb *jsonb)
 {
 	unsigned char marks[4] = {0};
+	const char *empty = etl_json_get_text(jsonb, "empty");
 
 	read_dialect(csv, jsonb);
 	marks[0] = csv->dialect.delimiter;
 	marks[1] = csv->dialect.quote;
 	marks[2] = csv->dialect.escape;
 	csv->encoding = etl_json_get_text(jsonb, "encoding");
-	read_header_option(csv, jsonb);
+	csv->has_header = etl_lines_header(jsonb, &csv->names);
 	csv->skip_lines = etl_json_get_int64(jsonb, "skip_lines", 0);
 	if (csv->skip_lines < 0)
 		ereport(ERROR, (errcode(ETL_ERR_DEFINITION),
@@ -153,6 +117,9 @@ configure(CsvDecoder *csv, const Jsonb *jsonb)
 	csv->comment = etl_json_get_text(jsonb, "comment");
 	csv->comment_length = csv->comment ? strlen(csv->comment) : 0;
 	csv->nulls = etl_json_get_list(jsonb, "null");
+	csv->empty_is_text = empty && strcmp(empty, "text") == 0;
+	csv->force_null = etl_json_get_list(jsonb, "force_null");
+	csv->force_not_null = etl_json_get_list(jsonb, "force_not_null");
 	etl_encoding_open(&csv->base, jsonb, marks);
 }
 
@@ -173,8 +140,11 @@ etl_csv_check(const Jsonb *options)
 bool
 etl_decoder_keeps_utf8(const char *format, const Jsonb *options)
 {
+	static const unsigned char marks[2] = {'\\', 0};
 	CsvDecoder	csv = {0};
 
+	if (strcmp(format, "text") == 0 || strcmp(format, "fixed") == 0)
+		return etl_encoding_transcodes(etl_json_get_text(options, "encoding"), false, marks);
 	if (strcmp(format, "csv") != 0)
 		return true;
 	configure(&csv, options);
@@ -349,22 +319,50 @@ unescape(const CsvDialect *dialect, char *text, int length)
 	return out - text;
 }
 
+#define FORCE_NULL	   1
+#define FORCE_NOT_NULL 2
+
 /*
- * is_null_text tells whether an unquoted field means NULL.
+ * is_named tells whether a list of fields, or *, has a field.
  */
 static bool
-is_null_text(const CsvDecoder *csv, const char *text, int length)
+is_named(List *names, const char *field)
 {
 	ListCell   *cell;
 
-	foreach(cell, csv->nulls)
-	{
-		const char *null = lfirst(cell);
-
-		if (strlen(null) == length && memcmp(null, text, length) == 0)
+	foreach(cell, names)
+		if (strcmp(lfirst(cell), field) == 0 || strcmp(lfirst(cell), "*") == 0)
 			return true;
-	}
 	return false;
+}
+
+/*
+ * find_forced notes which fields force_null and force_not_null name.
+ */
+static void
+find_forced(CsvDecoder *csv)
+{
+	EtlDecoder *decoder = &csv->base;
+
+	if (csv->force_null == NIL && csv->force_not_null == NIL)
+		return;
+	csv->force = palloc0(decoder->nfields + 1);
+	for (int i = 0; i < decoder->nfields; i++)
+		csv->force[i] = (is_named(csv->force_null, decoder->fields[i]) ? FORCE_NULL : 0) |
+			(is_named(csv->force_not_null, decoder->fields[i]) ? FORCE_NOT_NULL : 0);
+}
+
+/*
+ * force_kind makes a value NULL, or not, where its field is named to be.
+ */
+static void
+force_kind(const CsvDecoder *csv, int field, EtlValue *value, const char *text, int length)
+{
+	if (csv->force[field] & FORCE_NOT_NULL)
+		value->kind = ETL_VALUE_TEXT;
+	else if ((csv->force[field] & FORCE_NULL) &&
+			 ((length == 0 && !csv->empty_is_text) || etl_lines_is_null(csv->nulls, text, length)))
+		value->kind = ETL_VALUE_NULL;
 }
 
 /*
@@ -395,62 +393,17 @@ make_values(CsvDecoder *csv, char *work, int n)
 				while (length > 0 && (text[length - 1] == ' ' || text[length - 1] == '\t'))
 					length--;
 			}
-			if (length == 0 || (csv->nulls != NIL && is_null_text(csv, text, length)))
+			if ((length == 0 && !csv->empty_is_text) ||
+				(csv->nulls != NIL && etl_lines_is_null(csv->nulls, text, length)))
 				value->kind = ETL_VALUE_NULL;
 		}
+		if (unlikely(csv->force != NULL))
+			force_kind(csv, i, value, text, length);
 		text[length] = '\0';
 		value->roomy = true;
 		value->text = text;
 		value->length = length;
 	}
-}
-
-/*
- * repair_values takes the faults out of the values of a record.
- */
-static void
-repair_values(EtlDecoder *decoder, int n)
-{
-	etl_encoding_begin_repair(decoder);
-	for (int i = 0; i < n; i++)
-	{
-		EtlValue   *value = &decoder->values[i];
-		size_t		length;
-
-		if (value->kind == ETL_VALUE_NULL || etl_encoding_is_ascii(value->text, value->length))
-			continue;
-		value->roomy = false;
-		value->text = etl_encoding_repair(decoder, decoder->encoding, decoder->conversion,
-										  value->text, value->length, &length);
-		value->length = length;
-	}
-}
-
-/*
- * check_text verifies and converts the values of a record; the number of a
- * bad one, or -1.
- */
-static int
-check_text(EtlDecoder *decoder, const char *raw, size_t length, int n)
-{
-	int			i;
-
-	if (decoder->invalid_bytes != ETL_INVALID_QUARANTINE && !etl_encoding_is_ascii(raw, length))
-	{
-		repair_values(decoder, n);
-		return -1;
-	}
-	if (etl_encoding_is_ascii(raw, length) || etl_encoding_fault(decoder->encoding, raw, length) == NULL)
-	{
-		if (decoder->conversion == InvalidOid || etl_encoding_is_ascii(raw, length) ||
-			etl_encoding_convert(decoder, n, &i))
-			return -1;
-		return i;
-	}
-	for (i = 0; i < n - 1; i++)
-		if (etl_encoding_fault(decoder->encoding, decoder->values[i].text, decoder->values[i].length))
-			break;
-	return i;
 }
 
 /*
@@ -464,12 +417,11 @@ read_header(CsvDecoder *csv, const char *raw)
 	char	   *work = etl_decoder_copy(decoder, raw, csv->scan.length);
 	int			n = csv->scan.ncells;
 	int			i;
-	int			j;
 
 	while (decoder->nfields < n)
 		etl_decoder_add_field(decoder, "", 0);
 	make_values(csv, work, n);
-	if (csv->has_header && check_text(decoder, raw, csv->scan.length, n) >= 0)
+	if (csv->has_header && etl_values_check(decoder, raw, csv->scan.length, n) >= 0)
 		ereport(ERROR,
 				(errcode(ETL_ERR_PROTOCOL),
 				 errmsg("header of \"%s\" is not valid text in encoding \"%s\"", decoder->origin,
@@ -483,14 +435,8 @@ read_header(CsvDecoder *csv, const char *raw)
 			name = psprintf("column%d", i + 1);
 		decoder->fields[i] = pstrdup(name);
 		decoder->field_lengths[i] = strlen(name);
-		for (j = 0; j < i; j++)
-			if (strcmp(decoder->fields[j], decoder->fields[i]) == 0)
-				ereport(ERROR,
-						(errcode(ETL_ERR_PROTOCOL),
-						 errmsg("header of \"%s\" has the column \"%s\" twice", decoder->origin, name),
-						 errdetail("Fields %d and %d have the same name.", j + 1, i + 1),
-						 errhint("Columns go by header name: give each its own.")));
 	}
+	etl_lines_check_names(decoder);
 }
 
 /*
@@ -522,6 +468,7 @@ skip_comments(CsvDecoder *csv)
 static bool
 make_room(CsvDecoder *csv)
 {
+	find_forced(csv);
 	csv->scan.maxcells = Max(csv->scan.maxcells, csv->base.nfields + 1);
 	csv->scan.cells = repalloc(csv->scan.cells, csv->scan.maxcells * sizeof(CsvCell));
 	return true;
@@ -605,15 +552,9 @@ finish_record(CsvDecoder *csv, EtlRecord *record)
 	decoder->position += 1 + scan->newlines;
 
 	make_values(csv, etl_decoder_copy(decoder, record->raw, scan->length), n);
-	bad = check_text(decoder, record->raw, scan->length, n);
+	bad = etl_values_check(decoder, record->raw, scan->length, n);
 	if (bad >= 0)
-	{
-		record->problem_field = bad < decoder->nfields ? decoder->fields[bad] : NULL;
-		if (memchr(record->raw, '\0', scan->length))
-			return etl_decoder_bad(decoder, record, "encoding", "text holds a NUL byte");
-		return etl_decoder_bad(decoder, record, "encoding", "text is not valid in encoding %s",
-							   pg_encoding_to_char(decoder->encoding));
-	}
+		return etl_values_bad(decoder, record, bad);
 	if (scan->ncells != decoder->nfields)
 		return etl_decoder_bad(decoder, record,
 							   scan->ncells < decoder->nfields ? "too_few_fields" : "too_many_fields",

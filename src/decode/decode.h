@@ -82,9 +82,6 @@ typedef struct EtlDecodeOptions
 	int64		max_record_size;	/* bytes */
 } EtlDecodeOptions;
 
-extern const EtlOptionDef etl_csv_options[];
-extern void etl_csv_check(const Jsonb *options);	/* ET001 for values that no CSV file can be read with */
-extern const EtlOptionDef etl_json_options[];
 
 /* whether records of such an input are handed out, and kept in rejects, as UTF-8 whatever its encoding is */
 extern bool etl_decoder_keeps_utf8(const char *format, const Jsonb *options);

@@ -11,53 +11,9 @@
 
 #include "common/errors.h"
 #include "decode/decoder.h"
+#include "decode/format.h"
 
 #define INPUT_SIZE (256 * 1024)
-
-const EtlOptionDef etl_csv_options[] = {
-	{"dialect", "stated|auto", "stated",
-	 "auto finds what the other options do not state (encoding, delimiter, quote, header, decimal) in "
-	 "the first file with a record, and keeps it; what is not certain stops the run, which asks for "
-	 "the option"},
-	{"delimiter", "text", ",", "one byte between fields"},
-	{"quote", "text", "\"", "one byte around fields; empty: no quoting"},
-	{"escape", "text", NULL, "one byte before a quote inside a quoted field; default: the quote"},
-	{"header", "any", "true",
-	 "true: the first record names the columns; false: they are column1, column2, …; or a list of "
-	 "names, "
-	 "where the file has none (with skip_lines, instead of its own)"},
-	{"null", "text[]", NULL, "unquoted texts that mean NULL, beside the empty one"},
-	{"encoding", "text", "UTF8",
-	 "encoding of the file: any that PostgreSQL knows, or UTF16, UTF16LE, UTF16BE; a byte order "
-	 "mark of UTF-16 is recognised"},
-	{"invalid_bytes", "quarantine|replace|strip", "quarantine",
-	 "what becomes of bytes that are no text: their record is rejected, or each is replaced by "
-	 "U+FFFD, or taken out"},
-	{"skip_lines", "integer", "0", "lines to pass over before the header"},
-	{"comment", "text", NULL, "lines that begin with this are passed over"},
-	{"trim", "boolean", "false", "removes blanks around fields and around their quotes"},
-	{"timezone", "text", "UTC", "zone of timestamps without one"},
-	{"date_order", "YMD|DMY|MDY", "YMD", "how dates that are not ISO 8601 are read"},
-	{"decimal", "text", ".", "decimal mark of numbers"},
-	{"thousands", "text", NULL, "mark between groups of three digits"},
-	{"compression", "auto|none|gzip|zstd|lz4|bzip2|xz", "auto",
-	 "how the input is packed; auto looks at its first bytes"},
-	{NULL}};
-
-const EtlOptionDef etl_json_options[] = {
-	{"records", "text", NULL,
-	 "path of the records in the document, data.items; default: the document"},
-	{"encoding", "text", "UTF8",
-	 "encoding of the document: any that PostgreSQL knows, or UTF16, UTF16LE, UTF16BE; a byte "
-	 "order mark of UTF-16 is recognised"},
-	{"invalid_bytes", "quarantine|replace|strip", "quarantine",
-	 "what becomes of bytes that are no text: their record is rejected, or each is replaced by "
-	 "U+FFFD, or taken out"},
-	{"timezone", "text", "UTC", "zone of timestamps without one"},
-	{"date_order", "YMD|DMY|MDY", "YMD", "how dates that are not ISO 8601 are read"},
-	{"compression", "auto|none|gzip|zstd|lz4|bzip2|xz", "auto",
-	 "how the input is packed; auto looks at its first bytes"},
-	{NULL}};
 
 /*
  * etl_decoder_open begins to decode 'input', already decompressed.
@@ -68,17 +24,15 @@ etl_decoder_open(EtlRead *input, const EtlDecodeOptions *options)
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "etl decoder",
 												  ALLOCSET_DEFAULT_SIZES);
 	MemoryContext caller = MemoryContextSwitchTo(context);
+	const EtlFormat *format = etl_format_find(options->format);
 	EtlDecoder *decoder;
 
-	if (strcmp(options->format, "csv") == 0)
-		decoder = etl_csv_open(input, options);
-	else if (strcmp(options->format, "json") == 0 || strcmp(options->format, "ndjson") == 0)
-		decoder = etl_json_open(input, options);
-	else
+	if (format == NULL)
 		ereport(ERROR,
 				(errcode(ETL_ERR_DEFINITION),
 				 errmsg("unknown format \"%s\"", options->format),
-				 errhint("The formats are csv, json and ndjson.")));
+				 errhint("See etl.options() for the formats there are.")));
+	decoder = format->open(input, options);
 	MemoryContextSwitchTo(caller);
 	return decoder;
 }

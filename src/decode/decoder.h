@@ -114,9 +114,16 @@ extern bool etl_encoding_is_utf16(const char *name);
 extern bool etl_encoding_transcodes(const char *name, bool json, const unsigned char *marks);
 extern void etl_encoding_begin(EtlDecoder *decoder, const char *name);
 
-/* csv.c, json.c */
+/* csv.c, json.c, text.c, fixed.c; the checks raise ET001 for values that nothing can be read with */
 extern EtlDecoder *etl_csv_open(EtlRead *input, const EtlDecodeOptions *options);
 extern EtlDecoder *etl_json_open(EtlRead *input, const EtlDecodeOptions *options);
+extern EtlDecoder *etl_text_open(EtlRead *input, const EtlDecodeOptions *options);
+extern EtlDecoder *etl_fixed_open(EtlRead *input, const EtlDecodeOptions *options);
+extern EtlDecoder *etl_xml_open(EtlRead *input, const EtlDecodeOptions *options);
+extern void etl_xml_check(const Jsonb *options);
+extern void etl_csv_check(const Jsonb *options);
+extern void etl_text_check(const Jsonb *options);
+extern void etl_fixed_check(const Jsonb *options);
 extern void etl_decoder_begin(EtlDecoder *decoder, EtlRead *input, const EtlDecodeOptions *options);
 
 #endif							/* ETL_DECODER_H */

@@ -32,6 +32,7 @@
 #include "common/parse.h"
 #include "common/run_as.h"
 #include "connector/connector.h"
+#include "decode/format.h"
 #include "load/landing.h"
 
 PG_FUNCTION_INFO_V1(etl_sql_define_stream);
@@ -49,7 +50,8 @@ etl_format_of_path(const char *path)
 		const char *ending;
 		const char *format;
 	} endings[] = {{".csv", "csv"},	  {".tsv", "csv"},		 {".txt", "csv"},
-				   {".json", "json"}, {".ndjson", "ndjson"}, {".jsonl", "ndjson"}};
+				   {".json", "json"}, {".ndjson", "ndjson"}, {".jsonl", "ndjson"},
+				   {".xml", "xml"}};
 	char	   *name = path ? pstrdup(path) : pstrdup("");
 	static const char *const packed[] = {".pgp", ".gpg", ".asc", ".gz", ".zst", ".lz4", ".bz2", ".xz"};
 
@@ -85,13 +87,19 @@ resolve_format(EtlStream *stream, const EtlConnector *connector)
 		ereport(ERROR,
 				(errcode(ETL_ERR_DEFINITION),
 				 errmsg("the format of stream \"%s\" cannot be told from its path", stream->target),
-				 errhint("Pass format => 'csv', 'json' or 'ndjson'.")));
-	if (strcmp(stream->format, "csv") != 0 && strcmp(stream->format, "json") != 0 &&
-		strcmp(stream->format, "ndjson") != 0)
+				 errhint("Pass format => 'csv', 'json', 'ndjson', or another of docs/formats.md.")));
+	if (etl_format_find(stream->format) == NULL)
+	{
+		StringInfoData names;
+
+		initStringInfo(&names);
+		for (const EtlFormat *format = NULL; (format = etl_format_next(format)) != NULL;)
+			appendStringInfo(&names, "%s%s", names.len ? ", " : "", format->name);
 		ereport(ERROR,
 				(errcode(ETL_ERR_DEFINITION),
 				 errmsg("invalid format \"%s\"", stream->format),
-				 errhint("Use csv, json or ndjson.")));
+				 errhint("The formats are: %s.", names.data)));
+	}
 }
 
 /*
@@ -132,9 +140,10 @@ count_defs(const EtlOptionDef *defs)
 static void
 check_options(const EtlStream *stream, const EtlSource *source, const EtlConnector *connector)
 {
+	const EtlFormat *format = etl_format_find(stream->format);
 	const EtlOptionDef *tables[4] = {
 		connector->stream_options,
-		strcmp(stream->format, "csv") == 0 ? etl_csv_options : etl_json_options,
+		format->options,
 		etl_stream_options,
 		connector->needs_network ? NULL : etl_stream_file_options};
 	int			total = 1;
@@ -147,8 +156,8 @@ check_options(const EtlStream *stream, const EtlSource *source, const EtlConnect
 	for (int i = 0; i < 4; i++)
 		add_defs(all, &n, tables[i]);
 	etl_options_check(stream->options, source->connector, all, NULL);
-	if (strcmp(stream->format, "csv") == 0)
-		etl_csv_check(stream->options);
+	if (format->check != NULL)
+		format->check(stream->options);
 	connector->validate(source->options, stream->options, stream->format);
 }
 

@@ -16,6 +16,7 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
+#include "common/errors.h"
 #include "common/guc.h"
 #include "common/progress.h"
 #include "load/land.h"
@@ -169,6 +170,45 @@ etl_landing_decoder(const EtlStream *stream, const EtlLoadOptions *options, EtlR
 }
 
 /*
+ * check_header raises ET007 unless the fields of a file are the columns of the
+ * table, all of them and in order, but for those that its path gives.
+ */
+static void
+check_header(EtlLanding *landing)
+{
+	int			n;
+	int			field = 0;
+	const char **fields = etl_decoder_fields(landing->decoder, &n);
+
+	for (int c = 0; c < landing->ncolumns; c++)
+	{
+		const EtlColumn *column = &landing->columns[c];
+
+		/* only those of the path are mapped before the first record */
+		if (column->mapped)
+			continue;
+		if (field >= n || (strcmp(fields[field], column->name) != 0 &&
+						   (column->original == NULL || strcmp(fields[field], column->original) != 0)))
+			ereport(ERROR,
+					(errcode(ETL_ERR_PROTOCOL),
+					 errmsg("header of \"%s\" does not match the columns of %s", landing->origin,
+							landing->stream->target),
+					 field < n ? errdetail("Field %d is \"%s\", the column \"%s\".", field + 1, fields[field],
+										   column->name) :
+								 errdetail("There is no field for the column \"%s\".", column->name),
+					 errhint("Correct the file, or set the option \"header\" to true: columns then go by name.")));
+		field++;
+	}
+	if (field < n)
+		ereport(ERROR,
+				(errcode(ETL_ERR_PROTOCOL),
+				 errmsg("header of \"%s\" does not match the columns of %s", landing->origin,
+						landing->stream->target),
+				 errdetail("Field %d, \"%s\", has no column.", field + 1, fields[field]),
+				 errhint("Correct the file, or set the option \"header\" to true: columns then go by name.")));
+}
+
+/*
  * etl_landing_item lands every record of one item.  'input' hands out its
  * bytes as stored.
  */
@@ -180,6 +220,7 @@ etl_landing_item(EtlLanding *landing, EtlRead *input, const char *records_path)
 	EtlRecord	record = {0};
 	EtlRecordState state;
 	int64		last = landing->position_base;
+	bool		matched = !landing->options->header_matches;
 
 	begin_item(landing);
 	input = etl_unpack(input, landing->options->compression, landing->options->max_expansion,
@@ -190,6 +231,9 @@ etl_landing_item(EtlLanding *landing, EtlRead *input, const char *records_path)
 											   landing->origin);
 		while ((state = etl_decoder_next(landing->decoder, &record)) != ETL_RECORD_END)
 		{
+			if (unlikely(!matched))
+				check_header(landing);
+			matched = true;
 			record.position += landing->position_base;
 			last = record.position;
 			etl_land_take(landing, &record, state == ETL_RECORD_BAD);
@@ -225,7 +269,7 @@ etl_landing_keep_fields(EtlLanding *landing)
 	while (etl_decoder_inner(decoder) != NULL)
 		decoder = etl_decoder_inner(decoder);
 	fields = etl_decoder_fields(decoder, &n);
-	if (!landing->options->is_json && landing->options->header)
+	if (landing->options->keeps_header && landing->options->header)
 	{
 		landing->fields = NIL;
 		for (int i = 0; i < n; i++)

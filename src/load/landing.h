@@ -94,6 +94,8 @@ typedef struct EtlLoadOptions
 	EtlLate		late;
 	bool		adopt;
 	bool		header;			/* csv: fields have names; else columns go by position */
+	bool		keeps_header;	/* a record is read again with the names of its header */
+	bool		header_matches; /* its names must be the columns of the table, in order */
 	bool		is_json;
 	bool		pushed;			/* JSON records by etl.ingest, whatever the stream's format */
 	bool		merge;

@@ -12,6 +12,7 @@
 
 #include "common/errors.h"
 #include "common/json.h"
+#include "decode/format.h"
 #include "common/run_as.h"
 #include "load/landing.h"
 
@@ -202,6 +203,7 @@ etl_load_options_read(const EtlStream *stream)
 	const char *on_change = etl_json_get_text(stream->options, "on_change");
 	const char *compression = etl_json_get_text(stream->options, "compression");
 	const char *header = etl_json_get_text(stream->options, "header");
+	const EtlFormat *format = etl_format_find(stream->format);
 	EtlRunAs	as;
 
 	etl_coerce_options_read(&options->coerce, stream->options);
@@ -216,8 +218,10 @@ etl_load_options_read(const EtlStream *stream)
 	options->max_expansion = etl_max_expansion(stream->options);
 	options->path_columns = read_path_columns(stream->options);
 	options->adopt = etl_json_get_bool(stream->options, "adopt", false);
-	options->is_json = strcmp(stream->format, "csv") != 0;
-	options->header = options->is_json || header == NULL || strcmp(header, "false") != 0;
+	options->is_json = format->is_json;
+	options->keeps_header = format->keeps_header;
+	options->header_matches = !format->is_json && header != NULL && strcmp(header, "match") == 0;
+	options->header = format->is_json || (header ? strcmp(header, "false") != 0 : format->named);
 	/* expressions mean what they meant where they were defined */
 	etl_run_as_begin(&as, stream->owner, stream->settings);
 	options->transform = etl_transform_read(stream->options);

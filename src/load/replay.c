@@ -33,6 +33,7 @@
 #include "common/run_as.h"
 #include "load/dialect.h"
 #include "load/landing.h"
+#include "load/reread.h"
 
 PG_FUNCTION_INFO_V1(etl_sql_replay);
 PG_FUNCTION_INFO_V1(etl_sql_discard);
@@ -239,44 +240,6 @@ read_bytes(void *arg, char *buffer, size_t size)
 }
 
 /*
- * append_header writes the header that the record's file had.
- */
-static void
-append_header(Replay *replay, StringInfo out)
-{
-	const Jsonb *options = replay->decoded_as.options;
-	const char *delimiter = etl_json_get_text(options, "delimiter");
-	const char *quote = etl_json_get_text(options, "quote");
-	const char *escape = etl_json_get_text(options, "escape");
-	const char *encoding = etl_json_get_text(options, "encoding");
-	char		q = quote && *quote ? *quote : '"';
-	char		e = escape && *escape ? *escape : q;
-	StringInfoData line;
-	char	   *converted;
-	ListCell   *cell;
-
-	initStringInfo(&line);
-	foreach(cell, replay->fields)
-	{
-		if (line.len > 0)
-			appendStringInfoString(&line, delimiter ? delimiter : ",");
-		appendStringInfoChar(&line, q);
-		for (const char *p = lfirst(cell); *p; p++)
-		{
-			if (*p == q || *p == e)
-				appendStringInfoChar(&line, e);
-			appendStringInfoChar(&line, *p);
-		}
-		appendStringInfoChar(&line, q);
-	}
-	appendStringInfoChar(&line, '\n');
-	converted = line.data;
-	if (encoding != NULL && pg_char_to_encoding(encoding) >= 0)
-		converted = pg_server_to_any(line.data, line.len, pg_char_to_encoding(encoding));
-	appendStringInfoString(out, converted);
-}
-
-/*
  * open_record opens a decoder on the bytes of one reject.
  */
 static EtlDecoder *
@@ -299,13 +262,13 @@ open_record(Replay *replay, EtlRows *rows, int i, bytea *raw)
 	bytes->read.read = read_bytes;
 	bytes->read.arg = bytes;
 	initStringInfo(&bytes->content);
-	if (replay->fields != NIL && !of_row)
-		append_header(replay, &bytes->content);
 	appendBinaryStringInfo(&bytes->content, VARDATA_ANY(raw), VARSIZE_ANY_EXHDR(raw));
 	appendStringInfoChar(&bytes->content, '\n');
 
 	decode.format = of_row ? "ndjson" : replay->decoded_as.format;
 	decode.options = of_row ? etl_json_parse("{}") : replay->decoded_as.options;
+	if (!of_row && replay->fields != NIL)
+		decode.options = etl_reread_options(decode.options, replay->fields);
 	decode.origin = replay->landing.origin;
 	decode.max_record_size = (int64) bytes->content.len + 1024;
 	decoder = etl_decoder_open(&bytes->read, &decode);
@@ -417,11 +380,11 @@ begin_replay(Replay *replay, const Jsonb *patch)
 	EtlLanding *landing = &replay->landing;
 	Jsonb	   *options = replay->stream->options;
 
-	/* a header is written in front of each record; nothing else is to be skipped */
+	/* the names are those of the file's header; nothing is to be skipped */
 	options = etl_json_without(options, "skip_lines");
 	options = etl_json_without(options, "records");
-	if (etl_json_kind_of(options, "header") == 'a')
-		options = etl_json_without(options, "header");
+	if (strcmp(replay->stream->format, "xml") == 0)
+		options = etl_reread_element(options);
 	/* what became UTF-8 before it was decoded is kept so */
 	if (etl_decoder_keeps_utf8(replay->stream->format, options))
 		options = etl_json_without(options, "encoding");
