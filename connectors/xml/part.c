@@ -24,32 +24,32 @@
 
 PG_MODULE_MAGIC;
 
-#define SLACK (256 * 1024) /* bytes that the library reads ahead */
+#define SLACK (256 * 1024)		/* bytes that the library reads ahead */
 
 extern PGDLLEXPORT const EtlXmlPart *etl_xml_part(void);
 
 typedef struct XmlReader
 {
 	xmlTextReaderPtr reader;
-	EtlRead *input;
-	char *origin;
-	char **path; /* names of the elements down to a record, NULL-terminated */
-	int depth; /* of a record: how many stand around it */
-	size_t max_record;
-	size_t since; /* bytes read since the record began */
-	int line; /* the record begins on */
-	bool at_record; /* the reader stands on one that was handed out */
-	bool oversize;
-	bool ended;
-	char *fault; /* what the library found wrong first */
-	int fault_line;
-	ErrorData *error; /* of the input */
+	EtlRead    *input;
+	char	   *origin;
+	char	  **path;			/* names of the elements down to a record, NULL-terminated */
+	int			depth;			/* of a record: how many stand around it */
+	size_t		max_record;
+	size_t		since;			/* bytes read since the record began */
+	int			line;			/* the record begins on */
+	bool		at_record;		/* the reader stands on one that was handed out */
+	bool		oversize;
+	bool		ended;
+	char	   *fault;			/* what the library found wrong first */
+	int			fault_line;
+	ErrorData  *error;			/* of the input */
 	MemoryContext context;
-	MemoryContext record; /* reset with each */
+	MemoryContext record;		/* reset with each */
 	xmlBufferPtr raw;
 	EtlXmlField *fields;
-	int nfields;
-	int maxfields;
+	int			nfields;
+	int			maxfields;
 	MemoryContextCallback callback;
 } XmlReader;
 
@@ -59,7 +59,7 @@ typedef struct XmlReader
 static void
 free_reader(void *arg)
 {
-	XmlReader *xml = arg;
+	XmlReader  *xml = arg;
 
 	if (xml->reader != NULL)
 		xmlFreeTextReader(xml->reader);
@@ -76,7 +76,7 @@ free_reader(void *arg)
 static int
 pull_input(void *arg, char *buffer, int size)
 {
-	XmlReader *xml = arg;
+	XmlReader  *xml = arg;
 	volatile size_t n = 0;
 
 	if (xml->since > xml->max_record + SLACK)
@@ -107,7 +107,7 @@ pull_input(void *arg, char *buffer, int size)
 static void
 note_fault(void *arg, xmlErrorPtr error)
 {
-	XmlReader *xml = arg;
+	XmlReader  *xml = arg;
 
 	if (error->level < XML_ERR_ERROR || error->domain == XML_FROM_NAMESPACE || xml->fault != NULL)
 		return;
@@ -136,10 +136,10 @@ failed(XmlReader *xml)
 				 errmsg("a record of \"%s\" is larger than etl.max_record_size", xml->origin),
 				 errdetail("It begins in line %d.", xml->line),
 				 errhint("Raise etl.max_record_size, or name a smaller element in the option records.")));
-	ereport(ERROR,
-			(errcode(ETL_ERR_PROTOCOL),
-			 errmsg("XML document \"%s\" is malformed: %s", xml->origin, xml->fault ? xml->fault : "it ends early"),
-			 errdetail("The fault is in line %d.", xml->fault_line)));
+	ereport(ERROR, (errcode(ETL_ERR_PROTOCOL),
+					errmsg("XML document \"%s\" is malformed: %s", xml->origin,
+						   xml->fault ? xml->fault : "it ends early"),
+					errdetail("The fault is in line %d.", xml->fault_line)));
 }
 
 /*
@@ -148,9 +148,9 @@ failed(XmlReader *xml)
 static void
 split_path(XmlReader *xml, const char *path)
 {
-	char *copy = pstrdup(path);
-	char *rest = NULL;
-	int n = 0;
+	char	   *copy = pstrdup(path);
+	char	   *rest = NULL;
+	int			n = 0;
 
 	xml->path = palloc0(sizeof(char *) * (strlen(path) + 2));
 	if (strcmp(path, ".") == 0)
@@ -164,7 +164,7 @@ split_path(XmlReader *xml, const char *path)
 static void *
 xml_open(EtlRead *input, const char *path, const char *encoding, size_t max_record, const char *origin)
 {
-	XmlReader *xml = palloc0(sizeof(XmlReader));
+	XmlReader  *xml = palloc0(sizeof(XmlReader));
 
 	xml->input = input;
 	xml->origin = pstrdup(origin);
@@ -210,7 +210,8 @@ is_named(xmlNodePtr node, const char *name)
 	if (strcmp(name, "*") == 0)
 		return true;
 	if (strchr(name, ':') != NULL && node->ns != NULL && node->ns->prefix != NULL)
-		return strcmp(name, psprintf("%s:%s", (const char *) node->ns->prefix, (const char *) node->name)) == 0;
+		return strcmp(name, psprintf("%s:%s", (const char *) node->ns->prefix,
+									 (const char *) node->name)) == 0;
 	return strcmp((const char *) node->name, name) == 0 ||
 		   strcmp((const char *) local_name(node->name), name) == 0;
 }
@@ -221,7 +222,7 @@ is_named(xmlNodePtr node, const char *name)
 static bool
 at_path(XmlReader *xml)
 {
-	xmlNodePtr node = xmlTextReaderCurrentNode(xml->reader);
+	xmlNodePtr	node = xmlTextReaderCurrentNode(xml->reader);
 
 	if (xmlTextReaderDepth(xml->reader) != xml->depth)
 		return false;
@@ -271,7 +272,7 @@ is_nil(xmlNodePtr node)
 static void
 add_text(XmlReader *xml, const xmlChar *name, xmlNodePtr children)
 {
-	bool nested = false;
+	bool		nested = false;
 	StringInfoData text;
 
 	initStringInfo(&text);
@@ -283,9 +284,11 @@ add_text(XmlReader *xml, const xmlChar *name, xmlNodePtr children)
 		{
 			xmlBufferEmpty(xml->raw);
 			(void) xmlNodeDump(xml->raw, child->doc, child, 0, 0);
-			appendBinaryStringInfo(&text, (const char *) xmlBufferContent(xml->raw), xmlBufferLength(xml->raw));
+			appendBinaryStringInfo(&text, (const char *) xmlBufferContent(xml->raw),
+								   xmlBufferLength(xml->raw));
 		}
-		else if ((child->type == XML_TEXT_NODE || child->type == XML_CDATA_SECTION_NODE) && child->content != NULL)
+		else if ((child->type == XML_TEXT_NODE || child->type == XML_CDATA_SECTION_NODE) &&
+				 child->content != NULL)
 			appendStringInfoString(&text, (const char *) child->content);
 	}
 	add_field(xml, name, text.data, text.len);
@@ -298,7 +301,7 @@ add_text(XmlReader *xml, const xmlChar *name, xmlNodePtr children)
 static void
 read_fields(XmlReader *xml, xmlNodePtr node)
 {
-	bool elements = false;
+	bool		elements = false;
 
 	xml->nfields = 0;
 	for (xmlAttrPtr attribute = node->properties; attribute != NULL; attribute = attribute->next)
@@ -315,7 +318,9 @@ read_fields(XmlReader *xml, xmlNodePtr node)
 		/* attributes of an element stand beside it */
 		for (xmlAttrPtr attribute = child->properties; attribute != NULL; attribute = attribute->next)
 			if (attribute->ns == NULL)
-				add_text(xml, (const xmlChar *) psprintf("%s_%s", (const char *) local_name(child->name), (const char *) attribute->name),
+				add_text(xml,
+						 (const xmlChar *) psprintf("%s_%s", (const char *) local_name(child->name),
+													(const char *) attribute->name),
 						 attribute->children);
 	}
 	if (!elements && node->children != NULL)
@@ -328,8 +333,8 @@ read_fields(XmlReader *xml, xmlNodePtr node)
 static void
 refuse_entities(XmlReader *xml)
 {
-	xmlNodePtr node = xmlTextReaderCurrentNode(xml->reader);
-	xmlDtdPtr dtd = (xmlDtdPtr) node;
+	xmlNodePtr	node = xmlTextReaderCurrentNode(xml->reader);
+	xmlDtdPtr	dtd = (xmlDtdPtr) node;
 
 	if (node == NULL || node->type != XML_DTD_NODE || (dtd->entities == NULL && dtd->pentities == NULL))
 		return;
@@ -347,7 +352,7 @@ static void
 take_record(XmlReader *xml, EtlXmlRecord *record)
 {
 	MemoryContext old;
-	xmlNodePtr node;
+	xmlNodePtr	node;
 
 	MemoryContextReset(xml->record);
 	old = MemoryContextSwitchTo(xml->record);
@@ -370,11 +375,11 @@ take_record(XmlReader *xml, EtlXmlRecord *record)
 static bool
 xml_next(void *state, EtlXmlRecord *record)
 {
-	XmlReader *xml = state;
+	XmlReader  *xml = state;
 
 	for (;;)
 	{
-		int result;
+		int			result;
 
 		if (xml->ended)
 			return false;

@@ -22,12 +22,15 @@ typedef struct Part
 {
 	const char *name;
 	const char *library;
-	const char *package; /* of Debian */
-	const void *callbacks; /* NULL: not loaded yet */
+	const char *package;		/* of Debian */
+	const void *callbacks;		/* NULL: not loaded yet */
 } Part;
 
 static Part parts[] = {
-	{"archive", "libarchive", "libarchive13"}, {"pgp", "gpgme", "libgpgme11 gpg gpg-agent"}, {"xml", "libxml2", "libxml2"}};
+	{"archive", "libarchive", "libarchive13"},
+	{"pgp", "gpgme", "libgpgme11 gpg gpg-agent"},
+	{"xml", "libxml2", "libxml2"},
+};
 
 typedef const void *(*PartFunction)(void);
 
@@ -39,8 +42,8 @@ static PartFunction
 load(const Part *part, const char *needed_for)
 {
 	MemoryContext context = CurrentMemoryContext;
-	char *file = psprintf("$libdir/etl_%s", part->name);
-	char *symbol = psprintf("etl_%s_part", part->name);
+	char	   *file = psprintf("$libdir/etl_%s", part->name);
+	char	   *symbol = psprintf("etl_%s_part", part->name);
 	PartFunction volatile function = NULL;
 
 	PG_TRY();
@@ -49,7 +52,7 @@ load(const Part *part, const char *needed_for)
 	}
 	PG_CATCH();
 	{
-		ErrorData *error;
+		ErrorData  *error;
 
 		MemoryContextSwitchTo(context);
 		error = CopyErrorData();
@@ -67,13 +70,14 @@ load(const Part *part, const char *needed_for)
 const void *
 etl_part_find(const char *name, const char *needed_for)
 {
-	Part *part = NULL;
-	char path[MAXPGPATH];
+	Part	   *part = NULL;
+	char		path[MAXPGPATH];
 
 	for (int i = 0; i < lengthof(parts); i++)
 		if (strcmp(parts[i].name, name) == 0)
 			part = &parts[i];
-	Assert(part != NULL);
+	if (part == NULL)
+		elog(ERROR, "there is no part \"%s\"", name);
 	if (part->callbacks != NULL)
 		return part->callbacks;
 	snprintf(path, sizeof(path), "%s/etl_%s%s", pkglib_path, name, DLSUFFIX);

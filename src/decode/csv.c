@@ -349,7 +349,7 @@ find_forced(CsvDecoder *csv)
 	csv->force = palloc0(decoder->nfields + 1);
 	for (int i = 0; i < decoder->nfields; i++)
 		csv->force[i] = (is_named(csv->force_null, decoder->fields[i]) ? FORCE_NULL : 0) |
-			(is_named(csv->force_not_null, decoder->fields[i]) ? FORCE_NOT_NULL : 0);
+						(is_named(csv->force_not_null, decoder->fields[i]) ? FORCE_NOT_NULL : 0);
 }
 
 /*

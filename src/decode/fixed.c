@@ -21,22 +21,22 @@
 
 typedef struct Extent
 {
-	int begin; /* characters or bytes before it */
-	int end;
+	int			begin;			/* characters or bytes before it */
+	int			end;
 } Extent;
 
 typedef struct FixedDecoder
 {
-	EtlDecoder base;
-	EtlLines lines;
-	Extent *extents;
-	int nextents;
-	bool to_the_end; /* nothing may stand behind the fields */
-	bool in_bytes;
-	bool trim;
-	char *work; /* the fields of a line */
-	size_t room;
-	bool ragged; /* lines may end early: what is missing is NULL */
+	EtlDecoder	base;
+	EtlLines	lines;
+	Extent	   *extents;
+	int			nextents;
+	bool		to_the_end;		/* nothing may stand behind the fields */
+	bool		in_bytes;
+	bool		trim;
+	char	   *work;			/* the fields of a line */
+	size_t		room;
+	bool		ragged;			/* lines may end early: what is missing is NULL */
 } FixedDecoder;
 
 static EtlRecordState fixed_next(EtlDecoder *decoder, EtlRecord *record);
@@ -47,8 +47,8 @@ static EtlRecordState fixed_next(EtlDecoder *decoder, EtlRecord *record);
 static int
 read_number(const char *option, const char *text, char stop, const char **end)
 {
-	char *rest;
-	long value = strtol(text, &rest, 10);
+	char	   *rest;
+	long		value = strtol(text, &rest, 10);
 
 	if (rest == text || value < 1 || value > 1000000 || *rest != stop)
 		ereport(ERROR,
@@ -65,10 +65,10 @@ read_number(const char *option, const char *text, char stop, const char **end)
 static void
 read_extents(FixedDecoder *fixed, const Jsonb *options)
 {
-	List *widths = etl_json_get_list(options, "widths");
-	List *positions = etl_json_get_list(options, "positions");
-	int at = 0;
-	ListCell *cell;
+	List	   *widths = etl_json_get_list(options, "widths");
+	List	   *positions = etl_json_get_list(options, "positions");
+	int			at = 0;
+	ListCell   *cell;
 
 	if ((widths == NIL) == (positions == NIL))
 		ereport(ERROR,
@@ -80,7 +80,7 @@ read_extents(FixedDecoder *fixed, const Jsonb *options)
 	fixed->extents = palloc(sizeof(Extent) * fixed->nextents);
 	foreach(cell, widths ? widths : positions)
 	{
-		Extent *extent = &fixed->extents[foreach_current_index(cell)];
+		Extent	   *extent = &fixed->extents[foreach_current_index(cell)];
 		const char *text = lfirst(cell) ? lfirst(cell) : "";
 		const char *end;
 
@@ -113,10 +113,9 @@ configure(FixedDecoder *fixed, const Jsonb *options)
 		fixed->lines.has_header = false;
 	read_extents(fixed, options);
 	if (fixed->lines.names != NIL && list_length(fixed->lines.names) != fixed->nextents)
-		ereport(ERROR,
-				(errcode(ETL_ERR_DEFINITION),
-				 errmsg("option \"header\" names %d fields, and there are %d", list_length(fixed->lines.names),
-						fixed->nextents)));
+		ereport(ERROR, (errcode(ETL_ERR_DEFINITION),
+						errmsg("option \"header\" names %d fields, and there are %d",
+							   list_length(fixed->lines.names), fixed->nextents)));
 	fixed->in_bytes = unit != NULL && strcmp(unit, "bytes") == 0;
 	fixed->trim = etl_json_get_bool(options, "trim", true);
 	fixed->ragged = etl_json_get_bool(options, "ragged", false);
@@ -169,11 +168,11 @@ static int
 cut(FixedDecoder *fixed, const char *line, int length)
 {
 	EtlDecoder *decoder = &fixed->base;
-	size_t need = ETL_PADDING;
-	int characters = 0;
-	int at = 0;
-	int present = 0;
-	char *out;
+	size_t		need = ETL_PADDING;
+	int			characters = 0;
+	int			at = 0;
+	int			present = 0;
+	char	   *out;
 
 	/* fields may overlap, so each gets a copy */
 	for (int i = 0; i < fixed->nextents; i++)
@@ -188,9 +187,9 @@ cut(FixedDecoder *fixed, const char *line, int length)
 	out = fixed->work;
 	for (int i = 0; i < fixed->nextents; i++)
 	{
-		EtlValue *value = &decoder->values[i];
-		int begin = place(fixed, line, length, fixed->extents[i].begin, &characters, &at);
-		int end = place(fixed, line, length, fixed->extents[i].end, &characters, &at);
+		EtlValue   *value = &decoder->values[i];
+		int			begin = place(fixed, line, length, fixed->extents[i].begin, &characters, &at);
+		int			end = place(fixed, line, length, fixed->extents[i].end, &characters, &at);
 
 		present += begin < length;
 		if (fixed->trim)
@@ -220,9 +219,9 @@ cut(FixedDecoder *fixed, const char *line, int length)
 static bool
 has_more(const FixedDecoder *fixed, const char *line, int length)
 {
-	int last = 0;
-	int characters = 0;
-	int at = 0;
+	int			last = 0;
+	int			characters = 0;
+	int			at = 0;
 
 	for (int i = 0; i < fixed->nextents; i++)
 		last = Max(last, fixed->extents[i].end);
@@ -276,8 +275,8 @@ fixed_next(EtlDecoder *decoder, EtlRecord *record)
 {
 	FixedDecoder *fixed = (FixedDecoder *) decoder;
 	EtlRecordState state;
-	int present;
-	int bad;
+	int			present;
+	int			bad;
 
 	if (!fixed->lines.begun && !name_fields(fixed, record))
 		return ETL_RECORD_END;
@@ -291,8 +290,8 @@ fixed_next(EtlDecoder *decoder, EtlRecord *record)
 	if (bad >= 0)
 		return etl_values_bad(decoder, record, bad);
 	if (present < decoder->nfields && !fixed->ragged)
-		return etl_decoder_bad(decoder, record, "too_few_fields", "line ends before field %d of %d", present + 1,
-							   decoder->nfields);
+		return etl_decoder_bad(decoder, record, "too_few_fields", "line ends before field %d of %d",
+							   present + 1, decoder->nfields);
 	if (fixed->to_the_end && has_more(fixed, record->raw, record->raw_length))
 		return etl_decoder_bad(decoder, record, "too_many_fields", "line goes on behind its last field");
 	return ETL_RECORD_OK;

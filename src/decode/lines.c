@@ -19,8 +19,8 @@
 bool
 etl_lines_header(const Jsonb *options, List **names)
 {
-	ListCell *cell;
-	char kind = etl_json_kind_of(options, "header");
+	ListCell   *cell;
+	char		kind = etl_json_kind_of(options, "header");
 	const char *word = kind == 's' ? etl_json_get_text(options, "header") : NULL;
 
 	*names = NIL;
@@ -71,7 +71,7 @@ etl_lines_configure(EtlLines *lines, const Jsonb *options)
 bool
 etl_lines_is_null(const List *nulls, const char *text, int length)
 {
-	ListCell *cell;
+	ListCell   *cell;
 
 	foreach(cell, nulls)
 	{
@@ -90,17 +90,17 @@ etl_lines_is_null(const List *nulls, const char *text, int length)
 static bool
 find_end(EtlDecoder *decoder, bool escapes, size_t *length)
 {
-	EtlInput *input = &decoder->input;
-	size_t from = 0;
+	EtlInput   *input = &decoder->input;
+	size_t		from = 0;
 
 	for (;;)
 	{
 		const char *begin = input->data + input->start;
-		size_t available = input->end - input->start;
+		size_t		available = input->end - input->start;
 
 		while (from < available && from <= decoder->max_record)
 		{
-			char c = begin[from];
+			char		c = begin[from];
 
 			if (c == '\\' && escapes)
 			{
@@ -134,8 +134,8 @@ find_end(EtlDecoder *decoder, bool escapes, size_t *length)
 static void
 consume(EtlDecoder *decoder, size_t length)
 {
-	EtlInput *input = &decoder->input;
-	bool cr;
+	EtlInput   *input = &decoder->input;
+	bool		cr;
 
 	input->start += length;
 	if (input->start == input->end)
@@ -152,7 +152,7 @@ consume(EtlDecoder *decoder, size_t length)
 void
 etl_lines_begin(EtlDecoder *decoder, EtlLines *lines)
 {
-	EtlInput *input = &decoder->input;
+	EtlInput   *input = &decoder->input;
 
 	etl_encoding_begin(decoder, lines->encoding);
 	lines->begun = true;
@@ -160,9 +160,9 @@ etl_lines_begin(EtlDecoder *decoder, EtlLines *lines)
 		input->start = 3;
 	for (int64 i = 0; i < lines->skip_lines && (input->start < input->end || etl_input_more(input)); i++)
 	{
-		EtlRecord record;
+		EtlRecord	record;
 		EtlRecordState state;
-		EtlLines plain = {0};
+		EtlLines	plain = {0};
 
 		(void) etl_lines_next(decoder, &plain, &record, false, &state);
 	}
@@ -172,8 +172,8 @@ bool
 etl_lines_next(EtlDecoder *decoder, const EtlLines *lines, EtlRecord *record, bool escapes,
 			   EtlRecordState *state)
 {
-	EtlInput *input = &decoder->input;
-	size_t length;
+	EtlInput   *input = &decoder->input;
+	size_t		length;
 
 	for (;;)
 	{
@@ -217,8 +217,8 @@ repair_values(EtlDecoder *decoder, int n)
 	etl_encoding_begin_repair(decoder);
 	for (int i = 0; i < n; i++)
 	{
-		EtlValue *value = &decoder->values[i];
-		size_t length;
+		EtlValue   *value = &decoder->values[i];
+		size_t		length;
 
 		if (value->kind == ETL_VALUE_NULL || etl_encoding_is_ascii(value->text, value->length))
 			continue;
@@ -235,7 +235,7 @@ repair_values(EtlDecoder *decoder, int n)
 int
 etl_values_check(EtlDecoder *decoder, const char *raw, size_t length, int n)
 {
-	int i;
+	int			i;
 
 	if (decoder->invalid_bytes != ETL_INVALID_QUARANTINE && !etl_encoding_is_ascii(raw, length))
 	{

@@ -15,13 +15,13 @@
 /* The options that such formats have in common. */
 typedef struct EtlLines
 {
-	int64 skip_lines;
-	char *comment; /* NULL: none */
-	char *encoding; /* as the option names it; NULL: not given */
-	bool has_header;
-	List *names; /* of char *: the fields, where the option names them; NIL: not */
-	List *nulls; /* of char * */
-	bool begun;
+	int64		skip_lines;
+	char	   *comment;		/* NULL: none */
+	char	   *encoding;		/* as the option names it; NULL: not given */
+	bool		has_header;
+	List	   *names;			/* of char *: the fields, where the option names them; NIL: not */
+	List	   *nulls;			/* of char * */
+	bool		begun;
 } EtlLines;
 
 /* reads them; raises ET001 */
@@ -52,4 +52,4 @@ extern EtlRecordState etl_values_bad(EtlDecoder *decoder, EtlRecord *record, int
 /* raises ET007 when a name of the header comes twice */
 extern void etl_lines_check_names(EtlDecoder *decoder);
 
-#endif /* ETL_DECODE_LINES_H */
+#endif							/* ETL_DECODE_LINES_H */

@@ -18,9 +18,9 @@
 
 typedef struct TextDecoder
 {
-	EtlDecoder base;
-	EtlLines lines;
-	char delimiter;
+	EtlDecoder	base;
+	EtlLines	lines;
+	char		delimiter;
 } TextDecoder;
 
 static EtlRecordState text_next(EtlDecoder *decoder, EtlRecord *record);
@@ -42,11 +42,12 @@ configure(TextDecoder *text, const Jsonb *options)
 	text->delimiter = delimiter ? delimiter[0] : '\t';
 	/* as COPY: what may stand behind a backslash, or is one, cannot divide */
 	if (delimiter != NULL &&
-		(strlen(delimiter) != 1 || strchr("\\.abcdefghijklmnopqrstuvwxyz0123456789\r\n", delimiter[0]) != NULL))
-		ereport(ERROR,
-				(errcode(ETL_ERR_DEFINITION),
-				 errmsg("option \"delimiter\" of format text cannot be \"%s\"", delimiter),
-				 errhint("Use one byte that is neither a backslash, a dot, a digit, a lower-case letter nor a line end.")));
+		(strlen(delimiter) != 1 ||
+		 strchr("\\.abcdefghijklmnopqrstuvwxyz0123456789\r\n", delimiter[0]) != NULL))
+		ereport(ERROR, (errcode(ETL_ERR_DEFINITION),
+						errmsg("option \"delimiter\" of format text cannot be \"%s\"", delimiter),
+						errhint("Use one byte that is neither a backslash, a dot, a digit, a "
+								"lower-case letter nor a line end.")));
 	marks[0] = text->delimiter;
 	marks[1] = '\\';
 	etl_encoding_open(&text->base, options, marks);
@@ -78,8 +79,8 @@ etl_text_open(EtlRead *input, const EtlDecodeOptions *options)
 static int
 octal_or_hex(const char *p, const char *end, char *byte)
 {
-	int value = 0;
-	int n = 0;
+	int			value = 0;
+	int			n = 0;
 
 	if (*p == 'x')
 	{
@@ -103,13 +104,13 @@ unescape(char *text, int length)
 	static const char named[] = "b\bf\fn\nr\rt\tv\v";
 	const char *in = text;
 	const char *end = text + length;
-	char *out = text;
+	char	   *out = text;
 
 	while (in < end)
 	{
-		char byte;
-		int n;
-		bool done = false;
+		char		byte;
+		int			n;
+		bool		done = false;
 
 		if (*in != '\\' || in + 1 == end)
 		{
@@ -145,9 +146,9 @@ static int
 cut(TextDecoder *text, char *work, size_t length, bool grow)
 {
 	EtlDecoder *decoder = &text->base;
-	char *end = work + length;
-	char *field = work;
-	int n = 0;
+	char	   *end = work + length;
+	char	   *field = work;
+	int			n = 0;
 
 	for (char *p = work;; p++)
 	{
@@ -162,8 +163,8 @@ cut(TextDecoder *text, char *work, size_t length, bool grow)
 			etl_decoder_add_field(decoder, "", 0);
 		if (n < decoder->nfields)
 		{
-			EtlValue *value = &decoder->values[n];
-			bool null = etl_lines_is_null(text->lines.nulls, field, p - field);
+			EtlValue   *value = &decoder->values[n];
+			bool		null = etl_lines_is_null(text->lines.nulls, field, p - field);
 
 			memset(value, 0, sizeof(EtlValue));
 			value->kind = null ? ETL_VALUE_NULL : ETL_VALUE_TEXT;
@@ -189,8 +190,8 @@ name_fields(TextDecoder *text, EtlRecord *record, bool *used)
 {
 	EtlDecoder *decoder = &text->base;
 	EtlRecordState state;
-	ListCell *cell;
-	int n;
+	ListCell   *cell;
+	int			n;
 
 	etl_lines_begin(decoder, &text->lines);
 	*used = false;
@@ -235,9 +236,9 @@ text_next(EtlDecoder *decoder, EtlRecord *record)
 {
 	TextDecoder *text = (TextDecoder *) decoder;
 	EtlRecordState state;
-	bool have = false;
-	int n;
-	int bad;
+	bool		have = false;
+	int			n;
+	int			bad;
 
 	if (!text->lines.begun && !name_fields(text, record, &have))
 		return ETL_RECORD_END;

@@ -22,13 +22,13 @@
 
 typedef struct XmlDecoder
 {
-	EtlDecoder base;
-	EtlRead read; /* the window, for the part */
+	EtlDecoder	base;
+	EtlRead		read;			/* the window, for the part */
 	const EtlXmlPart *part;
-	void *state;
-	char *path;
-	char *encoding; /* as the option names it; NULL: as the document says */
-	MemoryContext arrays; /* of the record at hand */
+	void	   *state;
+	char	   *path;
+	char	   *encoding;		/* as the option names it; NULL: as the document says */
+	MemoryContext arrays;		/* of the record at hand */
 } XmlDecoder;
 
 static EtlRecordState xml_next(EtlDecoder *decoder, EtlRecord *record);
@@ -39,8 +39,8 @@ static EtlRecordState xml_next(EtlDecoder *decoder, EtlRecord *record);
 static size_t
 read_window(void *arg, char *buffer, size_t size)
 {
-	EtlInput *input = &((XmlDecoder *) arg)->base.input;
-	size_t n;
+	EtlInput   *input = &((XmlDecoder *) arg)->base.input;
+	size_t		n;
 
 	if (input->start == input->end && !etl_input_more(input))
 		return 0;
@@ -56,15 +56,15 @@ read_window(void *arg, char *buffer, size_t size)
 void
 etl_xml_check(const Jsonb *options)
 {
-	XmlDecoder xml = {0};
+	XmlDecoder	xml = {0};
 	const char *path = etl_json_get_text(options, "records");
 
 	etl_encoding_open(&xml.base, options, NULL);
 	if (path != NULL && (path[0] == '\0' || strstr(path, "//") != NULL || strpbrk(path, "[]@()|") != NULL))
-		ereport(ERROR,
-				(errcode(ETL_ERR_DEFINITION),
-				 errmsg("invalid value for option \"records\": \"%s\"", path),
-				 errhint("Write the names of the elements from the root down to the records: \"orders/order\"; * is any.")));
+		ereport(ERROR, (errcode(ETL_ERR_DEFINITION),
+						errmsg("invalid value for option \"records\": \"%s\"", path),
+						errhint("Write the names of the elements from the root down to the "
+								"records: \"orders/order\"; * is any.")));
 }
 
 EtlDecoder *
@@ -91,7 +91,7 @@ etl_xml_open(EtlRead *input, const EtlDecodeOptions *options)
 static int
 field_number(EtlDecoder *decoder, const char *name)
 {
-	int length = strlen(name);
+	int			length = strlen(name);
 
 	for (int i = 0; i < decoder->nfields; i++)
 		if (decoder->field_lengths[i] == length && memcmp(decoder->fields[i], name, length) == 0)
@@ -151,7 +151,7 @@ static bool
 make_values(XmlDecoder *xml, const EtlXmlRecord *found)
 {
 	EtlDecoder *decoder = &xml->base;
-	int *times;
+	int		   *times;
 
 	MemoryContextReset(xml->arrays);
 	for (int i = 0; i < found->nfields; i++)
@@ -163,8 +163,8 @@ make_values(XmlDecoder *xml, const EtlXmlRecord *found)
 		decoder->values[i].text = "";
 	for (int i = 0; i < found->nfields; i++)
 	{
-		int number = field_number(decoder, found->fields[i].name);
-		EtlValue *value = &decoder->values[number];
+		int			number = field_number(decoder, found->fields[i].name);
+		EtlValue   *value = &decoder->values[number];
 
 		if (found->fields[i].text == NULL)
 			continue;
@@ -204,7 +204,7 @@ xml_next(EtlDecoder *decoder, EtlRecord *record)
 {
 	XmlDecoder *xml = (XmlDecoder *) decoder;
 	EtlXmlRecord found;
-	int bad;
+	int			bad;
 
 	if (xml->part == NULL)
 	{
@@ -228,8 +228,8 @@ xml_next(EtlDecoder *decoder, EtlRecord *record)
 							   record->raw_size);
 	}
 	if (!make_values(xml, &found))
-		return etl_decoder_bad(decoder, record, "too_many_fields", "document has more than %d names of fields",
-							   ETL_MAX_FIELDS);
+		return etl_decoder_bad(decoder, record, "too_many_fields",
+							   "document has more than %d names of fields", ETL_MAX_FIELDS);
 	bad = etl_values_check(decoder, record->raw, record->raw_length, decoder->nfields);
 	return bad >= 0 ? etl_values_bad(decoder, record, bad) : ETL_RECORD_OK;
 }

@@ -49,9 +49,8 @@ etl_format_of_path(const char *path)
 	{
 		const char *ending;
 		const char *format;
-	} endings[] = {{".csv", "csv"},	  {".tsv", "csv"},		 {".txt", "csv"},
-				   {".json", "json"}, {".ndjson", "ndjson"}, {".jsonl", "ndjson"},
-				   {".xml", "xml"}};
+	} endings[] = {{".csv", "csv"},		  {".tsv", "csv"},		{".txt", "csv"}, {".json", "json"},
+				   {".ndjson", "ndjson"}, {".jsonl", "ndjson"}, {".xml", "xml"}};
 	char	   *name = path ? pstrdup(path) : pstrdup("");
 	static const char *const packed[] = {".pgp", ".gpg", ".asc", ".gz", ".zst", ".lz4", ".bz2", ".xz"};
 

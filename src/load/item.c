@@ -189,23 +189,24 @@ check_header(EtlLanding *landing)
 			continue;
 		if (field >= n || (strcmp(fields[field], column->name) != 0 &&
 						   (column->original == NULL || strcmp(fields[field], column->original) != 0)))
-			ereport(ERROR,
-					(errcode(ETL_ERR_PROTOCOL),
-					 errmsg("header of \"%s\" does not match the columns of %s", landing->origin,
-							landing->stream->target),
-					 field < n ? errdetail("Field %d is \"%s\", the column \"%s\".", field + 1, fields[field],
-										   column->name) :
-								 errdetail("There is no field for the column \"%s\".", column->name),
-					 errhint("Correct the file, or set the option \"header\" to true: columns then go by name.")));
+			ereport(ERROR, (errcode(ETL_ERR_PROTOCOL),
+							errmsg("header of \"%s\" does not match the columns of %s",
+								   landing->origin, landing->stream->target),
+							field < n ?
+								errdetail("Field %d is \"%s\", the column \"%s\".", field + 1,
+										  fields[field], column->name) :
+								errdetail("There is no field for the column \"%s\".", column->name),
+							errhint("Correct the file, or set the option \"header\" to true: "
+									"columns then go by name.")));
 		field++;
 	}
 	if (field < n)
-		ereport(ERROR,
-				(errcode(ETL_ERR_PROTOCOL),
-				 errmsg("header of \"%s\" does not match the columns of %s", landing->origin,
-						landing->stream->target),
-				 errdetail("Field %d, \"%s\", has no column.", field + 1, fields[field]),
-				 errhint("Correct the file, or set the option \"header\" to true: columns then go by name.")));
+		ereport(ERROR, (errcode(ETL_ERR_PROTOCOL),
+						errmsg("header of \"%s\" does not match the columns of %s", landing->origin,
+							   landing->stream->target),
+						errdetail("Field %d, \"%s\", has no column.", field + 1, fields[field]),
+						errhint("Correct the file, or set the option \"header\" to true: columns "
+								"then go by name.")));
 }
 
 /*

@@ -21,7 +21,7 @@ etl_reread_options(const Jsonb *options, List *fields)
 {
 	EtlJsonBuilder *builder = etl_json_object_begin();
 	StringInfoData list;
-	ListCell *cell;
+	ListCell   *cell;
 
 	initStringInfo(&list);
 	foreach(cell, fields)
@@ -44,7 +44,7 @@ Jsonb *
 etl_reread_element(const Jsonb *options)
 {
 	EtlJsonBuilder *builder = etl_json_object_begin();
-	ListCell *cell;
+	ListCell   *cell;
 
 	foreach(cell, etl_json_keys(options))
 		if (strcmp(lfirst(cell), "records") != 0 && strcmp(lfirst(cell), "encoding") != 0)

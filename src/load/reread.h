@@ -19,4 +19,4 @@ extern Jsonb *etl_reread_options(const Jsonb *options, List *fields);
 /* the options with which one element is a document */
 extern Jsonb *etl_reread_element(const Jsonb *options);
 
-#endif /* ETL_LOAD_REREAD_H */
+#endif							/* ETL_LOAD_REREAD_H */
