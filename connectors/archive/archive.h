@@ -31,4 +31,4 @@ extern void members_close(void *state);
 /* unpack.c */
 extern EtlRead *unpack_stream(EtlRead *input, const char *compression, const char *origin);
 
-#endif /* ETL_ARCHIVE_H */
+#endif							/* ETL_ARCHIVE_H */

@@ -20,9 +20,9 @@
 typedef struct Members
 {
 	struct archive *archive;
-	char *origin;
-	char *name; /* of the member at hand */
-	bool encrypted;
+	char	   *origin;
+	char	   *name;			/* of the member at hand */
+	bool		encrypted;
 	MemoryContextCallback callback;
 } Members;
 
@@ -32,7 +32,7 @@ typedef struct Members
 static void
 free_archive(void *arg)
 {
-	Members *members = arg;
+	Members    *members = arg;
 
 	if (members->archive != NULL)
 		archive_read_free(members->archive);
@@ -63,7 +63,7 @@ make_reader(void)
 void *
 members_open(int fd, const char *origin)
 {
-	Members *members = palloc0(sizeof(Members));
+	Members    *members = palloc0(sizeof(Members));
 
 	members->origin = pstrdup(origin);
 	members->callback.func = free_archive;
@@ -84,7 +84,7 @@ name_of(struct archive_entry *entry)
 {
 	const char *utf8 = archive_entry_pathname_utf8(entry);
 	const char *name = utf8 ? utf8 : archive_entry_pathname(entry);
-	char *copy = pstrdup(name ? name : "");
+	char	   *copy = pstrdup(name ? name : "");
 
 	if (pg_verify_mbstr(PG_UTF8, copy, strlen(copy), true))
 		return pg_any_to_server(copy, strlen(copy), PG_UTF8);
@@ -101,14 +101,14 @@ name_of(struct archive_entry *entry)
 static void
 pass_over(Members *members)
 {
-	char *buffer;
+	char	   *buffer;
 
 	if (members->name == NULL || archive_filter_count(members->archive) < 2)
 		return;
 	buffer = palloc(ARCHIVE_BLOCK);
 	for (;;)
 	{
-		la_ssize_t n = archive_read_data(members->archive, buffer, ARCHIVE_BLOCK);
+		la_ssize_t	n = archive_read_data(members->archive, buffer, ARCHIVE_BLOCK);
 
 		CHECK_FOR_INTERRUPTS();
 		if (n < 0)
@@ -138,9 +138,9 @@ check_end(const Members *members)
 bool
 members_next(void *state, EtlMember *member)
 {
-	Members *members = state;
+	Members    *members = state;
 	struct archive_entry *entry;
-	int result;
+	int			result;
 
 	pass_over(members);
 	for (;;)
@@ -170,8 +170,8 @@ members_next(void *state, EtlMember *member)
 size_t
 members_read(void *state, char *buffer, size_t size)
 {
-	Members *members = state;
-	la_ssize_t n;
+	Members    *members = state;
+	la_ssize_t	n;
 
 	if (members->encrypted)
 		ereport(ERROR,

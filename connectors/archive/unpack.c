@@ -16,21 +16,21 @@
 
 typedef struct Unpacker
 {
-	EtlRead output;
-	EtlRead *input;
+	EtlRead		output;
+	EtlRead    *input;
 	struct archive *archive;
-	char *origin;
-	bool empty; /* the input has no byte */
-	ErrorData *error; /* of the input */
+	char	   *origin;
+	bool		empty;			/* the input has no byte */
+	ErrorData  *error;			/* of the input */
 	MemoryContext context;
 	MemoryContextCallback callback;
-	char buffer[ARCHIVE_BLOCK];
+	char		buffer[ARCHIVE_BLOCK];
 } Unpacker;
 
 static void
 free_unpacker(void *arg)
 {
-	Unpacker *unpacker = arg;
+	Unpacker   *unpacker = arg;
 
 	if (unpacker->archive != NULL)
 		archive_read_free(unpacker->archive);
@@ -43,7 +43,7 @@ free_unpacker(void *arg)
 static la_ssize_t
 pull_input(struct archive *archive, void *arg, const void **buffer)
 {
-	Unpacker *unpacker = arg;
+	Unpacker   *unpacker = arg;
 	volatile size_t n = 0;
 
 	PG_TRY();
@@ -72,7 +72,7 @@ pull_input(struct archive *archive, void *arg, const void **buffer)
 pg_noreturn static void
 failed(Unpacker *unpacker)
 {
-	ErrorData *error = unpacker->error;
+	ErrorData  *error = unpacker->error;
 
 	if (error != NULL)
 	{
@@ -80,7 +80,8 @@ failed(Unpacker *unpacker)
 		error->filename = error->filename ? MemoryContextStrdup(ErrorContext, error->filename) : NULL;
 		error->funcname = error->funcname ? MemoryContextStrdup(ErrorContext, error->funcname) : NULL;
 		error->domain = error->domain ? MemoryContextStrdup(ErrorContext, error->domain) : NULL;
-		error->context_domain = error->context_domain ? MemoryContextStrdup(ErrorContext, error->context_domain) : NULL;
+		error->context_domain =
+			error->context_domain ? MemoryContextStrdup(ErrorContext, error->context_domain) : NULL;
 		error->message_id = error->message_id ? MemoryContextStrdup(ErrorContext, error->message_id) : NULL;
 		ReThrowError(error);
 	}
@@ -90,8 +91,8 @@ failed(Unpacker *unpacker)
 static size_t
 read_unpacked(void *arg, char *buffer, size_t size)
 {
-	Unpacker *unpacker = arg;
-	la_ssize_t n = unpacker->empty ? 0 : archive_read_data(unpacker->archive, buffer, size);
+	Unpacker   *unpacker = arg;
+	la_ssize_t	n = unpacker->empty ? 0 : archive_read_data(unpacker->archive, buffer, size);
 
 	if (n < 0)
 		failed(unpacker);
@@ -101,9 +102,9 @@ read_unpacked(void *arg, char *buffer, size_t size)
 EtlRead *
 unpack_stream(EtlRead *input, const char *compression, const char *origin)
 {
-	Unpacker *unpacker = palloc0(sizeof(Unpacker));
+	Unpacker   *unpacker = palloc0(sizeof(Unpacker));
 	struct archive_entry *entry;
-	int result;
+	int			result;
 
 	unpacker->output.read = read_unpacked;
 	unpacker->output.arg = unpacker;

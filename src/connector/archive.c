@@ -36,7 +36,7 @@ ends_like_archive(const char *path, size_t length)
 {
 	for (int i = 0; i < lengthof(endings); i++)
 	{
-		size_t n = strlen(endings[i]);
+		size_t		n = strlen(endings[i]);
 
 		if (length > n && pg_strncasecmp(path + length - n, endings[i], n) == 0)
 			return true;
@@ -71,8 +71,8 @@ match_segments(const char *pattern, const char *name)
 {
 	const char *pattern_end = strchr(pattern, '/');
 	const char *name_end = strchr(name, '/');
-	char *part = pattern_end ? pnstrdup(pattern, pattern_end - pattern) : pstrdup(pattern);
-	char *entry = name_end ? pnstrdup(name, name_end - name) : pstrdup(name);
+	char	   *part = pattern_end ? pnstrdup(pattern, pattern_end - pattern) : pstrdup(pattern);
+	char	   *entry = name_end ? pnstrdup(name, name_end - name) : pstrdup(name);
 
 	check_stack_depth();
 	if (strcmp(part, "**") == 0)
@@ -95,7 +95,7 @@ etl_archive_match(const char *pattern, const char *name)
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "etl member name",
 												  ALLOCSET_SMALL_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
-	bool matches;
+	bool		matches;
 
 	while (strncmp(name, "./", 2) == 0)
 		name += 2;
@@ -113,7 +113,7 @@ compare_members(const ListCell *a, const ListCell *b)
 {
 	const EtlArchiveMember *left = lfirst(a);
 	const EtlArchiveMember *right = lfirst(b);
-	int order = strcmp(left->name, right->name);
+	int			order = strcmp(left->name, right->name);
 
 	return order != 0 ? order : right->number - left->number;
 }
@@ -124,9 +124,9 @@ compare_members(const ListCell *a, const ListCell *b)
 static List *
 drop_former(List *members)
 {
-	List *result = NIL;
+	List	   *result = NIL;
 	const char *name = NULL;
-	ListCell *cell;
+	ListCell   *cell;
 
 	foreach(cell, members)
 	{
@@ -144,7 +144,7 @@ etl_archive_list(int fd, const char *path, const struct stat *status, const char
 {
 	EtlArchive *archive = palloc0(sizeof(EtlArchive));
 	EtlArchiveReader reader = {0};
-	EtlMember found;
+	EtlMember	found;
 
 	archive->path = pstrdup(path);
 	archive->status = *status;
@@ -214,8 +214,8 @@ etl_archive_end(EtlArchiveReader *reader)
 size_t
 etl_archive_read(EtlArchiveReader *reader, const EtlArchiveMember *member, char *buffer, size_t size)
 {
-	EtlMember found;
-	size_t n;
+	EtlMember	found;
+	size_t		n;
 
 	while (reader->number < member->number)
 	{
@@ -233,7 +233,7 @@ etl_archive_read(EtlArchiveReader *reader, const EtlArchiveMember *member, char 
 	reader->read += n;
 	if (reader->read >= ETL_EXPANSION_FREE)
 	{
-		char *origin = psprintf("%s!%s", reader->archive->path, member->name);
+		char	   *origin = psprintf("%s!%s", reader->archive->path, member->name);
 
 		etl_expansion_check(origin, reader->part->packed(reader->state) - reader->packed, reader->read,
 							reader->limit);

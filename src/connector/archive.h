@@ -18,31 +18,31 @@
 /* An archive as it was when its members were listed. */
 typedef struct EtlArchive
 {
-	char *path; /* real path */
+	char	   *path;			/* real path */
 	struct stat status;
-	List *members; /* EtlArchiveMember *, by name */
-	int left; /* members whose load is not done */
+	List	   *members;		/* EtlArchiveMember *, by name */
+	int			left;			/* members whose load is not done */
 } EtlArchive;
 
 typedef struct EtlArchiveMember
 {
 	EtlArchive *archive;
-	char *name;
-	int64 size; /* unpacked, -1 unknown */
-	int number; /* place in the archive */
+	char	   *name;
+	int64		size;			/* unpacked, -1 unknown */
+	int			number;			/* place in the archive */
 } EtlArchiveMember;
 
 /* An archive at work; one at a time. */
 typedef struct EtlArchiveReader
 {
-	MemoryContext context; /* of the part's state; NULL: none is open */
+	MemoryContext context;		/* of the part's state; NULL: none is open */
 	const EtlArchivePart *part;
 	EtlArchive *archive;
-	void *state;
-	int number; /* of the member at hand, -1 before the first */
-	int64 read; /* bytes of it */
-	int64 packed; /* bytes of the file before it */
-	int limit; /* how many times its size a member may grow */
+	void	   *state;
+	int			number;			/* of the member at hand, -1 before the first */
+	int64		read;			/* bytes of it */
+	int64		packed;			/* bytes of the file before it */
+	int			limit;			/* how many times its size a member may grow */
 } EtlArchiveReader;
 
 /* "in/x.zip!*.csv" → "in/x.zip" and "*.csv"; false: the path names no member */
@@ -66,4 +66,4 @@ extern size_t etl_archive_read(EtlArchiveReader *reader, const EtlArchiveMember 
 							   size_t size);
 extern void etl_archive_end(EtlArchiveReader *reader);
 
-#endif /* ETL_CONNECTOR_ARCHIVE_H */
+#endif							/* ETL_CONNECTOR_ARCHIVE_H */

@@ -62,7 +62,7 @@ static const EtlOptionDef file_stream_options[] = {
 static int64
 settle_of(const Jsonb *options)
 {
-	char *text = etl_json_get_text(options, "settle");
+	char	   *text = etl_json_get_text(options, "settle");
 
 	return text ? etl_option_duration_ms("settle", text) : 0;
 }
@@ -73,9 +73,9 @@ settle_of(const Jsonb *options)
 static void
 check_archive(const Jsonb *source_options, const Jsonb *stream_options)
 {
-	char *after = etl_json_get_text(stream_options, "after_load");
-	char *directory = etl_json_get_text(stream_options, "archive_to");
-	bool archives = after != NULL && strcmp(after, "archive") == 0;
+	char	   *after = etl_json_get_text(stream_options, "after_load");
+	char	   *directory = etl_json_get_text(stream_options, "archive_to");
+	bool		archives = after != NULL && strcmp(after, "archive") == 0;
 
 	if (archives != (directory != NULL))
 		ereport(ERROR,
@@ -95,10 +95,10 @@ check_archive(const Jsonb *source_options, const Jsonb *stream_options)
 static void
 file_validate(const Jsonb *source_options, const Jsonb *stream_options, const char *format)
 {
-	char *root = etl_json_get_text(source_options, "root");
-	char *path;
-	char *archive;
-	char *members;
+	char	   *root = etl_json_get_text(source_options, "root");
+	char	   *path;
+	char	   *archive;
+	char	   *members;
 
 	if (root != NULL && !is_absolute_path(root))
 		ereport(ERROR,
@@ -118,12 +118,11 @@ file_validate(const Jsonb *source_options, const Jsonb *stream_options, const ch
 				 errmsg("a stream of a file source needs the option \"path\""),
 				 errhint("Give a file or a pattern, for example {\"path\": \"orders/*.csv\"}.")));
 	if (etl_archive_named(path) && !etl_archive_split(path, &archive, &members))
-		ereport(ERROR,
-				(errcode(ETL_ERR_DEFINITION),
-				 errmsg("option \"path\" names an archive and none of its members"),
-				 errdetail("It is \"%s\".", path),
-				 errhint("Write which of them are records, behind an exclamation mark: \"%s!*.csv\", \"%s!**\" for all.",
-						 path, path)));
+		ereport(ERROR, (errcode(ETL_ERR_DEFINITION),
+						errmsg("option \"path\" names an archive and none of its members"),
+						errdetail("It is \"%s\".", path),
+						errhint("Write which of them are records, behind an exclamation mark: "
+								"\"%s!*.csv\", \"%s!**\" for all.", path, path)));
 	if (etl_archive_split(path, &archive, &members) && members[0] == '\0')
 		ereport(ERROR,
 				(errcode(ETL_ERR_DEFINITION),
@@ -143,7 +142,7 @@ file_validate(const Jsonb *source_options, const Jsonb *stream_options, const ch
 void
 etl_file_check_match(void *arg, const char *real_path)
 {
-	FileState *state = arg;
+	FileState  *state = arg;
 
 	state->context->services->check_path(state->context, real_path);
 	if (state->root != NULL && !etl_path_is_below(real_path, state->root))
@@ -176,7 +175,7 @@ compare_mtime(const ListCell *a, const ListCell *b)
 static void
 close_descriptor(void *arg)
 {
-	FileState *state = arg;
+	FileState  *state = arg;
 
 	if (state->fd < 0)
 		return;
@@ -200,9 +199,9 @@ static void
 open_archive(FileState *state)
 {
 	const Jsonb *options = state->context->stream_options;
-	char *after = etl_json_get_text(options, "after_load");
-	char *directory = etl_json_get_text(options, "archive_to");
-	char real_directory[PATH_MAX];
+	char	   *after = etl_json_get_text(options, "after_load");
+	char	   *directory = etl_json_get_text(options, "archive_to");
+	char		real_directory[PATH_MAX];
 
 	state->deletes = after != NULL && strcmp(after, "delete") == 0;
 	if (directory == NULL)
@@ -222,12 +221,12 @@ static void *
 file_open(EtlConnectorContext *context)
 {
 	MemoryContext old = MemoryContextSwitchTo(context->context);
-	FileState *state = palloc0(sizeof(FileState));
+	FileState  *state = palloc0(sizeof(FileState));
 	MemoryContextCallback *callback = palloc0(sizeof(MemoryContextCallback));
-	char *root = etl_json_get_text(context->source_options, "root");
-	char *path = etl_json_get_text(context->stream_options, "path");
-	char *order = etl_json_get_text(context->stream_options, "order");
-	char real_root[PATH_MAX];
+	char	   *root = etl_json_get_text(context->source_options, "root");
+	char	   *path = etl_json_get_text(context->stream_options, "path");
+	char	   *order = etl_json_get_text(context->stream_options, "order");
+	char		real_root[PATH_MAX];
 
 	state->context = context;
 	state->fd = -1;
@@ -296,7 +295,7 @@ open_path(FileState *state, const char *path, struct stat *status)
 	state->fd = etl_path_open(path);
 	if (state->fd < 0)
 	{
-		int saved_errno = errno;
+		int			saved_errno = errno;
 
 		ReleaseExternalFD();
 		errno = saved_errno;
@@ -336,7 +335,7 @@ static EtlItem *
 make_item(FileState *state, char *path, const struct stat *status, EtlArchiveMember *member)
 {
 	MemoryContext old = MemoryContextSwitchTo(state->context->context);
-	EtlItem *item = palloc0(sizeof(EtlItem));
+	EtlItem    *item = palloc0(sizeof(EtlItem));
 	FileHandle *handle = palloc0(sizeof(FileHandle));
 
 	item->origin = member ? psprintf("%s!%s", path, member->name) : path;
@@ -374,7 +373,7 @@ next_match(FileState *state, struct stat *status)
 static EtlPoll
 file_next(void *arg, EtlItem **item, EtlWait *wait)
 {
-	FileState *state = arg;
+	FileState  *state = arg;
 	EtlFileMatch *match;
 	struct stat status;
 
@@ -418,7 +417,7 @@ static size_t
 read_member(FileState *state, FileHandle *handle, char *buffer, size_t size)
 {
 	EtlArchive *archive = handle->member->archive;
-	size_t n;
+	size_t		n;
 
 	if (state->open != handle && handle->offset > 0)
 		elog(ERROR, "two members of an archive are read at once");
@@ -430,7 +429,8 @@ read_member(FileState *state, FileHandle *handle, char *buffer, size_t size)
 			struct stat status;
 
 			open_path(state, archive->path, &status);
-			if (status.st_size != archive->status.st_size || etl_file_mtime_of(&status) != etl_file_mtime_of(&archive->status))
+			if (status.st_size != archive->status.st_size ||
+				etl_file_mtime_of(&status) != etl_file_mtime_of(&archive->status))
 				ereport(ERROR,
 						(errcode(ETL_ERR_PROTOCOL),
 						 errmsg("archive \"%s\" changed while it was read", archive->path),
@@ -448,9 +448,9 @@ read_member(FileState *state, FileHandle *handle, char *buffer, size_t size)
 static size_t
 file_read(void *arg, EtlItem *item, char *buffer, size_t size)
 {
-	FileState *state = arg;
+	FileState  *state = arg;
 	FileHandle *handle = item->handle;
-	ssize_t n;
+	ssize_t		n;
 
 	if (handle->member != NULL)
 		return read_member(state, handle, buffer, size);
@@ -484,7 +484,7 @@ file_rewind(void *arg, EtlItem *item)
 static void
 file_release(void *arg, EtlItem *item)
 {
-	FileState *state = arg;
+	FileState  *state = arg;
 	FileHandle *handle = item->handle;
 
 	/* an archive stays open for its next member */
@@ -499,7 +499,7 @@ file_release(void *arg, EtlItem *item)
 static Jsonb *
 file_final_position(void *arg)
 {
-	return NULL; /* the ledger is the position */
+	return NULL;				/* the ledger is the position */
 }
 
 static void
@@ -514,7 +514,7 @@ file_close(void *arg)
 static char *
 file_remark(void *arg)
 {
-	FileState *state = arg;
+	FileState  *state = arg;
 
 	if (state->unsettled == 0)
 		return NULL;

@@ -24,7 +24,7 @@
 static char *
 free_name(int archive, const char *name)
 {
-	char *candidate = pstrdup(name);
+	char	   *candidate = pstrdup(name);
 	struct stat status;
 
 	for (int i = 2; fstatat(archive, candidate, &status, AT_SYMLINK_NOFOLLOW) == 0; i++)
@@ -39,8 +39,8 @@ free_name(int archive, const char *name)
 static bool
 remove_file(FileState *state, int directory, const char *name)
 {
-	int archive;
-	bool done;
+	int			archive;
+	bool		done;
 
 	if (state->archive == NULL)
 		return unlinkat(directory, name, 0) == 0;
@@ -60,7 +60,7 @@ remove_file(FileState *state, int directory, const char *name)
 static bool
 may_remove(const FileState *state, const char *path)
 {
-	Oid owner = get_role_oid(state->context->owner, true);
+	Oid			owner = get_role_oid(state->context->owner, true);
 
 	if (OidIsValid(owner) && has_privs_of_role(owner, ROLE_PG_WRITE_SERVER_FILES))
 		return true;
@@ -80,16 +80,16 @@ may_remove(const FileState *state, const char *path)
 void
 etl_file_done(void *arg, EtlItem *item)
 {
-	FileState *state = arg;
+	FileState  *state = arg;
 	FileHandle *handle = item->handle;
 	EtlArchive *members = handle->member ? handle->member->archive : NULL;
 	const char *path = members ? members->path : item->origin;
-	int64 size = members ? members->status.st_size : item->size;
-	char *folder = pstrdup(path);
-	char *slash = strrchr(folder, '/');
+	int64		size = members ? members->status.st_size : item->size;
+	char	   *folder = pstrdup(path);
+	char	   *slash = strrchr(folder, '/');
 	struct stat status;
-	int directory;
-	bool done = true;
+	int			directory;
+	bool		done = true;
 
 	if ((state->archive == NULL && !state->deletes) || (members != NULL && --members->left > 0))
 		return;

@@ -287,7 +287,8 @@ refuse_others(Decompressor *d)
 	if (d->end >= sizeof(armor) - 1 && memcmp(d->buffer, armor, sizeof(armor) - 1) == 0)
 		ereport(ERROR,
 				(errcode(ETL_ERR_PROTOCOL), errmsg("\"%s\" is encrypted with PGP", d->origin),
-				 errhint("Set the option decrypt: {\"key\": {\"secret\": …}, \"passphrase\": {\"secret\": …}}.")));
+				 errhint("Set the option decrypt: {\"key\": {\"secret\": …}, \"passphrase\": "
+						 "{\"secret\": …}}.")));
 }
 
 /*
@@ -313,7 +314,8 @@ recognise(Decompressor *d)
 	if (d->end >= 10 && memcmp(d->buffer, "BZh", 3) == 0 && d->buffer[3] >= '1' && d->buffer[3] <= '9' &&
 		(memcmp(d->buffer + 4, "1AY&SY", 6) == 0 || memcmp(d->buffer + 4, "\x17rE8P\x90", 6) == 0))
 		return BZIP2;
-	if (d->end >= 6 && memcmp(d->buffer, "\xfd" "7zXZ\0", 6) == 0)
+	if (d->end >= 6 && memcmp(d->buffer, "\xfd"
+										 "7zXZ\0", 6) == 0)
 		return XZ;
 	refuse_others(d);
 	return PLAIN;

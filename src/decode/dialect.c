@@ -20,27 +20,27 @@
 #include "decode/dialect.h"
 
 #define MAX_RECORDS	 1000
-#define MAX_PREAMBLE 20 /* lines above the records */
+#define MAX_PREAMBLE 20			/* lines above the records */
 #define MAX_BAD		 3
 
 static const char delimiters[] = {',', ';', '\t', '|', '^', '~', '\x1f', '\x01', ':', ' '};
 
 static const struct
 {
-	char quote;
-	char escape;
+	char		quote;
+	char		escape;
 } quotings[] = {{'"', '"'}, {'"', '\\'}, {'\'', '\''}, {'\'', '\\'}, {'\0', '\0'}};
 
 /* One way to read the sample. */
 typedef struct Reading
 {
-	char delimiter;
-	char quote;
-	char escape;
-	double score;
-	int columns; /* of most records */
-	double agreement; /* share of the records that have them */
-	int quoted; /* fields in quotes */
+	char		delimiter;
+	char		quote;
+	char		escape;
+	double		score;
+	int			columns;		/* of most records */
+	double		agreement;		/* share of the records that have them */
+	int			quoted;			/* fields in quotes */
 } Reading;
 
 const char *
@@ -72,7 +72,7 @@ next_line(const char *text, size_t length, size_t at)
 static void
 add_record(DialectRows *rows, const CsvScan *scan, size_t at)
 {
-	int n = Min(scan->ncells, scan->maxcells);
+	int			n = Min(scan->ncells, scan->maxcells);
 
 	while (rows->ncells + n > rows->maxcells)
 	{
@@ -95,8 +95,8 @@ add_record(DialectRows *rows, const CsvScan *scan, size_t at)
 static void
 read_rows(DialectRows *rows, const Reading *reading, size_t length, size_t at, const char *comment)
 {
-	CsvDialect dialect = {0};
-	CsvScan scan = {0};
+	CsvDialect	dialect = {0};
+	CsvScan		scan = {0};
 
 	dialect.delimiter = reading->delimiter;
 	dialect.quoting = reading->quote != '\0';
@@ -133,10 +133,10 @@ read_rows(DialectRows *rows, const Reading *reading, size_t length, size_t at, c
 static double
 judge_pattern(const DialectRows *rows, Reading *reading)
 {
-	int counts[257] = {0};
-	int kinds = 0;
-	int most = 0;
-	double sum = 0.0;
+	int			counts[257] = {0};
+	int			kinds = 0;
+	int			most = 0;
+	double		sum = 0.0;
 
 	for (int i = 0; i < rows->nrecords; i++)
 		counts[Min(rows->first[i + 1] - rows->first[i], 256)]++;
@@ -161,7 +161,7 @@ judge_pattern(const DialectRows *rows, Reading *reading)
 static double
 judge_values(const DialectRows *rows, Reading *reading)
 {
-	double sum = 0.0;
+	double		sum = 0.0;
 
 	reading->quoted = 0;
 	for (int i = 0; i < rows->ncells; i++)
@@ -189,7 +189,7 @@ judge_values(const DialectRows *rows, Reading *reading)
 static void
 judge(DialectRows *rows, Reading *reading, size_t length, size_t at, const char *comment)
 {
-	double pattern;
+	double		pattern;
 
 	read_rows(rows, reading, length, at, comment);
 	pattern = judge_pattern(rows, reading);
@@ -208,16 +208,16 @@ judge(DialectRows *rows, Reading *reading, size_t length, size_t at, const char 
 static Reading
 choose(DialectRows *rows, const EtlDialect *dialect, size_t length, size_t at, double *second)
 {
-	Reading best = {0};
-	double scores[lengthof(delimiters)] = {0};
-	bool given = dialect->aspects[ETL_DIALECT_DELIMITER].given;
-	bool quote_given = dialect->aspects[ETL_DIALECT_QUOTE].given;
+	Reading		best = {0};
+	double		scores[lengthof(delimiters)] = {0};
+	bool		given = dialect->aspects[ETL_DIALECT_DELIMITER].given;
+	bool		quote_given = dialect->aspects[ETL_DIALECT_QUOTE].given;
 
 	best.score = -1.0;
 	for (int d = 0; d < (given ? 1 : lengthof(delimiters)); d++)
 		for (int q = 0; q < (quote_given ? 1 : lengthof(quotings)); q++)
 		{
-			Reading reading = {given ? dialect->delimiter : delimiters[d],
+			Reading		reading = {given ? dialect->delimiter : delimiters[d],
 							   quote_given ? dialect->quote : quotings[q].quote,
 							   quote_given ? dialect->escape : quotings[q].escape};
 
@@ -234,7 +234,8 @@ choose(DialectRows *rows, const EtlDialect *dialect, size_t length, size_t at, d
 				continue;
 			judge(rows, &reading, length, at, dialect->comment);
 			scores[d] = Max(scores[d], reading.score);
-			if (reading.score > best.score * 1.0001 && (reading.quote == '\0' || q == 0 || reading.quoted > 0))
+			if (reading.score > best.score * 1.0001 &&
+				(reading.quote == '\0' || q == 0 || reading.quoted > 0))
 				best = reading;
 		}
 	*second = 0.0;
@@ -250,7 +251,7 @@ choose(DialectRows *rows, const EtlDialect *dialect, size_t length, size_t at, d
 static void
 find_comment(EtlDialect *dialect, const char *text, size_t length)
 {
-	size_t at = 0;
+	size_t		at = 0;
 
 	if (dialect->comment != NULL || length == 0 || text[0] != '#')
 		return;
@@ -267,10 +268,10 @@ find_comment(EtlDialect *dialect, const char *text, size_t length)
 static int
 find_preamble(const DialectRows *rows, const Reading *reading, size_t *at)
 {
-	int n = 0;
-	int lines = 0;
-	int agree = 0;
-	size_t begin = *at;
+	int			n = 0;
+	int			lines = 0;
+	int			agree = 0;
+	size_t		begin = *at;
 
 	while (n < Min(rows->nrecords, MAX_PREAMBLE) && rows->first[n + 1] - rows->first[n] != reading->columns)
 		n++;
@@ -281,7 +282,7 @@ find_preamble(const DialectRows *rows, const Reading *reading, size_t *at)
 	/* a quote may stand before the first cell */
 	while (begin < rows->cells[rows->first[n]].begin)
 	{
-		size_t next = next_line(rows->text, rows->cells[rows->first[n]].begin, begin);
+		size_t		next = next_line(rows->text, rows->cells[rows->first[n]].begin, begin);
 
 		if (next > rows->cells[rows->first[n]].begin ||
 			(next == rows->cells[rows->first[n]].begin && rows->text[next - 1] != '\n' &&
@@ -302,8 +303,8 @@ be_sure(EtlDialect *dialect, const DialectRows *rows, const Reading *best, doubl
 {
 	EtlDialectAspect *delimiter = &dialect->aspects[ETL_DIALECT_DELIMITER];
 	EtlDialectAspect *quote = &dialect->aspects[ETL_DIALECT_QUOTE];
-	double margin = best->score > 0 ? Max(best->score - second, 0.0) / best->score : 0.0;
-	double enough = rows->nrecords >= 5 ? 1.0 : 0.5 + 0.1 * rows->nrecords;
+	double		margin = best->score > 0 ? Max(best->score - second, 0.0) / best->score : 0.0;
+	double		enough = rows->nrecords >= 5 ? 1.0 : 0.5 + 0.1 * rows->nrecords;
 
 	if (!delimiter->given)
 	{
@@ -335,7 +336,7 @@ static void
 take_given(EtlDialect *dialect, const Jsonb *options)
 {
 	static const char *const keys[] = {"encoding", "delimiter", "quote", "header", "decimal"};
-	char *text;
+	char	   *text;
 
 	for (int i = 0; i < ETL_DIALECT_ASPECTS; i++)
 	{
@@ -365,7 +366,7 @@ take_given(EtlDialect *dialect, const Jsonb *options)
 static size_t
 find_start(EtlDialect *dialect, const char *text, size_t length)
 {
-	size_t at = 0;
+	size_t		at = 0;
 
 	for (int i = 0; i < dialect->skip_lines; i++)
 		at = next_line(text, length, at);
@@ -379,7 +380,7 @@ find_start(EtlDialect *dialect, const char *text, size_t length)
 static size_t
 last_line_end(const char *text, size_t length)
 {
-	size_t end = length;
+	size_t		end = length;
 
 	while (end > 0 && text[end - 1] != '\n' && text[end - 1] != '\r')
 		end--;
@@ -391,11 +392,11 @@ etl_dialect_detect(const char *bytes, size_t length, bool whole, const Jsonb *op
 {
 	EtlDialect *dialect = palloc0(sizeof(EtlDialect));
 	DialectRows rows = {0};
-	Reading best;
-	double second;
-	size_t text_length;
-	size_t at;
-	char *text;
+	Reading		best;
+	double		second;
+	size_t		text_length;
+	size_t		at;
+	char	   *text;
 
 	take_given(dialect, options);
 	text = etl_dialect_text(dialect, bytes, length, whole, &text_length);

@@ -14,8 +14,8 @@
 #include "decode/csv_scan.h"
 #include "decode/decode.h"
 
-#define ETL_DIALECT_SAMPLE (128 * 1024) /* bytes that are looked at */
-#define ETL_DIALECT_SURE   0.7 /* below this nobody may go on without being told */
+#define ETL_DIALECT_SAMPLE (128 * 1024)	/* bytes that are looked at */
+#define ETL_DIALECT_SURE   0.7	/* below this nobody may go on without being told */
 
 /* What can be found; the order is that in which it is told. */
 typedef enum EtlDialectAspectKind
@@ -30,26 +30,26 @@ typedef enum EtlDialectAspectKind
 
 typedef struct EtlDialectAspect
 {
-	bool given; /* by the options: not doubted */
-	double confidence; /* 0 to 1 */
-	const char *doubt; /* why it is not higher; NULL: nothing speaks against it */
+	bool		given;			/* by the options: not doubted */
+	double		confidence;		/* 0 to 1 */
+	const char *doubt;			/* why it is not higher; NULL: nothing speaks against it */
 } EtlDialectAspect;
 
 typedef struct EtlDialect
 {
 	EtlDialectAspect aspects[ETL_DIALECT_ASPECTS];
 	const char *encoding;
-	char delimiter;
-	char quote; /* NUL: none */
-	char escape; /* = quote, unless another byte stands before quotes */
-	bool header;
-	char decimal;
-	char thousands; /* NUL: none */
-	int skip_lines;
-	const char *comment; /* NULL: none */
-	int columns; /* of most records */
-	int records; /* looked at, the header included */
-	double confidence; /* that of the least certain aspect */
+	char		delimiter;
+	char		quote;			/* NUL: none */
+	char		escape;			/* = quote, unless another byte stands before quotes */
+	bool		header;
+	char		decimal;
+	char		thousands;		/* NUL: none */
+	int			skip_lines;
+	const char *comment;		/* NULL: none */
+	int			columns;		/* of most records */
+	int			records;		/* looked at, the header included */
+	double		confidence;		/* that of the least certain aspect */
 } EtlDialect;
 
 extern const char *etl_dialect_aspect_name(EtlDialectAspectKind kind);
@@ -67,13 +67,13 @@ extern EtlDialect *etl_dialect_detect(const char *bytes, size_t length, bool who
 typedef struct DialectRows
 {
 	const char *text;
-	CsvCell *cells; /* offsets from 'text' */
-	int ncells;
-	int maxcells;
-	int *first;
-	int nrecords;
-	int maxrecords;
-	int bad; /* records that are none in this dialect */
+	CsvCell    *cells;			/* offsets from 'text' */
+	int			ncells;
+	int			maxcells;
+	int		   *first;
+	int			nrecords;
+	int			maxrecords;
+	int			bad;			/* records that are none in this dialect */
 } DialectRows;
 
 /* What a value looks like. */
@@ -81,9 +81,9 @@ typedef enum DialectType
 {
 	DIALECT_EMPTY,
 	DIALECT_NUMBER,
-	DIALECT_TIME, /* a date, a time, or both */
+	DIALECT_TIME,				/* a date, a time, or both */
 	DIALECT_BOOL,
-	DIALECT_CODE, /* uuid, address of mail or web */
+	DIALECT_CODE,				/* uuid, address of mail or web */
 	DIALECT_WORDS,
 	DIALECT_OTHER
 } DialectType;
@@ -91,11 +91,11 @@ typedef enum DialectType
 /* How a number is written: which mark must be, or may be, which. */
 typedef enum DialectMarks
 {
-	MARKS_NONE, /* digits alone, or no number */
-	MARKS_POINT, /* 1.5, 1,234.5: the decimal mark is a point */
-	MARKS_COMMA, /* 1,5, 1.234,5 */
-	MARKS_EITHER_POINT, /* 1.234: decimals or thousands */
-	MARKS_EITHER_COMMA /* 1,234 */
+	MARKS_NONE,					/* digits alone, or no number */
+	MARKS_POINT,				/* 1.5, 1,234.5: the decimal mark is a point */
+	MARKS_COMMA,				/* 1,5, 1.234,5 */
+	MARKS_EITHER_POINT,			/* 1.234: decimals or thousands */
+	MARKS_EITHER_COMMA			/* 1,234 */
 } DialectMarks;
 
 /* dialect_value.c */
@@ -110,4 +110,4 @@ extern void etl_dialect_find_decimal(EtlDialect *dialect, const DialectRows *row
 extern char *etl_dialect_text(EtlDialect *dialect, const char *bytes, size_t length, bool whole,
 							  size_t *text_length);
 
-#endif /* ETL_DIALECT_H */
+#endif							/* ETL_DIALECT_H */

@@ -24,8 +24,8 @@
 static const char *
 utf16_name(const char *bytes, size_t length, bool *marked)
 {
-	size_t zeros[2] = {0, 0};
-	size_t n = Min(length, 4096) & ~(size_t) 1;
+	size_t		zeros[2] = {0, 0};
+	size_t		n = Min(length, 4096) & ~(size_t) 1;
 
 	*marked = false;
 	if (length >= 2 && (memcmp(bytes, "\xff\xfe", 2) == 0 || memcmp(bytes, "\xfe\xff", 2) == 0))
@@ -50,8 +50,8 @@ utf16_name(const char *bytes, size_t length, bool *marked)
 static char *
 narrow(const char *bytes, size_t length, bool big, size_t *narrowed)
 {
-	char *text = palloc(length / 2 + ETL_PADDING);
-	size_t n = 0;
+	char	   *text = palloc(length / 2 + ETL_PADDING);
+	size_t		n = 0;
 
 	for (size_t i = 0; i + 1 < length; i += 2)
 	{
@@ -72,7 +72,7 @@ narrow(const char *bytes, size_t length, bool big, size_t *narrowed)
 static bool
 is_utf8(const char *bytes, size_t length, bool whole, size_t *beyond)
 {
-	size_t valid = pg_encoding_verifymbstr(PG_UTF8, bytes, (int) length);
+	size_t		valid = pg_encoding_verifymbstr(PG_UTF8, bytes, (int) length);
 
 	*beyond = 0;
 	for (size_t i = 0; i < length; i++)
@@ -93,11 +93,11 @@ static void
 judge_one_byte(EtlDialect *dialect, const char *bytes, size_t length)
 {
 	EtlDialectAspect *aspect = &dialect->aspects[ETL_DIALECT_ENCODING];
-	size_t ascii = 0;
-	size_t high = 0;
-	size_t lonely = 0; /* letters beyond ASCII that stand beside no other letter */
-	bool undefined = false;
-	bool controls = false;
+	size_t		ascii = 0;
+	size_t		high = 0;
+	size_t		lonely = 0;		/* letters beyond ASCII that stand beside no other letter */
+	bool		undefined = false;
+	bool		controls = false;
 
 	for (size_t i = 0; i < length; i++)
 	{
@@ -132,17 +132,17 @@ char *
 etl_dialect_text(EtlDialect *dialect, const char *bytes, size_t length, bool whole, size_t *text_length)
 {
 	EtlDialectAspect *aspect = &dialect->aspects[ETL_DIALECT_ENCODING];
-	bool marked;
+	bool		marked;
 	const char *utf16 = utf16_name(bytes, length, &marked);
-	size_t skip = 0;
-	size_t beyond;
-	char *text;
+	size_t		skip = 0;
+	size_t		beyond;
+	char	   *text;
 
 	if (aspect->given)
 		utf16 = etl_encoding_is_utf16(dialect->encoding) ? dialect->encoding : NULL;
 	if (utf16 != NULL)
 	{
-		bool big = length >= 2 && (memcmp(bytes, "\xfe\xff", 2) == 0 ||
+		bool		big = length >= 2 && (memcmp(bytes, "\xfe\xff", 2) == 0 ||
 								   (memcmp(bytes, "\xff\xfe", 2) != 0 && strcmp(utf16, "UTF16BE") == 0));
 
 		if (!aspect->given)
@@ -151,7 +151,10 @@ etl_dialect_text(EtlDialect *dialect, const char *bytes, size_t length, bool who
 			aspect->confidence = marked ? 1.0 : 0.9;
 			aspect->doubt = marked ? NULL : "it has no byte order mark";
 		}
-		skip = length >= 2 && (memcmp(bytes, "\xff\xfe", 2) == 0 || memcmp(bytes, "\xfe\xff", 2) == 0) ? 2 : 0;
+		skip = length >= 2 &&
+					   (memcmp(bytes, "\xff\xfe", 2) == 0 || memcmp(bytes, "\xfe\xff", 2) == 0) ?
+				   2 :
+				   0;
 		return narrow(bytes + skip, length - skip, big, text_length);
 	}
 	if (length >= 3 && memcmp(bytes, "\xef\xbb\xbf", 3) == 0)

@@ -55,14 +55,14 @@ looks_like_name(const char *text, int length)
 static double
 vote_on_text(const DialectRows *rows, int column, const char *head, int head_length)
 {
-	int same_length = 0;
-	int values = 0;
-	int equal = 0;
-	int lengths = -1;
+	int			same_length = 0;
+	int			values = 0;
+	int			equal = 0;
+	int			lengths = -1;
 
 	for (int i = 1; i < rows->nrecords; i++)
 	{
-		int length;
+		int			length;
 		const char *text = cell_at(rows, i, column, &length);
 
 		if (length <= 0)
@@ -89,9 +89,9 @@ vote_on_text(const DialectRows *rows, int column, const char *head, int head_len
 static double
 vote(const DialectRows *rows, int column)
 {
-	int counts[DIALECT_OTHER + 1] = {0};
-	int values = 0;
-	int length;
+	int			counts[DIALECT_OTHER + 1] = {0};
+	int			values = 0;
+	int			length;
 	const char *head = cell_at(rows, 0, column, &length);
 	DialectType head_type;
 
@@ -100,7 +100,7 @@ vote(const DialectRows *rows, int column)
 	head_type = etl_dialect_type(head, length);
 	for (int i = 1; i < rows->nrecords; i++)
 	{
-		int cell_length;
+		int			cell_length;
 		const char *text = cell_at(rows, i, column, &cell_length);
 		DialectType type = cell_length < 0 ? DIALECT_EMPTY : etl_dialect_type(text, cell_length);
 
@@ -126,8 +126,8 @@ header_is_possible(const DialectRows *rows, int columns)
 	for (int i = 0; i < columns; i++)
 		for (int j = 0; j < i; j++)
 		{
-			int a_length;
-			int b_length;
+			int			a_length;
+			int			b_length;
 			const char *a = cell_at(rows, 0, i, &a_length);
 			const char *b = cell_at(rows, 0, j, &b_length);
 
@@ -144,8 +144,8 @@ void
 etl_dialect_find_header(EtlDialect *dialect, const DialectRows *rows)
 {
 	EtlDialectAspect *aspect = &dialect->aspects[ETL_DIALECT_HEADER];
-	int columns = Min(rows->first[1] - rows->first[0], MAX_COLUMNS);
-	double sum = 0.0;
+	int			columns = Min(rows->first[1] - rows->first[0], MAX_COLUMNS);
+	double		sum = 0.0;
 
 	if (aspect->given)
 		return;
@@ -169,8 +169,8 @@ static void
 decide_marks(EtlDialect *dialect, const int *count)
 {
 	EtlDialectAspect *aspect = &dialect->aspects[ETL_DIALECT_DECIMAL];
-	int point = count[MARKS_POINT];
-	int comma = count[MARKS_COMMA];
+	int			point = count[MARKS_POINT];
+	int			comma = count[MARKS_COMMA];
 
 	dialect->decimal = comma > point ? ',' : '.';
 	if (point + comma > 0)
@@ -195,9 +195,9 @@ void
 etl_dialect_find_decimal(EtlDialect *dialect, const DialectRows *rows)
 {
 	EtlDialectAspect *aspect = &dialect->aspects[ETL_DIALECT_DECIMAL];
-	int count[MARKS_EITHER_COMMA + 1] = {0};
-	int grouped = 0;
-	int columns = Min(dialect->columns, MAX_COLUMNS);
+	int			count[MARKS_EITHER_COMMA + 1] = {0};
+	int			grouped = 0;
+	int			columns = Min(dialect->columns, MAX_COLUMNS);
 
 	if (aspect->given)
 		return;
@@ -205,17 +205,17 @@ etl_dialect_find_decimal(EtlDialect *dialect, const DialectRows *rows)
 	dialect->decimal = '.';
 	for (int column = 0; column < columns; column++)
 	{
-		int found[MARKS_EITHER_COMMA + 1] = {0};
-		int groups = 0;
-		int numbers = 0;
-		int values = 0;
+		int			found[MARKS_EITHER_COMMA + 1] = {0};
+		int			groups = 0;
+		int			numbers = 0;
+		int			values = 0;
 
 		for (int i = dialect->header ? 1 : 0; i < rows->nrecords; i++)
 		{
-			int length;
+			int			length;
 			const char *text = cell_at(rows, i, column, &length);
 			DialectType type = length < 0 ? DIALECT_EMPTY : etl_dialect_type(text, length);
-			bool both;
+			bool		both;
 
 			values += type != DIALECT_EMPTY;
 			numbers += type == DIALECT_NUMBER;

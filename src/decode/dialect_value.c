@@ -44,14 +44,14 @@ is_bool(const char *text, int length)
 static bool
 is_number(const char *text, int length)
 {
-	int digits = 0;
-	int i = 0;
+	int			digits = 0;
+	int			i = 0;
 
 	if (i < length && (text[i] == '-' || text[i] == '+'))
 		i++;
 	for (; i < length; i++)
 	{
-		char c = text[i];
+		char		c = text[i];
 
 		if (c >= '0' && c <= '9')
 			digits++;
@@ -81,13 +81,13 @@ is_number(const char *text, int length)
 static bool
 is_time(const char *text, int length)
 {
-	int groups = 0;
-	int marks = 0;
-	bool within = false;
+	int			groups = 0;
+	int			marks = 0;
+	bool		within = false;
 
 	for (int i = 0; i < length; i++)
 	{
-		char c = text[i];
+		char		c = text[i];
 
 		if (c >= '0' && c <= '9')
 		{
@@ -127,7 +127,8 @@ is_code(const char *text, int length)
 			return false;
 	if (at != NULL && at > text)
 		return memchr(at, '.', text + length - at) != NULL;
-	return (length > 8 && memcmp(text, "https://", 8) == 0) || (length > 7 && memcmp(text, "http://", 7) == 0);
+	return (length > 8 && memcmp(text, "https://", 8) == 0) ||
+		   (length > 7 && memcmp(text, "http://", 7) == 0);
 }
 
 /*
@@ -136,7 +137,7 @@ is_code(const char *text, int length)
 static bool
 is_words(const char *text, int length)
 {
-	bool letter = false;
+	bool		letter = false;
 
 	for (int i = 0; i < length; i++)
 	{
@@ -176,11 +177,11 @@ etl_dialect_type(const char *text, int length)
 DialectMarks
 etl_dialect_marks(const char *text, int length, bool *grouped)
 {
-	int points = 0;
-	int commas = 0;
-	int behind = 0; /* digits behind the last mark */
-	int before = 0; /* digits before the first */
-	char last = '\0';
+	int			points = 0;
+	int			commas = 0;
+	int			behind = 0;		/* digits behind the last mark */
+	int			before = 0;		/* digits before the first */
+	char		last = '\0';
 
 	*grouped = false;
 	trim(&text, &length);
