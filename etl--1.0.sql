@@ -1085,6 +1085,21 @@ Returns a row for each change: change_class of the whole (none: comments, layout
 A change of class none is not built: the model is served on as it is. Errors: ET002 for an unknown model; ET018 for one that was never built, without query; the analyzer''s own; 42501 unless one is a member of its owner.
 Example: SELECT * FROM etl.impact(''mart.daily_sales'', ''SELECT day, sum(amount) AS amount, count(*) AS orders FROM clean.orders GROUP BY day'');';
 
+CREATE FUNCTION etl.watch(relation text) RETURNS text
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'etl_sql_watch';
+COMMENT ON FUNCTION etl.watch(text) IS
+'Records from now on which rows of a table change, whoever writes, so that stored models on it are built when it changed, and incremental ones for what changed. Without it such models are rebuilt by every run. Triggers of statements do it: what is written with session_replication_role = replica, or by the apply of logical replication, or while the triggers are disabled, is not seen.
+relation: a table that etl does not feed; no view, foreign, temporary or partitioned table, and none that inherits. Waits for writers at work.
+Returns created, or unchanged when it is watched already. Errors: 42P01 when it is not there; 42501 unless the caller owns it; ET001 for what etl feeds or triggers cannot watch.
+Example: SELECT etl.watch(''public.countries'');';
+
+CREATE FUNCTION etl.unwatch(relation text) RETURNS boolean
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'etl_sql_unwatch';
+COMMENT ON FUNCTION etl.unwatch(text) IS
+'Takes back etl.watch: models on the table are rebuilt by every run again. Dropping the table does, too.
+relation: the table. Returns true when it was watched. Errors: 42P01 when it is not there; 42501 unless the caller owns it; ET001 for what etl feeds.
+Example: SELECT etl.unwatch(''public.countries'');';
+
 CREATE FUNCTION etl._changed() RETURNS trigger
 	AS 'MODULE_PATHNAME', 'etl_sql_changed' LANGUAGE C;
 COMMENT ON FUNCTION etl._changed() IS

@@ -144,6 +144,21 @@ etl_change_triggers_make(const char *target)
 }
 
 void
+etl_change_triggers_drop(const char *target)
+{
+	static const char *const events[] = {"insert", "update", "delete", "truncate"};
+	EtlParams	params = {0};
+
+	for (int i = 0; i < lengthof(events); i++)
+		etl_sql_exec(psprintf("DROP TRIGGER IF EXISTS " ETL_CHANGE_TRIGGER "%s ON %s", events[i], target), NULL);
+	etl_param_text(&params, target);
+	etl_sql_exec("UPDATE etl.consumed SET changes = NULL WHERE stream = $1", &params);
+	etl_sql_exec("DELETE FROM etl.change WHERE set_id IN (SELECT set_id FROM etl.change_set WHERE"
+				 " target = $1)", &params);
+	etl_sql_exec("DELETE FROM etl.change_set WHERE target = $1", &params);
+}
+
+void
 etl_changes_prune(const char *target)
 {
 	EtlParams	params = {0};

@@ -47,6 +47,9 @@ extern EtlRows *etl_change_rows_read(int64 set_id, int64 after, int limit);
 /* makes the triggers that record changes of a relation */
 extern void etl_change_triggers_make(const char *target);
 
+/* drops these triggers, and what they have recorded */
+extern void etl_change_triggers_drop(const char *target);
+
 /* forgets the sets of a relation that all its consumers have */
 extern void etl_changes_prune(const char *target);
 

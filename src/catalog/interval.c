@@ -17,17 +17,16 @@
 List *
 etl_intervals_read(const char *model)
 {
-	EtlParams params = {0};
-	List *slices = NIL;
-	EtlRows *rows;
+	EtlParams	params = {0};
+	List	   *slices = NIL;
+	EtlRows    *rows;
 
 	etl_param_text(&params, model);
 	rows = etl_sql_query_seen("SELECT since, until, status, reason, run_id, error FROM etl.model_interval"
-							  " WHERE model = $1 ORDER BY since",
-							  &params);
+							  " WHERE model = $1 ORDER BY since", &params);
 	for (int i = 0; i < rows->n; i++)
 	{
-		EtlSlice *slice = palloc0(sizeof(EtlSlice));
+		EtlSlice   *slice = palloc0(sizeof(EtlSlice));
 
 		slice->since = etl_row_timestamp(rows, i, "since");
 		slice->until = etl_row_timestamp(rows, i, "until");
@@ -46,16 +45,16 @@ etl_intervals_read(const char *model)
 static void
 param_slices(EtlParams *params, List *slices)
 {
-	int n = list_length(slices);
-	Datum *since = palloc(sizeof(Datum) * Max(n, 1));
-	Datum *until = palloc(sizeof(Datum) * Max(n, 1));
-	Datum *reasons = palloc(sizeof(Datum) * Max(n, 1));
-	int i = 0;
-	ListCell *cell;
+	int			n = list_length(slices);
+	Datum	   *since = palloc(sizeof(Datum) * Max(n, 1));
+	Datum	   *until = palloc(sizeof(Datum) * Max(n, 1));
+	Datum	   *reasons = palloc(sizeof(Datum) * Max(n, 1));
+	int			i = 0;
+	ListCell   *cell;
 
 	foreach(cell, slices)
 	{
-		EtlSlice *slice = lfirst(cell);
+		EtlSlice   *slice = lfirst(cell);
 
 		since[i] = TimestampTzGetDatum(slice->since);
 		until[i] = TimestampTzGetDatum(slice->until);
@@ -76,7 +75,7 @@ param_slices(EtlParams *params, List *slices)
 void
 etl_intervals_add(const char *model, List *slices)
 {
-	EtlParams params = {0};
+	EtlParams	params = {0};
 
 	if (slices == NIL)
 		return;
@@ -86,14 +85,13 @@ etl_intervals_add(const char *model, List *slices)
 				 " SELECT $1, s.since, s.until, 'due', s.reason"
 				 " FROM unnest($2, $3, $4) AS s (since, until, reason)"
 				 " ON CONFLICT (model, since) DO UPDATE SET status = 'due', reason = excluded.reason"
-				 " WHERE i.status = 'done'",
-				 &params);
+				 " WHERE i.status = 'done'", &params);
 }
 
 bool
 etl_interval_is_open(const char *model, const EtlSlice *slice, int64 run_id)
 {
-	EtlParams params = {0};
+	EtlParams	params = {0};
 
 	etl_param_text(&params, model);
 	etl_param_timestamp(&params, slice->since);
@@ -107,7 +105,7 @@ etl_interval_is_open(const char *model, const EtlSlice *slice, int64 run_id)
 void
 etl_interval_done(const char *model, const EtlSlice *slice, int64 run_id, int64 rows)
 {
-	EtlParams params = {0};
+	EtlParams	params = {0};
 
 	etl_param_text(&params, model);
 	etl_param_timestamp(&params, slice->since);
@@ -118,15 +116,14 @@ etl_interval_done(const char *model, const EtlSlice *slice, int64 run_id, int64 
 				 " VALUES ($1, $2, $3, 'done', $4, $5, clock_timestamp())"
 				 " ON CONFLICT (model, since) DO UPDATE SET status = 'done', reason = NULL,"
 				 " run_id = excluded.run_id, rows = excluded.rows, attempts = 0, error = NULL,"
-				 " sqlstate = NULL, done_at = excluded.done_at",
-				 &params);
+				 " sqlstate = NULL, done_at = excluded.done_at", &params);
 }
 
 void
 etl_interval_failed(const char *model, const EtlSlice *slice, int64 run_id, const char *error,
 					const char *sqlstate)
 {
-	EtlParams params = {0};
+	EtlParams	params = {0};
 
 	etl_param_text(&params, model);
 	etl_param_timestamp(&params, slice->since);
@@ -134,14 +131,13 @@ etl_interval_failed(const char *model, const EtlSlice *slice, int64 run_id, cons
 	etl_param_text(&params, error);
 	etl_param_text(&params, sqlstate);
 	etl_sql_exec("UPDATE etl.model_interval SET status = 'failed', run_id = $3, error = $4, sqlstate = $5,"
-				 " attempts = attempts + 1 WHERE model = $1 AND since = $2",
-				 &params);
+				 " attempts = attempts + 1 WHERE model = $1 AND since = $2", &params);
 }
 
 void
 etl_intervals_replace(const char *model, List *slices, int64 run_id)
 {
-	EtlParams params = {0};
+	EtlParams	params = {0};
 
 	etl_intervals_forget(model);
 	if (slices == NIL)
@@ -151,14 +147,13 @@ etl_intervals_replace(const char *model, List *slices, int64 run_id)
 	etl_param_int8(&params, run_id);
 	etl_sql_exec("INSERT INTO etl.model_interval (model, since, until, status, run_id, done_at)"
 				 " SELECT $1, s.since, s.until, 'done', $5, clock_timestamp()"
-				 " FROM unnest($2, $3, $4) AS s (since, until, reason)",
-				 &params);
+				 " FROM unnest($2, $3, $4) AS s (since, until, reason)", &params);
 }
 
 int64
 etl_intervals_reset(const char *model, TimestampTz since, TimestampTz until, const char *reason)
 {
-	EtlParams params = {0};
+	EtlParams	params = {0};
 
 	etl_param_text(&params, model);
 	etl_param_timestamp(&params, since);
@@ -166,14 +161,13 @@ etl_intervals_reset(const char *model, TimestampTz since, TimestampTz until, con
 	etl_param_text(&params, reason);
 	return (int64) etl_sql_exec("UPDATE etl.model_interval SET status = 'due', reason = $4, run_id = NULL"
 								" WHERE model = $1 AND ($2 IS NULL OR until > $2)"
-								" AND ($3 IS NULL OR since < $3)",
-								&params);
+								" AND ($3 IS NULL OR since < $3)", &params);
 }
 
 void
 etl_intervals_forget(const char *model)
 {
-	EtlParams params = {0};
+	EtlParams	params = {0};
 
 	etl_param_text(&params, model);
 	etl_sql_exec("DELETE FROM etl.model_interval WHERE model = $1", &params);
@@ -182,7 +176,7 @@ etl_intervals_forget(const char *model)
 void
 etl_rejects_supersede_slice(const char *model, const char *column, const EtlSlice *slice, bool wall)
 {
-	EtlParams params = {0};
+	EtlParams	params = {0};
 
 	etl_param_text(&params, model);
 	etl_param_text(&params, column);
@@ -193,6 +187,5 @@ etl_rejects_supersede_slice(const char *model, const char *column, const EtlSlic
 				 " WHERE target = $1 AND status = 'open' AND load_id IS NULL AND record_size <= 65536"
 				 " AND CASE WHEN $5 THEN (etl._record(raw)::jsonb ->> $2)::timestamp AT TIME ZONE 'UTC'"
 				 " ELSE (etl._record(raw)::jsonb ->> $2)::timestamptz END BETWEEN $3 AND"
-				 " $4 - interval '1 us'",
-				 &params);
+				 " $4 - interval '1 us'", &params);
 }

@@ -19,11 +19,11 @@ typedef struct EtlSlice
 {
 	TimestampTz since;
 	TimestampTz until;
-	const char *status; /* due | done | failed; NULL: not in the ledger */
-	char *reason; /* why it is due */
-	char *name; /* [since, until), for people; NULL as read */
-	int64 run_id; /* that built or tried it last; 0: none */
-	char *error; /* of the last try, when it failed */
+	const char *status;			/* due | done | failed; NULL: not in the ledger */
+	char	   *reason;			/* why it is due */
+	char	   *name;			/* [since, until), for people; NULL as read */
+	int64		run_id;			/* that built or tried it last; 0: none */
+	char	   *error;			/* of the last try, when it failed */
 } EtlSlice;
 
 /* What a run with since and until asks of the models that keep a ledger. */
@@ -31,9 +31,9 @@ typedef struct EtlIntervalRequest
 {
 	TimestampTz since;
 	TimestampTz until;
-	const char *reprocess; /* missing | failed | all */
-	int64 run_id; /* what this run has built is not built again; 0: not known yet … */
-	int64 retry_of; /* … nor what the one has that it repeats; 0: none */
+	const char *reprocess;		/* missing | failed | all */
+	int64		run_id;			/* what this run has built is not built again; 0: not known yet … */
+	int64		retry_of;		/* … nor what the one has that it repeats; 0: none */
 } EtlIntervalRequest;
 
 /* EtlSlice *, oldest first, as the active snapshot sees them */
@@ -55,4 +55,4 @@ extern void etl_intervals_forget(const char *model);
 extern void etl_rejects_supersede_slice(const char *model, const char *column, const EtlSlice *slice,
 										bool wall);
 
-#endif /* ETL_INTERVAL_H */
+#endif							/* ETL_INTERVAL_H */

@@ -32,307 +32,9 @@
 #include "rewrite/rewriteManip.h"
 
 #include "common/compat.h"
-#include "model/internal.h"
+#include "model/relax.h"
 
-/* A query on its way to being relaxed. */
-typedef struct Level
-{
-	Query	   *query;
-	struct Level *outer;
-	Bitmapset **unknown;		/* by entry: columns that are not known */
-	bool	   *replaced;		/* by entry: no whole row, no system columns */
-	bool	   *inexact;		/* by entry: may have rows of neither before nor after */
-	Bitmapset  *nulls;			/* entries shown as NULLs */
-} Level;
-
-typedef struct Search
-{
-	EtlDeltaLeaf *leaf;			/* the place whose change is followed */
-	List	   *leaves;
-	int			variant;		/* which optional side on the way is shown as NULLs; 0: none */
-	int			optional;		/* optional sides on the way */
-	bool		shown;			/* the variant makes a difference */
-	const char *why;			/* why it cannot be done */
-} Search;
-
-static Bitmapset *relax(Query *query, Level *outer, Search *search, bool path, bool *exact);
-
-/* ---- what is known ---- */
-
-typedef struct Look
-{
-	Level	   *level;
-	int			depth;			/* queries between the expression and 'level' */
-	List	   *leaves;
-	bool		nulls;			/* what is shown as NULLs is looked for, too */
-} Look;
-
-/*
- * unknown_walker finds what is not known in an expression of a level.
- */
-static bool
-unknown_walker(Node *node, Look *look)
-{
-	if (node == NULL)
-		return false;
-	if (IsA(node, Var))
-	{
-		Var		   *var = (Var *) node;
-		Level	   *level = look->level;
-
-		if ((int) var->varlevelsup < look->depth)
-			return false;
-		for (int i = (int) var->varlevelsup - look->depth; i > 0 && level != NULL; i--)
-			level = level->outer;
-		if (level == NULL)
-			return false;
-		if (look->nulls && bms_is_member(var->varno, level->nulls))
-			return true;
-		if (var->varattno <= 0)
-			return level->replaced[var->varno];
-		return bms_is_member(var->varattno, level->unknown[var->varno]);
-	}
-	if (IsA(node, Aggref) && (int) ((Aggref *) node)->agglevelsup >= look->depth)
-		return true;
-	if (IsA(node, GroupingFunc) && (int) ((GroupingFunc *) node)->agglevelsup >= look->depth)
-		return true;
-	if (IsA(node, WindowFunc) && look->depth == 0)
-		return true;
-	if (IsA(node, RangeTblEntry))
-		return list_member_ptr(look->leaves, node);
-	if (IsA(node, Query))
-	{
-		bool		found;
-
-		look->depth++;
-		found = query_tree_walker((Query *) node, unknown_walker, look,
-								  QTW_EXAMINE_RTES_BEFORE | QTW_IGNORE_JOINALIASES);
-		look->depth--;
-		return found;
-	}
-	return expression_tree_walker(node, unknown_walker, look);
-}
-
-/*
- * is_unknown tells whether an expression of a level depends on what is not
- * known.
- */
-static bool
-is_unknown(Node *node, Level *level, Search *search)
-{
-	List	   *entries = NIL;
-	ListCell   *cell;
-	Look		look = {level, 0, NIL, false};
-
-	foreach(cell, search->leaves)
-		entries = lappend(entries, ((EtlDeltaLeaf *) lfirst(cell))->rte);
-	look.leaves = entries;
-	return unknown_walker(node, &look);
-}
-
-typedef struct Nulls
-{
-	Bitmapset  *entries;
-	int			depth;
-	bool		found;
-} Nulls;
-
-/*
- * nulls_mutator shows the columns of some entries as NULLs.
- */
-static Node *
-nulls_mutator(Node *node, Nulls *nulls)
-{
-	if (node == NULL)
-		return NULL;
-	if (IsA(node, Var))
-	{
-		Var		   *var = (Var *) node;
-
-		if ((int) var->varlevelsup != nulls->depth || !bms_is_member(var->varno, nulls->entries))
-			return node;
-		nulls->found = true;
-		return (Node *) makeNullConst(var->vartype, var->vartypmod, var->varcollid);
-	}
-	if (IsA(node, Query))
-	{
-		Query	   *result;
-
-		/* places are known by their entries, which a copy would lose */
-		nulls->depth++;
-		result = query_tree_mutator((Query *) node, nulls_mutator, nulls,
-									QTW_DONT_COPY_QUERY | QTW_IGNORE_RANGE_TABLE);
-		nulls->depth--;
-		return (Node *) result;
-	}
-	return expression_tree_mutator(node, nulls_mutator, nulls);
-}
-
-/*
- * show_nulls applies the variant to an expression of a level.
- */
-static Node *
-show_nulls(Node *node, Level *level, Search *search)
-{
-	Nulls		nulls = {level->nulls, 0, false};
-
-	if (level->nulls == NULL)
-		return node;
-	node = nulls_mutator(node, &nulls);
-	search->shown |= nulls.found;
-	return node;
-}
-
-/*
- * keep_known leaves of a condition the parts that are known; *weak is set
- * when that is less than all.
- */
-static Node *
-keep_known(Node *quals, Level *level, Search *search, bool *weak)
-{
-	List	   *kept = NIL;
-	ListCell   *cell;
-
-	foreach(cell, make_ands_implicit((Expr *) quals))
-	{
-		if (is_unknown(lfirst(cell), level, search))
-			*weak = true;
-		else
-			kept = lappend(kept, show_nulls(lfirst(cell), level, search));
-	}
-	return kept == NIL ? NULL : (Node *) make_ands_explicit(kept);
-}
-
-/* ---- joins ---- */
-
-/*
- * entries_below collects the entries that a part of a join tree joins.
- */
-static Bitmapset *
-entries_below(Node *node)
-{
-	Bitmapset  *entries = NULL;
-	ListCell   *cell;
-
-	if (IsA(node, RangeTblRef))
-		return bms_make_singleton(((RangeTblRef *) node)->rtindex);
-	if (IsA(node, JoinExpr))
-		return bms_union(entries_below(((JoinExpr *) node)->larg), entries_below(((JoinExpr *) node)->rarg));
-	foreach(cell, castNode(FromExpr, node)->fromlist)
-		entries = bms_join(entries, entries_below(lfirst(cell)));
-	return entries;
-}
-
-/*
- * changed_below counts the places that changed below a part of a join tree,
- * and tells whether all entries of it are exact.
- */
-static int
-changed_below(Node *node, Level *level, Search *search, bool *exact)
-{
-	Bitmapset  *entries = entries_below(node);
-	int			changed = 0;
-	int			i = -1;
-
-	*exact = true;
-	while ((i = bms_next_member(entries, i)) >= 0)
-	{
-		changed += etl_leaves_of(rt_fetch(i, level->query->rtable), search->leaves);
-		*exact &= !level->inexact[i];
-	}
-	return changed;
-}
-
-/*
- * leave_out makes everything of a part of a join tree unknown.
- */
-static void
-leave_out(Node *node, Level *level)
-{
-	Bitmapset  *entries = entries_below(node);
-	int			i = -1;
-
-	while ((i = bms_next_member(entries, i)) >= 0)
-	{
-		level->replaced[i] = true;
-		level->unknown[i] =
-			bms_add_range(level->unknown[i], 1,
-						  Max(list_length(rt_fetch(i, level->query->rtable)->eref->colnames), 1));
-	}
-}
-
-/*
- * make_inner makes an outer join a plain one.
- */
-static void
-make_inner(JoinExpr *join, Level *level)
-{
-	join->jointype = JOIN_INNER;
-	if (join->rtindex == 0)
-		return;
-	/* the planner looks for outer joins among the entries */
-	rt_fetch(join->rtindex, level->query->rtable)->jointype = JOIN_INNER;
-	etl_forget_nulling(level->query, join->rtindex);
-}
-
-/*
- * relax_join relaxes a part of a join tree and returns what is left of it;
- * 'entry' is the one through which the change is read.
- */
-static Node *
-relax_join(Node *node, Level *level, Search *search, int entry, bool *weak)
-{
-	JoinExpr   *join = (JoinExpr *) node;
-	bool		weak_optional = false;
-	bool		exact;
-	int			changed;
-	Node	  **optional;
-	Node	  **kept;
-
-	if (IsA(node, RangeTblRef))
-		return node;
-	if (IsA(node, FromExpr))
-	{
-		ListCell   *cell;
-
-		foreach(cell, ((FromExpr *) node)->fromlist)
-			lfirst(cell) = relax_join(lfirst(cell), level, search, entry, weak);
-		((FromExpr *) node)->quals = keep_known(((FromExpr *) node)->quals, level, search, weak);
-		return node;
-	}
-	optional = join->jointype == JOIN_RIGHT ? &join->larg : &join->rarg;
-	kept = join->jointype == JOIN_RIGHT ? &join->rarg : &join->larg;
-	*kept = relax_join(*kept, level, search, entry, weak);
-	*optional = relax_join(*optional, level, search, entry, &weak_optional);
-	join->quals = keep_known(join->quals, level, search, &weak_optional);
-	if (join->jointype == JOIN_INNER)
-	{
-		*weak |= weak_optional;
-		return node;
-	}
-	changed = changed_below(*optional, level, search, &exact);
-	if (join->jointype == JOIN_FULL)
-	{
-		if (changed + changed_below(*kept, level, search, &exact) > 0 || weak_optional)
-			search->why = "what changed is read by a FULL JOIN";
-		return node;
-	}
-	if (entry > 0 && bms_is_member(entry, entries_below(*optional)))
-	{
-		make_inner(join, level);
-		search->optional++;
-		if (search->optional == search->variant)
-			level->nulls = entries_below(*optional);
-		*weak = true;
-		return node;
-	}
-	if (!weak_optional && exact && changed <= 1)
-		return node;
-	leave_out(*optional, level);
-	make_inner(join, level);
-	*weak = true;
-	return *kept;
-}
+static Bitmapset *relax(Query *query, EtlRelaxLevel *outer, EtlRelaxSearch *search, bool path, bool *exact);
 
 /* ---- one level ---- */
 
@@ -370,7 +72,7 @@ null_target(TargetEntry *target)
  * relax_targets leaves the columns that are known and returns their numbers.
  */
 static Bitmapset *
-relax_targets(Level *level, Search *search, bool path)
+relax_targets(EtlRelaxLevel *level, EtlRelaxSearch *search, bool path)
 {
 	Query	   *query = level->query;
 	Bitmapset  *known = NULL;
@@ -384,7 +86,7 @@ relax_targets(Level *level, Search *search, bool path)
 
 		if (!target->resjunk && (!path || etl_query_keeps(query, target)) &&
 			!expression_returns_set((Node *) target->expr) &&
-			!is_unknown((Node *) target->expr, level, search))
+			!etl_relax_is_unknown((Node *) target->expr, level, search))
 			known = bms_add_member(known, target->resno);
 	}
 	foreach(cell, query->targetList)
@@ -394,7 +96,7 @@ relax_targets(Level *level, Search *search, bool path)
 		if (target->resjunk)
 			continue;
 		if (bms_is_member(target->resno, known))
-			target->expr = (Expr *) show_nulls((Node *) target->expr, level, search);
+			target->expr = (Expr *) etl_relax_show_nulls((Node *) target->expr, level, search);
 		else
 			null_target(target);
 		target->ressortgroupref = 0;
@@ -409,7 +111,7 @@ relax_targets(Level *level, Search *search, bool path)
  * entry through which the change is read, 0 when that is none.
  */
 static int
-relax_entries(Level *level, Search *search, bool path, bool *exact)
+relax_entries(EtlRelaxLevel *level, EtlRelaxSearch *search, bool path, bool *exact)
 {
 	Query	   *query = level->query;
 	List	   *one = list_make1(search->leaf);
@@ -470,7 +172,7 @@ link_walker(Node *node, LinkSearch *search)
  * the change matters to a row.
  */
 static Node *
-link_condition(SubLink *link, bool is_condition, Level *level, Search *search)
+link_condition(SubLink *link, bool is_condition, EtlRelaxLevel *level, EtlRelaxSearch *search)
 {
 	Query	   *query = castNode(Query, link->subselect);
 	bool		exact;
@@ -479,7 +181,7 @@ link_condition(SubLink *link, bool is_condition, Level *level, Search *search)
 
 	if (is_condition && link->subLinkType == ANY_SUBLINK &&
 		bms_num_members(known) == list_length(query->targetList) &&
-		!is_unknown(link->testexpr, level, search))
+		!etl_relax_is_unknown(link->testexpr, level, search))
 		return (Node *) link;
 	if (!contain_vars_of_level((Node *) query, 1))
 		search->why = "a subquery that reads what changed matters to all rows";
@@ -496,7 +198,7 @@ link_condition(SubLink *link, bool is_condition, Level *level, Search *search)
  * WHERE.
  */
 static Node *
-relax_links(Level *level, Search *search, List *conditions)
+relax_links(EtlRelaxLevel *level, EtlRelaxSearch *search, List *conditions)
 {
 	LinkSearch	links = {list_make1(search->leaf), NULL};
 	ListCell   *cell;
@@ -516,7 +218,7 @@ relax_links(Level *level, Search *search, List *conditions)
  * the one that reads it is left.
  */
 static Bitmapset *
-relax_union(Level *level, Search *search, bool path)
+relax_union(EtlRelaxLevel *level, EtlRelaxSearch *search, bool path)
 {
 	Query	   *query = level->query;
 	List	   *one = list_make1(search->leaf);
@@ -569,18 +271,21 @@ relax_union(Level *level, Search *search, bool path)
  * another.
  */
 static void
-check_laterals(Level *level, Search *search)
+check_laterals(EtlRelaxLevel *level, EtlRelaxSearch *search)
 {
 	ListCell   *cell;
 
 	foreach(cell, level->query->rtable)
 	{
 		RangeTblEntry *rte = lfirst_node(RangeTblEntry, cell);
-		Look		look = {level, 0, NIL, true};
+		EtlRelaxLook look = {level, 0, NIL, true};
 
-		if ((rte->rtekind == RTE_SUBQUERY && rte->lateral && unknown_walker((Node *) rte->subquery, &look)) ||
-			(rte->rtekind == RTE_FUNCTION && unknown_walker((Node *) rte->functions, &look)) ||
-			(rte->rtekind == RTE_VALUES && unknown_walker((Node *) rte->values_lists, &look)))
+		if ((rte->rtekind == RTE_SUBQUERY && rte->lateral &&
+			 etl_relax_unknown_walker((Node *) rte->subquery, &look)) ||
+			(rte->rtekind == RTE_FUNCTION &&
+			 etl_relax_unknown_walker((Node *) rte->functions, &look)) ||
+			(rte->rtekind == RTE_VALUES &&
+			 etl_relax_unknown_walker((Node *) rte->values_lists, &look)))
 			search->why = "a LATERAL entry depends on what changed";
 	}
 }
@@ -603,10 +308,10 @@ is_exact(Query *query)
  * that was or is.  *exact is cleared when it may show more.
  */
 static Bitmapset *
-relax(Query *query, Level *outer, Search *search, bool path, bool *exact)
+relax(Query *query, EtlRelaxLevel *outer, EtlRelaxSearch *search, bool path, bool *exact)
 {
 	int			n = list_length(query->rtable) + 1;
-	Level		level = {query, outer};
+	EtlRelaxLevel level = {query, outer};
 	bool		weak = false;
 	List	   *conditions;
 	Node	   *matters = NULL;
@@ -642,7 +347,7 @@ relax(Query *query, Level *outer, Search *search, bool path, bool *exact)
 	if (search->why != NULL)
 		return NULL;
 	conditions = make_ands_implicit((Expr *) query->jointree->quals);
-	query->jointree = (FromExpr *) relax_join((Node *) query->jointree, &level, search, entry, &weak);
+	query->jointree = (FromExpr *) etl_relax_join((Node *) query->jointree, &level, search, entry, &weak);
 	if (path && entry == 0 && search->why == NULL)
 		matters = relax_links(&level, search, conditions);
 	check_laterals(&level, search);
@@ -677,7 +382,7 @@ etl_affected_finders(const Query *query, List *inputs, Bitmapset **known, const 
 		for (int variant = 0, variants = 0; variant <= variants; variant++)
 		{
 			EtlDeltaFinder *finder = palloc0(sizeof(EtlDeltaFinder));
-			Search		search = {0};
+			EtlRelaxSearch search = {0};
 			Bitmapset  *columns;
 			bool		exact;
 

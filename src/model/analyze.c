@@ -346,12 +346,18 @@ add_inputs(List *inputs, const EtlModel *model, List *names)
 			if (OidIsValid(relid) && get_rel_relkind(relid) == RELKIND_VIEW)
 				continue;		/* what is behind it is in the list */
 			input->kind = 'r';
+			if (strcmp(model->materialized, "view") != 0 && etl_record_is_on(relid))
+			{
+				input->kind = 'w';
+				input->consumption = etl_consumption_read(model->target, name);
+			}
 		}
 		/* triggers go with a table that is dropped */
 		if (input->consumption != NULL && input->consumption->recorded)
 			input->consumption->recorded =
-				etl_model_follows(model) &&
-				(!etl_input_is_recorded(input) || etl_record_is_on(etl_name_relation(name)));
+				input->kind == 'w' ||
+				(etl_model_follows(model) &&
+				 (!etl_input_is_recorded(input) || etl_record_is_on(etl_name_relation(name))));
 		inputs = lappend(inputs, input);
 		if (input->kind == 'v')
 			inputs = add_inputs(inputs, model, etl_dependencies_of(name));

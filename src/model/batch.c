@@ -36,10 +36,10 @@ void
 etl_slice_refuse(const EtlModel *model, const EtlSlicing *slicing, TupleTableSlot *row,
 				 TimestampTz since, TimestampTz until)
 {
-	char *shown;
-	bool isnull;
+	char	   *shown;
+	bool		isnull;
 	TimestampTz at;
-	Datum value = slot_getattr(row, slicing->resno, &isnull);
+	Datum		value = slot_getattr(row, slicing->resno, &isnull);
 
 	BlessTupleDesc(row->tts_tupleDescriptor);
 	shown = TextDatumGetCString(DirectFunctionCall1(row_to_json, ExecFetchSlotHeapTupleDatum(row)));
@@ -58,8 +58,7 @@ etl_slice_refuse(const EtlModel *model, const EtlSlicing *slicing, TupleTableSlo
 					since == DT_NOBEGIN ? "" : etl_slice_text(slicing, since, until)),
 			 errdetail("The row is %s.", shown),
 			 errhint("Column \"%s\" must depend on the row alone: a function in it gives another value each "
-					 "time.",
-					 slicing->column)));
+					 "time.", slicing->column)));
 }
 
 /* ---- the query of a slice ---- */
@@ -67,7 +66,7 @@ etl_slice_refuse(const EtlModel *model, const EtlSlicing *slicing, TupleTableSlo
 EtlDelta *
 etl_slice_delta(const EtlModel *model, const EtlDue *due)
 {
-	EtlDelta *delta = palloc0(sizeof(EtlDelta));
+	EtlDelta   *delta = palloc0(sizeof(EtlDelta));
 	EtlDeltaKey *key = palloc0(sizeof(EtlDeltaKey));
 	TargetEntry *entry = list_nth_node(TargetEntry, due->query->targetList, due->slicing->resno - 1);
 
@@ -88,8 +87,8 @@ Query *
 etl_slice_query(const EtlModel *model, const EtlDue *due)
 {
 	const char *column = quote_identifier(due->slicing->column);
-	Oid type = due->slicing->type;
-	char *since = "true";
+	Oid			type = due->slicing->type;
+	char	   *since = "true";
 
 	if (due->begin != DT_NOEND)
 		since = psprintf("c.%s OPERATOR(pg_catalog.>=) %s", column,
@@ -114,7 +113,7 @@ typedef struct Refusal
 static bool
 refuse_row(TupleTableSlot *slot, DestReceiver *self)
 {
-	Refusal *refusal = (Refusal *) self;
+	Refusal    *refusal = (Refusal *) self;
 
 	etl_slice_refuse(refusal->model, refusal->slicing, slot, DT_NOBEGIN, DT_NOBEGIN);
 }
@@ -132,10 +131,10 @@ refuse_nothing(DestReceiver *self)
 void
 etl_slices_check_unplaced(const EtlModel *model, const EtlDue *due)
 {
-	Refusal refusal = {{refuse_row, refuse_startup, refuse_nothing, refuse_nothing, DestNone},
+	Refusal		refusal = {{refuse_row, refuse_startup, refuse_nothing, refuse_nothing, DestNone},
 					   model,
 					   due->slicing};
-	EtlDelta *delta = etl_slice_delta(model, due);
+	EtlDelta   *delta = etl_slice_delta(model, due);
 	QueryEnvironment *environment = create_queryEnv();
 
 	etl_execute_query(etl_delta_rewrite(delta, false, environment), model->query, environment, &refusal.pub);
@@ -151,7 +150,7 @@ static char *
 key_match(const EtlModel *model, TupleDesc desc)
 {
 	StringInfoData sql;
-	ListCell *cell;
+	ListCell   *cell;
 
 	initStringInfo(&sql);
 	foreach(cell, model->key)
@@ -173,8 +172,8 @@ typedef struct Movers
 	DestReceiver pub;
 	const EtlModel *model;
 	const EtlSlicing *slicing;
-	List *ledger; /* EtlSlice * */
-	int n;
+	List	   *ledger;			/* EtlSlice * */
+	int			n;
 } Movers;
 
 /*
@@ -184,27 +183,28 @@ typedef struct Movers
 static bool
 move_row(TupleTableSlot *slot, DestReceiver *self)
 {
-	Movers *movers = (Movers *) self;
-	bool isnull;
-	Datum value = slot_getattr(slot, 1, &isnull);
+	Movers	   *movers = (Movers *) self;
+	bool		isnull;
+	Datum		value = slot_getattr(slot, 1, &isnull);
 	TimestampTz at;
-	ListCell *cell;
+	ListCell   *cell;
 
 	movers->n++;
 	if (isnull || !etl_slice_value(movers->slicing, value, &at))
 		return true;
 	foreach(cell, movers->ledger)
 	{
-		EtlSlice *slice = lfirst(cell);
+		EtlSlice   *slice = lfirst(cell);
 
 		if (at >= slice->since && at < slice->until && strcmp(slice->status, "done") == 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_UNIQUE_VIOLATION),
-					 errmsg("the query of %s yields more than one row for a key", movers->model->target),
-					 errdetail("Key %s is in the interval %s, too.",
-							   TextDatumGetCString(slot_getattr(slot, 2, &isnull)),
-							   etl_slice_text(movers->slicing, slice->since, slice->until)),
-					 errhint("Make the query yield one row a key, or give a key that holds the event time.")));
+			ereport(ERROR, (errcode(ERRCODE_UNIQUE_VIOLATION),
+							errmsg("the query of %s yields more than one row for a key",
+								   movers->model->target),
+							errdetail("Key %s is in the interval %s, too.",
+									  TextDatumGetCString(slot_getattr(slot, 2, &isnull)),
+									  etl_slice_text(movers->slicing, slice->since, slice->until)),
+							errhint("Make the query yield one row a key, or give a key that holds "
+									"the event time.")));
 	}
 	return true;
 }
@@ -216,25 +216,27 @@ static int
 count_movers(const EtlModel *model, const EtlDue *due, TupleDesc desc, Tuplestorestate *rows, int64 n,
 			 const char *in_slice)
 {
-	Movers movers = {{move_row, refuse_startup, refuse_nothing, refuse_nothing, DestNone},
+	Movers		movers = {{move_row, refuse_startup, refuse_nothing, refuse_nothing, DestNone},
 					 model,
 					 due->slicing,
 					 NIL,
 					 0};
 	QueryEnvironment *environment = create_queryEnv();
 	StringInfoData columns;
-	ListCell *cell;
+	ListCell   *cell;
 
 	initStringInfo(&columns);
 	foreach(cell, model->key)
 		appendStringInfo(&columns, "%sc.%s", columns.len ? ", " : "", quote_identifier(lfirst(cell)));
 	movers.ledger = etl_intervals_read(model->target);
 	etl_environment_add(environment, "etl_staged", desc, rows, n);
-	etl_execute(psprintf("SELECT c.%s, (SELECT pg_catalog.row_to_json(k)::pg_catalog.text FROM (SELECT %s) k)"
-						 " FROM etl_staged x JOIN %s c ON %s WHERE (%s) IS NOT TRUE",
-						 quote_identifier(due->slicing->column), columns.data, etl_quoted_relation(due->relid),
-						 key_match(model, desc), in_slice),
-				environment, &movers.pub);
+	etl_execute(
+		psprintf(
+			"SELECT c.%s, (SELECT pg_catalog.row_to_json(k.*)::pg_catalog.text FROM (SELECT %s) k)"
+			" FROM etl_staged x JOIN %s c ON %s WHERE (%s) IS NOT TRUE",
+			quote_identifier(due->slicing->column), columns.data, etl_quoted_relation(due->relid),
+			key_match(model, desc), in_slice),
+		environment, &movers.pub);
 	return movers.n;
 }
 
@@ -244,11 +246,11 @@ EtlDiff *
 etl_slice_stage(EtlDriver *driver, const EtlModel *model, EtlDue *due, EtlCheckSet *checks,
 				EtlBuildResult *result)
 {
-	EtlDelta *delta = etl_slice_delta(model, due);
-	TupleDesc desc = etl_query_desc(due->query);
+	EtlDelta   *delta = etl_slice_delta(model, due);
+	TupleDesc	desc = etl_query_desc(due->query);
 	QueryEnvironment *environment = create_queryEnv();
-	char *scope = etl_delta_scope(delta, "c", false);
-	EtlWriter *writer;
+	char	   *scope = etl_delta_scope(delta, "c", false);
+	EtlWriter  *writer;
 	Tuplestorestate *rows;
 
 	if (etl_rejects_any_open(model->target))
@@ -275,8 +277,8 @@ static List *
 all_slices(const EtlModel *model, const EtlDue *due)
 {
 	TimestampTz since = due->begin;
-	List *slices = NIL;
-	EtlRunAs as;
+	List	   *slices = NIL;
+	EtlRunAs	as;
 
 	if (since == DT_NOEND)
 	{
@@ -290,7 +292,7 @@ all_slices(const EtlModel *model, const EtlDue *due)
 	}
 	for (; since < due->end; since = etl_slice_next(due->slicing, since))
 	{
-		EtlSlice *slice = palloc0(sizeof(EtlSlice));
+		EtlSlice   *slice = palloc0(sizeof(EtlSlice));
 
 		CHECK_FOR_INTERRUPTS();
 		slice->since = since;
@@ -320,7 +322,7 @@ TimestampTz
 etl_slice_instant(const EtlModel *model, TimestampTz instant)
 {
 	EtlSlicing *slicing;
-	EtlRunAs as;
+	EtlRunAs	as;
 
 	if (etl_model_missing(model) != NULL)
 		return instant;

@@ -136,6 +136,8 @@ etl_input_has_changed(const EtlInput *input, const Jsonb *built_inputs)
 
 	if (input->kind == 's')
 		return input->consumption->pending != NIL || input->consumption->lost != NIL || recorded;
+	if (input->kind == 'w')
+		return recorded || !input->consumption->recorded;
 	return recorded || etl_json_get_int64(built_inputs, input->name, 0) != input->publication;
 }
 

@@ -154,6 +154,10 @@ change_of(const EtlDue *due, const EtlInput *input)
 			return recorded ? rows_text(input) : NULL;
 		case 'r':
 			return NULL;		/* told for all of them at once */
+		case 'w':
+			if (!input->consumption->recorded)
+				return psprintf("%s has been watched since it was built", input->name);
+			return recorded ? rows_text(input) : NULL;
 		default:
 			if (etl_json_get_int64(due->state->inputs, input->name, 0) != input->publication)
 				return psprintf("%s was published anew", input->name);

@@ -53,9 +53,9 @@ extern void etl_query_traits(Query *query, EtlQueryTraits *traits);
 typedef struct EtlInput
 {
 	char	   *name;
-	char		kind;			/* 's' stream, 'm' stored model, 'v' view model, 'r' relation etl does not feed */
+	char		kind;			/* 's' stream, 'm' stored model, 'v' view model, 'w' watched, 'r' other relation */
 	EtlStream  *stream;
-	EtlConsumption *consumption;	/* streams and stored models */
+	EtlConsumption *consumption;	/* of what is 's', 'm', 'w' */
 	int64		missing;		/* append streams, for a full build: rows that are gone; cover.c */
 	int64		publication;	/* models */
 } EtlInput;
@@ -69,6 +69,8 @@ extern bool etl_input_is_recorded(const EtlInput *input);
 /* begins to record what is not recorded yet; names of what a new snapshot may rely on */
 extern List *etl_record_begin(const EtlModel *model, List *inputs);
 extern bool etl_record_is_on(Oid relid);
+/* puts the triggers that record changes on a table, which is locked against writers; false: they see not all */
+extern bool etl_record_make(const char *name, Oid relid);
 /* why sets of changes cannot be used; NULL when they can */
 extern const char *etl_record_hindrance(const char *name, Oid relid, const List *sets);
 /* the rows of sets: etl_gone, then the columns of the relation, dropped ones included */

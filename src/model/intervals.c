@@ -34,11 +34,11 @@ typedef struct Touched
 {
 	DestReceiver pub;
 	const EtlSlicing *slicing;
-	HTAB *slices; /* by since */
-	TimestampTz since; /* of the row before */
+	HTAB	   *slices;			/* by since */
+	TimestampTz since;			/* of the row before */
 	TimestampTz until;
-	TimestampTz first; /* of all; DT_NOEND: none */
-	bool unplaced; /* a row lies in none */
+	TimestampTz first;			/* of all; DT_NOEND: none */
+	bool		unplaced;		/* a row lies in none */
 } Touched;
 
 /*
@@ -47,9 +47,9 @@ typedef struct Touched
 static bool
 touch(TupleTableSlot *slot, DestReceiver *self)
 {
-	Touched *touched = (Touched *) self;
-	bool isnull;
-	Datum value = slot_getattr(slot, 1, &isnull);
+	Touched    *touched = (Touched *) self;
+	bool		isnull;
+	Datum		value = slot_getattr(slot, 1, &isnull);
 	TimestampTz at;
 
 	if (isnull || !etl_slice_value(touched->slicing, value, &at))
@@ -82,8 +82,8 @@ touch_nothing(DestReceiver *self)
 static Touched *
 touched_begin(const EtlSlicing *slicing)
 {
-	Touched *touched = palloc0(sizeof(Touched));
-	HASHCTL control = {0};
+	Touched    *touched = palloc0(sizeof(Touched));
+	HASHCTL		control = {0};
 
 	touched->pub.receiveSlot = touch;
 	touched->pub.rStartup = touch_startup;
@@ -104,9 +104,9 @@ static Touched *
 find_touched(const EtlModel *model, const EtlSlicing *slicing, EtlDelta *delta)
 {
 	QueryEnvironment *environment = create_queryEnv();
-	Touched *touched = touched_begin(slicing);
-	List *changes = etl_delta_changes(delta, environment, true);
-	ListCell *cell;
+	Touched    *touched = touched_begin(slicing);
+	List	   *changes = etl_delta_changes(delta, environment, true);
+	ListCell   *cell;
 
 	foreach(cell, etl_delta_finders(delta, environment))
 		etl_execute_query(lfirst(cell), model->query, environment, &touched->pub);
@@ -118,8 +118,8 @@ find_touched(const EtlModel *model, const EtlSlicing *slicing, EtlDelta *delta)
 TimestampTz
 etl_intervals_first(const char *source, const EtlSlicing *slicing, Query *query)
 {
-	Touched *touched = touched_begin(slicing);
-	Query *least = etl_query_around(copyObject(query),
+	Touched    *touched = touched_begin(slicing);
+	Query	   *least = etl_query_around(copyObject(query),
 									psprintf("pg_catalog.min(c.%s)", quote_identifier(slicing->column)),
 									psprintf("pg_catalog.isfinite(c.%s)", quote_identifier(slicing->column)),
 									create_queryEnv());
@@ -150,7 +150,8 @@ is_built(const EtlSlicing *slicing, const EtlIntervalRequest *request, const Etl
 		return true;
 	if (!asked_for(slicing, request, slice))
 		return false;
-	return strcmp(request->reprocess, "failed") != 0 || (slice->status && strcmp(slice->status, "failed") == 0);
+	return strcmp(request->reprocess, "failed") != 0 ||
+		   (slice->status && strcmp(slice->status, "failed") == 0);
 }
 
 /*
@@ -160,7 +161,7 @@ static char *
 why_due(const EtlDue *due, const EtlModel *model, const EtlSlice *slice, const Touched *touched)
 {
 	const EtlIntervalRequest *request = model->request;
-	bool found = false;
+	bool		found = false;
 
 	if (slice->status == NULL)
 		return pstrdup("not built yet");
@@ -172,8 +173,10 @@ why_due(const EtlDue *due, const EtlModel *model, const EtlSlice *slice, const T
 		(void) hash_search(touched->slices, &slice->since, HASH_FIND, &found);
 	if (found)
 		return pstrdup("rows changed");
-	if (request != NULL && strcmp(request->reprocess, "all") == 0 && asked_for(due->slicing, request, slice) &&
-		(slice->run_id == 0 || (slice->run_id != request->run_id && slice->run_id != request->retry_of)))
+	if (request != NULL && strcmp(request->reprocess, "all") == 0 &&
+		asked_for(due->slicing, request, slice) &&
+		(slice->run_id == 0 ||
+		 (slice->run_id != request->run_id && slice->run_id != request->retry_of)))
 		return pstrdup("asked for");
 	return NULL;
 }
@@ -184,8 +187,8 @@ why_due(const EtlDue *due, const EtlModel *model, const EtlSlice *slice, const T
 static void
 put(EtlDue *due, const EtlModel *model, EtlSlice *slice, const Touched *touched)
 {
-	char *why = why_due(due, model, slice, touched);
-	bool known = slice->status != NULL && strcmp(slice->status, "done") != 0;
+	char	   *why = why_due(due, model, slice, touched);
+	bool		known = slice->status != NULL && strcmp(slice->status, "done") != 0;
 
 	if (why == NULL)
 		return;
@@ -216,15 +219,19 @@ walk(EtlDue *due, const EtlModel *model, List *ledger, TimestampTz begin, Timest
 	const EtlSlicing *slicing = due->slicing;
 	const EtlIntervalRequest *request = model->request;
 	TimestampTz since = begin;
-	ListCell *entry = list_head(ledger);
+	ListCell   *entry = list_head(ledger);
 
 	if (ledger != NIL)
+	{
 		since = Min(since, ((EtlSlice *) linitial(ledger))->since);
+		/* a clock may go back */
+		end = Max(end, ((EtlSlice *) llast(ledger))->until);
+	}
 	if (request != NULL && !TIMESTAMP_NOT_FINITE(request->since))
 		since = Min(since, etl_slice_floor(slicing, etl_slice_time(slicing, request->since)));
 	for (; since < end; since = etl_slice_next(slicing, since))
 	{
-		EtlSlice *slice;
+		EtlSlice   *slice;
 
 		CHECK_FOR_INTERRUPTS();
 		while (entry != NULL && ((EtlSlice *) lfirst(entry))->since < since)
@@ -261,11 +268,11 @@ static void
 look_back(EtlDue *due, const EtlModel *model, List *ledger)
 {
 	TimestampTz from = etl_slice_before(due->slicing, etl_slice_now(due->slicing), model->lookback);
-	ListCell *cell;
+	ListCell   *cell;
 
 	foreach(cell, ledger)
 	{
-		EtlSlice *slice = lfirst(cell);
+		EtlSlice   *slice = lfirst(cell);
 
 		if (slice->until <= from || strcmp(slice->status, "done") != 0 ||
 			list_member_ptr(due->made_due, slice))
@@ -283,20 +290,20 @@ char *
 etl_intervals_say(const EtlSlicing *slicing, List *slices)
 {
 	StringInfoData text;
-	List *reasons = NIL;
-	ListCell *cell;
-	ListCell *other;
+	List	   *reasons = NIL;
+	ListCell   *cell;
+	ListCell   *other;
 
 	initStringInfo(&text);
 	foreach(cell, slices)
 	{
-		char *reason = ((EtlSlice *) lfirst(cell))->reason;
+		char	   *reason = ((EtlSlice *) lfirst(cell))->reason;
 		TimestampTz since = DT_NOBEGIN;
 		TimestampTz until = DT_NOBEGIN;
 		StringInfoData ranges;
-		int n = 0;
-		int nranges = 0;
-		bool told = false;
+		int			n = 0;
+		int			nranges = 0;
+		bool		told = false;
 
 		foreach(other, reasons)
 			told |= strcmp(lfirst(other), reason) == 0;
@@ -306,7 +313,7 @@ etl_intervals_say(const EtlSlicing *slicing, List *slices)
 		initStringInfo(&ranges);
 		foreach(other, slices)
 		{
-			EtlSlice *slice = lfirst(other);
+			EtlSlice   *slice = lfirst(other);
 
 			if (strcmp(slice->reason, reason) != 0)
 				continue;
@@ -348,7 +355,7 @@ decide(EtlDue *due, const char *action, char *reason)
 static TimestampTz
 first_slice(const EtlModel *model, const EtlSlicing *slicing)
 {
-	char *begin = etl_json_get_text(model->options, "begin");
+	char	   *begin = etl_json_get_text(model->options, "begin");
 	TimestampTz at;
 
 	if (begin == NULL)
@@ -389,7 +396,7 @@ etl_intervals_decide_first(EtlDue *due, const EtlModel *model)
 static EtlModel *
 keyed_by_time(const EtlModel *model)
 {
-	EtlModel *keyed = palloc(sizeof(EtlModel));
+	EtlModel   *keyed = palloc(sizeof(EtlModel));
 
 	*keyed = *model;
 	keyed->key = list_make1(model->event_time);
@@ -404,13 +411,13 @@ keyed_by_time(const EtlModel *model)
 static List *
 seen_inputs(const EtlDue *due, bool *changed)
 {
-	List *seen = NIL;
-	ListCell *cell;
+	List	   *seen = NIL;
+	ListCell   *cell;
 
 	*changed = false;
 	foreach(cell, due->inputs)
 	{
-		EtlInput *input = lfirst(cell);
+		EtlInput   *input = lfirst(cell);
 
 		if (input->kind == 'r')
 			continue;
@@ -423,11 +430,11 @@ seen_inputs(const EtlDue *due, bool *changed)
 void
 etl_intervals_decide(EtlDue *due, const EtlModel *model, char *changes)
 {
-	List *ledger = etl_intervals_read(model->target);
-	Touched *touched = NULL;
-	bool changed;
-	List *seen = seen_inputs(due, &changed);
-	bool told = changed && list_length(seen) == list_length(due->inputs);
+	List	   *ledger = etl_intervals_read(model->target);
+	Touched    *touched = NULL;
+	bool		changed;
+	List	   *seen = seen_inputs(due, &changed);
+	bool		told = changed && list_length(seen) == list_length(due->inputs);
 	TimestampTz begin;
 
 	etl_intervals_bounds(model, due);
@@ -462,13 +469,20 @@ etl_intervals_decide(EtlDue *due, const EtlModel *model, char *changes)
 	due->sliced = true;
 	if (due->slices == NIL && !changed && due->made_due == NIL)
 		decide(due, "unchanged", NULL);
-	else if (model->request == NULL && list_length(due->slices) > 1 && etl_slice_delta(model, due)->places == NIL)
+	else if (model->request == NULL && list_length(due->slices) > 1 &&
+			 etl_slice_delta(model, due)->places == NIL)
 	{
 		due->sliced = false;
-		decide(due, "full", psprintf("%s; rebuilt, since its query cannot be cut by its event time", changes ? changes : etl_intervals_say(due->slicing, due->slices)));
+		decide(due, "full",
+			   psprintf("%s; rebuilt, since its query cannot be cut by its event time",
+						changes ? changes : etl_intervals_say(due->slicing, due->slices)));
 	}
 	else if (due->slices == NIL)
-		decide(due, "incremental", changes ? psprintf("%s; no interval is touched", changes) : pstrdup("no interval is asked for"));
+		decide(due, "incremental",
+			   changes ? psprintf("%s; no interval is touched", changes) :
+						 pstrdup("no interval is asked for"));
 	else
-		decide(due, "incremental", psprintf("%s%s%s", etl_intervals_say(due->slicing, due->slices), told ? "; " : "", told ? changes : ""));
+		decide(due, "incremental",
+			   psprintf("%s%s%s", etl_intervals_say(due->slicing, due->slices), told ? "; " : "",
+						told ? changes : ""));
 }

@@ -282,7 +282,7 @@ etl_record_read(Oid relid, const List *sets, TupleDesc desc)
 bool
 etl_input_is_recorded(const EtlInput *input)
 {
-	return input->kind == 'm' || (input->kind == 's' && strcmp(input->stream->mode, "append") != 0);
+	return input->kind == 'm' || input->kind == 'w' || (input->kind == 's' && strcmp(input->stream->mode, "append") != 0);
 }
 
 bool
@@ -350,6 +350,16 @@ make_triggers(const char *name, Oid relid)
 	(void) etl_change_set_add(name, psprintf("etl began to record changes of %s", name), NIL, 0);
 }
 
+bool
+etl_record_make(const char *name, Oid relid)
+{
+	if (!can_record(relid))
+		return false;
+	if (!etl_record_is_on(relid))
+		make_triggers(name, relid);
+	return true;
+}
+
 /*
  * begin_input begins to record an input; true when from now on everything
  * that a new snapshot does not see will be recorded.
@@ -360,13 +370,8 @@ begin_input(const char *name)
 	Oid			relid = etl_name_relation(name);
 
 	/* readers go on; whoever writes right now is not waited for */
-	if (!OidIsValid(relid) || !ConditionalLockRelationOid(relid, ShareRowExclusiveLock))
-		return false;
-	if (!can_record(relid))
-		return false;
-	if (!etl_record_is_on(relid))
-		make_triggers(name, relid);
-	return true;
+	return OidIsValid(relid) && ConditionalLockRelationOid(relid, ShareRowExclusiveLock) &&
+		   etl_record_make(name, relid);
 }
 
 List *
@@ -376,7 +381,7 @@ etl_record_begin(const EtlModel *model, List *inputs)
 	ListCell   *cell;
 	bool		aside;			/* of an environment: production is not touched */
 
-	if (!etl_model_follows(model) || IsolationUsesXactSnapshot())
+	if (IsolationUsesXactSnapshot())
 		return NIL;
 	aside = etl_is_environment_node(model->target);
 	foreach(cell, inputs)
@@ -385,7 +390,9 @@ etl_record_begin(const EtlModel *model, List *inputs)
 
 		if (aside && !etl_is_environment_node(input->name))
 			continue;
-		if (etl_input_is_recorded(input) && !input->consumption->recorded && begin_input(input->name))
+		/* models that do not follow rows want to know of watched tables whether they changed */
+		if (etl_input_is_recorded(input) && (etl_model_follows(model) || input->kind == 'w') &&
+			!input->consumption->recorded && begin_input(input->name))
 			begun = lappend(begun, input->name);
 	}
 	CommandCounterIncrement();

@@ -42,7 +42,7 @@ etl_model_has_slices(const EtlModel *model)
 static bool
 is_plain(const Interval *span)
 {
-	int parts = (span->month != 0) + (span->day != 0) + (span->time != 0);
+	int			parts = (span->month != 0) + (span->day != 0) + (span->time != 0);
 
 	return parts == 1 && span->month >= 0 && span->day >= 0 && span->time >= 0;
 }
@@ -50,7 +50,7 @@ is_plain(const Interval *span)
 void
 etl_slicing_check(const EtlModel *model)
 {
-	char *begin = etl_json_get_text(model->options, "begin");
+	char	   *begin = etl_json_get_text(model->options, "begin");
 
 	if ((model->batch_size != NULL || model->lookback != NULL || begin != NULL) &&
 		strcmp(model->materialized, "incremental") != 0)
@@ -60,9 +60,9 @@ etl_slicing_check(const EtlModel *model)
 				 errhint("Leave them out, or define the model as incremental.")));
 	if (model->batch_size == NULL && (model->lookback != NULL || begin != NULL))
 		ereport(ERROR,
-				(errcode(ETL_ERR_DEFINITION),
-				 errmsg("lookback and option begin need a batch_size"),
-				 errdetail("Without it an incremental model follows what changed in its inputs, however late."),
+				(errcode(ETL_ERR_DEFINITION), errmsg("lookback and option begin need a batch_size"),
+				 errdetail("Without it an incremental model follows what changed in its inputs, "
+						   "however late."),
 				 errhint("Give batch_size, such as '1 day', or leave them out.")));
 	if (model->batch_size == NULL)
 		return;
@@ -90,8 +90,8 @@ EtlSlicing *
 etl_slicing_of(const EtlModel *model, Query *query)
 {
 	EtlSlicing *slicing = palloc0(sizeof(EtlSlicing));
-	char *zone = etl_json_get_text(model->settings, "TimeZone");
-	ListCell *cell;
+	char	   *zone = etl_json_get_text(model->settings, "TimeZone");
+	ListCell   *cell;
 
 	slicing->column = model->event_time;
 	slicing->batch = model->batch_size;
@@ -147,8 +147,8 @@ static TimestampTz
 midnight(const EtlSlicing *slicing, int day)
 {
 	struct pg_tm tm = {0};
-	Timestamp at;
-	int offset;
+	Timestamp	at;
+	int			offset;
 
 	if (slicing->wall)
 		return (int64) (day - POSTGRES_EPOCH_JDATE) * USECS_PER_DAY;
@@ -166,8 +166,8 @@ static int
 day_of(const EtlSlicing *slicing, TimestampTz at)
 {
 	struct pg_tm tm;
-	fsec_t fsec;
-	int offset;
+	fsec_t		fsec;
+	int			offset;
 
 	if (slicing->wall)
 		return (int) floor_div(at, USECS_PER_DAY) + POSTGRES_EPOCH_JDATE;
@@ -184,8 +184,8 @@ begin_of(const EtlSlicing *slicing, int64 n)
 {
 	if (slicing->batch->month != 0)
 	{
-		int64 months = n * slicing->batch->month;
-		int year = (int) floor_div(months, 12);
+		int64		months = n * slicing->batch->month;
+		int			year = (int) floor_div(months, 12);
 
 		return midnight(slicing, date2j(year, (int) (months - (int64) year * 12) + 1, 1));
 	}
@@ -199,9 +199,9 @@ begin_of(const EtlSlicing *slicing, int64 n)
 static int64
 number_of(const EtlSlicing *slicing, int day)
 {
-	int year;
-	int month;
-	int mday;
+	int			year;
+	int			month;
+	int			mday;
 
 	if (slicing->batch->month == 0)
 		return floor_div(day - date2j(ORIGIN_YEAR, 1, 1), slicing->batch->day);
@@ -212,7 +212,7 @@ number_of(const EtlSlicing *slicing, int day)
 TimestampTz
 etl_slice_floor(const EtlSlicing *slicing, TimestampTz at)
 {
-	int64 n;
+	int64		n;
 
 	if (slicing->batch->time != 0)
 	{
@@ -237,8 +237,8 @@ TimestampTz
 etl_slice_time(const EtlSlicing *slicing, TimestampTz instant)
 {
 	struct pg_tm tm;
-	fsec_t fsec;
-	int offset;
+	fsec_t		fsec;
+	int			offset;
 
 	if (!slicing->wall || TIMESTAMP_NOT_FINITE(instant))
 		return instant;
@@ -266,7 +266,7 @@ etl_slice_value(const EtlSlicing *slicing, Datum value, TimestampTz *at)
 {
 	if (slicing->base == DATEOID)
 	{
-		DateADT date = DatumGetDateADT(value);
+		DateADT		date = DatumGetDateADT(value);
 
 		*at = (int64) date * USECS_PER_DAY;
 		return !DATE_NOT_FINITE(date) && IS_VALID_TIMESTAMP(*at);
@@ -284,9 +284,9 @@ static char *
 write_time(TimestampTz at, pg_tz *zone, bool with_zone, bool *midnight)
 {
 	struct pg_tm tm;
-	fsec_t fsec;
-	int offset = 0;
-	char text[MAXDATELEN + 1];
+	fsec_t		fsec;
+	int			offset = 0;
+	char		text[MAXDATELEN + 1];
 
 	if (timestamp2tm(at, zone ? &offset : NULL, &tm, &fsec, NULL, zone) != 0)
 		ereport(ERROR, (errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE), errmsg("timestamp out of range")));
@@ -299,8 +299,8 @@ write_time(TimestampTz at, pg_tz *zone, bool with_zone, bool *midnight)
 char *
 etl_slice_literal(const EtlSlicing *slicing, Oid type, TimestampTz at)
 {
-	Oid base = getBaseType(type);
-	bool midnight;
+	Oid			base = getBaseType(type);
+	bool		midnight;
 
 	return psprintf("'%s'::pg_catalog.%s", write_time(at, NULL, base == TIMESTAMPTZOID, &midnight),
 					base == DATEOID ? "date" : base == TIMESTAMPOID ? "timestamp" :
@@ -310,10 +310,10 @@ etl_slice_literal(const EtlSlicing *slicing, Oid type, TimestampTz at)
 char *
 etl_slice_text(const EtlSlicing *slicing, TimestampTz since, TimestampTz until)
 {
-	pg_tz *zone = slicing->wall ? NULL : slicing->zone;
-	bool whole[2];
-	char *from = write_time(since, zone, !slicing->wall, &whole[0]);
-	char *to = write_time(until, zone, !slicing->wall, &whole[1]);
+	pg_tz	   *zone = slicing->wall ? NULL : slicing->zone;
+	bool		whole[2];
+	char	   *from = write_time(since, zone, !slicing->wall, &whole[0]);
+	char	   *to = write_time(until, zone, !slicing->wall, &whole[1]);
 
 	if (whole[0] && whole[1])
 	{

@@ -23,13 +23,13 @@
  */
 typedef struct EtlSlicing
 {
-	const char *column; /* the event time, of the query */
-	int resno;
-	Oid type; /* as the query yields it … */
-	Oid base; /* … date, timestamp or timestamptz */
-	bool wall;
-	pg_tz *zone;
-	const Interval *batch; /* months, days, or time alone */
+	const char *column;			/* the event time, of the query */
+	int			resno;
+	Oid			type;			/* as the query yields it … */
+	Oid			base;			/* … date, timestamp or timestamptz */
+	bool		wall;
+	pg_tz	   *zone;
+	const Interval *batch;		/* months, days, or time alone */
 } EtlSlicing;
 
 /* is it a model that keeps an interval ledger? */
@@ -54,4 +54,4 @@ extern char *etl_slice_literal(const EtlSlicing *slicing, Oid type, TimestampTz 
 /* [since, until), for people */
 extern char *etl_slice_text(const EtlSlicing *slicing, TimestampTz since, TimestampTz until);
 
-#endif /* ETL_MODEL_SLICE_H */
+#endif							/* ETL_MODEL_SLICE_H */

@@ -33,20 +33,20 @@
 typedef struct SliceWork
 {
 	EtlRunState *state;
-	EtlNode *node;
-	EtlSlice *slice; /* NULL: the opening */
+	EtlNode    *node;
+	EtlSlice   *slice;			/* NULL: the opening */
 	EtlBuildResult result;
-	int total; /* slices to build */
-	int built;
-	int failed;
-	int failed_in_a_row;
-	ErrorData *error; /* the first one */
+	int			total;			/* slices to build */
+	int			built;
+	int			failed;
+	int			failed_in_a_row;
+	ErrorData  *error;			/* the first one */
 } SliceWork;
 
 void
 etl_slices_ask(EtlRunState *state, EtlNode *node)
 {
-	EtlRun *run = &state->run;
+	EtlRun	   *run = &state->run;
 
 	if ((run->since == DT_NOBEGIN && run->until == DT_NOBEGIN) || !etl_node_uses_interval(node))
 		return;
@@ -76,8 +76,8 @@ add_rows(EtlTask *task, const EtlBuildResult *result)
 static void
 build(void *arg)
 {
-	SliceWork *work = arg;
-	EtlDriver *driver = &work->state->driver.base;
+	SliceWork  *work = arg;
+	EtlDriver  *driver = &work->state->driver.base;
 
 	if (work->slice != NULL)
 		etl_slice_build(driver, work->node->model, work->slice, &work->result);
@@ -92,7 +92,7 @@ build(void *arg)
 static ErrorData *
 try_build(SliceWork *work)
 {
-	ErrorData *error;
+	ErrorData  *error;
 
 	PushActiveSnapshot(GetTransactionSnapshot());
 	error = etl_subxact(build, work);
@@ -110,9 +110,9 @@ static bool
 open_node(SliceWork *work)
 {
 	EtlRunState *state = work->state;
-	EtlNode *node = work->node;
+	EtlNode    *node = work->node;
 	EtlBuildResult *result = &work->result;
-	ErrorData *error;
+	ErrorData  *error;
 
 	etl_progress_start(state->run.run_id, node->name->canonical, "building");
 	node->task->started_at = GetCurrentTimestamp();
@@ -145,7 +145,7 @@ open_node(SliceWork *work)
 static void
 note_failure(SliceWork *work, ErrorData *error)
 {
-	EtlNode *node = work->node;
+	EtlNode    *node = work->node;
 	MemoryContext old;
 
 	PushActiveSnapshot(GetTransactionSnapshot());
@@ -175,9 +175,9 @@ static void
 build_slice(SliceWork *work)
 {
 	EtlRunState *state = work->state;
-	EtlNode *node = work->node;
-	ErrorData *error;
-	bool open;
+	EtlNode    *node = work->node;
+	ErrorData  *error;
+	bool		open;
 
 	PushActiveSnapshot(GetTransactionSnapshot());
 	open = etl_interval_is_open(node->name->canonical, work->slice, state->run.run_id);
@@ -212,7 +212,7 @@ let_others_by(SliceWork *work)
 {
 	EtlRunState *state = work->state;
 	const char *name = work->node->name->canonical;
-	bool held;
+	bool		held;
 
 	if (state->run.priority >= 0)
 		return false;
@@ -237,7 +237,7 @@ static void
 finish(SliceWork *work)
 {
 	EtlRunState *state = work->state;
-	EtlNode *node = work->node;
+	EtlNode    *node = work->node;
 
 	node->built_at = GetCurrentTimestamp();
 	if (work->failed == 0)
@@ -249,9 +249,9 @@ finish(SliceWork *work)
 		work->error->detail = psprintf("%d of %d intervals failed; those that were built stay.", work->failed,
 									   work->total);
 	if (work->error->hint == NULL)
-		work->error->hint = psprintf("The next run builds what is left: SELECT since, until, error FROM etl.intervals"
-									 " WHERE target = %s AND status <> 'done'.",
-									 quote_literal_cstr(node->name->canonical));
+		work->error->hint = psprintf(
+			"The next run builds what is left: SELECT since, until, error FROM etl.intervals"
+			" WHERE target = %s AND status <> 'done'.", quote_literal_cstr(node->name->canonical));
 	etl_node_failed(state, node, work->error);
 }
 
@@ -262,7 +262,7 @@ static void
 pause_node(SliceWork *work)
 {
 	EtlRunState *state = work->state;
-	EtlTask *task = work->node->task;
+	EtlTask    *task = work->node->task;
 	MemoryContext old = MemoryContextSwitchTo(state->driver.context);
 
 	task->status = "interrupted";
@@ -276,11 +276,11 @@ pause_node(SliceWork *work)
 void
 etl_slices_work(EtlRunState *state, EtlNode *node)
 {
-	SliceWork work = {state, node};
+	SliceWork	work = {state, node};
 	MemoryContext outer = CurrentMemoryContext;
 	MemoryContext each = AllocSetContextCreate(outer, "etl slice", ALLOCSET_DEFAULT_SIZES);
-	List *slices;
-	ListCell *cell;
+	List	   *slices;
+	ListCell   *cell;
 
 	if (open_node(&work))
 	{
@@ -318,7 +318,7 @@ etl_slices_work(EtlRunState *state, EtlNode *node)
 void
 etl_slices_build_here(EtlRunState *state, EtlNode *node, EtlBuildResult *result)
 {
-	ListCell *cell;
+	ListCell   *cell;
 
 	foreach(cell, result->slices)
 	{

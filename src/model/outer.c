@@ -1,0 +1,151 @@
+/*-------------------------------------------------------------------------
+ *
+ * outer.c
+ *    Joins of a relaxed query: which of their sides stay, and how.
+ *
+ * Where the change is on the optional side of an outer join, the join becomes
+ * a plain one, and in another variant of the query the side is shown as NULLs:
+ * a row of them comes or goes with the match.  Elsewhere an optional side stays
+ * when its rows are exactly those of before and after, and is left out otherwise.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "optimizer/optimizer.h"
+#include "parser/parsetree.h"
+#include "rewrite/rewriteManip.h"
+
+#include "common/compat.h"
+#include "model/relax.h"
+
+/*
+ * entries_below collects the entries that a part of a join tree joins.
+ */
+static Bitmapset *
+entries_below(Node *node)
+{
+	Bitmapset  *entries = NULL;
+	ListCell   *cell;
+
+	if (IsA(node, RangeTblRef))
+		return bms_make_singleton(((RangeTblRef *) node)->rtindex);
+	if (IsA(node, JoinExpr))
+		return bms_union(entries_below(((JoinExpr *) node)->larg), entries_below(((JoinExpr *) node)->rarg));
+	foreach(cell, castNode(FromExpr, node)->fromlist)
+		entries = bms_join(entries, entries_below(lfirst(cell)));
+	return entries;
+}
+
+/*
+ * changed_below counts the places that changed below a part of a join tree,
+ * and tells whether all entries of it are exact.
+ */
+static int
+changed_below(Node *node, EtlRelaxLevel *level, EtlRelaxSearch *search, bool *exact)
+{
+	Bitmapset  *entries = entries_below(node);
+	int			changed = 0;
+	int			i = -1;
+
+	*exact = true;
+	while ((i = bms_next_member(entries, i)) >= 0)
+	{
+		changed += etl_leaves_of(rt_fetch(i, level->query->rtable), search->leaves);
+		*exact &= !level->inexact[i];
+	}
+	return changed;
+}
+
+/*
+ * leave_out makes everything of a part of a join tree unknown.
+ */
+static void
+leave_out(Node *node, EtlRelaxLevel *level)
+{
+	Bitmapset  *entries = entries_below(node);
+	int			i = -1;
+
+	while ((i = bms_next_member(entries, i)) >= 0)
+	{
+		level->replaced[i] = true;
+		level->unknown[i] =
+			bms_add_range(level->unknown[i], 1,
+						  Max(list_length(rt_fetch(i, level->query->rtable)->eref->colnames), 1));
+	}
+}
+
+/*
+ * make_inner makes an outer join a plain one.
+ */
+static void
+make_inner(JoinExpr *join, EtlRelaxLevel *level)
+{
+	join->jointype = JOIN_INNER;
+	if (join->rtindex == 0)
+		return;
+	/* the planner looks for outer joins among the entries */
+	rt_fetch(join->rtindex, level->query->rtable)->jointype = JOIN_INNER;
+	etl_forget_nulling(level->query, join->rtindex);
+}
+
+/*
+ * etl_relax_join relaxes a part of a join tree and returns what is left of it;
+ * 'entry' is the one through which the change is read.
+ */
+Node *
+etl_relax_join(Node *node, EtlRelaxLevel *level, EtlRelaxSearch *search, int entry, bool *weak)
+{
+	JoinExpr   *join = (JoinExpr *) node;
+	bool		weak_optional = false;
+	bool		exact;
+	int			changed;
+	Node	  **optional;
+	Node	  **kept;
+
+	if (IsA(node, RangeTblRef))
+		return node;
+	if (IsA(node, FromExpr))
+	{
+		ListCell   *cell;
+
+		foreach(cell, ((FromExpr *) node)->fromlist)
+			lfirst(cell) = etl_relax_join(lfirst(cell), level, search, entry, weak);
+		((FromExpr *) node)->quals = etl_relax_keep_known(((FromExpr *) node)->quals, level, search, weak);
+		return node;
+	}
+	optional = join->jointype == JOIN_RIGHT ? &join->larg : &join->rarg;
+	kept = join->jointype == JOIN_RIGHT ? &join->rarg : &join->larg;
+	*kept = etl_relax_join(*kept, level, search, entry, weak);
+	*optional = etl_relax_join(*optional, level, search, entry, &weak_optional);
+	join->quals = etl_relax_keep_known(join->quals, level, search, &weak_optional);
+	if (join->jointype == JOIN_INNER)
+	{
+		*weak |= weak_optional;
+		return node;
+	}
+	changed = changed_below(*optional, level, search, &exact);
+	if (join->jointype == JOIN_FULL)
+	{
+		if (changed + changed_below(*kept, level, search, &exact) > 0 || weak_optional)
+			search->why = "what changed is read by a FULL JOIN";
+		return node;
+	}
+	if (entry > 0 && bms_is_member(entry, entries_below(*optional)))
+	{
+		make_inner(join, level);
+		search->optional++;
+		if (search->optional == search->variant)
+			level->nulls = entries_below(*optional);
+		*weak = true;
+		return node;
+	}
+	if (!weak_optional && exact && changed <= 1)
+		return node;
+	leave_out(*optional, level);
+	make_inner(join, level);
+	*weak = true;
+	return *kept;
+}

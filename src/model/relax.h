@@ -1,0 +1,57 @@
+/*-------------------------------------------------------------------------
+ *
+ * relax.h
+ *    A query on its way to being relaxed; for affected.c, known.c, outer.c.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef ETL_MODEL_RELAX_H
+#define ETL_MODEL_RELAX_H
+
+#include "model/internal.h"
+
+/* One query of it. */
+typedef struct EtlRelaxLevel
+{
+	Query	   *query;
+	struct EtlRelaxLevel *outer;
+	Bitmapset **unknown;		/* by entry: columns that are not known */
+	bool	   *replaced;		/* by entry: no whole row, no system columns */
+	bool	   *inexact;		/* by entry: may have rows of neither before nor after */
+	Bitmapset  *nulls;			/* entries shown as NULLs */
+} EtlRelaxLevel;
+
+typedef struct EtlRelaxSearch
+{
+	EtlDeltaLeaf *leaf;			/* the place whose change is followed */
+	List	   *leaves;
+	int			variant;		/* which optional side on the way is shown as NULLs; 0: none */
+	int			optional;		/* optional sides on the way */
+	bool		shown;			/* the variant makes a difference */
+	const char *why;			/* why it cannot be done */
+} EtlRelaxSearch;
+
+/* ---- known.c ---- */
+
+typedef struct EtlRelaxLook
+{
+	EtlRelaxLevel *level;
+	int			depth;			/* queries between the expression and 'level' */
+	List	   *leaves;
+	bool		nulls;			/* what is shown as NULLs is looked for, too */
+} EtlRelaxLook;
+
+/* finds what is not known in an expression of a level */
+extern bool etl_relax_unknown_walker(Node *node, EtlRelaxLook *look);
+extern bool etl_relax_is_unknown(Node *node, EtlRelaxLevel *level, EtlRelaxSearch *search);
+/* applies the variant to an expression of a level */
+extern Node *etl_relax_show_nulls(Node *node, EtlRelaxLevel *level, EtlRelaxSearch *search);
+/* the parts of a condition that are known; *weak is set when that is less than all */
+extern Node *etl_relax_keep_known(Node *quals, EtlRelaxLevel *level, EtlRelaxSearch *search, bool *weak);
+
+/* ---- outer.c ---- */
+
+/* what is left of a part of a join tree; 'entry' is the one through which the change is read */
+extern Node *etl_relax_join(Node *node, EtlRelaxLevel *level, EtlRelaxSearch *search, int entry, bool *weak);
+
+#endif							/* ETL_MODEL_RELAX_H */
