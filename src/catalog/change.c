@@ -150,7 +150,9 @@ etl_change_triggers_drop(const char *target)
 	EtlParams	params = {0};
 
 	for (int i = 0; i < lengthof(events); i++)
-		etl_sql_exec(psprintf("DROP TRIGGER IF EXISTS " ETL_CHANGE_TRIGGER "%s ON %s", events[i], target), NULL);
+		etl_sql_exec(
+			psprintf("DROP TRIGGER IF EXISTS " ETL_CHANGE_TRIGGER "%s ON %s", events[i], target),
+			NULL);
 	etl_param_text(&params, target);
 	etl_sql_exec("UPDATE etl.consumed SET changes = NULL WHERE stream = $1", &params);
 	etl_sql_exec("DELETE FROM etl.change WHERE set_id IN (SELECT set_id FROM etl.change_set WHERE"

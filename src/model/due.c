@@ -292,11 +292,14 @@ decide_stored(EtlDue *due, const EtlModel *model, const EtlQueryTraits *traits, 
 	else if (due->state->built_version == 0)
 		decide(due, "full", due->state->created ? "first build" : "first build of an adopted table");
 	else if (!etl_kind_has(model, get_rel_relkind(due->relid)))
-		decide(due, "full", get_rel_relkind(due->relid) == RELKIND_VIEW ? "it was a view until now" :
-																		  "it was of another kind until now");
+		decide(due, "full",
+			   get_rel_relkind(due->relid) == RELKIND_VIEW ? "it was a view until now" :
+															 "it was of another kind until now");
 	else if (full_refresh && model->request == NULL)
-		decide(due, "full", snapshot ? "full refresh asked for: compared in full, since history is never rebuilt" :
-									   "full refresh asked for");
+		decide(due, "full",
+			   snapshot ?
+				   "full refresh asked for: compared in full, since history is never rebuilt" :
+				   "full refresh asked for");
 	else if (due->state->built_version != model->version)
 		decide(due, "full", "the definition changed");
 	else if (due->state->rebuild != NULL)
@@ -310,8 +313,9 @@ decide_stored(EtlDue *due, const EtlModel *model, const EtlQueryTraits *traits, 
 		decide(due, "full", "the columns of its query changed");
 	}
 	else if (!same_text(due->fingerprint, due->state->built_fingerprint))
-		decide(due, "full", snapshot ? "its columns, or a parameter that it reads, changed" :
-									   "a parameter that it reads changed");
+		decide(due, "full",
+			   snapshot ? "its columns, or a parameter that it reads, changed" :
+						  "a parameter that it reads changed");
 	else if (traits->uses_clock && model->request == NULL)
 		decide(due, "full", "its query reads the clock");
 	else if (due->slicing != NULL)
@@ -331,8 +335,9 @@ decide_stored(EtlDue *due, const EtlModel *model, const EtlQueryTraits *traits, 
 		if (due->delta->hindrance == NULL)
 			decide(due, "incremental", changes);
 		else
-			decide(due, "full", psprintf("%s; %s, since %s", changes, snapshot ? "compared in full" : "rebuilt",
-										 due->delta->hindrance));
+			decide(due, "full",
+				   psprintf("%s; %s, since %s", changes, snapshot ? "compared in full" : "rebuilt",
+							due->delta->hindrance));
 	}
 }
 
@@ -437,7 +442,8 @@ etl_due_of_slice(const EtlModel *model, const EtlSlice *slice)
 	if (!etl_table_fits(model, due->relid, etl_query_desc(due->query)))
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-				 errmsg("the columns of the query of %s changed while its intervals were built", model->target)));
+				 errmsg("the columns of the query of %s changed while its intervals were built",
+						model->target)));
 	etl_run_as_end(&as);
 	due->slice = palloc(sizeof(EtlSlice));
 	*due->slice = *slice;

@@ -282,7 +282,8 @@ etl_record_read(Oid relid, const List *sets, TupleDesc desc)
 bool
 etl_input_is_recorded(const EtlInput *input)
 {
-	return input->kind == 'm' || input->kind == 'w' || (input->kind == 's' && strcmp(input->stream->mode, "append") != 0);
+	return input->kind == 'm' || input->kind == 'w' ||
+		   (input->kind == 's' && strcmp(input->stream->mode, "append") != 0);
 }
 
 bool
