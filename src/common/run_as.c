@@ -41,6 +41,19 @@ set_saved(const char *name, const char *value, GucContext context)
 		(void) set_config_option(name, value, context, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 }
 
+/*
+ * set_given sets what a definition was given by its option "settings": what
+ * any user may set.
+ */
+static void
+set_given(const Jsonb *given)
+{
+	ListCell   *cell;
+
+	foreach(cell, given ? etl_json_keys(given) : NIL)
+		set_saved(lfirst(cell), etl_json_get_text(given, lfirst(cell)), PGC_USERSET);
+}
+
 void
 etl_run_as_begin(EtlRunAs *as, const char *owner, const Jsonb *settings)
 {
@@ -70,6 +83,7 @@ etl_run_as_begin(EtlRunAs *as, const char *owner, const Jsonb *settings)
 		if (value != NULL)
 			set_saved(*name, value, PGC_SUSET);
 	}
+	set_given(etl_json_get(settings, "settings"));
 }
 
 void

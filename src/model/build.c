@@ -544,7 +544,11 @@ finish_table(EtlStaged *staged)
 		if (staged->swap != NULL)
 			etl_swap_index(staged->swap);
 		else
+		{
+			if (staged->created)
+				etl_given_constraints(staged->model, staged->due->relid);
 			etl_table_indexes(staged->model, staged->due->relid);
+		}
 	}
 	PG_CATCH();
 	{
@@ -601,6 +605,11 @@ etl_model_finish(EtlStaged *staged)
 		}
 		if (staged->dress != NULL)
 			etl_matview_dress(staged->due->relid, staged->dress);
+		if (old_version != model->version || staged->created || staged->due->columns_changed)
+		{
+			etl_given_constraints(model, staged->due->relid);
+			etl_given_words(model, staged->due->relid);
+		}
 		etl_run_as_end(&as);
 		etl_dependents_restore(staged->dependents, NULL);
 		if (staged->keep != NULL)

@@ -56,9 +56,15 @@ const EtlOptionDef etl_model_options[] = {
 	{"deprecated_on", "text", NULL,
 	 "Date from which on the model should not be read any more: defining a model that reads it "
 	 "warns, and from that date on every build of one."},
+	{"comments", "object", NULL, "Comments of columns, such as {\"day\": \"the day of the order\"}."},
+	{"constraints", "text[]", NULL,
+	 "Constraints of the table, written as in CREATE TABLE: \"PRIMARY KEY (id)\", \"CHECK (amount >= 0)\"; "
+	 "a table that a FOREIGN KEY names must be there, which depends_on sees to."},
 	{"fallback", "last_good", NULL,
 	 "What to build on when an input did not succeed: last_good, its rows of before. The run and "
 	 "the dataset are then flagged incomplete."},
+	{"grants", "object", NULL,
+	 "Privileges that others have on the relation, these and no more: {\"analyst\": [\"SELECT\"]}."},
 	{"hard_deletes", "ignore|invalidate|new_record", "ignore",
 	 "Snapshots: what becomes of a key that the query does not yield any more: ignore keeps its "
 	 "version current, invalidate ends it, new_record ends it and adds a row with is_deleted."},
@@ -67,6 +73,7 @@ const EtlOptionDef etl_model_options[] = {
 	{"keep_versions", "integer", "0",
 	 "How many former publications keep their rows, for etl.rollback: those that full builds "
 	 "replaced, each in a table beside the target."},
+	{"not_null", "text[]", NULL, "Columns of the table that are NOT NULL."},
 	{"on_schema_change", "sync|append|ignore|fail", "sync",
 	 "When the query's columns change: sync adds and drops, append only adds, ignore does neither, "
 	 "fail stops the run."},
@@ -86,6 +93,8 @@ const EtlOptionDef etl_model_options[] = {
 	{"run_if", "text", NULL,
 	 "Condition, or query of one boolean, evaluated as the owner; the model is skipped when it "
 	 "does not hold."},
+	{"settings", "object", NULL,
+	 "Settings that it is built with, of those that any user can change: {\"work_mem\": \"256MB\"}."},
 	{"statement_timeout", "duration", NULL,
 	 "How long each statement of a build may take; then the attempt fails with 57014."},
 	{"timeout", "duration", NULL, "How long one attempt may take; then it fails with 57014."},
@@ -310,6 +319,7 @@ judge_query(const EtlModel *model)
 	check_key(model, columns);
 	etl_kind_check_columns(model, query, columns);
 	etl_promise_check(model, query);
+	etl_given_check_columns(model, columns);
 	etl_model_indexes_check(model, columns);
 	if (etl_model_has_slices(model))
 		(void) etl_slicing_of(model, query);
@@ -347,7 +357,7 @@ etl_sql_define_model(PG_FUNCTION_ARGS)
 	model->options = PG_ARGISNULL(8) ? etl_json_parse("{}") : PG_GETARG_JSONB_P(8);
 	model->tags = etl_arg_tags(fcinfo, 9);
 	model->description = etl_arg_text(fcinfo, 10);
-	model->settings = etl_settings_capture();
+	model->settings = etl_given_settings(model, etl_settings_capture());
 	if (etl_environment_on() && (given = etl_environment_enter(model)) == NULL)
 		PG_RETURN_TEXT_P(cstring_to_text("unchanged"));
 
@@ -371,6 +381,7 @@ etl_sql_define_model(PG_FUNCTION_ARGS)
 	check_hooks(model);
 	check_storage(model);
 	etl_deprecation_check(model);
+	etl_given_check(model);
 	etl_model_indexes_check(model, NIL);
 	(void) etl_query_parse(model->query);
 	names = etl_model_names(model);

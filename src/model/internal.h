@@ -133,6 +133,14 @@ extern bool etl_model_follows(const EtlModel *model);	/* works by what changed i
 extern void etl_kind_check(const EtlModel *model, const EtlModel *old);
 extern void etl_kind_check_columns(const EtlModel *model, Query *query, List *columns);
 
+/* ---- given.c: constraints, comments, privileges, settings ---- */
+
+extern void etl_given_check(const EtlModel *model);
+extern void etl_given_check_columns(const EtlModel *model, List *columns);
+extern Jsonb *etl_given_settings(const EtlModel *model, const Jsonb *captured);
+extern void etl_given_constraints(const EtlModel *model, Oid relid);
+extern void etl_given_words(const EtlModel *model, Oid relid);
+
 /* ---- matview.c ---- */
 
 typedef struct EtlMatviewDress EtlMatviewDress;

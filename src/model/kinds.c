@@ -24,7 +24,7 @@
 #include "common/parse.h"
 #include "model/internal.h"
 
-static const char *const kinds[] = {"view", "table", "incremental", "snapshot", "materialized_view", NULL};
+static const char *const kinds[] = {"view", "table", "incremental", "snapshot", "materialized_view", "seed", NULL};
 
 bool
 etl_model_is_view(const EtlModel *model)
@@ -226,9 +226,12 @@ etl_kind_check(const EtlModel *model, const EtlModel *old)
 		known = known || strcmp(kinds[i], model->materialized) == 0;
 	if (!known)
 		refuse(psprintf("invalid value for argument \"materialized\": \"%s\"", model->materialized),
-			   "Use view, table, incremental, snapshot or materialized_view.");
+			   "Use view, table, incremental, snapshot, materialized_view or seed.");
 	check_snapshot(model);
 	check_refreshed(model);
+	if (strcmp(model->materialized, "seed") == 0 && etl_names_of_query(model->query) != NIL)
+		refuse("a seed has its rows in its query, and reads nothing else",
+			   "Write VALUES, or define the model as table.");
 	check_history(model, old);
 }
 

@@ -168,7 +168,12 @@ etl_view_build(EtlDriver *driver, const EtlModel *model, EtlDue *due, EtlBuildRe
 
 	check_view(driver, model, due, result);
 	if (!OidIsValid(due->relid) || due->columns_changed || due->state->built_version != model->version)
+	{
 		replace_view(model, due);
+		etl_run_as_begin(&as, model->owner, model->settings);
+		etl_given_words(model, etl_name_relation(model->target));
+		etl_run_as_end(&as);
+	}
 
 	etl_run_as_begin(&as, model->owner, model->settings);
 	etl_table_hooks(model, "post_hook");
