@@ -445,6 +445,24 @@ read_member(FileState *state, FileHandle *handle, char *buffer, size_t size)
 	return n;
 }
 
+/*
+ * check_unchanged raises when a file was written while it was read, other
+ * than by appending to it: its records could be of two versions.
+ */
+static void
+check_unchanged(const FileState *state, const EtlItem *item)
+{
+	struct stat status;
+
+	if (fstat(state->fd, &status) == 0 && status.st_size <= item->size &&
+		etl_file_mtime_of(&status) != item->mtime)
+		ereport(ERROR,
+				(errcode(ETL_ERR_PROTOCOL),
+				 errmsg("file \"%s\" changed while it was read", item->origin),
+				 errdetail("Nothing of it was loaded; the next pull reads it again."),
+				 errhint("Let producers write under another name and rename when complete.")));
+}
+
 static size_t
 file_read(void *arg, EtlItem *item, char *buffer, size_t size)
 {
@@ -455,7 +473,11 @@ file_read(void *arg, EtlItem *item, char *buffer, size_t size)
 	if (handle->member != NULL)
 		return read_member(state, handle, buffer, size);
 	if (handle->offset >= item->size)
+	{
+		if (state->open == handle)
+			check_unchanged(state, item);
 		return 0;
+	}
 	if (state->open != handle)
 		open_item(state, item);
 
