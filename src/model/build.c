@@ -120,9 +120,15 @@ drop_unfit(EtlStaged *staged, TupleDesc desc)
 	EtlDue	   *due = staged->due;
 	char		relkind = get_rel_relkind(due->relid);
 
-	if (etl_kind_has(staged->model, relkind) &&
+	if (etl_kind_has(staged->model, relkind) && etl_partition_fits(staged->model, due->relid) &&
 		(relkind != RELKIND_MATVIEW || etl_matview_fits(due->relid, desc)))
 		return;
+	if (!due->state->created && relkind != RELKIND_VIEW && relkind != RELKIND_MATVIEW)
+		ereport(ERROR,
+				(errcode(ETL_ERR_NOT_MANAGED),
+				 errmsg("table %s cannot be adopted: it is partitioned in another way", staged->model->target),
+				 errdetail("Making the model would drop it with its contents."),
+				 errhint("Drop or rename it, or define the model with the table's own partitioning.")));
 	staged->dependents = etl_dependents_drop(due->relid, NIL);
 	if (relkind == RELKIND_MATVIEW && etl_model_is_matview(staged->model))
 		staged->dress = etl_matview_undress(staged->model, due->relid);
@@ -240,7 +246,7 @@ stage_stored(EtlStaged *staged, bool by_dml)
 	else
 	{
 		etl_rejects_supersede(model->target);
-		if (etl_model_is_snapshot(model))
+		if (etl_model_is_snapshot(model) || (staged->created && etl_model_is_partitioned(model)))
 			stage_diff(staged, desc);
 		else if (staged->created)
 			stage_heap(staged, desc);
@@ -372,9 +378,26 @@ apply(EtlStaged *staged, void (*half)(EtlDiff *diff))
 	PopActiveSnapshot();
 }
 
+/*
+ * make_partitions makes the partitions that the rows need.
+ */
+static void
+make_partitions(EtlStaged *staged)
+{
+	EtlRunAs	as;
+
+	PushActiveSnapshot(GetTransactionSnapshot());
+	etl_run_as_begin(&as, staged->model->owner, staged->model->settings);
+	etl_partition_make(staged->model, staged->diff, etl_storage_parameters(staged->model));
+	etl_run_as_end(&as);
+	PopActiveSnapshot();
+}
+
 void
 etl_model_apply_upserts(EtlStaged *staged)
 {
+	if (staged->diff != NULL && etl_model_is_partitioned(staged->model))
+		make_partitions(staged);
 	apply(staged, etl_diff_apply_upserts);
 }
 

@@ -77,6 +77,9 @@ const EtlOptionDef etl_model_options[] = {
 	{"on_schema_change", "sync|append|ignore|fail", "sync",
 	 "When the query's columns change: sync adds and drops, append only adds, ignore does neither, "
 	 "fail stops the run."},
+	{"partition_by", "object", NULL,
+	 "How the table is partitioned: {\"range\": \"day\", \"interval\": \"1 month\"}, {\"list\": \"country\"} or "
+	 "{\"hash\": \"id\", \"partitions\": 8}; partitions are made as rows need them, with a default one."},
 	{"pool", "text", NULL,
 	 "Pool of etl.define_pool: at most as many of its nodes as it has slots are at work at once; "
 	 "one when it is not defined."},
@@ -382,6 +385,7 @@ etl_sql_define_model(PG_FUNCTION_ARGS)
 	check_storage(model);
 	etl_deprecation_check(model);
 	etl_given_check(model);
+	etl_partition_check(model);
 	etl_model_indexes_check(model, NIL);
 	(void) etl_query_parse(model->query);
 	names = etl_model_names(model);

@@ -141,6 +141,16 @@ extern Jsonb *etl_given_settings(const EtlModel *model, const Jsonb *captured);
 extern void etl_given_constraints(const EtlModel *model, Oid relid);
 extern void etl_given_words(const EtlModel *model, Oid relid);
 
+/* ---- partition.c ---- */
+
+struct EtlDiff;
+extern bool etl_model_is_partitioned(const EtlModel *model);
+extern void etl_partition_check(const EtlModel *model);
+extern char *etl_partition_clause(const EtlModel *model);	/* PARTITION BY … */
+extern void etl_partition_begin(const EtlModel *model, Oid relid, const char *parameters);
+extern bool etl_partition_fits(const EtlModel *model, Oid relid);
+extern void etl_partition_make(const EtlModel *model, struct EtlDiff *diff, const char *parameters);
+
 /* ---- matview.c ---- */
 
 typedef struct EtlMatviewDress EtlMatviewDress;
@@ -167,6 +177,7 @@ extern bool etl_snapshot_by_time(const EtlModel *model);	/* strategy timestamp *
 
 /* ---- table.c: the relation of a stored model ---- */
 
+extern char *etl_storage_parameters(const EtlModel *model);	/* WITH (…), or nothing */
 extern bool etl_index_is_ours(const char *name);
 extern char *etl_column_type(Form_pg_attribute column);
 

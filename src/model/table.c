@@ -70,10 +70,10 @@ etl_column_type(Form_pg_attribute column)
 }
 
 /*
- * storage_parameters renders option "with".
+ * etl_storage_parameters renders option "with".
  */
-static char *
-storage_parameters(const EtlModel *model)
+char *
+etl_storage_parameters(const EtlModel *model)
 {
 	Jsonb	   *with = etl_json_get(model->options, "with");
 	StringInfoData text;
@@ -101,7 +101,7 @@ etl_table_create(const EtlModel *model, TupleDesc desc)
 
 	if (etl_model_is_matview(model))
 	{
-		etl_matview_create(model, storage_parameters(model));
+		etl_matview_create(model, etl_storage_parameters(model));
 		etl_table_comment(model, "MATERIALIZED VIEW");
 		return etl_name_relation(model->target);
 	}
@@ -113,9 +113,12 @@ etl_table_create(const EtlModel *model, TupleDesc desc)
 		appendStringInfo(&sql, "%s%s %s", i ? ", " : "",
 						 quote_identifier(NameStr(TupleDescAttr(desc, i)->attname)),
 						 etl_column_type(TupleDescAttr(desc, i)));
-	appendStringInfo(&sql, ")%s", storage_parameters(model));
+	appendStringInfo(&sql, ")%s", etl_model_is_partitioned(model) ? etl_partition_clause(model) :
+																	etl_storage_parameters(model));
 	etl_execute_utility(sql.data);
 	CommandCounterIncrement();
+	if (etl_model_is_partitioned(model))
+		etl_partition_begin(model, etl_name_relation(model->target), etl_storage_parameters(model));
 	etl_table_comment(model, "TABLE");
 	return etl_name_relation(model->target);
 }
@@ -447,7 +450,7 @@ want_option(List *wanted, const EtlModel *model, Oid relid, const char *option)
 void
 etl_table_set_parameters(const EtlModel *model, Oid relid)
 {
-	char	   *parameters = storage_parameters(model);
+	char	   *parameters = etl_storage_parameters(model);
 
 	if (parameters[0] == '\0' || (get_rel_relkind(relid) != RELKIND_RELATION &&
 								  get_rel_relkind(relid) != RELKIND_MATVIEW))

@@ -1,0 +1,374 @@
+/*-------------------------------------------------------------------------
+ *
+ * partition.c
+ *    Models whose table is partitioned: how, and partitions as needed.
+ *
+ * Option partition_by names a method and what it is applied to.  Partitions
+ * are made before the rows that need them are written: one for each value of
+ * a list, one for each interval of a range, all of a hash at once.  What has
+ * no value, or belongs to no interval, lies in the default partition.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/partition.h"
+#include "catalog/pg_inherits.h"
+#include "catalog/pg_type.h"
+#include "common/hashfn.h"
+#include "executor/executor.h"
+#include "executor/tstoreReceiver.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "nodes/nodeFuncs.h"
+#include "nodes/parsenodes.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/timestamp.h"
+
+#include "common/errors.h"
+#include "common/json.h"
+#include "common/parse.h"
+#include "model/internal.h"
+
+#define HASH_PARTITIONS 8
+
+/* Option partition_by, read. */
+typedef struct Partitioning
+{
+	const char *method; /* range, list or hash */
+	char *by; /* as between the parentheses of PARTITION BY */
+	char *interval; /* range: length of a partition; NULL: all is in the default one */
+	int count; /* hash */
+} Partitioning;
+
+/*
+ * refuse raises ET001 for option partition_by.
+ */
+static void
+refuse(const char *detail)
+{
+	ereport(ERROR,
+			(errcode(ETL_ERR_DEFINITION), errmsg("invalid value for option \"partition_by\""),
+			 errdetail("%s", detail),
+			 errhint("Write {\"range\": \"day\", \"interval\": \"1 month\"}, {\"list\": \"country\"} or "
+					 "{\"hash\": \"id\", \"partitions\": 8}.")));
+}
+
+/*
+ * read_partitioning reads option partition_by; NULL when there is none.
+ */
+static Partitioning *
+read_partitioning(const EtlModel *model)
+{
+	static const char *const methods[] = {"range", "list", "hash"};
+	Jsonb *option = etl_json_get(model->options, "partition_by");
+	Partitioning *result = palloc0(sizeof(Partitioning));
+	ListCell *cell;
+
+	if (option == NULL)
+		return NULL;
+	if (etl_json_kind(option) != 'o')
+		refuse("It is not an object.");
+	for (int i = 0; i < lengthof(methods); i++)
+		if (etl_json_has(option, methods[i]))
+		{
+			if (result->method != NULL)
+				refuse("It names two methods.");
+			result->method = methods[i];
+			result->by = etl_json_get_text(option, methods[i]);
+		}
+	if (result->by == NULL || etl_json_kind_of(option, result->method) != 's')
+		refuse("It names no method with a column or an expression.");
+	foreach(cell, etl_json_keys(option))
+		if (strcmp(lfirst(cell), result->method) != 0 &&
+			strcmp(lfirst(cell), strcmp(result->method, "range") == 0 ? "interval" : "partitions") != 0)
+			refuse(psprintf("\"%s\" does not go with \"%s\".", (char *) lfirst(cell), result->method));
+	result->interval = etl_json_get_text(option, "interval");
+	result->count = (int) etl_json_get_int64(option, "partitions", HASH_PARTITIONS);
+	if (result->count < 1 || result->count > 1000)
+		refuse("\"partitions\" is not between 1 and 1000.");
+	return result;
+}
+
+bool
+etl_model_is_partitioned(const EtlModel *model)
+{
+	return etl_json_has(model->options, "partition_by");
+}
+
+/*
+ * partition_columns returns the columns that stand alone in PARTITION BY;
+ * NIL when it has an expression.
+ */
+static List *
+partition_columns(const Partitioning *partitioning)
+{
+	List *statements = etl_parse(psprintf("CREATE TABLE t (a int) PARTITION BY %s (%s\n)", partitioning->method,
+										  partitioning->by));
+	CreateStmt *create = list_length(statements) == 1 ?
+							 (CreateStmt *) linitial_node(RawStmt, statements)->stmt :
+							 NULL;
+	List *names = NIL;
+	ListCell *cell;
+
+	if (create == NULL || !IsA(create, CreateStmt) || create->partspec == NULL || create->options != NIL ||
+		create->tablespacename != NULL || create->accessMethod != NULL)
+		refuse(psprintf("\"%s\" is more than columns and expressions.", partitioning->by));
+	if (list_length(create->partspec->partParams) != 1 && strcmp(partitioning->method, "hash") != 0)
+		refuse("Lists and ranges are of one column or expression.");
+	foreach(cell, create->partspec->partParams)
+	{
+		PartitionElem *element = lfirst_node(PartitionElem, cell);
+
+		if (element->name == NULL)
+			return NIL;
+		names = lappend(names, element->name);
+	}
+	return names;
+}
+
+/*
+ * etl_partition_check judges option partition_by at definition.
+ */
+void
+etl_partition_check(const EtlModel *model)
+{
+	Partitioning *partitioning = read_partitioning(model);
+	List *columns;
+	ListCell *cell;
+
+	if (partitioning == NULL)
+		return;
+	if (strcmp(model->materialized, "table") != 0 && strcmp(model->materialized, "incremental") != 0 &&
+		strcmp(model->materialized, "seed") != 0)
+		refuse("Only tables and incremental models are partitioned.");
+	columns = partition_columns(partitioning);
+	if (model->key != NIL && columns == NIL)
+		refuse("A table that is partitioned by an expression has no unique key.");
+	foreach(cell, model->key != NIL ? columns : NIL)
+		if (!etl_name_among(model->key, lfirst(cell)))
+			refuse(psprintf("The key does not have column \"%s\", so that it could not be kept unique.",
+							(char *) lfirst(cell)));
+}
+
+/* ---- the table ---- */
+
+/*
+ * etl_partition_clause renders what CREATE TABLE ends with.
+ */
+char *
+etl_partition_clause(const EtlModel *model)
+{
+	Partitioning *partitioning = read_partitioning(model);
+
+	return psprintf(" PARTITION BY %s (%s)", partitioning->method, partitioning->by);
+}
+
+/*
+ * partition_name names a partition; the one that every table has tells how it
+ * is partitioned.
+ */
+static char *
+partition_name(Oid relid, const char *suffix)
+{
+	char *base = pstrdup(get_rel_name(relid));
+	char *tail = psprintf("_%s", suffix);
+
+	tail[pg_mbcliplen(tail, strlen(tail), 40)] = '\0';
+	base[pg_mbcliplen(base, strlen(base), NAMEDATALEN - 1 - (int) strlen(tail))] = '\0';
+	return psprintf("%s%s", base, tail);
+}
+
+static char *
+hash_text(const char *text)
+{
+	return psprintf("%08x", DatumGetUInt32(hash_any((const unsigned char *) text, strlen(text))));
+}
+
+/*
+ * first_partition names the partition that a table has from the beginning.
+ */
+static char *
+first_partition(const EtlModel *model, Oid relid)
+{
+	Partitioning *partitioning = read_partitioning(model);
+	char *how = hash_text(etl_json_text(etl_json_get(model->options, "partition_by")));
+
+	return partition_name(relid, psprintf("%s_%s", strcmp(partitioning->method, "hash") == 0 ? "h0" : "default", how));
+}
+
+/*
+ * etl_partition_fits tells whether a table is partitioned as the definition
+ * says.
+ */
+bool
+etl_partition_fits(const EtlModel *model, Oid relid)
+{
+	Oid first;
+
+	if (get_rel_relkind(relid) != RELKIND_PARTITIONED_TABLE)
+		return !etl_model_is_partitioned(model);
+	if (!etl_model_is_partitioned(model))
+		return true; /* it was adopted so */
+	first = get_relname_relid(first_partition(model, relid), get_rel_namespace(relid));
+	return OidIsValid(first) && list_member_oid(find_inheritance_children(relid, NoLock), first);
+}
+
+/*
+ * make_partition makes one partition for the values that 'bound' tells.
+ */
+static void
+make_partition(Oid relid, const char *name, const char *bound, const char *parameters)
+{
+	char *qualified = quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)), name);
+	Oid other = get_default_partition_oid(relid);
+
+	/* its bounds become others: PostgreSQL locks it against readers */
+	if (OidIsValid(other))
+		etl_lock_briefly(other);
+	etl_execute_utility(psprintf("CREATE TABLE %s PARTITION OF %s %s%s", qualified, etl_quoted_relation(relid),
+								 bound, parameters));
+	CommandCounterIncrement();
+}
+
+/*
+ * etl_partition_begin makes the partitions that a new table has from the
+ * beginning; inside etl_run_as.
+ */
+void
+etl_partition_begin(const EtlModel *model, Oid relid, const char *parameters)
+{
+	Partitioning *partitioning = read_partitioning(model);
+
+	if (strcmp(partitioning->method, "hash") != 0)
+	{
+		make_partition(relid, first_partition(model, relid), "DEFAULT", parameters);
+		return;
+	}
+	for (int i = 0; i < partitioning->count; i++)
+		make_partition(relid, i == 0 ? first_partition(model, relid) : partition_name(relid, psprintf("h%d", i)),
+					   psprintf("FOR VALUES WITH (MODULUS %d, REMAINDER %d)", partitioning->count, i), parameters);
+}
+
+/* ---- partitions as needed ---- */
+
+/*
+ * type_of returns the type of what a table is partitioned by.
+ */
+static Oid
+type_of(const Partitioning *partitioning, QueryEnvironment *environment)
+{
+	Query *query = etl_query_analyze(psprintf("SELECT %s FROM etl_diff", partitioning->by), environment);
+
+	return getBaseType(exprType((Node *) linitial_node(TargetEntry, query->targetList)->expr));
+}
+
+/*
+ * range_query renders a query of the bounds of the intervals that rows fall
+ * into: for numbers multiples of the interval, for times months counted from
+ * 2000, or days and hours counted from a Monday.
+ */
+static char *
+range_query(const Partitioning *partitioning, Oid type)
+{
+	char *by = psprintf("(%s)", partitioning->by);
+	char *type_name = format_type_be_qualified(type);
+	char *length = quote_literal_cstr(partitioning->interval);
+	Interval *interval;
+	char *lower;
+
+	if (type == INT2OID || type == INT4OID || type == INT8OID || type == NUMERICOID)
+		return psprintf("SELECT (b OPERATOR(pg_catalog.*) i)::%s::text, (b OPERATOR(pg_catalog.*) i"
+						" OPERATOR(pg_catalog.+) i)::%s::text FROM (SELECT DISTINCT pg_catalog.floor(%s::numeric"
+						" OPERATOR(pg_catalog./) %s::numeric) AS b, %s::numeric AS i FROM etl_diff) x WHERE b IS NOT NULL",
+						type_name, type_name, by, length, length);
+	if (type != DATEOID && type != TIMESTAMPOID && type != TIMESTAMPTZOID)
+		ereport(ERROR,
+				(errcode(ETL_ERR_DEFINITION),
+				 errmsg("%s cannot be cut into intervals", format_type_be(type)),
+				 errhint("Partition by a number, a date or a timestamp, or leave \"interval\" out.")));
+	interval = DatumGetIntervalP(DirectFunctionCall3(interval_in, CStringGetDatum(partitioning->interval),
+													 ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
+	if (interval->month > 0 && interval->day == 0 && interval->time == 0)
+		lower = psprintf("timestamp '2000-01-01' OPERATOR(pg_catalog.+) pg_catalog.make_interval(months => (%d"
+						 " OPERATOR(pg_catalog.*) pg_catalog.floor(((EXTRACT(year FROM v) OPERATOR(pg_catalog.-) 2000)"
+						 " OPERATOR(pg_catalog.*) 12 OPERATOR(pg_catalog.+) EXTRACT(month FROM v) OPERATOR(pg_catalog.-) 1)"
+						 " OPERATOR(pg_catalog./) %d))::int4)",
+						 interval->month, interval->month);
+	else
+		lower = psprintf("pg_catalog.date_bin(%s::pg_catalog.interval, v, timestamp '2000-01-03')", length);
+	return psprintf("SELECT l::%s::text, (l OPERATOR(pg_catalog.+) %s::pg_catalog.interval)::%s::text FROM"
+					" (SELECT DISTINCT %s AS l FROM (SELECT %s::timestamp AS v FROM etl_diff) y"
+					" WHERE v IS NOT NULL AND pg_catalog.isfinite(v)) x",
+					type_name, length, type_name, lower, by);
+}
+
+/*
+ * digits keeps of a bound what can stand in a name.
+ */
+static char *
+digits(const char *bound)
+{
+	StringInfoData text;
+
+	initStringInfo(&text);
+	for (const char *c = bound; *c && *c != '+'; c++)
+		if (isdigit((unsigned char) *c))
+			appendStringInfoChar(&text, *c);
+		else if (*c == '-' && c == bound)
+			appendStringInfoChar(&text, 'm');
+	return text.data;
+}
+
+/*
+ * etl_partition_make makes the partitions that the rows of a difference need;
+ * inside etl_run_as.
+ */
+void
+etl_partition_make(const EtlModel *model, EtlDiff *diff, const char *parameters)
+{
+	Partitioning *partitioning = read_partitioning(model);
+	QueryEnvironment *environment = create_queryEnv();
+	bool range = strcmp(partitioning->method, "range") == 0;
+	TupleDesc desc = CreateTemplateTupleDesc(2);
+	Tuplestorestate *bounds = tuplestore_begin_heap(true, false, work_mem);
+	DestReceiver *receiver = CreateDestReceiver(DestTuplestore);
+	TupleTableSlot *slot;
+	List *have;
+
+	if (strcmp(partitioning->method, "hash") == 0 || (range && partitioning->interval == NULL) ||
+		diff->inserted + diff->updated == 0)
+		return;
+	TupleDescInitEntry(desc, 1, "lower", TEXTOID, -1, 0);
+	TupleDescInitEntry(desc, 2, "upper", TEXTOID, -1, 0);
+	tuplestore_rescan(diff->rows);
+	etl_environment_add(environment, "etl_diff", diff->desc, diff->rows, diff->inserted + diff->updated);
+	SetTuplestoreDestReceiverParams(receiver, bounds, CurrentMemoryContext, false, NULL, NULL);
+	etl_execute(range ? range_query(partitioning, type_of(partitioning, environment)) :
+						psprintf("SELECT DISTINCT (%s)::pg_catalog.text, NULL::pg_catalog.text FROM etl_diff"
+								 " WHERE (%s) IS NOT NULL",
+								 partitioning->by, partitioning->by),
+				environment, receiver);
+	have = find_inheritance_children(diff->relid, NoLock);
+	slot = MakeSingleTupleTableSlot(desc, &TTSOpsMinimalTuple);
+	while (tuplestore_gettupleslot(bounds, true, false, slot))
+	{
+		bool isnull;
+		char *lower = TextDatumGetCString(slot_getattr(slot, 1, &isnull));
+		char *name = partition_name(diff->relid, range ? psprintf("p%s", digits(lower)) :
+														 psprintf("l%s", hash_text(lower)));
+		Oid there = get_relname_relid(name, get_rel_namespace(diff->relid));
+
+		if (OidIsValid(there) && list_member_oid(have, there))
+			continue;
+		make_partition(diff->relid, name,
+					   range ? psprintf("FOR VALUES FROM (%s) TO (%s)", quote_literal_cstr(lower),
+										quote_literal_cstr(TextDatumGetCString(slot_getattr(slot, 2, &isnull)))) :
+							   psprintf("FOR VALUES IN (%s)", quote_literal_cstr(lower)),
+					   parameters);
+	}
+	ExecDropSingleTupleTableSlot(slot);
+	tuplestore_end(bounds);
+}
