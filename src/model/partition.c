@@ -24,6 +24,7 @@
 #include "nodes/nodeFuncs.h"
 #include "nodes/parsenodes.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
@@ -336,11 +337,15 @@ etl_partition_make(const EtlModel *model, EtlDiff *diff, const char *parameters)
 	Tuplestorestate *bounds = tuplestore_begin_heap(true, false, work_mem);
 	DestReceiver *receiver = CreateDestReceiver(DestTuplestore);
 	TupleTableSlot *slot;
+	int			level;
 	List *have;
 
 	if (strcmp(partitioning->method, "hash") == 0 || (range && partitioning->interval == NULL) ||
 		diff->inserted + diff->updated == 0)
 		return;
+	/* names of partitions must not depend on how dates are written */
+	level = NewGUCNestLevel();
+	(void) set_config_option("DateStyle", "ISO", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	TupleDescInitEntry(desc, 1, "lower", TEXTOID, -1, 0);
 	TupleDescInitEntry(desc, 2, "upper", TEXTOID, -1, 0);
 	tuplestore_rescan(diff->rows);
@@ -371,4 +376,5 @@ etl_partition_make(const EtlModel *model, EtlDiff *diff, const char *parameters)
 	}
 	ExecDropSingleTupleTableSlot(slot);
 	tuplestore_end(bounds);
+	AtEOXact_GUC(false, level);
 }
