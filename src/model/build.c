@@ -107,7 +107,7 @@ stage_diff(EtlStaged *staged, TupleDesc desc)
 										  create_queryEnv(), "true");
 	else
 		staged->diff = etl_diff_compute(staged->model, staged->due->relid, desc, rows, count,
-									create_queryEnv(), NULL);
+										create_queryEnv(), NULL);
 }
 
 /*
@@ -124,11 +124,13 @@ drop_unfit(EtlStaged *staged, TupleDesc desc)
 		(relkind != RELKIND_MATVIEW || etl_matview_fits(due->relid, desc)))
 		return;
 	if (!due->state->created && relkind != RELKIND_VIEW && relkind != RELKIND_MATVIEW)
-		ereport(ERROR,
-				(errcode(ETL_ERR_NOT_MANAGED),
-				 errmsg("table %s cannot be adopted: it is partitioned in another way", staged->model->target),
-				 errdetail("Making the model would drop it with its contents."),
-				 errhint("Drop or rename it, or define the model with the table's own partitioning.")));
+		ereport(
+			ERROR,
+			(errcode(ETL_ERR_NOT_MANAGED),
+			 errmsg("table %s cannot be adopted: it is partitioned in another way",
+					staged->model->target),
+			 errdetail("Making the model would drop it with its contents."),
+			 errhint("Drop or rename it, or define the model with the table's own partitioning.")));
 	staged->dependents = etl_dependents_drop(due->relid, NIL);
 	if (relkind == RELKIND_MATVIEW && etl_model_is_matview(staged->model))
 		staged->dress = etl_matview_undress(staged->model, due->relid);
@@ -489,8 +491,8 @@ remember(EtlStaged *staged)
 	bool		incremental = etl_model_follows(staged->model);
 	bool		consumes = !staged->due->sliced || staged->due->consume;
 	bool		changed = staged->diff != NULL ?
-				   staged->diff->inserted + staged->diff->updated + staged->diff->deleted > 0 :
-				   (stored && !staged->opened) || state->built_version != staged->model->version;
+					   staged->diff->inserted + staged->diff->updated + staged->diff->deleted > 0 :
+					   (stored && !staged->opened) || state->built_version != staged->model->version;
 	List	   *names = NIL;
 	ListCell   *cell;
 

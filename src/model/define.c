@@ -41,30 +41,37 @@ PG_FUNCTION_INFO_V1(etl_sql_drop_model);
 const EtlOptionDef etl_model_options[] = {
 	{"adopt", "boolean", "false", "Take over a relation that etl did not create."},
 	{"begin", "text", NULL,
-	 "With batch_size: when its first interval begins, a timestamp read in the zone of the definition; rows "
+	 "With batch_size: when its first interval begins, a timestamp read in the zone of the "
+	 "definition; rows "
 	 "before it are left out. Default: the first event."},
 	{"contract", "object", NULL,
-	 "What readers rely on: columns, an object of the names and types that the query yields, all of "
+	 "What readers rely on: columns, an object of the names and types that the query yields, all "
+	 "of "
 	 "them; not_null, a list of columns; unique, the columns that identify a row. Compared at "
 	 "definition; what is promised of rows becomes checks."},
 	{"depends_on", "text[]", NULL,
 	 "Relations that functions of the query read without etl seeing it."},
 	{"force_full", "boolean", "false",
-	 "Build in full of what is there, although rows that the model was built of are gone from its inputs."},
+	 "Build in full of what is there, although rows that the model was built of are gone from its "
+	 "inputs."},
 	{"check_columns", "text[]", NULL,
-	 "Snapshots, strategy check: the columns whose change makes a new version; all when not given."},
+	 "Snapshots, strategy check: the columns whose change makes a new version; all when not "
+	 "given."},
 	{"deprecated_on", "text", NULL,
 	 "Date from which on the model should not be read any more: defining a model that reads it "
 	 "warns, and from that date on every build of one."},
-	{"comments", "object", NULL, "Comments of columns, such as {\"day\": \"the day of the order\"}."},
+	{"comments", "object", NULL,
+	 "Comments of columns, such as {\"day\": \"the day of the order\"}."},
 	{"constraints", "text[]", NULL,
-	 "Constraints of the table, written as in CREATE TABLE: \"PRIMARY KEY (id)\", \"CHECK (amount >= 0)\"; "
+	 "Constraints of the table, written as in CREATE TABLE: \"PRIMARY KEY (id)\", \"CHECK (amount "
+	 ">= 0)\"; "
 	 "a table that a FOREIGN KEY names must be there, which depends_on sees to."},
 	{"fallback", "last_good", NULL,
 	 "What to build on when an input did not succeed: last_good, its rows of before. The run and "
 	 "the dataset are then flagged incomplete."},
 	{"grants", "object", NULL,
-	 "Privileges that others have on the relation, these and no more: {\"analyst\": [\"SELECT\"]}."},
+	 "Privileges that others have on the relation, these and no more: {\"analyst\": "
+	 "[\"SELECT\"]}."},
 	{"hard_deletes", "ignore|invalidate|new_record", "ignore",
 	 "Snapshots: what becomes of a key that the query does not yield any more: ignore keeps its "
 	 "version current, invalidate ends it, new_record ends it and adds a row with is_deleted."},
@@ -78,8 +85,10 @@ const EtlOptionDef etl_model_options[] = {
 	 "When the query's columns change: sync adds and drops, append only adds, ignore does neither, "
 	 "fail stops the run."},
 	{"partition_by", "object", NULL,
-	 "How the table is partitioned: {\"range\": \"day\", \"interval\": \"1 month\"}, {\"list\": \"country\"} or "
-	 "{\"hash\": \"id\", \"partitions\": 8}; partitions are made as rows need them, with a default one."},
+	 "How the table is partitioned: {\"range\": \"day\", \"interval\": \"1 month\"}, {\"list\": "
+	 "\"country\"} or "
+	 "{\"hash\": \"id\", \"partitions\": 8}; partitions are made as rows need them, with a default "
+	 "one."},
 	{"pool", "text", NULL,
 	 "Pool of etl.define_pool: at most as many of its nodes as it has slots are at work at once; "
 	 "one when it is not defined."},
@@ -97,7 +106,8 @@ const EtlOptionDef etl_model_options[] = {
 	 "Condition, or query of one boolean, evaluated as the owner; the model is skipped when it "
 	 "does not hold."},
 	{"settings", "object", NULL,
-	 "Settings that it is built with, of those that any user can change: {\"work_mem\": \"256MB\"}."},
+	 "Settings that it is built with, of those that any user can change: {\"work_mem\": "
+	 "\"256MB\"}."},
 	{"statement_timeout", "duration", NULL,
 	 "How long each statement of a build may take; then the attempt fails with 57014."},
 	{"timeout", "duration", NULL, "How long one attempt may take; then it fails with 57014."},
@@ -178,7 +188,8 @@ check_running_options(const EtlModel *model)
 static void
 check_stored_options(const EtlModel *model)
 {
-	static const char *const stored_only[] = {"indexes", "unique", "with", "on_schema_change", "keep_versions", NULL};
+	static const char *const stored_only[] = {"indexes", "unique", "with",
+											  "on_schema_change", "keep_versions", NULL};
 
 	if (strcmp(model->materialized, "view") != 0)
 		return;

@@ -292,8 +292,10 @@ decide_stored(EtlDue *due, const EtlModel *model, const EtlQueryTraits *traits, 
 	else if (due->state->built_version == 0)
 		decide(due, "full", due->state->created ? "first build" : "first build of an adopted table");
 	else if (!etl_kind_has(model, get_rel_relkind(due->relid)) || !etl_partition_fits(model, due->relid))
-		decide(due, "full", get_rel_relkind(due->relid) == RELKIND_VIEW ? "it was a view until now" :
-																		  "it was made in another way until now");
+		decide(due, "full",
+			   get_rel_relkind(due->relid) == RELKIND_VIEW ?
+				   "it was a view until now" :
+				   "it was made in another way until now");
 	else if (full_refresh && model->request == NULL)
 		decide(due, "full",
 			   snapshot ?

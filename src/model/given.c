@@ -54,7 +54,7 @@ refuse(const char *option, const char *detail, const char *hint)
 static Constraint *
 parse_constraint(const char *text)
 {
-	List *statements = etl_parse(psprintf("ALTER TABLE t ADD %s\n", text));
+	List	   *statements = etl_parse(psprintf("ALTER TABLE t ADD %s\n", text));
 	AlterTableStmt *alter;
 	AlterTableCmd *command;
 
@@ -73,7 +73,7 @@ parse_constraint(const char *text)
 static void
 check_constraints(const EtlModel *model)
 {
-	ListCell *cell;
+	ListCell   *cell;
 
 	foreach(cell, etl_json_get_list(model->options, "constraints"))
 	{
@@ -95,7 +95,7 @@ check_constraints(const EtlModel *model)
 static char *
 constraint_name(Oid relid, const char *definition)
 {
-	char *base = pstrdup(get_rel_name(relid));
+	char	   *base = pstrdup(get_rel_name(relid));
 
 	base[pg_mbcliplen(base, strlen(base), 45)] = '\0';
 	return psprintf("%s_etl_c%08x", base,
@@ -109,19 +109,19 @@ constraint_name(Oid relid, const char *definition)
 static List *
 given_constraints(Oid relid)
 {
-	List *names = NIL;
-	Relation rel = table_open(ConstraintRelationId, AccessShareLock);
+	List	   *names = NIL;
+	Relation	rel = table_open(ConstraintRelationId, AccessShareLock);
 	ScanKeyData key;
 	SysScanDesc scan;
-	HeapTuple tuple;
+	HeapTuple	tuple;
 
 	ScanKeyInit(&key, Anum_pg_constraint_conrelid, BTEqualStrategyNumber, F_OIDEQ,
 				ObjectIdGetDatum(relid));
 	scan = systable_beginscan(rel, ConstraintRelidTypidNameIndexId, true, NULL, 1, &key);
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
-		char *name = NameStr(((Form_pg_constraint) GETSTRUCT(tuple))->conname);
-		size_t length = strlen(name);
+		char	   *name = NameStr(((Form_pg_constraint) GETSTRUCT(tuple))->conname);
+		size_t		length = strlen(name);
 
 		if (length > 14 && strncmp(name + length - 14, "_etl_c", 6) == 0 &&
 			strspn(name + length - 8, "0123456789abcdef") == 8)
@@ -139,15 +139,15 @@ given_constraints(Oid relid)
 static void
 give_constraints(const EtlModel *model, Oid relid)
 {
-	List *have = given_constraints(relid);
-	List *wanted = NIL;
+	List	   *have = given_constraints(relid);
+	List	   *wanted = NIL;
 	StringInfoData sql;
-	ListCell *cell;
+	ListCell   *cell;
 
 	initStringInfo(&sql);
 	foreach(cell, etl_json_get_list(model->options, "constraints"))
 	{
-		char *name = constraint_name(relid, lfirst(cell));
+		char	   *name = constraint_name(relid, lfirst(cell));
 
 		wanted = lappend(wanted, name);
 		if (!etl_name_among(have, name))
@@ -156,7 +156,8 @@ give_constraints(const EtlModel *model, Oid relid)
 	}
 	foreach(cell, have)
 		if (!etl_name_among(wanted, lfirst(cell)))
-			appendStringInfo(&sql, "%s DROP CONSTRAINT %s", sql.len ? "," : "", quote_identifier(lfirst(cell)));
+			appendStringInfo(&sql, "%s DROP CONSTRAINT %s", sql.len ? "," : "",
+							 quote_identifier(lfirst(cell)));
 	foreach(cell, etl_json_get_list(model->options, "not_null"))
 		appendStringInfo(&sql, "%s ALTER COLUMN %s SET NOT NULL", sql.len ? "," : "",
 						 quote_identifier(lfirst(cell)));
@@ -175,16 +176,17 @@ give_constraints(const EtlModel *model, Oid relid)
 static void
 give_comments(const EtlModel *model, Oid relid)
 {
-	Jsonb *comments = etl_json_get(model->options, "comments");
-	ListCell *cell;
+	Jsonb	   *comments = etl_json_get(model->options, "comments");
+	ListCell   *cell;
 
 	etl_table_comment(model, etl_kind_word(get_rel_relkind(relid)));
 	foreach(cell, comments ? etl_json_keys(comments) : NIL)
 	{
-		char *text = etl_json_get_text(comments, lfirst(cell));
+		char	   *text = etl_json_get_text(comments, lfirst(cell));
 
 		etl_execute_utility(psprintf("COMMENT ON COLUMN %s.%s IS %s", etl_quoted_relation(relid),
-									 quote_identifier(lfirst(cell)), text ? quote_literal_cstr(text) : "NULL"));
+									 quote_identifier(lfirst(cell)),
+									 text ? quote_literal_cstr(text) : "NULL"));
 	}
 }
 
@@ -206,7 +208,7 @@ static char *
 privileges_of(Jsonb *grants, const char *role)
 {
 	StringInfoData text;
-	ListCell *cell;
+	ListCell   *cell;
 
 	if (etl_json_kind_of(grants, role) != 'a')
 		return etl_json_get_text(grants, role);
@@ -222,17 +224,22 @@ privileges_of(Jsonb *grants, const char *role)
 static void
 check_grants(const EtlModel *model)
 {
-	Jsonb *grants = etl_json_get(model->options, "grants");
-	ListCell *cell;
+	Jsonb	   *grants = etl_json_get(model->options, "grants");
+	ListCell   *cell;
 
 	foreach(cell, grants ? etl_json_keys(grants) : NIL)
 	{
-		char *privileges = privileges_of(grants, lfirst(cell));
-		List *statements;
+		char	   *privileges = privileges_of(grants, lfirst(cell));
+		List	   *statements;
 
-		if (privileges == NULL || strspn(privileges, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ, ") != strlen(privileges) || *privileges == '\0')
-			refuse("grants", psprintf("What \"%s\" is given is no list of privileges.", (char *) lfirst(cell)),
-				   "Write {\"analyst\": \"SELECT\"} or {\"analyst\": [\"SELECT\", \"REFERENCES\"]}.");
+		if (privileges == NULL ||
+			strspn(privileges, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ, ") !=
+				strlen(privileges) ||
+			*privileges == '\0')
+			refuse(
+				"grants",
+				psprintf("What \"%s\" is given is no list of privileges.", (char *) lfirst(cell)),
+				"Write {\"analyst\": \"SELECT\"} or {\"analyst\": [\"SELECT\", \"REFERENCES\"]}.");
 		statements = etl_parse(psprintf("GRANT %s ON t TO %s", privileges, role_sql(lfirst(cell))));
 		if (list_length(statements) != 1)
 			refuse("grants", "It is not one GRANT a role.", "Write {\"analyst\": \"SELECT\"}.");
@@ -246,13 +253,13 @@ check_grants(const EtlModel *model)
 static void
 give_grants(const EtlModel *model, Oid relid)
 {
-	Jsonb *grants = etl_json_get(model->options, "grants");
-	char *table = etl_quoted_relation(relid);
-	HeapTuple tuple;
-	Datum datum;
-	bool isnull;
-	List *others = NIL;
-	ListCell *cell;
+	Jsonb	   *grants = etl_json_get(model->options, "grants");
+	char	   *table = etl_quoted_relation(relid);
+	HeapTuple	tuple;
+	Datum		datum;
+	bool		isnull;
+	List	   *others = NIL;
+	ListCell   *cell;
 
 	if (grants == NULL)
 		return;
@@ -260,15 +267,17 @@ give_grants(const EtlModel *model, Oid relid)
 	datum = SysCacheGetAttr(RELOID, tuple, Anum_pg_class_relacl, &isnull);
 	if (!isnull)
 	{
-		Acl *acl = DatumGetAclPCopy(datum);
+		Acl		   *acl = DatumGetAclPCopy(datum);
 
 		for (int i = 0; i < ACL_NUM(acl); i++)
 		{
-			Oid grantee = ACL_DAT(acl)[i].ai_grantee;
+			Oid			grantee = ACL_DAT(acl)[i].ai_grantee;
 
 			if (grantee != ((Form_pg_class) GETSTRUCT(tuple))->relowner)
-				others = lappend(others, grantee == ACL_ID_PUBLIC ? "PUBLIC" :
-																	pstrdup(quote_identifier(GetUserNameFromId(grantee, false))));
+				others = lappend(others,
+								 grantee == ACL_ID_PUBLIC ?
+									 "PUBLIC" :
+									 pstrdup(quote_identifier(GetUserNameFromId(grantee, false))));
 		}
 	}
 	ReleaseSysCache(tuple);
@@ -298,7 +307,8 @@ check_setting(const char *name, const char *value)
 	for (int i = 0; others[i][0]; i++)
 		if (pg_strcasecmp(name, others[i][0]) == 0)
 			refuse("settings", psprintf("Setting \"%s\" cannot be set there.", name), others[i][1]);
-	if (pg_strncasecmp(name, "etl.", 4) == 0 || pg_strncasecmp(name, "transaction_", 12) == 0 || value == NULL)
+	if (pg_strncasecmp(name, "etl.", 4) == 0 || pg_strncasecmp(name, "transaction_", 12) == 0 ||
+		value == NULL)
 		refuse("settings", psprintf("Setting \"%s\" cannot be set there.", name),
 			   "Name settings that any user can change, such as {\"work_mem\": \"256MB\"}.");
 	(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
@@ -311,9 +321,9 @@ check_setting(const char *name, const char *value)
 Jsonb *
 etl_given_settings(const EtlModel *model, const Jsonb *captured)
 {
-	Jsonb *settings = etl_json_get(model->options, "settings");
+	Jsonb	   *settings = etl_json_get(model->options, "settings");
 	EtlJsonBuilder *builder = etl_json_object_begin();
-	ListCell *cell;
+	ListCell   *cell;
 
 	foreach(cell, etl_json_keys(captured))
 		etl_json_add_text(builder, lfirst(cell), etl_json_get_text(captured, lfirst(cell)));
@@ -330,9 +340,9 @@ etl_given_settings(const EtlModel *model, const Jsonb *captured)
 void
 etl_given_check(const EtlModel *model)
 {
-	Jsonb *settings = etl_json_get(model->options, "settings");
-	bool table = !etl_model_is_view(model) && !etl_model_is_matview(model);
-	ListCell *cell;
+	Jsonb	   *settings = etl_json_get(model->options, "settings");
+	bool		table = !etl_model_is_view(model) && !etl_model_is_matview(model);
+	ListCell   *cell;
 
 	if (!table && (etl_json_has(model->options, "constraints") || etl_json_has(model->options, "not_null")))
 		refuse("constraints", "A view has no constraints.",
@@ -341,7 +351,7 @@ etl_given_check(const EtlModel *model)
 	check_grants(model);
 	if (settings != NULL)
 	{
-		int level = NewGUCNestLevel();
+		int			level = NewGUCNestLevel();
 
 		foreach(cell, etl_json_keys(settings))
 			check_setting(lfirst(cell), etl_json_get_text(settings, lfirst(cell)));
@@ -355,19 +365,19 @@ etl_given_check(const EtlModel *model)
 void
 etl_given_check_columns(const EtlModel *model, List *columns)
 {
-	Jsonb *comments = etl_json_get(model->options, "comments");
-	List *names = comments ? etl_json_keys(comments) : NIL;
-	ListCell *cell;
+	Jsonb	   *comments = etl_json_get(model->options, "comments");
+	List	   *names = comments ? etl_json_keys(comments) : NIL;
+	ListCell   *cell;
 
 	foreach(cell, list_concat(names, etl_json_get_list(model->options, "not_null")))
 	{
 		const char *nearest = etl_nearest(lfirst(cell), columns);
 
 		if (!etl_name_among(columns, lfirst(cell)))
-			ereport(ERROR,
-					(errcode(ETL_ERR_DEFINITION),
-					 errmsg("an option names column \"%s\", which the query does not have", (char *) lfirst(cell)),
-					 nearest ? errhint("Did you mean \"%s\"?", nearest) : 0));
+			ereport(ERROR, (errcode(ETL_ERR_DEFINITION),
+							errmsg("an option names column \"%s\", which the query does not have",
+								   (char *) lfirst(cell)),
+							nearest ? errhint("Did you mean \"%s\"?", nearest) : 0));
 	}
 }
 

@@ -143,7 +143,7 @@ extern void etl_given_words(const EtlModel *model, Oid relid);
 
 /* ---- partition.c ---- */
 
-struct EtlDiff;
+struct		EtlDiff;
 extern bool etl_model_is_partitioned(const EtlModel *model);
 extern void etl_partition_check(const EtlModel *model);
 extern char *etl_partition_clause(const EtlModel *model);	/* PARTITION BY … */

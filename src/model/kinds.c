@@ -24,7 +24,8 @@
 #include "common/parse.h"
 #include "model/internal.h"
 
-static const char *const kinds[] = {"view", "table", "incremental", "snapshot", "materialized_view", "seed", NULL};
+static const char *const kinds[] = {"view", "table", "incremental", "snapshot", "materialized_view",
+									"seed", NULL};
 
 bool
 etl_model_is_view(const EtlModel *model)
@@ -95,7 +96,7 @@ refuse(const char *message, const char *hint)
 static void
 check_snapshot(const EtlModel *model)
 {
-	bool snapshot = etl_model_is_snapshot(model);
+	bool		snapshot = etl_model_is_snapshot(model);
 	static const char *const only[] = {"check_columns", "hard_deletes", NULL};
 
 	for (int i = 0; only[i] && !snapshot; i++)
@@ -134,8 +135,7 @@ check_history(const EtlModel *model, const EtlModel *old)
 			(errcode(ETL_ERR_DEFINITION),
 			 errmsg("%s is a snapshot, whose history the new definition would lose", model->target),
 			 errhint("Give the new model another name, or drop the snapshot with etl.drop_model('%s', "
-					 "drop_relation => true) first.",
-					 model->target)));
+					 "drop_relation => true) first.", model->target)));
 }
 
 /*
@@ -145,12 +145,12 @@ check_history(const EtlModel *model, const EtlModel *old)
 static void
 check_moment(const EtlModel *model, Query *query)
 {
-	ListCell *cell;
+	ListCell   *cell;
 
 	foreach(cell, query->targetList)
 	{
 		TargetEntry *entry = lfirst_node(TargetEntry, cell);
-		Oid type = getBaseType(exprType((Node *) entry->expr));
+		Oid			type = getBaseType(exprType((Node *) entry->expr));
 
 		if (entry->resjunk || strcmp(entry->resname, model->event_time) != 0)
 			continue;
@@ -166,12 +166,12 @@ check_moment(const EtlModel *model, Query *query)
 static void
 check_hashable(const EtlModel *model, Query *query)
 {
-	ListCell *cell;
+	ListCell   *cell;
 
 	foreach(cell, query->targetList)
 	{
 		TargetEntry *entry = lfirst_node(TargetEntry, cell);
-		Oid type = exprType((Node *) entry->expr);
+		Oid			type = exprType((Node *) entry->expr);
 
 		if (entry->resjunk || !etl_name_among(model->key, entry->resname))
 			continue;
@@ -220,7 +220,7 @@ check_refreshed(const EtlModel *model)
 void
 etl_kind_check(const EtlModel *model, const EtlModel *old)
 {
-	bool known = false;
+	bool		known = false;
 
 	for (int i = 0; kinds[i]; i++)
 		known = known || strcmp(kinds[i], model->materialized) == 0;
@@ -242,7 +242,7 @@ void
 etl_kind_check_columns(const EtlModel *model, Query *query, List *columns)
 {
 	const char *reserved;
-	ListCell *cell;
+	ListCell   *cell;
 
 	if (!etl_model_is_snapshot(model))
 		return;

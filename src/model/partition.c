@@ -38,10 +38,10 @@
 /* Option partition_by, read. */
 typedef struct Partitioning
 {
-	const char *method; /* range, list or hash */
-	char *by; /* as between the parentheses of PARTITION BY */
-	char *interval; /* range: length of a partition; NULL: all is in the default one */
-	int count; /* hash */
+	const char *method;			/* range, list or hash */
+	char	   *by;				/* as between the parentheses of PARTITION BY */
+	char	   *interval;		/* range: length of a partition; NULL: all is in the default one */
+	int			count;			/* hash */
 } Partitioning;
 
 /*
@@ -64,9 +64,9 @@ static Partitioning *
 read_partitioning(const EtlModel *model)
 {
 	static const char *const methods[] = {"range", "list", "hash"};
-	Jsonb *option = etl_json_get(model->options, "partition_by");
+	Jsonb	   *option = etl_json_get(model->options, "partition_by");
 	Partitioning *result = palloc0(sizeof(Partitioning));
-	ListCell *cell;
+	ListCell   *cell;
 
 	if (option == NULL)
 		return NULL;
@@ -106,13 +106,13 @@ etl_model_is_partitioned(const EtlModel *model)
 static List *
 partition_columns(const Partitioning *partitioning)
 {
-	List *statements = etl_parse(psprintf("CREATE TABLE t (a int) PARTITION BY %s (%s\n)", partitioning->method,
-										  partitioning->by));
+	List	   *statements = etl_parse(psprintf("CREATE TABLE t (a int) PARTITION BY %s (%s\n)",
+										  partitioning->method, partitioning->by));
 	CreateStmt *create = list_length(statements) == 1 ?
 							 (CreateStmt *) linitial_node(RawStmt, statements)->stmt :
 							 NULL;
-	List *names = NIL;
-	ListCell *cell;
+	List	   *names = NIL;
+	ListCell   *cell;
 
 	if (create == NULL || !IsA(create, CreateStmt) || create->partspec == NULL || create->options != NIL ||
 		create->tablespacename != NULL || create->accessMethod != NULL)
@@ -137,8 +137,8 @@ void
 etl_partition_check(const EtlModel *model)
 {
 	Partitioning *partitioning = read_partitioning(model);
-	List *columns;
-	ListCell *cell;
+	List	   *columns;
+	ListCell   *cell;
 
 	if (partitioning == NULL)
 		return;
@@ -174,8 +174,8 @@ etl_partition_clause(const EtlModel *model)
 static char *
 partition_name(Oid relid, const char *suffix)
 {
-	char *base = pstrdup(get_rel_name(relid));
-	char *tail = psprintf("_%s", suffix);
+	char	   *base = pstrdup(get_rel_name(relid));
+	char	   *tail = psprintf("_%s", suffix);
 
 	tail[pg_mbcliplen(tail, strlen(tail), 40)] = '\0';
 	base[pg_mbcliplen(base, strlen(base), NAMEDATALEN - 1 - (int) strlen(tail))] = '\0';
@@ -195,9 +195,11 @@ static char *
 first_partition(const EtlModel *model, Oid relid)
 {
 	Partitioning *partitioning = read_partitioning(model);
-	char *how = hash_text(etl_json_text(etl_json_get(model->options, "partition_by")));
+	char	   *how = hash_text(etl_json_text(etl_json_get(model->options, "partition_by")));
 
-	return partition_name(relid, psprintf("%s_%s", strcmp(partitioning->method, "hash") == 0 ? "h0" : "default", how));
+	return partition_name(
+		relid,
+		psprintf("%s_%s", strcmp(partitioning->method, "hash") == 0 ? "h0" : "default", how));
 }
 
 /*
@@ -207,12 +209,12 @@ first_partition(const EtlModel *model, Oid relid)
 bool
 etl_partition_fits(const EtlModel *model, Oid relid)
 {
-	Oid first;
+	Oid			first;
 
 	if (get_rel_relkind(relid) != RELKIND_PARTITIONED_TABLE)
 		return !etl_model_is_partitioned(model);
 	if (!etl_model_is_partitioned(model))
-		return true; /* it was adopted so */
+		return true;			/* it was adopted so */
 	first = get_relname_relid(first_partition(model, relid), get_rel_namespace(relid));
 	return OidIsValid(first) && list_member_oid(find_inheritance_children(relid, NoLock), first);
 }
@@ -223,14 +225,14 @@ etl_partition_fits(const EtlModel *model, Oid relid)
 static void
 make_partition(Oid relid, const char *name, const char *bound, const char *parameters)
 {
-	char *qualified = quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)), name);
-	Oid other = get_default_partition_oid(relid);
+	char	   *qualified = quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)), name);
+	Oid			other = get_default_partition_oid(relid);
 
 	/* its bounds become others: PostgreSQL locks it against readers */
 	if (OidIsValid(other))
 		etl_lock_briefly(other);
-	etl_execute_utility(psprintf("CREATE TABLE %s PARTITION OF %s %s%s", qualified, etl_quoted_relation(relid),
-								 bound, parameters));
+	etl_execute_utility(psprintf("CREATE TABLE %s PARTITION OF %s %s%s", qualified,
+								 etl_quoted_relation(relid), bound, parameters));
 	CommandCounterIncrement();
 }
 
@@ -249,8 +251,11 @@ etl_partition_begin(const EtlModel *model, Oid relid, const char *parameters)
 		return;
 	}
 	for (int i = 0; i < partitioning->count; i++)
-		make_partition(relid, i == 0 ? first_partition(model, relid) : partition_name(relid, psprintf("h%d", i)),
-					   psprintf("FOR VALUES WITH (MODULUS %d, REMAINDER %d)", partitioning->count, i), parameters);
+		make_partition(
+			relid,
+			i == 0 ? first_partition(model, relid) : partition_name(relid, psprintf("h%d", i)),
+			psprintf("FOR VALUES WITH (MODULUS %d, REMAINDER %d)", partitioning->count, i),
+			parameters);
 }
 
 /* ---- partitions as needed ---- */
@@ -261,7 +266,7 @@ etl_partition_begin(const EtlModel *model, Oid relid, const char *parameters)
 static Oid
 type_of(const Partitioning *partitioning, QueryEnvironment *environment)
 {
-	Query *query = etl_query_analyze(psprintf("SELECT %s FROM etl_diff", partitioning->by), environment);
+	Query	   *query = etl_query_analyze(psprintf("SELECT %s FROM etl_diff", partitioning->by), environment);
 
 	return getBaseType(exprType((Node *) linitial_node(TargetEntry, query->targetList)->expr));
 }
@@ -274,16 +279,18 @@ type_of(const Partitioning *partitioning, QueryEnvironment *environment)
 static char *
 range_query(const Partitioning *partitioning, Oid type)
 {
-	char *by = psprintf("(%s)", partitioning->by);
-	char *type_name = format_type_be_qualified(type);
-	char *length = quote_literal_cstr(partitioning->interval);
-	Interval *interval;
-	char *lower;
+	char	   *by = psprintf("(%s)", partitioning->by);
+	char	   *type_name = format_type_be_qualified(type);
+	char	   *length = quote_literal_cstr(partitioning->interval);
+	Interval   *interval;
+	char	   *lower;
 
 	if (type == INT2OID || type == INT4OID || type == INT8OID || type == NUMERICOID)
 		return psprintf("SELECT (b OPERATOR(pg_catalog.*) i)::%s::text, (b OPERATOR(pg_catalog.*) i"
-						" OPERATOR(pg_catalog.+) i)::%s::text FROM (SELECT DISTINCT pg_catalog.floor(%s::numeric"
-						" OPERATOR(pg_catalog./) %s::numeric) AS b, %s::numeric AS i FROM etl_diff) x WHERE b IS NOT NULL",
+						" OPERATOR(pg_catalog.+) i)::%s::text FROM (SELECT DISTINCT "
+						"pg_catalog.floor(%s::numeric"
+						" OPERATOR(pg_catalog./) %s::numeric) AS b, %s::numeric AS i FROM "
+						"etl_diff) x WHERE b IS NOT NULL",
 						type_name, type_name, by, length, length);
 	if (type != DATEOID && type != TIMESTAMPOID && type != TIMESTAMPTZOID)
 		ereport(ERROR,
@@ -293,11 +300,13 @@ range_query(const Partitioning *partitioning, Oid type)
 	interval = DatumGetIntervalP(DirectFunctionCall3(interval_in, CStringGetDatum(partitioning->interval),
 													 ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
 	if (interval->month > 0 && interval->day == 0 && interval->time == 0)
-		lower = psprintf("timestamp '2000-01-01' OPERATOR(pg_catalog.+) pg_catalog.make_interval(months => (%d"
-						 " OPERATOR(pg_catalog.*) pg_catalog.floor(((EXTRACT(year FROM v) OPERATOR(pg_catalog.-) 2000)"
-						 " OPERATOR(pg_catalog.*) 12 OPERATOR(pg_catalog.+) EXTRACT(month FROM v) OPERATOR(pg_catalog.-) 1)"
-						 " OPERATOR(pg_catalog./) %d))::int4)",
-						 interval->month, interval->month);
+		lower = psprintf(
+			"timestamp '2000-01-01' OPERATOR(pg_catalog.+) pg_catalog.make_interval(months => (%d"
+			" OPERATOR(pg_catalog.*) pg_catalog.floor(((EXTRACT(year FROM v) "
+			"OPERATOR(pg_catalog.-) 2000)"
+			" OPERATOR(pg_catalog.*) 12 OPERATOR(pg_catalog.+) EXTRACT(month FROM v) "
+			"OPERATOR(pg_catalog.-) 1)"
+			" OPERATOR(pg_catalog./) %d))::int4)", interval->month, interval->month);
 	else
 		lower = psprintf("pg_catalog.date_bin(%s::pg_catalog.interval, v, timestamp '2000-01-03')", length);
 	return psprintf("SELECT l::%s::text, (l OPERATOR(pg_catalog.+) %s::pg_catalog.interval)::%s::text FROM"
@@ -332,13 +341,13 @@ etl_partition_make(const EtlModel *model, EtlDiff *diff, const char *parameters)
 {
 	Partitioning *partitioning = read_partitioning(model);
 	QueryEnvironment *environment = create_queryEnv();
-	bool range = strcmp(partitioning->method, "range") == 0;
-	TupleDesc desc = CreateTemplateTupleDesc(2);
+	bool		range = strcmp(partitioning->method, "range") == 0;
+	TupleDesc	desc = CreateTemplateTupleDesc(2);
 	Tuplestorestate *bounds = tuplestore_begin_heap(true, false, work_mem);
 	DestReceiver *receiver = CreateDestReceiver(DestTuplestore);
 	TupleTableSlot *slot;
 	int			level;
-	List *have;
+	List	   *have;
 
 	if (strcmp(partitioning->method, "hash") == 0 || (range && partitioning->interval == NULL) ||
 		diff->inserted + diff->updated == 0)
@@ -353,24 +362,24 @@ etl_partition_make(const EtlModel *model, EtlDiff *diff, const char *parameters)
 	SetTuplestoreDestReceiverParams(receiver, bounds, CurrentMemoryContext, false, NULL, NULL);
 	etl_execute(range ? range_query(partitioning, type_of(partitioning, environment)) :
 						psprintf("SELECT DISTINCT (%s)::pg_catalog.text, NULL::pg_catalog.text FROM etl_diff"
-								 " WHERE (%s) IS NOT NULL",
-								 partitioning->by, partitioning->by),
+								 " WHERE (%s) IS NOT NULL", partitioning->by, partitioning->by),
 				environment, receiver);
 	have = find_inheritance_children(diff->relid, NoLock);
 	slot = MakeSingleTupleTableSlot(desc, &TTSOpsMinimalTuple);
 	while (tuplestore_gettupleslot(bounds, true, false, slot))
 	{
-		bool isnull;
-		char *lower = TextDatumGetCString(slot_getattr(slot, 1, &isnull));
-		char *name = partition_name(diff->relid, range ? psprintf("p%s", digits(lower)) :
+		bool		isnull;
+		char	   *lower = TextDatumGetCString(slot_getattr(slot, 1, &isnull));
+		char	   *name = partition_name(diff->relid, range ? psprintf("p%s", digits(lower)) :
 														 psprintf("l%s", hash_text(lower)));
-		Oid there = get_relname_relid(name, get_rel_namespace(diff->relid));
+		Oid			there = get_relname_relid(name, get_rel_namespace(diff->relid));
 
 		if (OidIsValid(there) && list_member_oid(have, there))
 			continue;
 		make_partition(diff->relid, name,
 					   range ? psprintf("FOR VALUES FROM (%s) TO (%s)", quote_literal_cstr(lower),
-										quote_literal_cstr(TextDatumGetCString(slot_getattr(slot, 2, &isnull)))) :
+										quote_literal_cstr(
+											TextDatumGetCString(slot_getattr(slot, 2, &isnull)))) :
 							   psprintf("FOR VALUES IN (%s)", quote_literal_cstr(lower)),
 					   parameters);
 	}

@@ -113,8 +113,9 @@ etl_table_create(const EtlModel *model, TupleDesc desc)
 		appendStringInfo(&sql, "%s%s %s", i ? ", " : "",
 						 quote_identifier(NameStr(TupleDescAttr(desc, i)->attname)),
 						 etl_column_type(TupleDescAttr(desc, i)));
-	appendStringInfo(&sql, ")%s", etl_model_is_partitioned(model) ? etl_partition_clause(model) :
-																	etl_storage_parameters(model));
+	appendStringInfo(&sql, ")%s",
+					 etl_model_is_partitioned(model) ? etl_partition_clause(model) :
+													   etl_storage_parameters(model));
 	etl_execute_utility(sql.data);
 	CommandCounterIncrement();
 	if (etl_model_is_partitioned(model))
@@ -151,7 +152,8 @@ check_adoptable(const EtlModel *model, Oid relid)
 		return;
 	ereport(ERROR, (errcode(ETL_ERR_NOT_MANAGED),
 					errmsg("relation %s cannot be adopted: it is not a %s", model->target,
-						   etl_model_is_matview(model) ? "materialized view" : stored ? "table" : "view"),
+						   etl_model_is_matview(model) ? "materialized view" : stored ? "table" :
+																						"view"),
 					errdetail("Making the model would drop it with its contents."),
 					errhint("Drop or rename it, or give the model another name.")));
 }
@@ -455,8 +457,8 @@ etl_table_set_parameters(const EtlModel *model, Oid relid)
 	if (parameters[0] == '\0' || (get_rel_relkind(relid) != RELKIND_RELATION &&
 								  get_rel_relkind(relid) != RELKIND_MATVIEW))
 		return;
-	etl_execute_utility(psprintf("ALTER %s %s SET %s", etl_kind_word(get_rel_relkind(relid)), etl_quoted_relation(relid),
-								 strchr(parameters, '(')));
+	etl_execute_utility(psprintf("ALTER %s %s SET %s", etl_kind_word(get_rel_relkind(relid)),
+								 etl_quoted_relation(relid), strchr(parameters, '(')));
 	CommandCounterIncrement();
 }
 
@@ -477,7 +479,8 @@ void
 etl_model_rename_relation(Oid relid, const char *schema, const char *relation)
 {
 	char		kind = get_rel_relkind(relid);
-	const char *what = kind == RELKIND_VIEW ? "VIEW" : kind == RELKIND_MATVIEW ? "MATERIALIZED VIEW" : "TABLE";
+	const char *what = kind == RELKIND_VIEW ? "VIEW" : kind == RELKIND_MATVIEW ? "MATERIALIZED VIEW" :
+																				 "TABLE";
 	Relation	rel;
 	List	   *indexes;
 	ListCell   *cell;

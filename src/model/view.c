@@ -77,7 +77,8 @@ etl_dependents_check(const EtlModel *model, EtlDue *due)
 	if (!OidIsValid(due->relid) || due->query == NULL || strcmp(due->plan.action, "unchanged") == 0)
 		return;
 	desc = etl_query_desc(due->query);
-	if (!etl_kind_has(model, get_rel_relkind(due->relid)) || (stored && !etl_partition_fits(model, due->relid)) ||
+	if (!etl_kind_has(model, get_rel_relkind(due->relid)) ||
+		(stored && !etl_partition_fits(model, due->relid)) ||
 		(etl_model_is_matview(model) && !etl_matview_fits(due->relid, desc)) ||
 		(!stored && !keeps_columns(due->relid, desc)))
 		etl_dependents_must_be_managed(due->relid, NIL);
