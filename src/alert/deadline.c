@@ -219,7 +219,7 @@ say_time(int64 ms)
 	{
 		int64		ms;
 		const char *name;
-	}			units[] = {{86400000, "day"}, {3600000, "hour"}, {60000, "minute"}, {1000, "second"}};
+	} units[] = {{86400000, "day"}, {3600000, "hour"}, {60000, "minute"}, {1000, "second"}};
 
 	for (int i = 0; i < lengthof(units); i++)
 	{
@@ -251,9 +251,12 @@ tell_not_tried(EtlAlertRule *rule, const EtlRuleOptions *options, TimestampTz no
 	fact.object = rule->name;
 	fact.object_kind = "rule";
 	fact.rule = rule->name;
-	fact.what = psprintf("%s was not tried for %s%s", (char *) linitial(late), say_time(options->no_run_ms),
-						 list_length(late) == 1 ? "" : psprintf("; nor %s %d more", list_length(late) == 2 ? "was" : "were",
-																	list_length(late) - 1));
+	fact.what =
+		psprintf("%s was not tried for %s%s", (char *) linitial(late), say_time(options->no_run_ms),
+				 list_length(late) == 1 ?
+					 "" :
+					 psprintf("; nor %s %d more", list_length(late) == 2 ? "was" : "were",
+							  list_length(late) - 1));
 	fact.cause = "its schedule is paused or missing, or no process runs it";
 	fact.remedy = psprintf("SELECT * FROM etl.status(); SELECT name, paused, next_due FROM "
 						   "etl.schedules; CALL etl.run(%s);", quote_literal_cstr(linitial(late)));

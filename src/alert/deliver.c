@@ -268,9 +268,9 @@ raise_failing(const Flight *flight, bool dead)
 	const char *channel = flight->delivery->channel;
 	char	   *quoted = quote_literal_cstr(channel);
 	char	   *what = dead ? psprintf("channel %s does not deliver: a message was given up after %d tries",
-									   channel, flight->delivery->attempts) :
-							  psprintf("channel %s does not deliver: %d tries in a row failed", channel,
-									   flight->channel->failures + 1);
+								 channel, flight->delivery->attempts) :
+						psprintf("channel %s does not deliver: %d tries in a row failed", channel,
+								 flight->channel->failures + 1);
 
 	etl_report_channel(
 		channel, what, flight->verdict.error,

@@ -282,7 +282,8 @@ tell(const EtlAlertRule *rule, const char *event, const EtlFact *fact, List *nod
 	alert.remedy = fact->remedy ? etl_message_clip(fact->remedy, 2000) : NULL;
 	alert.others = fact->others;
 	alert.run_id = fact->run_id;
-	alert.since = fact->since ? fact->since : etl_fact_happened_at ? etl_fact_happened_at : now;
+	alert.since = fact->since ? fact->since : etl_fact_happened_at ? etl_fact_happened_at :
+																	 now;
 	alert.fingerprint = psprintf("%s/%s/%s%s%s", rule->name, event, fact->object, fact->detail ? "/" : "",
 								 fact->detail ? fact->detail : "");
 	count_rest(&alert, fact, &options, &policy);

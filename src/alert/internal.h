@@ -98,8 +98,8 @@ typedef struct EtlReportKind
 {
 	const char *name;
 	void		(*tell) (void *arg);
-	Jsonb	   *(*pack) (void *arg);
-	void	   *(*unpack) (const Jsonb *body);
+	Jsonb *(*pack)(void *arg);
+	void *(*unpack)(const Jsonb *body);
 	bool		at_once;		/* need not wait for what waits */
 } EtlReportKind;
 

@@ -23,9 +23,9 @@
 #include "common/driver.h"
 
 /* how long a run waits for an alert that somebody has locked */
-#define LONGEST_LOCK  "250ms"
+#define LONGEST_LOCK "250ms"
 /* until it is tried again */
-#define PAUSE		  (2 * USECS_PER_SEC)
+#define PAUSE		 (2 * USECS_PER_SEC)
 
 typedef struct Telling
 {

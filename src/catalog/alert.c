@@ -31,8 +31,9 @@ static const char *
 stored(const char *kind, const char *name, EtlRows *rows)
 {
 	return etl_defined(kind, name, NULL,
-					   rows->n == 0 ? "unchanged" :
-					   etl_row_bool(rows, 0, "created") ? "created" : "updated");
+					   rows->n == 0						? "unchanged" :
+					   etl_row_bool(rows, 0, "created") ? "created" :
+														  "updated");
 }
 
 /*
@@ -73,12 +74,14 @@ etl_channel_store(const EtlChannel *channel)
 	etl_param_text(&params, channel->kind);
 	etl_param_jsonb(&params, channel->options);
 	etl_param_text(&params, channel->owner);
-	return stored("channel", channel->name, etl_sql_query(
-		"INSERT INTO etl.channel AS c (name, kind, options, owner) VALUES ($1, $2, $3, $4)"
-		" ON CONFLICT (name) DO UPDATE SET kind = excluded.kind, options = excluded.options,"
-		" version = c.version + 1, defined_at = clock_timestamp(), failures = 0, problem = NULL"
-		" WHERE (c.kind, c.options) IS DISTINCT FROM (excluded.kind, excluded.options)"
-		" RETURNING xmax = 0 AS created", &params));
+	return stored(
+		"channel", channel->name,
+		etl_sql_query(
+			"INSERT INTO etl.channel AS c (name, kind, options, owner) VALUES ($1, $2, $3, $4)"
+			" ON CONFLICT (name) DO UPDATE SET kind = excluded.kind, options = excluded.options,"
+			" version = c.version + 1, defined_at = clock_timestamp(), failures = 0, problem = NULL"
+			" WHERE (c.kind, c.options) IS DISTINCT FROM (excluded.kind, excluded.options)"
+			" RETURNING xmax = 0 AS created", &params));
 }
 
 EtlChannel *
@@ -150,15 +153,21 @@ etl_alert_rule_store(const EtlAlertRule *rule)
 	etl_param_text(&params, rule->severity);
 	etl_param_jsonb(&params, rule->options);
 	etl_param_text(&params, rule->owner);
-	return stored("alert", rule->name, etl_sql_query(
-		"INSERT INTO etl.alert_rule AS r (name, events, channels, selector, severity, options, owner)"
-		" VALUES ($1, $2, $3, $4, $5, $6, $7)"
-		" ON CONFLICT (name) DO UPDATE SET events = excluded.events, channels = excluded.channels,"
-		" selector = excluded.selector, severity = excluded.severity, options = excluded.options,"
-		" version = r.version + 1, defined_at = clock_timestamp()"
-		" WHERE (r.events, r.channels, r.selector, r.severity, r.options) IS DISTINCT FROM"
-		" (excluded.events, excluded.channels, excluded.selector, excluded.severity, excluded.options)"
-		" RETURNING xmax = 0 AS created", &params));
+	return stored(
+		"alert", rule->name,
+		etl_sql_query(
+			"INSERT INTO etl.alert_rule AS r (name, events, channels, selector, severity, options, "
+			"owner)"
+			" VALUES ($1, $2, $3, $4, $5, $6, $7)"
+			" ON CONFLICT (name) DO UPDATE SET events = excluded.events, channels = "
+			"excluded.channels,"
+			" selector = excluded.selector, severity = excluded.severity, options = "
+			"excluded.options,"
+			" version = r.version + 1, defined_at = clock_timestamp()"
+			" WHERE (r.events, r.channels, r.selector, r.severity, r.options) IS DISTINCT FROM"
+			" (excluded.events, excluded.channels, excluded.selector, excluded.severity, "
+			"excluded.options)"
+			" RETURNING xmax = 0 AS created", &params));
 }
 
 /*
@@ -668,7 +677,8 @@ etl_node_usual_seconds(const char *node, int64 before_task)
 	etl_param_text(&params, node);
 	etl_param_int8(&params, before_task);
 	return etl_sql_int8(
-			   "SELECT (1000 * percentile_cont(0.5) WITHIN GROUP (ORDER BY s))::bigint FROM (SELECT extract(epoch FROM finished_at - "
+			   "SELECT (1000 * percentile_cont(0.5) WITHIN GROUP (ORDER BY s))::bigint FROM "
+			   "(SELECT extract(epoch FROM finished_at - "
 			   "started_at)"
 			   " AS s FROM etl.task WHERE node = $1 AND task_id < $2 AND status = 'succeeded'"
 			   " AND action <> 'unchanged' ORDER BY task_id DESC LIMIT 10) AS x HAVING count(*) >= "
@@ -693,14 +703,16 @@ etl_schema_changes_of(const char *node, int64 run_id)
 
 	etl_param_text(&params, node);
 	etl_param_int8(&params, run_id);
-	return etl_row_text(etl_sql_query("SELECT string_agg(change || coalesce(' ' || names, ''), ', '"
-									  " ORDER BY change COLLATE \"C\") AS changes FROM"
-									  " (SELECT c.change, string_agg(DISTINCT quote_ident(c.column_name), ', ') AS names"
-									  " FROM etl.schema_change AS c JOIN etl.load AS l USING (load_id)"
-									  " WHERE c.target = $1 AND l.run_id = $2"
-									  " AND c.change NOT IN ('table_created', 'table_adopted')"
-									  " GROUP BY c.change) AS x", &params),
-						0, "changes");
+	return etl_row_text(
+		etl_sql_query(
+			"SELECT string_agg(change || coalesce(' ' || names, ''), ', '"
+			" ORDER BY change COLLATE \"C\") AS changes FROM"
+			" (SELECT c.change, string_agg(DISTINCT quote_ident(c.column_name), ', ') AS names"
+			" FROM etl.schema_change AS c JOIN etl.load AS l USING (load_id)"
+			" WHERE c.target = $1 AND l.run_id = $2"
+			" AND c.change NOT IN ('table_created', 'table_adopted')"
+			" GROUP BY c.change) AS x", &params),
+		0, "changes");
 }
 
 List *

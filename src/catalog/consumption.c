@@ -191,9 +191,10 @@ etl_consumed_loads(const char *model, const char *stream)
 
 	etl_param_text(&params, stream);
 	param_set(&params, consumed_of(model, stream), "loads");
-	rows = etl_sql_query_seen("SELECT load_id, origin, rows_loaded FROM etl.load WHERE target = $1"
-							  " AND status IN ('succeeded', 'expired') AND origin <> 'replay' AND $2 @> load_id"
-							  " ORDER BY load_id", &params);
+	rows = etl_sql_query_seen(
+		"SELECT load_id, origin, rows_loaded FROM etl.load WHERE target = $1"
+		" AND status IN ('succeeded', 'expired') AND origin <> 'replay' AND $2 @> load_id"
+		" ORDER BY load_id", &params);
 	for (int i = 0; i < rows->n; i++)
 	{
 		EtlLoad    *load = palloc0(sizeof(EtlLoad));

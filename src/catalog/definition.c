@@ -36,8 +36,9 @@ store(const char *kind, const char *name, const char *part, const char *owner, c
 		etl_check_owner(owner, kind, part ? part : name);
 	rows = etl_sql_query(sql, params);
 	return etl_defined(kind, name, part,
-					   rows->n == 0 ? "unchanged" :
-					   etl_row_bool(rows, 0, "created") ? "created" : "updated");
+					   rows->n == 0						? "unchanged" :
+					   etl_row_bool(rows, 0, "created") ? "created" :
+														  "updated");
 }
 
 /*

@@ -24,7 +24,7 @@
 #include "common/names.h"
 #include "common/run_as.h"
 
-bool etl_environment_suspended = false;
+bool		etl_environment_suspended = false;
 
 bool
 etl_environment_on(void)
@@ -43,7 +43,7 @@ etl_environment_on(void)
 static void
 check_name(const char *name)
 {
-	size_t length = strlen(name);
+	size_t		length = strlen(name);
 
 	if (length <= 30 && strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_") == length &&
 		!isdigit((unsigned char) name[0]) && strstr(name, "__") == NULL && name[length - 1] != '_' &&
@@ -59,8 +59,8 @@ check_name(const char *name)
 char *
 etl_environment_name_of(const char *target)
 {
-	EtlName *name = etl_name_parse(target);
-	char *schema = psprintf("%s__%s", etl_environment, name->schema);
+	EtlName    *name = etl_name_parse(target);
+	char	   *schema = psprintf("%s__%s", etl_environment, name->schema);
 
 	check_name(etl_environment);
 	if (etl_environment_has_prefix(target))
@@ -76,7 +76,7 @@ etl_environment_name_of(const char *target)
 bool
 etl_environment_has_prefix(const char *name)
 {
-	char *prefix = psprintf("%s__", etl_environment);
+	char	   *prefix = psprintf("%s__", etl_environment);
 
 	return strncmp(etl_name_parse(name)->schema, prefix, strlen(prefix)) == 0;
 }
@@ -84,7 +84,7 @@ etl_environment_has_prefix(const char *name)
 char *
 etl_environment_resolve(const char *target)
 {
-	char *node = etl_environment_on() ? etl_environment_name_of(target) : NULL;
+	char	   *node = etl_environment_on() ? etl_environment_name_of(target) : NULL;
 
 	return node != NULL && etl_node_owner(node) != NULL ? node : unconstify(char *, target);
 }
@@ -92,7 +92,7 @@ etl_environment_resolve(const char *target)
 char *
 etl_environment_target(const char *target)
 {
-	char *node = etl_environment_resolve(target);
+	char	   *node = etl_environment_resolve(target);
 
 	if (etl_environment_on() && !etl_environment_has_prefix(node) && etl_node_owner(node) != NULL)
 		etl_environment_must_be_off(psprintf("%s of production is not changed", node));
@@ -102,8 +102,8 @@ etl_environment_target(const char *target)
 char *
 etl_environment_owner(const char *environment)
 {
-	EtlParams params = {0};
-	EtlRows *rows;
+	EtlParams	params = {0};
+	EtlRows    *rows;
 
 	etl_param_text(&params, environment);
 	rows = etl_sql_query("SELECT owner FROM etl.environment WHERE name = $1", &params);
@@ -113,10 +113,10 @@ etl_environment_owner(const char *environment)
 void
 etl_environment_begin(const char *node)
 {
-	EtlParams params = {0};
-	char *owner = etl_environment_owner(etl_environment);
-	EtlName *name = etl_name_parse(node);
-	EtlRunAs as;
+	EtlParams	params = {0};
+	char	   *owner = etl_environment_owner(etl_environment);
+	EtlName    *name = etl_name_parse(node);
+	EtlRunAs	as;
 
 	if (owner == NULL)
 	{
@@ -160,14 +160,13 @@ etl_environment_must_be_off(const char *what)
 List *
 etl_environment_nodes(const char *environment)
 {
-	EtlParams params = {0};
-	EtlRows *rows;
-	List *result = NIL;
+	EtlParams	params = {0};
+	EtlRows    *rows;
+	List	   *result = NIL;
 
 	etl_param_text(&params, environment);
 	rows = etl_sql_query("SELECT * FROM etl.environment_node WHERE environment = $1"
-						 " ORDER BY kind, target COLLATE \"C\", part COLLATE \"C\"",
-						 &params);
+						 " ORDER BY kind, target COLLATE \"C\", part COLLATE \"C\"", &params);
 	for (int i = 0; i < rows->n; i++)
 	{
 		EtlEnvironmentNode *node = palloc0(sizeof(EtlEnvironmentNode));
@@ -187,10 +186,9 @@ etl_environment_nodes(const char *environment)
 List *
 etl_environment_nodes_all(void)
 {
-	EtlRows *rows = etl_sql_query("SELECT environment, node, target FROM etl.environment_node"
-								  " WHERE kind <> 'check'",
-								  NULL);
-	List *result = NIL;
+	EtlRows    *rows = etl_sql_query("SELECT environment, node, target FROM etl.environment_node"
+								  " WHERE kind <> 'check'", NULL);
+	List	   *result = NIL;
 
 	for (int i = 0; i < rows->n; i++)
 	{
@@ -207,7 +205,7 @@ etl_environment_nodes_all(void)
 bool
 etl_is_environment_node(const char *node)
 {
-	EtlParams params = {0};
+	EtlParams	params = {0};
 
 	etl_param_text(&params, node);
 	return etl_sql_query("SELECT FROM etl.environment_node WHERE node = $1 LIMIT 1", &params)->n > 0;
@@ -216,7 +214,7 @@ etl_is_environment_node(const char *node)
 void
 etl_environment_node_store(const EtlEnvironmentNode *node)
 {
-	EtlParams params = {0};
+	EtlParams	params = {0};
 
 	etl_param_text(&params, etl_environment);
 	etl_param_text(&params, node->kind);
@@ -237,7 +235,7 @@ etl_environment_node_store(const EtlEnvironmentNode *node)
 void
 etl_environment_node_delete(const char *kind, const char *node, const char *part)
 {
-	EtlParams params = {0};
+	EtlParams	params = {0};
 
 	etl_param_text(&params, kind);
 	etl_param_text(&params, node);
@@ -248,20 +246,19 @@ etl_environment_node_delete(const char *kind, const char *node, const char *part
 void
 etl_environment_rebase(const char *environment)
 {
-	EtlParams params = {0};
+	EtlParams	params = {0};
 
 	etl_param_text(&params, environment);
 	etl_sql_exec("UPDATE etl.environment_node AS n SET direct = false, base_version = coalesce("
 				 " (SELECT max(v.version) FROM etl.definition_version AS v WHERE v.kind = n.kind"
 				 " AND v.name = n.target AND v.part = n.part AND v.definition IS NOT NULL), 0)"
-				 " WHERE environment = $1",
-				 &params);
+				 " WHERE environment = $1", &params);
 }
 
 void
 etl_environment_delete(const char *environment)
 {
-	EtlParams params = {0};
+	EtlParams	params = {0};
 
 	etl_param_text(&params, environment);
 	etl_sql_exec("DELETE FROM etl.environment_node WHERE environment = $1", &params);
@@ -275,7 +272,7 @@ static EtlRows *
 find_definition(const char *kind_name, const char *name, const char *part)
 {
 	const EtlDefinitionKind *kind = etl_definition_kind(kind_name);
-	EtlParams params = {0};
+	EtlParams	params = {0};
 
 	etl_param_text(&params, name);
 	etl_param_text(&params, part ? part : "");
@@ -289,7 +286,7 @@ find_definition(const char *kind_name, const char *name, const char *part)
 Jsonb *
 etl_definition_json(const char *kind, const char *name, const char *part)
 {
-	EtlRows *rows = find_definition(kind, name, part);
+	EtlRows    *rows = find_definition(kind, name, part);
 
 	return rows->n == 0 ? NULL : etl_row_jsonb(rows, 0, "definition");
 }
@@ -297,7 +294,7 @@ etl_definition_json(const char *kind, const char *name, const char *part)
 int
 etl_definition_version(const char *kind, const char *name, const char *part)
 {
-	EtlRows *rows = find_definition(kind, name, part);
+	EtlRows    *rows = find_definition(kind, name, part);
 
 	return rows->n == 0 ? 0 : etl_row_int4(rows, 0, "version");
 }
@@ -305,22 +302,22 @@ etl_definition_version(const char *kind, const char *name, const char *part)
 void
 etl_environment_adopt(const char *environment, const char *node, const char *target)
 {
-	EtlParams params = {0};
+	EtlParams	params = {0};
 
 	etl_param_text(&params, environment);
 	etl_param_text(&params, node);
 	etl_param_text(&params, target);
-	etl_sql_exec("UPDATE etl.node_state AS s SET rebuild = NULL, built_fingerprint = e.built_fingerprint,"
-				 " inputs = (SELECT coalesce(jsonb_object_agg(coalesce(n.target, i.key),"
-				 " CASE WHEN n.target IS NULL THEN i.value ELSE to_jsonb(p.publication) END), '{}')"
-				 " FROM jsonb_each(e.inputs) AS i LEFT JOIN etl.environment_node AS n ON n.environment = $1"
-				 " AND n.kind = 'model' AND n.node = i.key LEFT JOIN etl.node_state AS p ON p.target = n.target)"
-				 " FROM etl.node_state AS e WHERE e.target = $2 AND s.target = $3",
-				 &params);
+	etl_sql_exec(
+		"UPDATE etl.node_state AS s SET rebuild = NULL, built_fingerprint = e.built_fingerprint,"
+		" inputs = (SELECT coalesce(jsonb_object_agg(coalesce(n.target, i.key),"
+		" CASE WHEN n.target IS NULL THEN i.value ELSE to_jsonb(p.publication) END), '{}')"
+		" FROM jsonb_each(e.inputs) AS i LEFT JOIN etl.environment_node AS n ON n.environment = $1"
+		" AND n.kind = 'model' AND n.node = i.key LEFT JOIN etl.node_state AS p ON p.target = "
+		"n.target)"
+		" FROM etl.node_state AS e WHERE e.target = $2 AND s.target = $3", &params);
 	etl_sql_exec("DELETE FROM etl.consumed WHERE model = $3 AND $1 <> $2", &params);
 	etl_sql_exec("INSERT INTO etl.consumed (model, stream, loads, missing)"
 				 " SELECT $3, coalesce(n.target, c.stream), c.loads, c.missing FROM etl.consumed AS c"
 				 " LEFT JOIN etl.environment_node AS n ON n.environment = $1 AND n.kind <> 'check'"
-				 " AND n.node = c.stream WHERE c.model = $2",
-				 &params);
+				 " AND n.node = c.stream WHERE c.model = $2", &params);
 }

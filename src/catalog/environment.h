@@ -27,7 +27,7 @@ extern char *etl_environment_name_of(const char *target);
 extern char *etl_environment_resolve(const char *target);
 /* the same for what changes a node: raises ET001 for one of production */
 extern char *etl_environment_target(const char *target);
-extern bool etl_environment_has_prefix(const char *name); /* is it a name of the session's environment? */
+extern bool etl_environment_has_prefix(const char *name);	/* is it a name of the session's environment? */
 
 /*
  * etl_environment_begin makes sure of the environment and of the schema of a
@@ -42,20 +42,20 @@ extern void etl_environment_must_be_off(const char *what);
 
 typedef struct EtlEnvironmentNode
 {
-	char *kind; /* stream | model | check */
-	char *target; /* production's name */
-	char *part; /* of a check: its name */
-	char *node; /* the environment's name */
-	bool direct; /* defined in it; else copied, since it reads what was */
-	int base_version; /* of production's definition then; 0: there was none */
-	Jsonb *definition; /* as it was given: with production's names */
+	char	   *kind;			/* stream | model | check */
+	char	   *target;			/* production's name */
+	char	   *part;			/* of a check: its name */
+	char	   *node;			/* the environment's name */
+	bool		direct;			/* defined in it; else copied, since it reads what was */
+	int			base_version;	/* of production's definition then; 0: there was none */
+	Jsonb	   *definition;		/* as it was given: with production's names */
 } EtlEnvironmentNode;
 
-extern char *etl_environment_owner(const char *environment); /* NULL: there is none */
-extern List *etl_environment_nodes(const char *environment); /* EtlEnvironmentNode *, by target */
+extern char *etl_environment_owner(const char *environment);	/* NULL: there is none */
+extern List *etl_environment_nodes(const char *environment);	/* EtlEnvironmentNode *, by target */
 extern void etl_environment_node_store(const EtlEnvironmentNode *node);
 extern void etl_environment_node_delete(const char *kind, const char *node, const char *part);
-extern void etl_environment_rebase(const char *environment); /* production is what it has now */
+extern void etl_environment_rebase(const char *environment);	/* production is what it has now */
 extern void etl_environment_delete(const char *environment);
 
 /* every node of any environment: EtlEnvironmentNode * with node, target and, in part, the environment */
@@ -72,4 +72,4 @@ extern int etl_definition_version(const char *kind, const char *name, const char
  */
 extern void etl_environment_adopt(const char *environment, const char *node, const char *target);
 
-#endif /* ETL_ENVIRONMENT_H */
+#endif							/* ETL_ENVIRONMENT_H */

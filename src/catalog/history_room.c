@@ -60,10 +60,15 @@ static const History histories[] = {
 		 "event_id_seq",
 		 100000,
 		 {"(target, check_name, checked_at DESC)", "(run_id)"},
-		 "(coalesce(run_id <= $1, checked_at < $2) OR event_id <= $3) AND EXISTS (SELECT FROM etl.check_result AS n"
+		 "(coalesce(run_id <= $1, checked_at < $2) OR event_id <= $3) AND EXISTS (SELECT FROM "
+		 "etl.check_result AS n"
 		 " WHERE n.target = r.target AND n.check_name = r.check_name"
 		 " AND n.checked_at > r.checked_at AND (n.status = 'error' OR n.evaluated > 0))"},
-	[ETL_HISTORY_ALERT] = {"alert", "alert_id", "alert_id_seq", 100000, {NULL},
+	[ETL_HISTORY_ALERT] = {"alert",
+						   "alert_id",
+						   "alert_id_seq",
+						   100000,
+						   {NULL},
 						   "resolved_at < $2 OR (resolved_at IS NOT NULL AND alert_id <= $3)"},
 	[ETL_HISTORY_DELIVERY] = {"outbox",
 							  "delivery_id",
@@ -257,7 +262,8 @@ trim_beside(int64 last_run, TimestampTz before)
 
 	etl_param_timestamp(&params, before);
 	etl_sql_exec("DELETE FROM etl.alert_open AS o WHERE resolved_at < $1 OR (resolved_at IS NOT NULL"
-				 " AND NOT EXISTS (SELECT FROM etl.alert AS a WHERE a.alert_id = o.alert_id))", &params);
+				 " AND NOT EXISTS (SELECT FROM etl.alert AS a WHERE a.alert_id = o.alert_id))",
+				 &params);
 	etl_sql_exec("DELETE FROM etl.sla_result WHERE done_at < $1 AND due_at < $1", &params);
 	etl_sql_exec("DELETE FROM etl.silence WHERE ends_at < $1", &params);
 	etl_param_int8(&params, last_run);

@@ -20,7 +20,7 @@
 void
 etl_kept_store(const char *target, const char *relation)
 {
-	EtlParams params = {0};
+	EtlParams	params = {0};
 
 	etl_param_text(&params, target);
 	etl_param_text(&params, relation);
@@ -36,17 +36,16 @@ etl_kept_store(const char *target, const char *relation)
 List *
 etl_kept_of(const char *target)
 {
-	EtlParams params = {0};
-	EtlRows *rows;
-	List *result = NIL;
+	EtlParams	params = {0};
+	EtlRows    *rows;
+	List	   *result = NIL;
 
 	etl_param_text(&params, target);
 	rows = etl_sql_query("SELECT *, state ->> 'built_fingerprint' AS fingerprint FROM etl.kept"
-						 " WHERE target = $1 ORDER BY publication DESC",
-						 &params);
+						 " WHERE target = $1 ORDER BY publication DESC", &params);
 	for (int i = 0; i < rows->n; i++)
 	{
-		EtlKept *kept = palloc0(sizeof(EtlKept));
+		EtlKept    *kept = palloc0(sizeof(EtlKept));
 
 		kept->target = etl_row_text(rows, i, "target");
 		kept->publication = etl_row_int8(rows, i, "publication");
@@ -63,7 +62,7 @@ etl_kept_of(const char *target)
 void
 etl_kept_forget(const EtlKept *kept)
 {
-	EtlParams params = {0};
+	EtlParams	params = {0};
 
 	etl_param_text(&params, kept->target);
 	etl_param_int8(&params, kept->publication);
@@ -73,7 +72,7 @@ etl_kept_forget(const EtlKept *kept)
 void
 etl_kept_restore(const EtlKept *kept, int version)
 {
-	EtlParams params = {0};
+	EtlParams	params = {0};
 
 	etl_param_text(&params, kept->target);
 	etl_param_jsonb(&params, kept->state);
@@ -88,14 +87,13 @@ etl_kept_restore(const EtlKept *kept, int version)
 	etl_param_jsonb(&params, kept->consumed);
 	etl_sql_exec("INSERT INTO etl.consumed (model, stream, loads, missing)"
 				 " SELECT model, stream, loads, missing"
-				 " FROM jsonb_populate_recordset(NULL::etl.consumed, $1)",
-				 &params);
+				 " FROM jsonb_populate_recordset(NULL::etl.consumed, $1)", &params);
 }
 
 void
 etl_node_served_as(const char *target, int version)
 {
-	EtlParams params = {0};
+	EtlParams	params = {0};
 
 	etl_param_text(&params, target);
 	etl_param_int4(&params, version);
@@ -117,16 +115,15 @@ etl_definition_restore(const char *kind_name, const char *target, const Jsonb *d
 					   const char *change)
 {
 	const EtlDefinitionKind *kind = etl_definition_kind(kind_name);
-	EtlParams params = {0};
-	EtlRows *rows;
-	Jsonb *row;
+	EtlParams	params = {0};
+	EtlRows    *rows;
+	Jsonb	   *row;
 
 	etl_param_text(&params, target);
 	etl_param_jsonb(&params, definition);
 	rows = etl_sql_query(psprintf("SELECT to_jsonb(t) || $2 || jsonb_build_object('version', t.version + 1,"
 								  " 'defined_at', clock_timestamp()) AS def"
-								  " FROM etl.%s AS t WHERE %s = $1",
-								  kind->table, kind->key),
+								  " FROM etl.%s AS t WHERE %s = $1", kind->table, kind->key),
 						 &params);
 	row = etl_row_jsonb(rows, 0, "def");
 	params.n = 1;
@@ -134,8 +131,7 @@ etl_definition_restore(const char *kind_name, const char *target, const Jsonb *d
 	params.n = 0;
 	etl_param_jsonb(&params, row);
 	rows = etl_sql_query(psprintf("INSERT INTO etl.%s SELECT * FROM jsonb_populate_record(NULL::etl.%s, $1)"
-								  " RETURNING version",
-								  kind->table, kind->table),
+								  " RETURNING version", kind->table, kind->table),
 						 &params);
 	etl_version_change = change;
 	PG_TRY();

@@ -15,18 +15,18 @@
 
 typedef struct EtlKept
 {
-	char *target;
-	int64 publication;
-	int version; /* of the definition */
-	char *relation; /* canonical name of the table with the rows */
-	char *fingerprint; /* built_fingerprint then */
-	Jsonb *state;
-	Jsonb *consumed;
+	char	   *target;
+	int64		publication;
+	int			version;		/* of the definition */
+	char	   *relation;		/* canonical name of the table with the rows */
+	char	   *fingerprint;	/* built_fingerprint then */
+	Jsonb	   *state;
+	Jsonb	   *consumed;
 } EtlKept;
 
 /* notes that the present publication's rows are in 'relation', with what it was built of */
 extern void etl_kept_store(const char *target, const char *relation);
-extern List *etl_kept_of(const char *target); /* EtlKept *, newest first */
+extern List *etl_kept_of(const char *target);	/* EtlKept *, newest first */
 extern void etl_kept_forget(const EtlKept *kept);
 
 /*
@@ -43,4 +43,4 @@ extern void etl_node_served_as(const char *target, int version);
 extern int etl_definition_restore(const char *kind, const char *target, const Jsonb *definition,
 								  const char *change);
 
-#endif /* ETL_KEPT_H */
+#endif							/* ETL_KEPT_H */

@@ -188,8 +188,7 @@ etl_dialect_store(const char *target, const Jsonb *left_open, const Jsonb *optio
 	etl_param_jsonb(&params, options);
 	etl_sql_exec("INSERT INTO etl.stream_dialect (target, left_open, options) VALUES ($1, $2, $3)"
 				 " ON CONFLICT (target) DO UPDATE SET left_open = excluded.left_open,"
-				 " options = excluded.options, found_at = clock_timestamp()",
-				 &params);
+				 " options = excluded.options, found_at = clock_timestamp()", &params);
 }
 
 List *

@@ -21,7 +21,7 @@
 char *
 etl_project_at(int64 *deployment)
 {
-	char *name;
+	char	   *name;
 
 	if (etl_project == NULL || *etl_project == '\0')
 		return NULL;
@@ -33,7 +33,7 @@ etl_project_at(int64 *deployment)
 int64
 etl_project_begin(const char *name, const char *owner)
 {
-	EtlParams params = {0};
+	EtlParams	params = {0};
 
 	etl_param_text(&params, name);
 	etl_param_text(&params, owner);
@@ -46,8 +46,8 @@ etl_project_begin(const char *name, const char *owner)
 char *
 etl_project_owner(const char *name, int64 *deployment)
 {
-	EtlParams params = {0};
-	EtlRows *rows;
+	EtlParams	params = {0};
+	EtlRows    *rows;
 
 	etl_param_text(&params, name);
 	rows = etl_sql_query("SELECT owner, deployment FROM etl.project WHERE name = $1 FOR UPDATE", &params);
@@ -60,7 +60,7 @@ etl_project_owner(const char *name, int64 *deployment)
 void
 etl_project_end(const char *name)
 {
-	EtlParams params = {0};
+	EtlParams	params = {0};
 
 	etl_param_text(&params, name);
 	etl_sql_exec("UPDATE etl.project SET ended_at = clock_timestamp() WHERE name = $1", &params);
@@ -69,16 +69,15 @@ etl_project_end(const char *name)
 List *
 etl_project_stale(const char *name, int64 deployment)
 {
-	EtlParams params = {0};
-	EtlRows *rows;
-	List *items = NIL;
+	EtlParams	params = {0};
+	EtlRows    *rows;
+	List	   *items = NIL;
 
 	etl_param_text(&params, name);
 	etl_param_int8(&params, deployment);
 	rows = etl_sql_query("SELECT kind, name, nullif(part, '') AS part FROM etl.project_item"
 						 " WHERE project = $1 AND deployment < $2"
-						 " ORDER BY kind, name COLLATE \"C\", part COLLATE \"C\"",
-						 &params);
+						 " ORDER BY kind, name COLLATE \"C\", part COLLATE \"C\"", &params);
 	for (int i = 0; i < rows->n; i++)
 	{
 		EtlProjectItem *item = palloc0(sizeof(EtlProjectItem));
@@ -94,9 +93,9 @@ etl_project_stale(const char *name, int64 deployment)
 void
 etl_project_has(const char *kind, const char *name, const char *part)
 {
-	EtlParams params = {0};
-	int64 deployment;
-	char *project = etl_project_at(&deployment);
+	EtlParams	params = {0};
+	int64		deployment;
+	char	   *project = etl_project_at(&deployment);
 
 	/* an environment is beside what scripts deploy */
 	if (project == NULL || etl_environment_on())
@@ -109,14 +108,13 @@ etl_project_has(const char *kind, const char *name, const char *part)
 	etl_sql_exec("INSERT INTO etl.project_item (kind, name, part, project, deployment)"
 				 " SELECT $1, $2, $3, p.name, p.deployment FROM etl.project AS p"
 				 " WHERE p.name = $4 AND p.deployment = $5 ON CONFLICT (kind, name, part) DO UPDATE"
-				 " SET project = excluded.project, deployment = excluded.deployment",
-				 &params);
+				 " SET project = excluded.project, deployment = excluded.deployment", &params);
 }
 
 void
 etl_project_lacks(const char *kind, const char *name, const char *part)
 {
-	EtlParams params = {0};
+	EtlParams	params = {0};
 
 	etl_param_text(&params, kind);
 	etl_param_text(&params, name);

@@ -21,9 +21,9 @@ extern void etl_project_end(const char *name);
 
 typedef struct EtlProjectItem
 {
-	char *kind;
-	char *name;
-	char *part; /* NULL: none */
+	char	   *kind;
+	char	   *name;
+	char	   *part;			/* NULL: none */
 } EtlProjectItem;
 
 /* what the project has and its deployment did not define (EtlProjectItem *) */
@@ -36,4 +36,4 @@ extern void etl_project_lacks(const char *kind, const char *name, const char *pa
 /* the project and deployment that the session is at; NULL: none */
 extern char *etl_project_at(int64 *deployment);
 
-#endif /* ETL_PROJECT_H */
+#endif							/* ETL_PROJECT_H */

@@ -47,18 +47,16 @@ rename_history(EtlParams *params)
 											{"model", "target", "version"},
 											{"node_state", "target", "built_version"},
 											{"kept", "target", "version"}};
-	int64 before = etl_sql_int8("SELECT coalesce(max(version), 0)::bigint FROM etl.definition_version"
+	int64		before = etl_sql_int8("SELECT coalesce(max(version), 0)::bigint FROM etl.definition_version"
 								" WHERE name = $2 AND kind IN ('stream', 'model', 'check', 'unit_test')"
-								" AND $1 <> $2",
-								params);
-	EtlParams more = *params;
+								" AND $1 <> $2", params);
+	EtlParams	more = *params;
 
 	etl_param_int4(&more, (int) before);
 	etl_sql_exec("UPDATE etl.definition_version SET name = $2, version = version + $3,"
 				 " definition = CASE WHEN definition IS NOT NULL THEN"
 				 " definition || jsonb_build_object('target', $2) END"
-				 " WHERE name = $1 AND kind IN ('stream', 'model', 'check', 'unit_test')",
-				 &more);
+				 " WHERE name = $1 AND kind IN ('stream', 'model', 'check', 'unit_test')", &more);
 	if (before == 0)
 		return;
 	/* the names themselves have changed already */
@@ -72,32 +70,30 @@ rename_history(EtlParams *params)
 void
 etl_node_rename(const char *old, const char *new)
 {
-	EtlParams params = {0};
-	EtlRows *rows;
+	EtlParams	params = {0};
+	EtlRows    *rows;
 
 	etl_param_text(&params, old);
 	etl_param_text(&params, new);
-	rows = etl_sql_query("SELECT c.relname::text, a.attname::text FROM pg_class AS c JOIN pg_attribute AS a ON"
-						 " a.attrelid = c.oid WHERE c.relnamespace = 'etl'::regnamespace"
-						 " AND c.relkind IN ('r', 'p') AND NOT c.relispartition AND a.atttypid = 'text'::regtype"
-						 " AND a.attname IN ('target', 'node', 'model', 'stream', 'depends_on')"
-						 " ORDER BY 1, 2",
-						 NULL);
+	rows = etl_sql_query(
+		"SELECT c.relname::text, a.attname::text FROM pg_class AS c JOIN pg_attribute AS a ON"
+		" a.attrelid = c.oid WHERE c.relnamespace = 'etl'::regnamespace"
+		" AND c.relkind IN ('r', 'p') AND NOT c.relispartition AND a.atttypid = 'text'::regtype"
+		" AND a.attname IN ('target', 'node', 'model', 'stream', 'depends_on')"
+		" ORDER BY 1, 2", NULL);
 	for (int i = 0; i < rows->n; i++)
 		rename_column(etl_row_text(rows, i, "relname"), etl_row_text(rows, i, "attname"), "true", &params);
 	for (int i = 0; i < lengthof(others); i++)
 		rename_column(others[i][0], others[i][1], others[i][2], &params);
 	etl_sql_exec("UPDATE etl.node_state SET inputs = (inputs - $1) || jsonb_build_object($2, inputs -> $1)"
-				 " WHERE inputs ? $1",
-				 &params);
+				 " WHERE inputs ? $1", &params);
 	/* what is kept of former publications names the node and its inputs, too */
 	etl_sql_exec("UPDATE etl.kept SET state = CASE WHEN state -> 'inputs' ? $1 THEN jsonb_set(state,"
 				 " '{inputs}', (state -> 'inputs') - $1 || jsonb_build_object($2, state -> 'inputs' -> $1))"
 				 " ELSE state END, consumed = (SELECT coalesce(jsonb_agg(e || jsonb_build_object("
 				 " 'model', CASE WHEN e ->> 'model' = $1 THEN $2 ELSE e ->> 'model' END,"
 				 " 'stream', CASE WHEN e ->> 'stream' = $1 THEN $2 ELSE e ->> 'stream' END)), '[]')"
-				 " FROM jsonb_array_elements(consumed) AS e)",
-				 &params);
+				 " FROM jsonb_array_elements(consumed) AS e)", &params);
 	rename_history(&params);
 
 	params.n = 0;
@@ -109,18 +105,16 @@ etl_node_rename(const char *old, const char *new)
 void
 etl_model_requery(EtlModel *model, const char *query, Jsonb *options, const char *change)
 {
-	EtlParams params = {0};
+	EtlParams	params = {0};
 
 	etl_param_text(&params, model->target);
 	etl_param_text(&params, query);
 	etl_param_jsonb(&params, options);
 	etl_sql_exec("UPDATE etl.node_state AS s SET built_version = m.version + 1 FROM etl.model AS m"
 				 " WHERE m.target = $1 AND s.target = $1 AND s.built_version = m.version"
-				 " AND $2 IS NOT NULL AND $3 IS NOT NULL",
-				 &params);
+				 " AND $2 IS NOT NULL AND $3 IS NOT NULL", &params);
 	etl_sql_exec("UPDATE etl.model SET query = $2, options = $3, version = version + 1,"
-				 " defined_at = clock_timestamp() WHERE target = $1",
-				 &params);
+				 " defined_at = clock_timestamp() WHERE target = $1", &params);
 	model->query = pstrdup(query);
 	model->options = options;
 	etl_version_change = change;
@@ -138,15 +132,15 @@ etl_model_requery(EtlModel *model, const char *query, Jsonb *options, const char
 List *
 etl_mentions(void)
 {
-	EtlRows *rows = etl_sql_query("SELECT 'schedule' AS kind, name, NULL AS part, selector AS text"
-								  " FROM etl.schedule UNION ALL SELECT 'sla', name, NULL, selector FROM etl.sla"
-								  " UNION ALL SELECT 'alert', name, NULL, selector FROM etl.alert_rule"
-								  " UNION ALL SELECT 'event', name, NULL, on_event::text FROM etl.schedule"
-								  " WHERE on_event IS NOT NULL"
-								  " UNION ALL SELECT 'check', target, name, options::text FROM etl.quality_check"
-								  " WHERE kind = 'relationship' ORDER BY 1, 2, 3",
-								  NULL);
-	List *result = NIL;
+	EtlRows    *rows = etl_sql_query(
+		"SELECT 'schedule' AS kind, name, NULL AS part, selector AS text"
+		" FROM etl.schedule UNION ALL SELECT 'sla', name, NULL, selector FROM etl.sla"
+		" UNION ALL SELECT 'alert', name, NULL, selector FROM etl.alert_rule"
+		" UNION ALL SELECT 'event', name, NULL, on_event::text FROM etl.schedule"
+		" WHERE on_event IS NOT NULL"
+		" UNION ALL SELECT 'check', target, name, options::text FROM etl.quality_check"
+		" WHERE kind = 'relationship' ORDER BY 1, 2, 3", NULL);
+	List	   *result = NIL;
 
 	for (int i = 0; i < rows->n; i++)
 	{
@@ -164,9 +158,9 @@ etl_mentions(void)
 void
 etl_mention_set(const EtlMention *mention, const char *text)
 {
-	EtlParams params = {0};
-	bool check = strcmp(mention->kind, "check") == 0;
-	bool event = strcmp(mention->kind, "event") == 0;
+	EtlParams	params = {0};
+	bool		check = strcmp(mention->kind, "check") == 0;
+	bool		event = strcmp(mention->kind, "event") == 0;
 	const char *table = check ? "quality_check" : event							  ? "schedule" :
 											  strcmp(mention->kind, "alert") == 0 ? "alert_rule" :
 																					mention->kind;
@@ -175,8 +169,7 @@ etl_mention_set(const EtlMention *mention, const char *text)
 	etl_param_text(&params, text);
 	etl_param_text(&params, mention->part);
 	etl_sql_exec(psprintf("UPDATE etl.%s SET %s, version = version + 1, defined_at = clock_timestamp()"
-						  " WHERE %s",
-						  table,
+						  " WHERE %s", table,
 						  check ? "options = $2::jsonb" :
 						  event ? "on_event = $2::jsonb" :
 								  "selector = $2",
@@ -188,16 +181,15 @@ etl_mention_set(const EtlMention *mention, const char *text)
 List *
 etl_functions_naming(const char *name)
 {
-	EtlParams params = {0};
-	EtlRows *rows;
-	List *result = NIL;
+	EtlParams	params = {0};
+	EtlRows    *rows;
+	List	   *result = NIL;
 
 	etl_param_text(&params, name);
 	rows = etl_sql_query("SELECT p.oid::regprocedure::text AS name FROM pg_proc AS p JOIN pg_language AS l"
 						 " ON l.oid = p.prolang WHERE l.lanname IN ('sql', 'plpgsql')"
 						 " AND p.pronamespace <> 'pg_catalog'::regnamespace AND p.prosqlbody IS NULL"
-						 " AND strpos(p.prosrc, $1) > 0 ORDER BY 1",
-						 &params);
+						 " AND strpos(p.prosrc, $1) > 0 ORDER BY 1", &params);
 	for (int i = 0; i < rows->n; i++)
 		result = lappend(result, etl_row_text(rows, i, "name"));
 	return result;

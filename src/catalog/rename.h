@@ -20,16 +20,16 @@ extern void etl_model_requery(EtlModel *model, const char *query, Jsonb *options
 /* A selector, or an option of a check, that names a node. */
 typedef struct EtlMention
 {
-	char *kind;
-	char *name;
-	char *part;
-	char *text; /* the selector; of a check, its options */
+	char	   *kind;
+	char	   *name;
+	char	   *part;
+	char	   *text;			/* the selector; of a check, its options */
 } EtlMention;
 
-extern List *etl_mentions(void); /* EtlMention *, all of them */
+extern List *etl_mentions(void);	/* EtlMention *, all of them */
 extern void etl_mention_set(const EtlMention *mention, const char *text);
 
 /* char *: functions in SQL or PL/pgSQL whose text holds the name */
 extern List *etl_functions_naming(const char *name);
 
-#endif /* ETL_CATALOG_RENAME_H */
+#endif							/* ETL_CATALOG_RENAME_H */

@@ -425,8 +425,7 @@ etl_lane_hold(const char *lane, bool hold)
 	etl_param_text(&params, lane);
 	etl_param_bool(&params, hold);
 	etl_sql_exec("UPDATE etl.run SET held = $2 WHERE lane = $1 AND status IN ('queued', 'running')"
-				 " AND held <> $2",
-				 &params);
+				 " AND held <> $2", &params);
 }
 
 bool
@@ -450,7 +449,7 @@ array_param(EtlParams *params, Oid type, Datum *values, bool *nulls, int n)
 									   TIMESTAMPTZARRAYOID;
 	bool		byval = type != TEXTOID;
 	int			length = type == TEXTOID ? -1 : type == INT4OID ? 4 :
-																  8;
+														  8;
 	char		align = length == 8 ? TYPALIGN_DOUBLE : TYPALIGN_INT;
 	int			dims[1] = {n};
 	int			bounds[1] = {1};
@@ -542,12 +541,13 @@ etl_tasks_insert(List *tasks)
 	int4s(&params, tasks, offsetof(EtlTask, attempt));
 	times(&params, tasks, offsetof(EtlTask, started_at));
 	times(&params, tasks, offsetof(EtlTask, finished_at));
-	rows = etl_sql_query("INSERT INTO etl.task (run_id, node, kind, action, reason, status, attempt,"
-						 " started_at, finished_at)"
-						 " SELECT run_id, node, kind, action, reason, status, attempt, started_at, finished_at"
-						 " FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9) WITH ORDINALITY"
-						 " AS t (run_id, node, kind, action, reason, status, attempt, started_at,"
-						 " finished_at, n) ORDER BY n RETURNING task_id", &params);
+	rows = etl_sql_query(
+		"INSERT INTO etl.task (run_id, node, kind, action, reason, status, attempt,"
+		" started_at, finished_at)"
+		" SELECT run_id, node, kind, action, reason, status, attempt, started_at, finished_at"
+		" FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9) WITH ORDINALITY"
+		" AS t (run_id, node, kind, action, reason, status, attempt, started_at,"
+		" finished_at, n) ORDER BY n RETURNING task_id", &params);
 	Assert(rows->n == n);
 	for (int i = 0; i < n; i++)
 		((EtlTask *) list_nth(tasks, i))->task_id = etl_row_int8(rows, i, "task_id");
@@ -761,8 +761,9 @@ etl_pool_store(const char *name, int slots, const char *description, const char 
 						 " WHERE (p.slots, p.description) IS DISTINCT FROM ($2, $3)"
 						 " RETURNING p.xmax::text = '0' AS created", &params);
 	return etl_defined("pool", name, NULL,
-					   rows->n == 0 ? "unchanged" :
-					   etl_row_bool(rows, 0, "created") ? "created" : "updated");
+					   rows->n == 0						? "unchanged" :
+					   etl_row_bool(rows, 0, "created") ? "created" :
+														  "updated");
 }
 
 /*

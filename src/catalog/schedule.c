@@ -95,8 +95,9 @@ etl_schedule_store(const EtlSchedule *schedule)
 		" excluded.settings)"
 		" RETURNING xmax = 0 AS created", &params);
 	return etl_defined("schedule", schedule->name, NULL,
-					   rows->n == 0 ? "unchanged" :
-					   etl_row_bool(rows, 0, "created") ? "created" : "updated");
+					   rows->n == 0						? "unchanged" :
+					   etl_row_bool(rows, 0, "created") ? "created" :
+														  "updated");
 }
 
 /*

@@ -24,7 +24,7 @@ PG_FUNCTION_INFO_V1(etl_sql_definition);
 char *
 etl_script_literal(const char *text)
 {
-	char *quoted;
+	char	   *quoted;
 
 	if (strpbrk(text, "\n'") != NULL && text[strlen(text) - 1] != '$')
 	{
@@ -32,7 +32,7 @@ etl_script_literal(const char *text)
 			return psprintf("$$%s$$", text);
 		for (int i = 1; i < 100; i++)
 		{
-			char *tag = psprintf("$etl%d$", i);
+			char	   *tag = psprintf("$etl%d$", i);
 
 			if (strstr(text, tag) == NULL)
 				return psprintf("%s%s%s", tag, text, tag);
@@ -50,8 +50,8 @@ static char *
 array_literal(const Jsonb *definition, const char *key)
 {
 	StringInfoData text;
-	List *items = etl_json_get_list(definition, key);
-	ListCell *cell;
+	List	   *items = etl_json_get_list(definition, key);
+	ListCell   *cell;
 
 	if (items == NIL)
 		return "'{}'";
@@ -69,8 +69,8 @@ static char *
 argument_literal(const Jsonb *definition, const EtlDefinitionArg *arg)
 {
 	const char *column = arg->column ? arg->column : arg->name;
-	Jsonb *value = etl_json_get(definition, column);
-	char kind = etl_json_kind_of(definition, column);
+	Jsonb	   *value = etl_json_get(definition, column);
+	char		kind = etl_json_kind_of(definition, column);
 
 	if (value == NULL || (arg->without && strcmp(etl_json_text(value), arg->without) == 0))
 		return NULL;
@@ -87,13 +87,13 @@ etl_definition_sql(const char *kind_name, const Jsonb *definition)
 {
 	const EtlDefinitionKind *kind = etl_definition_kind(kind_name);
 	StringInfoData sql;
-	int n = 0;
+	int			n = 0;
 
 	initStringInfo(&sql);
 	appendStringInfo(&sql, "SELECT etl.define_%s(", kind->name);
 	for (const EtlDefinitionArg *arg = kind->args; arg->name; arg++)
 	{
-		char *literal = argument_literal(definition, arg);
+		char	   *literal = argument_literal(definition, arg);
 
 		if (literal != NULL)
 			appendStringInfo(&sql, "%s%s => %s", n++ ? ",\n\t" : "", arg->name, literal);

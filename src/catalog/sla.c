@@ -66,8 +66,9 @@ etl_sla_store(const EtlSla *sla, TimestampTz now)
 		" excluded.finish_by, excluded.start_by, excluded.max_duration::text, excluded.timezone,"
 		" excluded.description) RETURNING xmax = 0 AS created", &params);
 	return etl_defined("sla", sla->name, NULL,
-					   rows->n == 0 ? "unchanged" :
-					   etl_row_bool(rows, 0, "created") ? "created" : "updated");
+					   rows->n == 0						? "unchanged" :
+					   etl_row_bool(rows, 0, "created") ? "created" :
+														  "updated");
 }
 
 /*

@@ -173,14 +173,13 @@ must_be_free(const char *kind, const char *name, const char *outcome)
 static void
 go_on_counting(const EtlDefinitionKind *kind, const char *name, const char *part)
 {
-	EtlParams params = {0};
+	EtlParams	params = {0};
 
 	params_of(&params, name, part);
 	etl_param_text(&params, kind->name);
 	etl_sql_exec(psprintf("UPDATE etl.%s AS t SET version = v.last + 1 FROM (SELECT max(version) AS last"
 						  " FROM etl.definition_version WHERE kind = $3 AND name = $1 AND part = $2) AS v"
-						  " WHERE %s AND v.last >= t.version",
-						  kind->table, where(kind)),
+						  " WHERE %s AND v.last >= t.version", kind->table, where(kind)),
 				 &params);
 }
 
@@ -188,8 +187,8 @@ const char *
 etl_defined(const char *kind_name, const char *name, const char *part, const char *outcome)
 {
 	const EtlDefinitionKind *kind = etl_definition_kind(kind_name);
-	EtlParams params = {0};
-	int level;
+	EtlParams	params = {0};
+	int			level;
 
 	if (strcmp(outcome, "unchanged") != 0)
 		must_be_free(kind_name, name, outcome);
@@ -219,7 +218,7 @@ void
 etl_undefined(const char *kind_name, const char *name, const char *part)
 {
 	const EtlDefinitionKind *kind = etl_definition_kind(kind_name);
-	EtlParams params = {0};
+	EtlParams	params = {0};
 
 	must_be_free(kind_name, name, "dropped");
 	etl_project_lacks(kind_name, name, part);
@@ -237,20 +236,21 @@ etl_undefined(const char *kind_name, const char *name, const char *part)
 List *
 etl_definitions_all(const EtlDefinitionKind *kind)
 {
-	int level = etl_change_text_begin();
-	List *result = NIL;
-	EtlRows *rows;
+	int			level = etl_change_text_begin();
+	List	   *result = NIL;
+	EtlRows    *rows;
 
-	rows = etl_sql_query(psprintf("SELECT t.%s AS name, %s AS part, t.owner, s.safe AS definition,"
-								  " s.safe <> j.d AS redacted FROM etl.%s AS t,"
-								  " LATERAL (SELECT to_jsonb(t) - '%s'::text[]"
-								  " - '{version,owner,defined_at}'::text[] AS d) AS j,"
-								  " LATERAL (SELECT CASE WHEN d ? 'options' THEN"
-								  " jsonb_set(d, '{options}', etl.redact(d -> 'options')) ELSE d END AS safe) AS s"
-								  " ORDER BY t.%s COLLATE \"C\", 2",
-								  kind->key, kind->part ? kind->part : "NULL::text", kind->table,
-								  kind->hidden, kind->key),
-						 NULL);
+	rows = etl_sql_query(
+		psprintf("SELECT t.%s AS name, %s AS part, t.owner, s.safe AS definition,"
+				 " s.safe <> j.d AS redacted FROM etl.%s AS t,"
+				 " LATERAL (SELECT to_jsonb(t) - '%s'::text[]"
+				 " - '{version,owner,defined_at}'::text[] AS d) AS j,"
+				 " LATERAL (SELECT CASE WHEN d ? 'options' THEN"
+				 " jsonb_set(d, '{options}', etl.redact(d -> 'options')) ELSE d END AS safe) AS s"
+				 " ORDER BY t.%s COLLATE \"C\", 2",
+				 kind->key, kind->part ? kind->part : "NULL::text", kind->table, kind->hidden,
+				 kind->key),
+		NULL);
 	AtEOXact_GUC(false, level);
 	for (int i = 0; i < rows->n; i++)
 	{
@@ -288,20 +288,19 @@ read_version(EtlRows *rows)
 EtlVersion *
 etl_version_find(const char *kind, const char *name, int version)
 {
-	EtlParams params = {0};
+	EtlParams	params = {0};
 
 	etl_param_text(&params, kind);
 	etl_param_text(&params, name);
 	etl_param_int4(&params, version);
 	return read_version(etl_sql_query("SELECT * FROM etl.definition_version WHERE kind = $1 AND name = $2"
-									  " AND part = '' AND version = $3",
-									  &params));
+									  " AND part = '' AND version = $3", &params));
 }
 
 bool
 etl_version_same(const char *kind, const char *name, int a, int b)
 {
-	EtlParams params = {0};
+	EtlParams	params = {0};
 
 	if (a == b)
 		return true;
@@ -318,13 +317,12 @@ etl_version_same(const char *kind, const char *name, int a, int b)
 EtlVersion *
 etl_version_before(const char *kind, const char *name, int version)
 {
-	EtlParams params = {0};
+	EtlParams	params = {0};
 
 	etl_param_text(&params, kind);
 	etl_param_text(&params, name);
 	etl_param_int4(&params, version);
 	return read_version(etl_sql_query("SELECT * FROM etl.definition_version WHERE kind = $1 AND name = $2"
 									  " AND part = '' AND version < $3 AND definition IS NOT NULL"
-									  " ORDER BY version DESC LIMIT 1",
-									  &params));
+									  " ORDER BY version DESC LIMIT 1", &params));
 }

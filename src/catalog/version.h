@@ -17,23 +17,23 @@
 typedef struct EtlDefinitionArg
 {
 	const char *name;
-	const char *column; /* NULL: the same */
-	char type; /* 't' text and whatever is written as one, 'a' text[], 'j' jsonb */
-	const char *without; /* not written when it is this JSON text; NULL: when it is null */
+	const char *column;			/* NULL: the same */
+	char		type;			/* 't' text and whatever is written as one, 'a' text[], 'j' jsonb */
+	const char *without;		/* not written when it is this JSON text; NULL: when it is null */
 } EtlDefinitionArg;
 
 /* A kind of definition. */
 typedef struct EtlDefinitionKind
 {
 	const char *name;
-	const char *table; /* etl.<table> */
-	const char *key; /* column of its name */
-	const char *part; /* column of the name within that, NULL: none */
-	const char *hidden; /* text[] literal: columns that are state, or secret */
-	const EtlDefinitionArg *args; /* of etl.define_<name> */
+	const char *table;			/* etl.<table> */
+	const char *key;			/* column of its name */
+	const char *part;			/* column of the name within that, NULL: none */
+	const char *hidden;			/* text[] literal: columns that are state, or secret */
+	const EtlDefinitionArg *args;	/* of etl.define_<name> */
 } EtlDefinitionKind;
 
-extern const EtlDefinitionKind etl_definition_kinds[]; /* ended by a NULL name, in the order of a script */
+extern const EtlDefinitionKind etl_definition_kinds[];	/* ended by a NULL name, in the order of a script */
 extern const EtlDefinitionKind *etl_definition_kind(const char *name);
 
 /*
@@ -51,10 +51,10 @@ extern void etl_undefined(const char *kind, const char *name, const char *part);
 
 typedef struct EtlVersion
 {
-	int version;
-	char *change;
-	char *owner;
-	Jsonb *definition;
+	int			version;
+	char	   *change;
+	char	   *owner;
+	Jsonb	   *definition;
 } EtlVersion;
 
 /* one version; NULL: there is none */
@@ -68,14 +68,14 @@ extern EtlVersion *etl_version_before(const char *kind, const char *name, int ve
 typedef struct EtlDefined
 {
 	const EtlDefinitionKind *kind;
-	char *name;
-	char *part;
-	char *owner;
-	Jsonb *definition;
-	bool redacted;
+	char	   *name;
+	char	   *part;
+	char	   *owner;
+	Jsonb	   *definition;
+	bool		redacted;
 } EtlDefined;
 
-extern List *etl_definitions_all(const EtlDefinitionKind *kind); /* EtlDefined *, by name */
+extern List *etl_definitions_all(const EtlDefinitionKind *kind);	/* EtlDefined *, by name */
 
 /* ---- script.c ---- */
 
@@ -84,4 +84,4 @@ extern char *etl_definition_sql(const char *kind, const Jsonb *definition);
 /* a literal that reads the same under every setting; long texts in dollars */
 extern char *etl_script_literal(const char *text);
 
-#endif /* ETL_VERSION_H */
+#endif							/* ETL_VERSION_H */

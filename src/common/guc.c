@@ -61,10 +61,11 @@ etl_guc_define(void)
 							"Runs, tasks, check results and log entries that are older are removed.",
 							"0 keeps them for ever.", &etl_history_max_age_min, 90 * 24 * 60, 0, INT_MAX,
 							PGC_SUSET, GUC_UNIT_MIN, NULL, NULL, NULL);
-	DefineCustomIntVariable("etl.history_max_entries",
-							"How many log entries, check results, alerts and deliveries are kept at most, each.",
-							"0 sets no limit.", &etl_history_max_entries, 1000000, 0, INT_MAX, PGC_SUSET, 0,
-							NULL, NULL, NULL);
+	DefineCustomIntVariable(
+		"etl.history_max_entries",
+		"How many log entries, check results, alerts and deliveries are kept at most, each.",
+		"0 sets no limit.", &etl_history_max_entries, 1000000, 0, INT_MAX, PGC_SUSET, 0, NULL, NULL,
+		NULL);
 	DefineCustomIntVariable("etl.history_max_runs", "How many runs are kept at most.",
 							"0 sets no limit.", &etl_history_max_runs, 100000, 0, INT_MAX, PGC_SUSET, 0,
 							NULL, NULL, NULL);

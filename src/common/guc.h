@@ -18,7 +18,7 @@ extern char *etl_test_now;		/* the clock that schedules and retries read */
 extern char *etl_tls_ca_file;	/* empty: the authorities of the operating system */
 extern int etl_history_max_age_min;	/* 0: for ever */
 extern int etl_history_max_runs;	/* 0: all */
-extern int etl_history_max_entries; /* of each other kind; 0: all */
+extern int etl_history_max_entries;	/* of each other kind; 0: all */
 extern int etl_max_record_size_kb;
 extern int etl_max_workers;		/* task workers of the whole server */
 extern int etl_parallel_load_min_kb;	/* smaller files are landed by one process */

@@ -33,7 +33,7 @@ extern int64 etl_option_size(const char *key, const char *text);	/* "64MB" → b
 extern int64 etl_option_duration_ms(const char *key, const char *text);	/* "10 min" */
 
 /* the option "max_expansion"; 0: no limit */
-extern int	etl_max_expansion(const Jsonb *options);
+extern int etl_max_expansion(const Jsonb *options);
 
 /* A count ("100") or a share ("1%"); is_share tells which, value 0.01 for 1%. */
 typedef struct EtlThreshold

@@ -19,4 +19,4 @@
  */
 extern const void *etl_part_find(const char *name, const char *needed_for);
 
-#endif /* ETL_COMMON_PART_H */
+#endif							/* ETL_COMMON_PART_H */

@@ -25,14 +25,14 @@
 /* A member of an archive; its strings live until the next one is asked for. */
 typedef struct EtlMember
 {
-	const char *name; /* path within the archive, in the server encoding */
-	int64 size; /* unpacked, -1 unknown */
-	bool encrypted;
+	const char *name;			/* path within the archive, in the server encoding */
+	int64		size;			/* unpacked, -1 unknown */
+	bool		encrypted;
 } EtlMember;
 
 typedef struct EtlArchivePart
 {
-	uint32 abi_version; /* ETL_PART_ABI */
+	uint32		abi_version;	/* ETL_PART_ABI */
 
 	/*
 	 * Begins to read an archive from an open file, at its beginning.  'origin'
@@ -40,13 +40,13 @@ typedef struct EtlArchivePart
 	 */
 	void *(*open)(int fd, const char *origin);
 	/* the next member that is a regular file; false: none.  Raises ET007. */
-	bool (*next)(void *archive, EtlMember *member);
+	bool		(*next) (void *archive, EtlMember *member);
 	/* bytes of that member, 0 at its end */
-	size_t (*read)(void *archive, char *buffer, size_t size);
+	size_t		(*read) (void *archive, char *buffer, size_t size);
 	/* bytes of the file that were read so far */
-	int64 (*packed)(void *archive);
+	int64		(*packed) (void *archive);
 	/* also done when the context goes away */
-	void (*close)(void *archive);
+	void		(*close) (void *archive);
 
 	/* what a stream packed with bzip2 or xz holds, in the current context */
 	EtlRead *(*unpack)(EtlRead *input, const char *compression, const char *origin);
@@ -56,7 +56,7 @@ typedef struct EtlArchivePart
 
 typedef struct EtlPgpPart
 {
-	uint32 abi_version;
+	uint32		abi_version;
 
 	/*
 	 * What an encrypted input holds, whole and with its integrity checked
@@ -72,24 +72,24 @@ typedef struct EtlPgpPart
 
 typedef struct EtlXmlField
 {
-	const char *name; /* of an element, @name of an attribute */
-	const char *text; /* UTF-8 */
-	size_t length;
+	const char *name;			/* of an element, @name of an attribute */
+	const char *text;			/* UTF-8 */
+	size_t		length;
 } EtlXmlField;
 
 typedef struct EtlXmlRecord
 {
-	const EtlXmlField *fields; /* until the next call */
-	int nfields;
-	const char *raw; /* the element as text, in UTF-8 */
-	size_t raw_length;
-	int64 line; /* it begins on */
-	const char *problem; /* it is no record: why; NULL */
+	const EtlXmlField *fields;	/* until the next call */
+	int			nfields;
+	const char *raw;			/* the element as text, in UTF-8 */
+	size_t		raw_length;
+	int64		line;			/* it begins on */
+	const char *problem;		/* it is no record: why; NULL */
 } EtlXmlRecord;
 
 typedef struct EtlXmlPart
 {
-	uint32 abi_version;
+	uint32		abi_version;
 
 	/*
 	 * Begins to read documents whose records are the elements at 'path'
@@ -99,7 +99,7 @@ typedef struct EtlXmlPart
 	void *(*open)(EtlRead *input, const char *path, const char *encoding, size_t max_record,
 				  const char *origin);
 	/* the next record; false at the end.  Raises ET007 for a document that is none. */
-	bool (*next)(void *reader, EtlXmlRecord *record);
+	bool		(*next) (void *reader, EtlXmlRecord *record);
 } EtlXmlPart;
 
-#endif /* ETL_PART_H */
+#endif							/* ETL_PART_H */

@@ -35,20 +35,21 @@ etl_dialect_is_auto(const EtlStream *stream)
 EtlDialect *
 etl_dialect_of_item(EtlPull *pull, EtlItem *item)
 {
-	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "etl dialect", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext context =
+		AllocSetContextCreate(CurrentMemoryContext, "etl dialect", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
 	EtlItemReader *reader = etl_item_reader_open(pull, item, false);
-	EtlRead *input = etl_unpack(&reader->read, pull->options->compression,
-									  pull->options->max_expansion, item->origin);
-	char *sample = palloc(ETL_DIALECT_SAMPLE + 1);
-	size_t length = 0;
-	bool whole = false;
+	EtlRead    *input = etl_unpack(&reader->read, pull->options->compression,
+								pull->options->max_expansion, item->origin);
+	char	   *sample = palloc(ETL_DIALECT_SAMPLE + 1);
+	size_t		length = 0;
+	bool		whole = false;
 	EtlDialect *found;
 	EtlDialect *result = NULL;
 
 	while (length <= ETL_DIALECT_SAMPLE)
 	{
-		size_t n = input->read(input->arg, sample + length, ETL_DIALECT_SAMPLE + 1 - length);
+		size_t		n = input->read(input->arg, sample + length, ETL_DIALECT_SAMPLE + 1 - length);
 
 		if (n == 0)
 		{
@@ -76,7 +77,7 @@ etl_dialect_of_item(EtlPull *pull, EtlItem *item)
 static void
 add_byte(EtlJsonBuilder *builder, const char *key, char byte)
 {
-	char text[2] = {byte, '\0'};
+	char		text[2] = {byte, '\0'};
 
 	etl_json_add_text(builder, key, text);
 }
@@ -85,7 +86,7 @@ Jsonb *
 etl_dialect_options(const Jsonb *options, const EtlDialect *dialect, bool all)
 {
 	EtlJsonBuilder *builder = etl_json_object_begin();
-	ListCell *cell;
+	ListCell   *cell;
 
 	foreach(cell, etl_json_keys(options))
 		if (strcmp(lfirst(cell), "dialect") != 0)
@@ -143,7 +144,8 @@ etl_dialect_describe(const EtlDialect *dialect)
 	if (dialect->comment != NULL)
 		appendStringInfo(&text, ", comments %s", dialect->comment);
 	if (dialect->skip_lines > 0)
-		appendStringInfo(&text, ", %d line%s above", dialect->skip_lines, dialect->skip_lines == 1 ? "" : "s");
+		appendStringInfo(&text, ", %d line%s above", dialect->skip_lines,
+						 dialect->skip_lines == 1 ? "" : "s");
 	appendStringInfo(&text, "; confidence %.2f", dialect->confidence);
 	return text.data;
 }
@@ -159,8 +161,9 @@ etl_dialect_doubts(const EtlDialect *dialect)
 		const EtlDialectAspect *aspect = &dialect->aspects[i];
 
 		if (!aspect->given && aspect->confidence < ETL_DIALECT_SURE)
-			appendStringInfo(&text, "%s%s (%.2f%s%s)", text.len ? ", " : "", etl_dialect_aspect_name(i),
-							 aspect->confidence, aspect->doubt ? ": " : "", aspect->doubt ? aspect->doubt : "");
+			appendStringInfo(&text, "%s%s (%.2f%s%s)", text.len ? ", " : "",
+							 etl_dialect_aspect_name(i), aspect->confidence,
+							 aspect->doubt ? ": " : "", aspect->doubt ? aspect->doubt : "");
 	}
 	return text.len > 0 ? text.data : NULL;
 }
@@ -171,7 +174,7 @@ etl_dialect_doubts(const EtlDialect *dialect)
 static const EtlStream *
 with_options(const EtlStream *stream, Jsonb *options)
 {
-	EtlStream *copy = palloc(sizeof(EtlStream));
+	EtlStream  *copy = palloc(sizeof(EtlStream));
 
 	*copy = *stream;
 	copy->options = options;
@@ -181,7 +184,7 @@ with_options(const EtlStream *stream, Jsonb *options)
 const EtlStream *
 etl_dialect_known(const EtlStream *stream)
 {
-	Jsonb *known = etl_dialect_is_auto(stream) ? etl_dialect_find(stream->target, stream->options) : NULL;
+	Jsonb	   *known = etl_dialect_is_auto(stream) ? etl_dialect_find(stream->target, stream->options) : NULL;
 
 	return known ? with_options(stream, known) : stream;
 }
@@ -192,7 +195,7 @@ etl_dialect_known(const EtlStream *stream)
 static void
 raise_doubts(const EtlPull *pull, const EtlItem *item, const EtlDialect *dialect)
 {
-	char *doubts = etl_dialect_doubts(dialect);
+	char	   *doubts = etl_dialect_doubts(dialect);
 
 	if (doubts == NULL)
 		return;
@@ -201,15 +204,14 @@ raise_doubts(const EtlPull *pull, const EtlItem *item, const EtlDialect *dialect
 			 errmsg("the dialect of \"%s\" is not certain", item->origin),
 			 errdetail("It seems to be: %s. Not certain: %s.", etl_dialect_describe(dialect), doubts),
 			 errhint("State these options in the definition of stream %s, after a look with etl.preview;"
-					 " what is stated is not doubted.",
-					 pull->stream->target)));
+					 " what is stated is not doubted.", pull->stream->target)));
 }
 
 void
 etl_dialect_settle(EtlPull *pull)
 {
 	MemoryContext old = MemoryContextSwitchTo(pull->context);
-	EtlItem *item = linitial(pull->items);
+	EtlItem    *item = linitial(pull->items);
 	EtlDialect *dialect;
 
 	pull->stream = etl_dialect_known(pull->stream);

@@ -37,4 +37,4 @@ extern void etl_dialect_settle(EtlPull *pull);
 /* keeps what was found, in the transaction of the first load read with it */
 extern void etl_dialect_keep(EtlPull *pull);
 
-#endif /* ETL_LOAD_DIALECT_H */
+#endif							/* ETL_LOAD_DIALECT_H */

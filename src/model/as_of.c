@@ -36,8 +36,8 @@ PG_FUNCTION_INFO_V1(etl_sql_as_of_name);
 static void
 must_have_versions(Oid relid)
 {
-	AttrNumber from = get_attnum(relid, "valid_from");
-	AttrNumber to = get_attnum(relid, "valid_to");
+	AttrNumber	from = get_attnum(relid, "valid_from");
+	AttrNumber	to = get_attnum(relid, "valid_to");
 
 	if (from <= 0 || to <= 0 || get_atttype(relid, from) != TIMESTAMPTZOID ||
 		get_atttype(relid, to) != TIMESTAMPTZOID)
@@ -55,10 +55,10 @@ must_have_versions(Oid relid)
 static char *
 valid_rows(FunctionCallInfo fcinfo, Oid relid, const char *columns)
 {
-	char *at;
-	AttrNumber mark = get_attnum(relid, "is_deleted");
-	EtlModel *model = etl_model_find(etl_name_canonical(etl_quoted_relation(relid)));
-	bool marked = mark > 0 && model != NULL && etl_model_is_snapshot(model) && etl_snapshot_marks(model);
+	char	   *at;
+	AttrNumber	mark = get_attnum(relid, "is_deleted");
+	EtlModel   *model = etl_model_find(etl_name_canonical(etl_quoted_relation(relid)));
+	bool		marked = mark > 0 && model != NULL && etl_model_is_snapshot(model) && etl_snapshot_marks(model);
 
 	if (PG_ARGISNULL(1))
 		ereport(ERROR,
@@ -67,7 +67,8 @@ valid_rows(FunctionCallInfo fcinfo, Oid relid, const char *columns)
 	at = psprintf("'%s'::pg_catalog.timestamptz", timestamptz_to_str(PG_GETARG_TIMESTAMPTZ(1)));
 	return psprintf("SELECT %s FROM %s t WHERE t.valid_from OPERATOR(pg_catalog.<=) %s"
 					" AND (t.valid_to IS NULL OR t.valid_to OPERATOR(pg_catalog.>) %s)%s",
-					columns, etl_quoted_relation(relid), at, at, marked ? " AND t.is_deleted IS NOT TRUE" : "");
+					columns, etl_quoted_relation(relid), at, at,
+					marked ? " AND t.is_deleted IS NOT TRUE" : "");
 }
 
 /*
@@ -158,10 +159,10 @@ return_rows(FunctionCallInfo fcinfo, TupleDesc desc, const char *sql)
 Datum
 etl_sql_as_of(PG_FUNCTION_ARGS)
 {
-	Oid type = get_fn_expr_argtype(fcinfo->flinfo, 0);
-	Oid relid = OidIsValid(type) ? get_typ_typrelid(type) : InvalidOid;
-	Relation rel;
-	TupleDesc desc;
+	Oid			type = get_fn_expr_argtype(fcinfo->flinfo, 0);
+	Oid			relid = OidIsValid(type) ? get_typ_typrelid(type) : InvalidOid;
+	Relation	rel;
+	TupleDesc	desc;
 
 	if (!OidIsValid(relid) || get_rel_relkind(relid) == RELKIND_COMPOSITE_TYPE)
 		ereport(ERROR,
@@ -184,9 +185,9 @@ etl_sql_as_of(PG_FUNCTION_ARGS)
 Datum
 etl_sql_as_of_name(PG_FUNCTION_ARGS)
 {
-	char *target = etl_name_canonical(etl_arg_required(fcinfo, 0, "target"));
-	Oid relid = etl_name_relation(target);
-	TupleDesc desc = CreateTemplateTupleDesc(1);
+	char	   *target = etl_name_canonical(etl_arg_required(fcinfo, 0, "target"));
+	Oid			relid = etl_name_relation(target);
+	TupleDesc	desc = CreateTemplateTupleDesc(1);
 
 	if (!OidIsValid(relid))
 		ereport(ERROR,

@@ -69,8 +69,8 @@ forget_aliases(Node *node, void *context)
 static Query *
 analyze(const EtlModel *model)
 {
-	EtlRunAs as;
-	Query *query;
+	EtlRunAs	as;
+	Query	   *query;
 
 	etl_run_as_begin(&as, model->owner, model->settings);
 	query = etl_query_analyze(model->query, NULL);
@@ -85,7 +85,7 @@ analyze(const EtlModel *model)
 static TargetEntry *
 find_entry(Query *query, const char *name)
 {
-	ListCell *cell;
+	ListCell   *cell;
 
 	foreach(cell, query->targetList)
 	{
@@ -104,16 +104,16 @@ find_entry(Query *query, const char *name)
 static char *
 only(Query *query, const char *name)
 {
-	Query *copy = copyObject(query);
-	List *kept = NIL;
-	ListCell *cell;
+	Query	   *copy = copyObject(query);
+	List	   *kept = NIL;
+	ListCell   *cell;
 
 	if (copy->setOperations != NULL)
 		return etl_query_deparse(copy);
 	foreach(cell, copy->targetList)
 	{
 		TargetEntry *entry = lfirst_node(TargetEntry, cell);
-		bool wanted = !entry->resjunk && name && strcmp(entry->resname, name) == 0;
+		bool		wanted = !entry->resjunk && name && strcmp(entry->resname, name) == 0;
 
 		if (!wanted && entry->ressortgroupref == 0)
 			continue;
@@ -144,10 +144,10 @@ add(List *changes, const char *column, const char *what)
 static List *
 compare_queries(Query *old, Query *new)
 {
-	List *changes = NIL;
-	bool same_rows = strcmp(only(old, NULL), only(new, NULL)) == 0 && old->setOperations == NULL &&
+	List	   *changes = NIL;
+	bool		same_rows = strcmp(only(old, NULL), only(new, NULL)) == 0 && old->setOperations == NULL &&
 					 new->setOperations == NULL;
-	ListCell *cell;
+	ListCell   *cell;
 
 	if (strcmp(etl_query_deparse(old), etl_query_deparse(new)) == 0)
 		return NIL;
@@ -186,9 +186,9 @@ compare_queries(Query *old, Query *new)
 static bool
 same_shape(const EtlModel *a, const EtlModel *b)
 {
-	Jsonb *options[2] = {a->options, b->options};
-	EtlModel one = *a;
-	EtlModel two = *b;
+	Jsonb	   *options[2] = {a->options, b->options};
+	EtlModel	one = *a;
+	EtlModel	two = *b;
 
 	for (int i = 0; i < 2; i++)
 		for (int o = 0; of_running[o]; o++)
@@ -208,7 +208,7 @@ EtlModelChange *
 etl_model_change(const EtlModel *old, const EtlModel *new)
 {
 	EtlModelChange *change = palloc0(sizeof(EtlModelChange));
-	ListCell *cell;
+	ListCell   *cell;
 
 	change->columns = compare_queries(analyze(old), analyze(new));
 	if (!same_shape(old, new))
@@ -224,9 +224,9 @@ void
 etl_model_follow_none(const EtlModel *old, const EtlModel *new)
 {
 	EtlNodeState *state = etl_node_state_get(new->target);
-	EtlModel *stored = etl_model_get(new->target);
-	Oid relid = etl_name_relation(new->target);
-	EtlRunAs as;
+	EtlModel   *stored = etl_model_get(new->target);
+	Oid			relid = etl_name_relation(new->target);
+	EtlRunAs	as;
 
 	if (!old->resolved || state->built_version != old->version || !OidIsValid(relid) ||
 		etl_model_missing(old) != NULL || strcmp(etl_model_change(old, new)->class, "none") != 0)
@@ -261,8 +261,8 @@ put(ReturnSetInfo *result, const char *class, const char *column, const char *wh
 {
 	const char *texts[7] = {class, column, what, NULL, step ? step->target : NULL,
 							step ? step->edge.column_name : NULL, effect};
-	Datum values[7];
-	bool nulls[7];
+	Datum		values[7];
+	bool		nulls[7];
 
 	for (int i = 0; i < 7; i++)
 	{
@@ -278,10 +278,11 @@ put(ReturnSetInfo *result, const char *class, const char *column, const char *wh
  * put_change adds a change and every column downstream of it, each once.
  */
 static void
-put_change(ReturnSetInfo *result, const char *target, const EtlModelChange *all, const EtlColumnChange *change)
+put_change(ReturnSetInfo *result, const char *target, const EtlModelChange *all,
+		   const EtlColumnChange *change)
 {
-	List *seen = NIL;
-	ListCell *cell;
+	List	   *seen = NIL;
+	ListCell   *cell;
 
 	put(result, all->class, change->column, change->what, NULL, NULL);
 	if (strcmp(change->what, "added") == 0 || strcmp(change->what, "order") == 0 ||
@@ -290,7 +291,7 @@ put_change(ReturnSetInfo *result, const char *target, const EtlModelChange *all,
 	foreach(cell, etl_lineage_walk(target, change->column, "downstream", 0))
 	{
 		EtlLineageStep *step = lfirst(cell);
-		String *key = makeString(psprintf("%s %s", step->target, step->edge.column_name));
+		String	   *key = makeString(psprintf("%s %s", step->target, step->edge.column_name));
 
 		if (list_member(seen, key) || etl_is_environment_node(step->target))
 			continue;
@@ -307,7 +308,7 @@ served(const EtlModel *model)
 {
 	EtlVersion *version = etl_version_find("model", model->target,
 										   etl_node_state_get(model->target)->built_version);
-	EtlModel *copy;
+	EtlModel   *copy;
 
 	if (version == NULL || version->definition == NULL)
 		return NULL;
@@ -327,12 +328,12 @@ served(const EtlModel *model)
 Datum
 etl_sql_impact(PG_FUNCTION_ARGS)
 {
-	char *target = etl_environment_resolve(etl_name_canonical(etl_arg_required(fcinfo, 0, "target")));
-	EtlModel *model = etl_model_get(target);
-	EtlModel changed = *model;
-	EtlModel *before = model;
+	char	   *target = etl_environment_resolve(etl_name_canonical(etl_arg_required(fcinfo, 0, "target")));
+	EtlModel   *model = etl_model_get(target);
+	EtlModel	changed = *model;
+	EtlModel   *before = model;
 	EtlModelChange *change;
-	ListCell *cell;
+	ListCell   *cell;
 
 	InitMaterializedSRF(fcinfo, 0);
 	etl_check_owner(model->owner, "model", target);

@@ -298,7 +298,7 @@ diff_nothing(DestReceiver *self)
  */
 EtlDiff *
 etl_diff_make(Oid relid, List *columns, TupleDesc staged_desc, const char *sql,
-		  QueryEnvironment *environment)
+			  QueryEnvironment *environment)
 {
 	EtlDiff    *diff = palloc0(sizeof(EtlDiff));
 	DiffReceiver receiver = {{diff_receive, diff_startup, diff_nothing, diff_nothing, DestNone}, diff};

@@ -35,7 +35,7 @@
 static char *
 new_name(const char *name, void *arg)
 {
-	char *node = etl_environment_resolve(name);
+	char	   *node = etl_environment_resolve(name);
 
 	return strcmp(node, name) == 0 ? NULL : node;
 }
@@ -46,8 +46,8 @@ new_name(const char *name, void *arg)
 static bool
 same_texts(List *a, List *b)
 {
-	ListCell *one;
-	ListCell *two;
+	ListCell   *one;
+	ListCell   *two;
 
 	if (list_length(a) != list_length(b))
 		return false;
@@ -94,7 +94,7 @@ etl_model_same(const EtlModel *a, const EtlModel *b)
 static void
 place(EtlModel *model)
 {
-	char *query = etl_query_rename(model, new_name, NULL);
+	char	   *query = etl_query_rename(model, new_name, NULL);
 
 	model->options = etl_options_rename(model, new_name, NULL);
 	model->options = etl_json_without(etl_json_without(model->options, "pre_hook"), "post_hook");
@@ -106,9 +106,9 @@ place(EtlModel *model)
 EtlModel *
 etl_environment_enter(EtlModel *model)
 {
-	EtlModel *given = palloc(sizeof(EtlModel));
-	EtlModel *production = etl_model_find(model->target);
-	char *node = etl_environment_name_of(model->target);
+	EtlModel   *given = palloc(sizeof(EtlModel));
+	EtlModel   *production = etl_model_find(model->target);
+	char	   *node = etl_environment_name_of(model->target);
 
 	*given = *model;
 	if (etl_node_owner(node) == NULL && production != NULL && etl_model_same(production, model))
@@ -125,10 +125,11 @@ etl_environment_enter(EtlModel *model)
 static void
 note(const EtlModel *given, const EtlModel *model, bool direct)
 {
-	EtlEnvironmentNode node = {.kind = "model", .target = given->target, .node = model->target, .direct = direct};
+	EtlEnvironmentNode node = {
+		.kind = "model", .target = given->target, .node = model->target, .direct = direct};
 	EtlJsonBuilder *builder = etl_json_object_begin();
-	Jsonb *stored = etl_definition_json("model", model->target, NULL);
-	ListCell *cell;
+	Jsonb	   *stored = etl_definition_json("model", model->target, NULL);
+	ListCell   *cell;
 
 	foreach(cell, etl_json_keys(stored))
 	{
@@ -151,7 +152,7 @@ note(const EtlModel *given, const EtlModel *model, bool direct)
 void
 etl_environment_entered(const EtlModel *given, const EtlModel *model)
 {
-	EtlModel *production = etl_model_find(given->target);
+	EtlModel   *production = etl_model_find(given->target);
 
 	note(given, model, production == NULL || !etl_model_same(production, given));
 }
@@ -162,12 +163,15 @@ etl_environment_entered(const EtlModel *given, const EtlModel *model)
 static void
 copy_checks(const char *target, const char *node)
 {
-	ListCell *cell;
+	ListCell   *cell;
 
 	foreach(cell, etl_checks_of(target))
 	{
-		EtlCheck *check = lfirst(cell);
-		EtlEnvironmentNode row = {.kind = "check", .target = unconstify(char *, target), .part = check->name, .node = unconstify(char *, node)};
+		EtlCheck   *check = lfirst(cell);
+		EtlEnvironmentNode row = {.kind = "check",
+								  .target = unconstify(char *, target),
+								  .part = check->name,
+								  .node = unconstify(char *, node)};
 
 		row.definition = etl_definition_json("check", target, check->name);
 		row.base_version = check->version;
@@ -184,7 +188,7 @@ copy_checks(const char *target, const char *node)
 static void
 store(EtlModel *model)
 {
-	List *names;
+	List	   *names;
 
 	if (strcmp(etl_model_store(model), "unchanged") == 0)
 		return;
@@ -200,8 +204,8 @@ store(EtlModel *model)
 static bool
 may_copy(const EtlModel *model)
 {
-	Oid relid = etl_name_relation(model->target);
-	Oid owner = get_role_oid(model->owner, true);
+	Oid			relid = etl_name_relation(model->target);
+	Oid			owner = get_role_oid(model->owner, true);
 
 	if ((OidIsValid(owner) && has_privs_of_role(GetUserId(), owner)) || superuser() ||
 		(OidIsValid(relid) && pg_class_aclcheck(relid, GetUserId(), ACL_SELECT) == ACLCHECK_OK))
@@ -219,7 +223,7 @@ may_copy(const EtlModel *model)
 static void
 copy_reader(EtlModel *model)
 {
-	EtlModel given = *model;
+	EtlModel	given = *model;
 
 	etl_environment_begin(etl_environment_name_of(model->target));
 	model->owner = GetUserNameFromId(GetUserId(), false);
@@ -236,14 +240,14 @@ copy_reader(EtlModel *model)
 static bool
 copy_readers(List *seen)
 {
-	bool copied = false;
-	ListCell *cell;
+	bool		copied = false;
+	ListCell   *cell;
 
 	foreach(cell, etl_dependencies_all())
 	{
 		EtlNamePair *pair = lfirst(cell);
-		char *node = etl_environment_has_prefix(pair->node) ? NULL : etl_environment_name_of(pair->node);
-		EtlModel *model;
+		char	   *node = etl_environment_has_prefix(pair->node) ? NULL : etl_environment_name_of(pair->node);
+		EtlModel   *model;
 
 		if (node == NULL || etl_node_owner(node) != NULL || new_name(pair->other, NULL) == NULL ||
 			etl_name_among(seen, pair->node) || etl_is_environment_node(pair->node))
@@ -268,14 +272,14 @@ copy_readers(List *seen)
 static void
 rename_inputs(void)
 {
-	ListCell *cell;
+	ListCell   *cell;
 
 	foreach(cell, etl_environment_nodes(etl_environment))
 	{
 		EtlEnvironmentNode *node = lfirst(cell);
-		EtlModel *model = strcmp(node->kind, "model") == 0 ? etl_model_find(node->node) : NULL;
-		EtlModel given;
-		char *query;
+		EtlModel   *model = strcmp(node->kind, "model") == 0 ? etl_model_find(node->node) : NULL;
+		EtlModel	given;
+		char	   *query;
 
 		if (model == NULL)
 			continue;
@@ -292,8 +296,8 @@ rename_inputs(void)
 void
 etl_environment_complete(void)
 {
-	char *owner = etl_environment_owner(etl_environment);
-	List *seen = list_make1("");
+	char	   *owner = etl_environment_owner(etl_environment);
+	List	   *seen = list_make1("");
 
 	if (owner == NULL || !has_privs_of_role(GetUserId(), get_role_oid(owner, false)))
 		return;

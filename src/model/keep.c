@@ -51,7 +51,7 @@ etl_keep_versions(const EtlModel *model)
 char *
 etl_keep_name(const EtlModel *model, Oid relid, const EtlNodeState *state)
 {
-	char *base;
+	char	   *base;
 
 	if (etl_keep_versions(model) <= 0 || !OidIsValid(relid) || state->built_version == 0 ||
 		get_rel_relkind(relid) != RELKIND_RELATION)
@@ -60,7 +60,7 @@ etl_keep_name(const EtlModel *model, Oid relid, const EtlNodeState *state)
 	base[pg_mbcliplen(base, strlen(base), 30)] = '\0';
 	for (int i = 0;; i++)
 	{
-		char *name = psprintf("%s_etl_v%d_p" INT64_FORMAT "%s", base, state->built_version,
+		char	   *name = psprintf("%s_etl_v%d_p" INT64_FORMAT "%s", base, state->built_version,
 							  state->publication, i ? psprintf("_%d", i) : "");
 
 		if (!OidIsValid(get_relname_relid(name, get_rel_namespace(relid))))
@@ -75,9 +75,10 @@ etl_keep_name(const EtlModel *model, Oid relid, const EtlNodeState *state)
 void
 etl_keep_copy(Oid relid, const char *name)
 {
-	etl_execute_utility(psprintf("CREATE TABLE %s AS SELECT * FROM %s",
-								 quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)), name),
-								 etl_quoted_relation(relid)));
+	etl_execute_utility(
+		psprintf("CREATE TABLE %s AS SELECT * FROM %s",
+				 quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)), name),
+				 etl_quoted_relation(relid)));
 	CommandCounterIncrement();
 }
 
@@ -88,9 +89,9 @@ etl_keep_copy(Oid relid, const char *name)
 static void
 rename_toast(Oid toast, Oid heap, const char *suffix)
 {
-	Relation rel = table_open(toast, AccessExclusiveLock);
-	Oid index = linitial_oid(RelationGetIndexList(rel));
-	char name[NAMEDATALEN];
+	Relation	rel = table_open(toast, AccessExclusiveLock);
+	Oid			index = linitial_oid(RelationGetIndexList(rel));
+	char		name[NAMEDATALEN];
 
 	table_close(rel, NoLock);
 	snprintf(name, NAMEDATALEN, "pg_toast_%u%s", heap, suffix);
@@ -108,10 +109,10 @@ rename_toast(Oid toast, Oid heap, const char *suffix)
 void
 etl_keep_storage(Oid relid, Oid transient, Oid toast, Oid old_toast, List *indexes, const char *name)
 {
-	Relation classes = table_open(RelationRelationId, RowExclusiveLock);
+	Relation	classes = table_open(RelationRelationId, RowExclusiveLock);
 	ObjectAddress object;
-	HeapTuple tuple;
-	ListCell *cell;
+	HeapTuple	tuple;
+	ListCell   *cell;
 
 	foreach(cell, indexes)
 	{
@@ -145,12 +146,12 @@ etl_keep_storage(Oid relid, Oid transient, Oid toast, Oid old_toast, List *index
 void
 etl_keep_prune(const EtlModel *model, int keep)
 {
-	ListCell *cell;
+	ListCell   *cell;
 
 	foreach(cell, etl_kept_of(model->target))
 	{
-		EtlKept *kept = lfirst(cell);
-		EtlRunAs as;
+		EtlKept    *kept = lfirst(cell);
+		EtlRunAs	as;
 
 		if (OidIsValid(etl_name_relation(kept->relation)))
 		{

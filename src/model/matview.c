@@ -33,8 +33,8 @@
 void
 etl_matview_create(const EtlModel *model, const char *parameters)
 {
-	etl_execute_utility(psprintf("CREATE MATERIALIZED VIEW %s%s AS %s\n WITH NO DATA", model->target, parameters,
-								 etl_query_text(model->query)));
+	etl_execute_utility(psprintf("CREATE MATERIALIZED VIEW %s%s AS %s\n WITH NO DATA",
+								 model->target, parameters, etl_query_text(model->query)));
 	CommandCounterIncrement();
 }
 
@@ -44,9 +44,9 @@ etl_matview_create(const EtlModel *model, const char *parameters)
 bool
 etl_matview_fits(Oid relid, TupleDesc desc)
 {
-	Relation rel = table_open(relid, AccessShareLock);
-	TupleDesc have = RelationGetDescr(rel);
-	bool fits = have->natts == desc->natts;
+	Relation	rel = table_open(relid, AccessShareLock);
+	TupleDesc	have = RelationGetDescr(rel);
+	bool		fits = have->natts == desc->natts;
 
 	for (int i = 0; fits && i < have->natts; i++)
 	{
@@ -66,7 +66,7 @@ etl_matview_fits(Oid relid, TupleDesc desc)
 void
 etl_matview_populate(Oid relid)
 {
-	Relation rel = table_open(relid, NoLock);
+	Relation	rel = table_open(relid, NoLock);
 
 	if (!RelationIsPopulated(rel))
 		SetMatViewPopulatedState(rel, true);
@@ -89,8 +89,8 @@ etl_matview_define(const EtlModel *model, Oid relid)
 
 struct EtlMatviewDress
 {
-	EtlViewDress *dress; /* owner, grants, comments */
-	List *indexes; /* char *: those that others made */
+	EtlViewDress *dress;		/* owner, grants, comments */
+	List	   *indexes;		/* char *: those that others made */
 };
 
 /*
@@ -110,8 +110,8 @@ EtlMatviewDress *
 etl_matview_undress(const EtlModel *model, Oid relid)
 {
 	EtlMatviewDress *dress = palloc0(sizeof(EtlMatviewDress));
-	Relation rel = table_open(relid, AccessShareLock);
-	ListCell *cell;
+	Relation	rel = table_open(relid, AccessShareLock);
+	ListCell   *cell;
 
 	dress->dress = etl_view_undress(relid, model->owner);
 	foreach(cell, RelationGetIndexList(rel))
@@ -137,7 +137,7 @@ make_index(void *sql)
 void
 etl_matview_dress(Oid relid, const EtlMatviewDress *dress)
 {
-	ListCell *cell;
+	ListCell   *cell;
 
 	foreach(cell, dress->indexes)
 		(void) etl_subxact(make_index, lfirst(cell));

@@ -61,8 +61,8 @@ type_text(Oid type, int32 typmod)
 static void
 check_column(const EtlModel *model, TupleDesc desc, const char *name, const char *wanted)
 {
-	Oid type;
-	int32 typmod;
+	Oid			type;
+	int32		typmod;
 
 	parseTypeString(wanted, &type, &typmod, false);
 	for (int i = 0; i < desc->natts; i++)
@@ -83,11 +83,11 @@ check_column(const EtlModel *model, TupleDesc desc, const char *name, const char
 void
 etl_promise_check(const EtlModel *model, Query *query)
 {
-	Jsonb *contract = etl_json_get(model->options, "contract");
-	Jsonb *columns = contract ? etl_json_get(contract, "columns") : NULL;
-	TupleDesc desc;
-	List *names;
-	ListCell *cell;
+	Jsonb	   *contract = etl_json_get(model->options, "contract");
+	Jsonb	   *columns = contract ? etl_json_get(contract, "columns") : NULL;
+	TupleDesc	desc;
+	List	   *names;
+	ListCell   *cell;
 
 	if (contract == NULL)
 		return;
@@ -117,7 +117,16 @@ etl_promise_check(const EtlModel *model, Query *query)
 static List *
 store_check(List *stored, const EtlModel *model, const char *kind, List *columns, char *name)
 {
-	EtlCheck check = {.target = model->target, .name = name, .kind = pstrdup(kind), .columns = columns, .options = etl_json_parse("{}"), .on_fail = "fail", .dimension = strcmp(kind, "unique") == 0 ? "uniqueness" : "completeness", .description = "promised by the contract", .settings = model->settings, .owner = model->owner};
+	EtlCheck	check = {.target = model->target,
+					  .name = name,
+					  .kind = pstrdup(kind),
+					  .columns = columns,
+					  .options = etl_json_parse("{}"),
+					  .on_fail = "fail",
+					  .dimension = strcmp(kind, "unique") == 0 ? "uniqueness" : "completeness",
+					  .description = "promised by the contract",
+					  .settings = model->settings,
+					  .owner = model->owner};
 
 	(void) etl_check_store(&check);
 	return lappend(stored, name);
@@ -126,10 +135,10 @@ store_check(List *stored, const EtlModel *model, const char *kind, List *columns
 void
 etl_promise_store(const EtlModel *model)
 {
-	Jsonb *contract = etl_json_get(model->options, "contract");
-	List *stored = NIL;
-	List *unique = contract ? etl_json_get_list(contract, "unique") : NIL;
-	ListCell *cell;
+	Jsonb	   *contract = etl_json_get(model->options, "contract");
+	List	   *stored = NIL;
+	List	   *unique = contract ? etl_json_get_list(contract, "unique") : NIL;
+	ListCell   *cell;
 
 	foreach(cell, contract ? etl_json_get_list(contract, "not_null") : NIL)
 		stored = store_check(stored, model, "not_null", list_make1(lfirst(cell)),
@@ -138,10 +147,11 @@ etl_promise_store(const EtlModel *model)
 		stored = store_check(stored, model, "unique", unique, pstrdup(CHECK_PREFIX "unique"));
 	foreach(cell, etl_checks_of(model->target))
 	{
-		EtlCheck *check = lfirst(cell);
+		EtlCheck   *check = lfirst(cell);
 
 		if (strncmp(check->name, CHECK_PREFIX, strlen(CHECK_PREFIX)) == 0 && check->description &&
-			strcmp(check->description, "promised by the contract") == 0 && !etl_name_among(stored, check->name))
+			strcmp(check->description, "promised by the contract") == 0 &&
+			!etl_name_among(stored, check->name))
 			(void) etl_definition_delete("quality_check", model->target, check->name);
 	}
 }
@@ -154,7 +164,7 @@ etl_promise_store(const EtlModel *model)
 static bool
 deprecation_date(const EtlModel *model, DateADT *date)
 {
-	char *text = etl_json_get_text(model->options, "deprecated_on");
+	char	   *text = etl_json_get_text(model->options, "deprecated_on");
 
 	if (text == NULL)
 		return false;
@@ -165,7 +175,7 @@ deprecation_date(const EtlModel *model, DateADT *date)
 void
 etl_deprecation_check(const EtlModel *model)
 {
-	DateADT date;
+	DateADT		date;
 
 	if (!deprecation_date(model, &date) && etl_json_has(model->options, "replaced_by"))
 		ereport(ERROR,
@@ -177,15 +187,15 @@ etl_deprecation_check(const EtlModel *model)
 List *
 etl_deprecated_inputs(List *names, bool only_past)
 {
-	List *result = NIL;
-	DateADT today = DatumGetDateADT(DirectFunctionCall1(timestamptz_date, TimestampTzGetDatum(etl_now())));
-	ListCell *cell;
+	List	   *result = NIL;
+	DateADT		today = DatumGetDateADT(DirectFunctionCall1(timestamptz_date, TimestampTzGetDatum(etl_now())));
+	ListCell   *cell;
 
 	foreach(cell, names)
 	{
-		EtlModel *model = etl_model_find(lfirst(cell));
-		DateADT date;
-		char *use;
+		EtlModel   *model = etl_model_find(lfirst(cell));
+		DateADT		date;
+		char	   *use;
 
 		if (model == NULL || !deprecation_date(model, &date) || (only_past && date > today))
 			continue;

@@ -26,18 +26,18 @@
 /* A piece of the text and what takes its place. */
 typedef struct Edit
 {
-	int start;
-	int end;
-	char *text;
+	int			start;
+	int			end;
+	char	   *text;
 } Edit;
 
 typedef struct EditContext
 {
 	const char *query;
-	EtlNewName new_name;
-	void *arg;
-	List *ctes; /* names of CTEs in scope */
-	List *edits; /* Edit * */
+	EtlNewName	new_name;
+	void	   *arg;
+	List	   *ctes;			/* names of CTEs in scope */
+	List	   *edits;			/* Edit * */
 } EditContext;
 
 static bool edit_walker(Node *node, EditContext *context);
@@ -57,7 +57,7 @@ skip_blank(const char *p)
 				p++;
 		else if (p[0] == '/' && p[1] == '*')
 		{
-			int depth = 0;
+			int			depth = 0;
 
 			do
 			{
@@ -121,7 +121,7 @@ skip_name(const char *p, int parts)
 static void
 add_edit(EditContext *context, const char *start, const char *end, char *text)
 {
-	Edit *edit = palloc(sizeof(Edit));
+	Edit	   *edit = palloc(sizeof(Edit));
 
 	edit->start = start - context->query;
 	edit->end = end - context->query;
@@ -135,8 +135,8 @@ add_edit(EditContext *context, const char *start, const char *end, char *text)
 static char *
 meant(const char *schema, const char *relation)
 {
-	RangeVar *range = makeRangeVar(unconstify(char *, schema), unconstify(char *, relation), -1);
-	Oid relid = RangeVarGetRelid(range, NoLock, true);
+	RangeVar   *range = makeRangeVar(unconstify(char *, schema), unconstify(char *, relation), -1);
+	Oid			relid = RangeVarGetRelid(range, NoLock, true);
 
 	if (OidIsValid(relid))
 		return etl_name_of_relation(relid);
@@ -151,9 +151,9 @@ edit_relation(EditContext *context, RangeVar *range)
 {
 	const char *start = context->query + range->location;
 	const char *end;
-	char *old;
-	char *new;
-	ListCell *cell;
+	char	   *old;
+	char	   *new;
+	ListCell   *cell;
 
 	if (range->schemaname == NULL)
 		foreach(cell, context->ctes)
@@ -179,10 +179,10 @@ edit_row_type(EditContext *context, TypeName *type_name)
 {
 	const char *start = context->query + type_name->location;
 	const char *end;
-	char *schema;
-	char *relation;
-	char *old;
-	char *new;
+	char	   *schema;
+	char	   *relation;
+	char	   *old;
+	char	   *new;
 
 	if (type_name->names == NIL || type_name->location < 0 || list_length(type_name->names) > 2)
 		return;
@@ -204,8 +204,8 @@ edit_column(EditContext *context, ColumnRef *column)
 	const char *start = context->query + column->location;
 	const char *second;
 	const char *end;
-	char *new;
-	EtlName *name;
+	char	   *new;
+	EtlName    *name;
 
 	if (list_length(column->fields) != 3 || column->location < 0 ||
 		!IsA(lsecond(column->fields), String))
@@ -229,9 +229,9 @@ edit_column(EditContext *context, ColumnRef *column)
 static bool
 edit_select(SelectStmt *select, EditContext *context)
 {
-	List *outer = context->ctes;
+	List	   *outer = context->ctes;
 	WithClause *with = select->withClause;
-	ListCell *cell;
+	ListCell   *cell;
 
 	context->ctes = list_copy(outer);
 	if (with != NULL && with->recursive)
@@ -290,9 +290,9 @@ etl_query_rename(const EtlModel *model, EtlNewName new_name, void *arg)
 {
 	EditContext context = {.query = model->query, .new_name = new_name, .arg = arg};
 	StringInfoData text;
-	int at = 0;
-	EtlRunAs as;
-	ListCell *cell;
+	int			at = 0;
+	EtlRunAs	as;
+	ListCell   *cell;
 
 	etl_run_as_begin(&as, model->owner, model->settings);
 	edit_walker(etl_query_parse(model->query)->stmt, &context);
@@ -301,10 +301,10 @@ etl_query_rename(const EtlModel *model, EtlNewName new_name, void *arg)
 	initStringInfo(&text);
 	foreach(cell, context.edits)
 	{
-		Edit *edit = lfirst(cell);
+		Edit	   *edit = lfirst(cell);
 
 		if (edit->start < at)
-			continue; /* the tree holds it twice */
+			continue;			/* the tree holds it twice */
 		appendBinaryStringInfo(&text, model->query + at, edit->start - at);
 		appendStringInfoString(&text, edit->text);
 		at = edit->end;
@@ -316,12 +316,12 @@ etl_query_rename(const EtlModel *model, EtlNewName new_name, void *arg)
 Jsonb *
 etl_options_rename(const EtlModel *model, EtlNewName new_name, void *arg)
 {
-	Jsonb *list = etl_json_get(model->options, "depends_on");
+	Jsonb	   *list = etl_json_get(model->options, "depends_on");
 	StringInfoData text;
 	EtlJsonBuilder *builder;
-	bool changed = false;
-	ListCell *cell;
-	EtlRunAs as;
+	bool		changed = false;
+	ListCell   *cell;
+	EtlRunAs	as;
 
 	if (list == NULL)
 		return model->options;
@@ -329,7 +329,7 @@ etl_options_rename(const EtlModel *model, EtlNewName new_name, void *arg)
 	etl_run_as_begin(&as, model->owner, model->settings);
 	foreach(cell, etl_json_get_list(model->options, "depends_on"))
 	{
-		char *new = new_name(etl_name_canonical(lfirst(cell)), arg);
+		char	   *new = new_name(etl_name_canonical(lfirst(cell)), arg);
 
 		changed |= new != NULL;
 		appendStringInfo(&text, "%s%s", text.len ? ", " : "[",
@@ -341,6 +341,9 @@ etl_options_rename(const EtlModel *model, EtlNewName new_name, void *arg)
 	appendStringInfoChar(&text, ']');
 	builder = etl_json_object_begin();
 	foreach(cell, etl_json_keys(model->options))
-		etl_json_add(builder, lfirst(cell), strcmp(lfirst(cell), "depends_on") == 0 ? etl_json_parse(text.data) : etl_json_get(model->options, lfirst(cell)));
+		etl_json_add(builder, lfirst(cell),
+					 strcmp(lfirst(cell), "depends_on") == 0 ?
+						 etl_json_parse(text.data) :
+						 etl_json_get(model->options, lfirst(cell)));
 	return etl_json_object_end(builder);
 }

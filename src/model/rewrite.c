@@ -479,6 +479,7 @@ etl_delta_rewrite(EtlDelta *delta, bool null_keys, QueryEnvironment *environment
 	}
 	replace_leaves(leaves, texts, environment);
 	if (!delta->append && delta->wrapped)
-		delta->query = etl_query_around(delta->query, "*", etl_delta_scope(delta, "c", null_keys), environment);
+		delta->query = etl_query_around(delta->query, "*", etl_delta_scope(delta, "c", null_keys),
+										environment);
 	return delta->query;
 }

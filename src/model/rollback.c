@@ -29,11 +29,11 @@
 static EtlKept *
 find_kept(const char *target, int version)
 {
-	ListCell *cell;
+	ListCell   *cell;
 
 	foreach(cell, etl_kept_of(target))
 	{
-		EtlKept *kept = lfirst(cell);
+		EtlKept    *kept = lfirst(cell);
 
 		if ((version == 0 || etl_version_same("model", target, kept->version, version)) &&
 			OidIsValid(etl_name_relation(kept->relation)))
@@ -68,9 +68,9 @@ find_version(const EtlModel *model, int version)
 static EtlModel *
 put_definition_back(const EtlModel *model, const EtlVersion *version)
 {
-	EtlModel *restored;
-	List *names;
-	char *missing = NULL;
+	EtlModel   *restored;
+	List	   *names;
+	char	   *missing = NULL;
 
 	(void) etl_definition_restore("model", model->target, version->definition,
 								  psprintf("rolled back to %d", version->version));
@@ -91,7 +91,7 @@ put_definition_back(const EtlModel *model, const EtlVersion *version)
 
 typedef struct Reader
 {
-	EtlModel *model;
+	EtlModel   *model;
 } Reader;
 
 /*
@@ -109,12 +109,12 @@ analyze_reader(void *arg)
 static void
 check_readers(const EtlModel *model)
 {
-	ListCell *cell;
+	ListCell   *cell;
 
 	foreach(cell, etl_model_readers(model->target))
 	{
-		Reader reader = {etl_model_get(lfirst(cell))};
-		ErrorData *error = reader.model->resolved ? etl_subxact(analyze_reader, &reader) : NULL;
+		Reader		reader = {etl_model_get(lfirst(cell))};
+		ErrorData  *error = reader.model->resolved ? etl_subxact(analyze_reader, &reader) : NULL;
 
 		if (error != NULL)
 			ereport(ERROR,
@@ -151,12 +151,12 @@ put_rows_back(EtlDriver *driver, EtlModel *model, const EtlKept *kept, EtlBuildR
 char *
 etl_model_rollback(EtlDriver *driver, const char *target, int to, EtlBuildResult *result)
 {
-	EtlModel *model = etl_model_get(target);
+	EtlModel   *model = etl_model_get(target);
 	EtlNodeState *state = etl_node_state_get(target);
-	EtlKept *kept = find_kept(target, to);
-	bool served_is_newest = state->built_version == model->version;
+	EtlKept    *kept = find_kept(target, to);
+	bool		served_is_newest = state->built_version == model->version;
 	EtlVersion *version = NULL;
-	char *told;
+	char	   *told;
 
 	etl_check_owner(model->owner, "model", target);
 	/* the newest definition has not been built: what is served is what to go back to */

@@ -57,15 +57,17 @@ a_row(const EtlMerge *merge, const char *columns, const char *rest)
 static void
 require_moments(const EtlMerge *merge)
 {
-	char *without = a_row(merge, etl_snapshot_listed(merge->model->key, "s."),
+	char	   *without = a_row(merge, etl_snapshot_listed(merge->model->key, "s."),
 						  "WHERE s.etl_at IS NULL OR NOT pg_catalog.isfinite(s.etl_at)");
 
 	if (without != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_NOT_NULL_VIOLATION),
 				 errmsg("a row of %s does not tell since when it holds", merge->model->target),
-				 errdetail("Column \"%s\" is null or infinite for key %s.", merge->model->event_time, without),
-				 errhint("Leave such rows out of the query, or define a not_null check with on_fail quarantine.")));
+				 errdetail("Column \"%s\" is null or infinite for key %s.",
+						   merge->model->event_time, without),
+				 errhint("Leave such rows out of the query, or define a not_null check with "
+						 "on_fail quarantine.")));
 }
 
 /*
@@ -75,25 +77,29 @@ require_moments(const EtlMerge *merge)
 static void
 require_one_row(EtlMerge *merge)
 {
-	char *key = psprintf("%s%s", etl_snapshot_listed(merge->model->key, "s."), merge->history ? ", s.etl_at" : "");
-	char *row = psprintf("ROW(%s)::pg_catalog.text COLLATE pg_catalog.\"C\"", etl_snapshot_listed(merge->columns, "s."));
-	char *twice;
+	char	   *key = psprintf("%s%s", etl_snapshot_listed(merge->model->key, "s."),
+						 merge->history ? ", s.etl_at" : "");
+	char	   *row = psprintf("ROW(%s)::pg_catalog.text COLLATE pg_catalog.\"C\"",
+						 etl_snapshot_listed(merge->columns, "s."));
+	char	   *twice;
 
-	if (a_row(merge, key, psprintf("GROUP BY %s HAVING pg_catalog.count(*) OPERATOR(pg_catalog.>) 1", key)) == NULL)
+	if (a_row(merge, key,
+			  psprintf("GROUP BY %s HAVING pg_catalog.count(*) OPERATOR(pg_catalog.>) 1", key)) ==
+		NULL)
 		return;
 	twice = a_row(merge, key, psprintf("GROUP BY %s HAVING pg_catalog.min(%s) OPERATOR(pg_catalog.<>)"
-									   " pg_catalog.max(%s)",
-									   key, row, row));
+									   " pg_catalog.max(%s)", key, row, row));
 	if (twice != NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNIQUE_VIOLATION),
-				 errmsg("the query of %s yields more than one row for a key%s", merge->model->target,
-						merge->history ? " at one time" : ""),
-				 errdetail("Key %s comes more than once.", twice),
-				 errhint("Make the query yield one of them, for example with SELECT DISTINCT ON (%s) … ORDER BY%s.",
-						 etl_diff_key_columns(merge->model),
-						 merge->history || etl_snapshot_by_time(merge->model) ? "" :
-																				", or say with event_time which column tells the order")));
+		ereport(ERROR, (errcode(ERRCODE_UNIQUE_VIOLATION),
+						errmsg("the query of %s yields more than one row for a key%s",
+							   merge->model->target, merge->history ? " at one time" : ""),
+						errdetail("Key %s comes more than once.", twice),
+						errhint("Make the query yield one of them, for example with SELECT "
+								"DISTINCT ON (%s) … ORDER BY%s.",
+								etl_diff_key_columns(merge->model),
+								merge->history || etl_snapshot_by_time(merge->model) ?
+									"" :
+									", or say with event_time which column tells the order")));
 	merge->staged = psprintf("(SELECT DISTINCT ON (%s) * FROM %s s)", key, merge->staged);
 }
 
@@ -104,7 +110,7 @@ static bool
 has_null_key(const EtlMerge *merge)
 {
 	StringInfoData condition;
-	ListCell *cell;
+	ListCell   *cell;
 
 	initStringInfo(&condition);
 	foreach(cell, merge->model->key)
@@ -120,20 +126,24 @@ static void
 prepare(EtlMerge *merge)
 {
 	const EtlModel *model = merge->model;
-	char *key = etl_diff_key_columns(model);
+	char	   *key = etl_diff_key_columns(model);
 
 	merge->table = etl_quoted_relation(merge->relid);
 	merge->columns = etl_diff_common_columns(merge->relid, merge->desc);
 	merge->history = model->event_time != NULL;
-	merge->marked = etl_snapshot_marks(model) ||
-					(get_attnum(merge->relid, "is_deleted") > 0 && !etl_name_among(merge->columns, "is_deleted"));
+	merge->marked = etl_snapshot_marks(model) || (get_attnum(merge->relid, "is_deleted") > 0 &&
+												  !etl_name_among(merge->columns, "is_deleted"));
 	merge->now = psprintf("'%s'::pg_catalog.timestamptz", timestamptz_to_str(etl_now()));
 	merge->staged = psprintf("(SELECT *, ROW(%s) AS etl_key, %s AS etl_at FROM etl_staged)", key,
-							 merge->history ? psprintf("%s::pg_catalog.timestamptz", quote_identifier(model->event_time)) :
+							 merge->history ? psprintf("%s::pg_catalog.timestamptz",
+													   quote_identifier(model->event_time)) :
 											  merge->now);
-	merge->current = psprintf("(SELECT ROW(%s) AS etl_key, t.tableoid AS etl_table, t.ctid AS etl_ctid, t.* FROM %s t)",
-							  key, merge->table);
-	merge->empty = etl_first_text(psprintf("SELECT ''::pg_catalog.text FROM %s LIMIT 1", merge->table), NULL) == NULL;
+	merge->current = psprintf(
+		"(SELECT ROW(%s) AS etl_key, t.tableoid AS etl_table, t.ctid AS etl_ctid, t.* FROM %s t)",
+		key, merge->table);
+	merge->empty =
+		etl_first_text(psprintf("SELECT ''::pg_catalog.text FROM %s LIMIT 1", merge->table),
+					   NULL) == NULL;
 	if (merge->history)
 		require_moments(merge);
 	require_one_row(merge);
@@ -155,11 +165,11 @@ EtlDiff *
 etl_snapshot_stage(const EtlModel *model, EtlDue *due, Tuplestorestate *staged, int64 staged_rows,
 				   Tuplestorestate *quarantined, QueryEnvironment *environment, const char *scope)
 {
-	EtlMerge merge = {model, due->relid, NULL, etl_query_desc(due->query)};
-	char *deletes = etl_json_get_text(model->options, "hard_deletes");
-	bool follows_deletes = deletes != NULL && strcmp(deletes, "ignore") != 0;
+	EtlMerge	merge = {model, due->relid, NULL, etl_query_desc(due->query)};
+	char	   *deletes = etl_json_get_text(model->options, "hard_deletes");
+	bool		follows_deletes = deletes != NULL && strcmp(deletes, "ignore") != 0;
 	StringInfoData sql;
-	EtlDiff *diff;
+	EtlDiff    *diff;
 
 	merge.environment = environment;
 	etl_environment_add(environment, "etl_staged", merge.desc, staged, staged_rows);
@@ -168,7 +178,9 @@ etl_snapshot_stage(const EtlModel *model, EtlDue *due, Tuplestorestate *staged, 
 	prepare(&merge);
 
 	initStringInfo(&sql);
-	appendStringInfoString(&sql, etl_snapshot_by_time(model) ? etl_snapshot_observed(&merge) : etl_snapshot_compared(&merge, due->added));
+	appendStringInfoString(&sql, etl_snapshot_by_time(model) ?
+									 etl_snapshot_observed(&merge) :
+									 etl_snapshot_compared(&merge, due->added));
 	if (etl_snapshot_by_time(model) && !merge.empty &&
 		(follows_deletes || due->state->built_version != model->version))
 		appendStringInfoString(&sql, etl_snapshot_returned(&merge));

@@ -14,18 +14,18 @@
 typedef struct EtlMerge
 {
 	const EtlModel *model;
-	Oid relid;
-	char *table;
-	TupleDesc desc; /* of the query */
-	List *columns; /* char *: columns of the query that the table has */
+	Oid			relid;
+	char	   *table;
+	TupleDesc	desc;			/* of the query */
+	List	   *columns;		/* char *: columns of the query that the table has */
 	QueryEnvironment *environment;
-	bool empty; /* the table holds nothing yet */
-	bool by_columns; /* no staged key has a NULL */
-	bool marked; /* the table has is_deleted */
-	bool history; /* rows tell their moment */
-	char *now;
-	char *staged; /* FROM item without alias: rows of the query, etl_key, etl_at */
-	char *current; /* the same: versions of the table, etl_key, etl_table, etl_ctid */
+	bool		empty;			/* the table holds nothing yet */
+	bool		by_columns;		/* no staged key has a NULL */
+	bool		marked;			/* the table has is_deleted */
+	bool		history;		/* rows tell their moment */
+	char	   *now;
+	char	   *staged;			/* FROM item without alias: rows of the query, etl_key, etl_at */
+	char	   *current;		/* the same: versions of the table, etl_key, etl_table, etl_ctid */
 } EtlMerge;
 
 /* queries of rows (op, table, ctid, columns…), as diff.c applies them */
@@ -38,4 +38,4 @@ extern char *etl_snapshot_vanished(const EtlMerge *merge, const char *scope, boo
 /* columns, each with a prefix such as "s." */
 extern char *etl_snapshot_listed(List *columns, const char *prefix);
 
-#endif /* ETL_SNAPSHOT_H */
+#endif							/* ETL_SNAPSHOT_H */

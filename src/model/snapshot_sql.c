@@ -39,7 +39,7 @@ char *
 etl_snapshot_listed(List *columns, const char *prefix)
 {
 	StringInfoData text;
-	ListCell *cell;
+	ListCell   *cell;
 
 	initStringInfo(&text);
 	foreach(cell, columns)
@@ -54,8 +54,8 @@ static char *
 numbered(List *columns, const char *alias)
 {
 	StringInfoData text;
-	int n = 0;
-	ListCell *cell;
+	int			n = 0;
+	ListCell   *cell;
 
 	initStringInfo(&text);
 	foreach(cell, columns)
@@ -74,13 +74,13 @@ static char *
 numbers(const EtlMerge *merge, List *columns, const char *alias)
 {
 	StringInfoData text;
-	ListCell *cell;
-	ListCell *all;
+	ListCell   *cell;
+	ListCell   *all;
 
 	initStringInfo(&text);
 	foreach(cell, columns)
 	{
-		int n = 0;
+		int			n = 0;
 
 		foreach(all, merge->columns)
 		{
@@ -100,7 +100,7 @@ static char *
 same_key(const EtlMerge *merge, const char *a, const char *b)
 {
 	StringInfoData sql;
-	ListCell *cell;
+	ListCell   *cell;
 
 	if (!merge->by_columns)
 		return psprintf("%s.etl_key OPERATOR(pg_catalog.=) %s.etl_key", a, b);
@@ -124,14 +124,14 @@ static char *
 of_key(const EtlMerge *merge, const char *what, const char *where)
 {
 	StringInfoData sql;
-	ListCell *cell;
+	ListCell   *cell;
 
 	initStringInfo(&sql);
 	appendStringInfo(&sql, "(SELECT %s FROM %s n WHERE %s", what, merge->table, where);
 	foreach(cell, merge->model->key)
 	{
 		const char *name = quote_identifier(lfirst(cell));
-		char *equals = etl_sql_equals(column_of(merge, lfirst(cell))->atttypid,
+		char	   *equals = etl_sql_equals(column_of(merge, lfirst(cell))->atttypid,
 									  psprintf("n.%s", name), psprintf("s.%s", name));
 
 		appendStringInfo(&sql, merge->by_columns ? " AND %s" : " AND (%s OR (n.%s IS NULL AND s.%s IS NULL))",
@@ -148,8 +148,8 @@ of_key(const EtlMerge *merge, const char *what, const char *where)
 static List *
 with_equality(const EtlMerge *merge, List *columns, bool has)
 {
-	List *chosen = NIL;
-	ListCell *cell;
+	List	   *chosen = NIL;
+	ListCell   *cell;
 
 	foreach(cell, columns)
 	{
@@ -174,7 +174,7 @@ differs(const EtlMerge *merge, List *columns, const char *alias, const char *oth
 	initStringInfo(&sql);
 	for (int has = 0; has <= 1; has++)
 	{
-		List *these = with_equality(merge, columns, has);
+		List	   *these = with_equality(merge, columns, has);
 
 		if (these == NIL)
 			continue;
@@ -237,35 +237,39 @@ etl_snapshot_observed(const EtlMerge *merge)
 	StringInfoData sql;
 
 	initStringInfo(&sql);
-	appendStringInfo(&sql,
-					 "WITH etl_j AS (SELECT %s, %s, s.etl_at, c.etl_ctid, c.etl_table, c.valid_from AS etl_from,"
-					 " %s AS etl_gone, CASE WHEN c.etl_ctid IS NOT NULL THEN c.valid_to ELSE %s END AS etl_until"
-					 " FROM %s s LEFT JOIN %s c ON %s AND c.valid_from OPERATOR(pg_catalog.<=) s.etl_at"
-					 " AND (c.valid_to IS NULL OR s.etl_at OPERATOR(pg_catalog.<) c.valid_to)"
-					 " WHERE c.etl_ctid IS NULL OR c.valid_from OPERATOR(pg_catalog.<) s.etl_at"
-					 " OR (%sROW(%s)::pg_catalog.record OPERATOR(pg_catalog.*<>) ROW(%s)::pg_catalog.record)), ",
-					 numbered(merge->columns, "s"), numbered(merge->columns, "c"),
-					 merge->marked ? "c.is_deleted" : "false",
-					 merge->empty ? "NULL::pg_catalog.timestamptz" :
-									of_key(merge, "pg_catalog.min(n.valid_from)",
-										   "n.valid_from OPERATOR(pg_catalog.>) s.etl_at"),
-					 merge->staged, merge->current, same_key(merge, "s", "c"),
-					 merge->marked ? "c.is_deleted IS NOT TRUE AND " : "",
-					 etl_snapshot_listed(merge->columns, "s."), etl_snapshot_listed(merge->columns, "c."));
-	appendStringInfo(&sql,
-					 "etl_w AS (SELECT *, pg_catalog.lead(etl_at) OVER w AS etl_next, etl_ctid IS NOT NULL AND"
-					 " (pg_catalog.lag(etl_from) OVER w OPERATOR(pg_catalog.=) etl_from) IS NOT TRUE AS etl_first,"
-					 " (etl_from OPERATOR(pg_catalog.<) etl_at) IS NOT FALSE AS etl_new"
-					 " FROM etl_j WINDOW w AS (PARTITION BY %s ORDER BY etl_at))",
-					 numbers(merge, merge->model->key, "s"));
-	appendStringInfo(&sql,
-					 " SELECT CASE WHEN o.u THEN 'U' ELSE 'I' END::\"char\", etl_table, etl_ctid, %s"
-					 "CASE WHEN o.u THEN etl_from ELSE etl_at END, v.valid_to, v.valid_to IS NULL%s"
-					 " FROM etl_w CROSS JOIN (VALUES (true), (false)) o(u) CROSS JOIN LATERAL"
-					 " (SELECT CASE WHEN o.u AND etl_new THEN etl_at ELSE LEAST(etl_next, etl_until) END) v(valid_to)"
-					 " WHERE CASE WHEN o.u THEN etl_first ELSE etl_new END",
-					 chosen(merge, "o.u AND etl_new"),
-					 deleted(merge, "o.u AND etl_new AND etl_gone"));
+	appendStringInfo(
+		&sql,
+		"WITH etl_j AS (SELECT %s, %s, s.etl_at, c.etl_ctid, c.etl_table, c.valid_from AS etl_from,"
+		" %s AS etl_gone, CASE WHEN c.etl_ctid IS NOT NULL THEN c.valid_to ELSE %s END AS etl_until"
+		" FROM %s s LEFT JOIN %s c ON %s AND c.valid_from OPERATOR(pg_catalog.<=) s.etl_at"
+		" AND (c.valid_to IS NULL OR s.etl_at OPERATOR(pg_catalog.<) c.valid_to)"
+		" WHERE c.etl_ctid IS NULL OR c.valid_from OPERATOR(pg_catalog.<) s.etl_at"
+		" OR (%sROW(%s)::pg_catalog.record OPERATOR(pg_catalog.*<>) ROW(%s)::pg_catalog.record)), ",
+		numbered(merge->columns, "s"), numbered(merge->columns, "c"),
+		merge->marked ? "c.is_deleted" : "false",
+		merge->empty ? "NULL::pg_catalog.timestamptz" :
+					   of_key(merge, "pg_catalog.min(n.valid_from)",
+							  "n.valid_from OPERATOR(pg_catalog.>) s.etl_at"),
+		merge->staged, merge->current, same_key(merge, "s", "c"),
+		merge->marked ? "c.is_deleted IS NOT TRUE AND " : "",
+		etl_snapshot_listed(merge->columns, "s."), etl_snapshot_listed(merge->columns, "c."));
+	appendStringInfo(
+		&sql,
+		"etl_w AS (SELECT *, pg_catalog.lead(etl_at) OVER w AS etl_next, etl_ctid IS NOT NULL AND"
+		" (pg_catalog.lag(etl_from) OVER w OPERATOR(pg_catalog.=) etl_from) IS NOT TRUE AS "
+		"etl_first,"
+		" (etl_from OPERATOR(pg_catalog.<) etl_at) IS NOT FALSE AS etl_new"
+		" FROM etl_j WINDOW w AS (PARTITION BY %s ORDER BY etl_at))",
+		numbers(merge, merge->model->key, "s"));
+	appendStringInfo(
+		&sql,
+		" SELECT CASE WHEN o.u THEN 'U' ELSE 'I' END::\"char\", etl_table, etl_ctid, %s"
+		"CASE WHEN o.u THEN etl_from ELSE etl_at END, v.valid_to, v.valid_to IS NULL%s"
+		" FROM etl_w CROSS JOIN (VALUES (true), (false)) o(u) CROSS JOIN LATERAL"
+		" (SELECT CASE WHEN o.u AND etl_new THEN etl_at ELSE LEAST(etl_next, etl_until) END) "
+		"v(valid_to)"
+		" WHERE CASE WHEN o.u THEN etl_first ELSE etl_new END",
+		chosen(merge, "o.u AND etl_new"), deleted(merge, "o.u AND etl_new AND etl_gone"));
 	return sql.data;
 }
 
@@ -277,37 +281,43 @@ etl_snapshot_observed(const EtlMerge *merge)
 char *
 etl_snapshot_returned(const EtlMerge *merge)
 {
-	char *key = etl_snapshot_listed(merge->model->key, "s.");
+	char	   *key = etl_snapshot_listed(merge->model->key, "s.");
 	StringInfoData sql;
 
 	initStringInfo(&sql);
-	appendStringInfo(&sql,
-					 " UNION ALL SELECT v.op::\"char\", v.etl_table, v.etl_ctid, %sv.valid_from, v.valid_to,"
-					 " v.valid_to IS NULL%s FROM (SELECT %s, %s, s.etl_at, c.etl_table, c.etl_ctid, c.valid_from,"
-					 " %s AS live, c.%s::pg_catalog.timestamptz AS event_at,"
-					 " CASE WHEN c.etl_ctid IS NULL THEN %s END AS gone"
-					 " FROM (SELECT DISTINCT ON (%s) * FROM %s s ORDER BY %s, s.etl_at DESC) s"
-					 " LEFT JOIN %s c ON c.is_current AND %s) x",
-					 chosen(merge, "v.keep"), deleted(merge, "v.keep"), numbered(merge->columns, "s"),
-					 numbered(merge->columns, "c"), merge->marked ? "c.is_deleted IS NOT TRUE" : "true",
-					 quote_identifier(merge->model->event_time),
-					 of_key(merge, "pg_catalog.max(n.valid_to)", "true"), key, merge->staged, key,
-					 merge->current, same_key(merge, "s", "c"));
-	appendStringInfo(&sql,
-					 " CROSS JOIN LATERAL (SELECT 'I', NULL::pg_catalog.oid, NULL::pg_catalog.tid, %s,"
-					 " NULL::pg_catalog.timestamptz, false WHERE etl_ctid IS NULL AND etl_at OPERATOR(pg_catalog.<) gone"
-					 " UNION ALL SELECT CASE WHEN m.u THEN 'U' ELSE 'I' END, etl_table, etl_ctid,"
-					 " CASE WHEN m.u THEN x.valid_from ELSE %s END, CASE WHEN m.u THEN %s END, m.u"
-					 " FROM (VALUES (true), (false)) m(u) WHERE etl_ctid IS NOT NULL AND NOT live"
-					 " AND etl_at OPERATOR(pg_catalog.<=) x.valid_from"
-					 " UNION ALL SELECT 'U', etl_table, etl_ctid, x.valid_from, NULL, false WHERE etl_ctid IS NOT NULL"
-					 " AND live AND event_at OPERATOR(pg_catalog.<) x.valid_from"
-					 " AND etl_at OPERATOR(pg_catalog.>=) event_at AND etl_at OPERATOR(pg_catalog.<) x.valid_from"
-					 " AND ROW(%s)::pg_catalog.record OPERATOR(pg_catalog.*<>) ROW(%s)::pg_catalog.record"
-					 ") v(op, etl_table, etl_ctid, valid_from, valid_to, keep)",
-					 after(merge, "gone", false), after(merge, "x.valid_from", true),
-					 after(merge, "x.valid_from", true), numbers(merge, merge->columns, "s"),
-					 numbers(merge, merge->columns, "c"));
+	appendStringInfo(
+		&sql,
+		" UNION ALL SELECT v.op::\"char\", v.etl_table, v.etl_ctid, %sv.valid_from, v.valid_to,"
+		" v.valid_to IS NULL%s FROM (SELECT %s, %s, s.etl_at, c.etl_table, c.etl_ctid, "
+		"c.valid_from,"
+		" %s AS live, c.%s::pg_catalog.timestamptz AS event_at,"
+		" CASE WHEN c.etl_ctid IS NULL THEN %s END AS gone"
+		" FROM (SELECT DISTINCT ON (%s) * FROM %s s ORDER BY %s, s.etl_at DESC) s"
+		" LEFT JOIN %s c ON c.is_current AND %s) x",
+		chosen(merge, "v.keep"), deleted(merge, "v.keep"), numbered(merge->columns, "s"),
+		numbered(merge->columns, "c"), merge->marked ? "c.is_deleted IS NOT TRUE" : "true",
+		quote_identifier(merge->model->event_time),
+		of_key(merge, "pg_catalog.max(n.valid_to)", "true"), key, merge->staged, key,
+		merge->current, same_key(merge, "s", "c"));
+	appendStringInfo(
+		&sql,
+		" CROSS JOIN LATERAL (SELECT 'I', NULL::pg_catalog.oid, NULL::pg_catalog.tid, %s,"
+		" NULL::pg_catalog.timestamptz, false WHERE etl_ctid IS NULL AND etl_at "
+		"OPERATOR(pg_catalog.<) gone"
+		" UNION ALL SELECT CASE WHEN m.u THEN 'U' ELSE 'I' END, etl_table, etl_ctid,"
+		" CASE WHEN m.u THEN x.valid_from ELSE %s END, CASE WHEN m.u THEN %s END, m.u"
+		" FROM (VALUES (true), (false)) m(u) WHERE etl_ctid IS NOT NULL AND NOT live"
+		" AND etl_at OPERATOR(pg_catalog.<=) x.valid_from"
+		" UNION ALL SELECT 'U', etl_table, etl_ctid, x.valid_from, NULL, false WHERE etl_ctid IS "
+		"NOT NULL"
+		" AND live AND event_at OPERATOR(pg_catalog.<) x.valid_from"
+		" AND etl_at OPERATOR(pg_catalog.>=) event_at AND etl_at OPERATOR(pg_catalog.<) "
+		"x.valid_from"
+		" AND ROW(%s)::pg_catalog.record OPERATOR(pg_catalog.*<>) ROW(%s)::pg_catalog.record"
+		") v(op, etl_table, etl_ctid, valid_from, valid_to, keep)",
+		after(merge, "gone", false), after(merge, "x.valid_from", true),
+		after(merge, "x.valid_from", true), numbers(merge, merge->columns, "s"),
+		numbers(merge, merge->columns, "c"));
 	return sql.data;
 }
 
@@ -321,14 +331,14 @@ static List *
 judged_columns(const EtlMerge *merge, List *added)
 {
 	const EtlModel *model = merge->model;
-	List *wanted = etl_json_get_list(model->options, "check_columns");
-	List *columns = NIL;
-	ListCell *cell;
+	List	   *wanted = etl_json_get_list(model->options, "check_columns");
+	List	   *columns = NIL;
+	ListCell   *cell;
 
 	foreach(cell, merge->columns)
 	{
-		char *name = lfirst(cell);
-		bool is_moment = model->event_time != NULL && strcmp(name, model->event_time) == 0;
+		char	   *name = lfirst(cell);
+		bool		is_moment = model->event_time != NULL && strcmp(name, model->event_time) == 0;
 
 		if (!etl_name_among(added, name) && (wanted == NIL ? !is_moment : etl_name_among(wanted, name)))
 			columns = lappend(columns, name);
@@ -344,35 +354,43 @@ judged_columns(const EtlMerge *merge, List *added)
 static char *
 compare_rows(const EtlMerge *merge, List *judged)
 {
-	char *key = numbers(merge, merge->model->key, "s");
-	char *against = differs(merge, judged, "c", "%s");
+	char	   *key = numbers(merge, merge->model->key, "s");
+	char	   *against = differs(merge, judged, "c", "%s");
 	StringInfoData sql;
 
 	initStringInfo(&sql);
-	appendStringInfo(&sql,
-					 "WITH etl_j AS (SELECT %s, %s, s.etl_at, c.etl_ctid, c.etl_table, c.valid_from AS etl_from,"
-					 " c.etl_ctid IS NOT NULL%s AS etl_live,"
-					 " CASE WHEN c.etl_ctid IS NOT NULL THEN c.valid_from ELSE %s END AS etl_base, %s AS etl_last"
-					 " FROM %s s LEFT JOIN %s c ON c.is_current AND %s), ",
-					 numbered(merge->columns, "s"), numbered(merge->columns, "c"),
-					 merge->marked ? " AND c.is_deleted IS NOT TRUE" : "",
-					 merge->empty ? "NULL::pg_catalog.timestamptz" : of_key(merge, "pg_catalog.max(n.valid_to)", "true"),
-					 merge->history ? psprintf("pg_catalog.lead(true) OVER (PARTITION BY %s ORDER BY s.etl_at) IS NULL",
-											   etl_snapshot_listed(merge->model->key, "s.")) :
-									  "true",
-					 merge->staged, merge->current, same_key(merge, "s", "c"));
-	appendStringInfo(&sql,
-					 "etl_e AS (SELECT *, CASE WHEN etl_base IS NULL OR etl_at OPERATOR(pg_catalog.>) etl_base"
-					 " THEN etl_at ELSE %s END AS etl_begin FROM etl_j"
-					 " WHERE etl_last OR etl_base IS NULL OR etl_at OPERATOR(pg_catalog.>) etl_base), ",
-					 after(merge, "etl_base", true));
+	appendStringInfo(
+		&sql,
+		"WITH etl_j AS (SELECT %s, %s, s.etl_at, c.etl_ctid, c.etl_table, c.valid_from AS etl_from,"
+		" c.etl_ctid IS NOT NULL%s AS etl_live,"
+		" CASE WHEN c.etl_ctid IS NOT NULL THEN c.valid_from ELSE %s END AS etl_base, %s AS "
+		"etl_last"
+		" FROM %s s LEFT JOIN %s c ON c.is_current AND %s), ",
+		numbered(merge->columns, "s"), numbered(merge->columns, "c"),
+		merge->marked ? " AND c.is_deleted IS NOT TRUE" : "",
+		merge->empty ? "NULL::pg_catalog.timestamptz" :
+					   of_key(merge, "pg_catalog.max(n.valid_to)", "true"),
+		merge->history ?
+			psprintf("pg_catalog.lead(true) OVER (PARTITION BY %s ORDER BY s.etl_at) IS NULL",
+					 etl_snapshot_listed(merge->model->key, "s.")) :
+			"true",
+		merge->staged, merge->current, same_key(merge, "s", "c"));
+	appendStringInfo(
+		&sql,
+		"etl_e AS (SELECT *, CASE WHEN etl_base IS NULL OR etl_at OPERATOR(pg_catalog.>) etl_base"
+		" THEN etl_at ELSE %s END AS etl_begin FROM etl_j"
+		" WHERE etl_last OR etl_base IS NULL OR etl_at OPERATOR(pg_catalog.>) etl_base), ",
+		after(merge, "etl_base", true));
 	if (merge->history)
-		appendStringInfo(&sql,
-						 "etl_k AS (SELECT *, CASE WHEN pg_catalog.lag(true) OVER w THEN %s ELSE NOT etl_live OR %s END"
-						 " AS etl_changed FROM etl_e WINDOW w AS (PARTITION BY %s ORDER BY etl_begin)), ",
-						 differs(merge, judged, "s", "pg_catalog.lag(%s) OVER w"), against, key);
+		appendStringInfo(
+			&sql,
+			"etl_k AS (SELECT *, CASE WHEN pg_catalog.lag(true) OVER w THEN %s ELSE NOT etl_live "
+			"OR %s END"
+			" AS etl_changed FROM etl_e WINDOW w AS (PARTITION BY %s ORDER BY etl_begin)), ",
+			differs(merge, judged, "s", "pg_catalog.lag(%s) OVER w"), against, key);
 	else
-		appendStringInfo(&sql, "etl_k AS (SELECT *, NOT etl_live OR %s AS etl_changed FROM etl_e), ", against);
+		appendStringInfo(
+			&sql, "etl_k AS (SELECT *, NOT etl_live OR %s AS etl_changed FROM etl_e), ", against);
 	return sql.data;
 }
 
@@ -384,19 +402,21 @@ static char *
 filled(const EtlMerge *merge, List *added)
 {
 	StringInfoData sql;
-	int n = 0;
-	ListCell *cell;
+	int			n = 0;
+	ListCell   *cell;
 
 	initStringInfo(&sql);
 	appendStringInfoString(&sql, " UNION ALL SELECT 'U'::\"char\", etl_table, etl_ctid, ");
 	foreach(cell, merge->columns)
 		appendStringInfo(&sql, "%s%d, ", etl_name_among(added, lfirst(cell)) ? "s" : "c", ++n);
-	appendStringInfo(&sql,
-					 "etl_from, NULL, true%s FROM etl_k k WHERE etl_live AND etl_last AND NOT EXISTS (SELECT FROM"
-					 " etl_v v WHERE v.etl_ctid OPERATOR(pg_catalog.=) k.etl_ctid"
-					 " AND v.etl_table OPERATOR(pg_catalog.=) k.etl_table)"
-					 " AND ROW(%s)::pg_catalog.record OPERATOR(pg_catalog.*<>) ROW(%s)::pg_catalog.record",
-					 deleted(merge, "false"), numbers(merge, added, "s"), numbers(merge, added, "c"));
+	appendStringInfo(
+		&sql,
+		"etl_from, NULL, true%s FROM etl_k k WHERE etl_live AND etl_last AND NOT EXISTS (SELECT "
+		"FROM"
+		" etl_v v WHERE v.etl_ctid OPERATOR(pg_catalog.=) k.etl_ctid"
+		" AND v.etl_table OPERATOR(pg_catalog.=) k.etl_table)"
+		" AND ROW(%s)::pg_catalog.record OPERATOR(pg_catalog.*<>) ROW(%s)::pg_catalog.record",
+		deleted(merge, "false"), numbers(merge, added, "s"), numbers(merge, added, "c"));
 	return sql.data;
 }
 
@@ -407,10 +427,10 @@ filled(const EtlMerge *merge, List *added)
 char *
 etl_snapshot_compared(const EtlMerge *merge, List *added)
 {
-	List *here = NIL;
-	char *key = numbers(merge, merge->model->key, "s");
+	List	   *here = NIL;
+	char	   *key = numbers(merge, merge->model->key, "s");
 	StringInfoData sql;
-	ListCell *cell;
+	ListCell   *cell;
 
 	foreach(cell, added)
 		if (etl_name_among(merge->columns, lfirst(cell)))
@@ -421,18 +441,19 @@ etl_snapshot_compared(const EtlMerge *merge, List *added)
 		appendStringInfo(&sql,
 						 "etl_v AS (SELECT *, pg_catalog.lead(etl_begin) OVER w AS etl_next,"
 						 " pg_catalog.lag(true) OVER w IS NULL AS etl_first FROM etl_k WHERE etl_changed"
-						 " WINDOW w AS (PARTITION BY %s ORDER BY etl_begin))",
-						 key);
+						 " WINDOW w AS (PARTITION BY %s ORDER BY etl_begin))", key);
 	else
-		appendStringInfoString(&sql,
-							   "etl_v AS (SELECT *, NULL::pg_catalog.timestamptz AS etl_next, true AS etl_first"
-							   " FROM etl_k WHERE etl_changed)");
-	appendStringInfo(&sql,
-					 " SELECT CASE WHEN o.u THEN 'U' ELSE 'I' END::\"char\", etl_table, etl_ctid, %s"
-					 "CASE WHEN o.u THEN etl_from ELSE etl_begin END, CASE WHEN o.u THEN etl_begin ELSE etl_next END,"
-					 " NOT o.u AND etl_next IS NULL%s FROM etl_v CROSS JOIN (VALUES (true), (false)) o(u)"
-					 " WHERE NOT o.u OR (etl_first AND etl_ctid IS NOT NULL)",
-					 chosen(merge, "o.u"), deleted(merge, "o.u AND NOT etl_live"));
+		appendStringInfoString(
+			&sql, "etl_v AS (SELECT *, NULL::pg_catalog.timestamptz AS etl_next, true AS etl_first"
+				  " FROM etl_k WHERE etl_changed)");
+	appendStringInfo(
+		&sql,
+		" SELECT CASE WHEN o.u THEN 'U' ELSE 'I' END::\"char\", etl_table, etl_ctid, %s"
+		"CASE WHEN o.u THEN etl_from ELSE etl_begin END, CASE WHEN o.u THEN etl_begin ELSE "
+		"etl_next END,"
+		" NOT o.u AND etl_next IS NULL%s FROM etl_v CROSS JOIN (VALUES (true), (false)) o(u)"
+		" WHERE NOT o.u OR (etl_first AND etl_ctid IS NOT NULL)",
+		chosen(merge, "o.u"), deleted(merge, "o.u AND NOT etl_live"));
 	if (here != NIL && !merge->empty)
 		appendStringInfoString(&sql, filled(merge, here));
 	return sql.data;
@@ -447,22 +468,25 @@ etl_snapshot_compared(const EtlMerge *merge, List *added)
 char *
 etl_snapshot_vanished(const EtlMerge *merge, const char *scope, bool quarantined)
 {
-	bool mark = etl_snapshot_marks(merge->model);
+	bool		mark = etl_snapshot_marks(merge->model);
 	StringInfoData sql;
 
 	initStringInfo(&sql);
 	appendStringInfo(&sql,
-					 " UNION ALL SELECT CASE WHEN o.u THEN 'U' ELSE 'I' END::\"char\", c.etl_table, c.etl_ctid, %s,"
-					 " CASE WHEN o.u THEN c.valid_from ELSE %s END, CASE WHEN o.u THEN %s END, NOT o.u%s FROM %s c"
+					 " UNION ALL SELECT CASE WHEN o.u THEN 'U' ELSE 'I' END::\"char\", "
+					 "c.etl_table, c.etl_ctid, %s,"
+					 " CASE WHEN o.u THEN c.valid_from ELSE %s END, CASE WHEN o.u THEN %s END, NOT "
+					 "o.u%s FROM %s c"
 					 " CROSS JOIN (VALUES (true)%s) o(u) WHERE c.is_current%s AND (%s)"
 					 " AND NOT EXISTS (SELECT FROM %s s WHERE %s)%s",
 					 etl_snapshot_listed(merge->columns, "c."), after(merge, "c.valid_from", true),
 					 after(merge, "c.valid_from", true), deleted(merge, "NOT o.u"), merge->current,
-					 mark ? ", (false)" : "", merge->marked ? " AND c.is_deleted IS NOT TRUE" : "", scope,
-					 merge->staged, same_key(merge, "s", "c"),
-					 quarantined ? psprintf(" AND NOT EXISTS (SELECT FROM etl_quarantined q WHERE"
-											" ROW(%s)::pg_catalog.record OPERATOR(pg_catalog.=) c.etl_key)",
-											etl_snapshot_listed(merge->model->key, "q.")) :
-								   "");
+					 mark ? ", (false)" : "", merge->marked ? " AND c.is_deleted IS NOT TRUE" : "",
+					 scope, merge->staged, same_key(merge, "s", "c"),
+					 quarantined ?
+						 psprintf(" AND NOT EXISTS (SELECT FROM etl_quarantined q WHERE"
+								  " ROW(%s)::pg_catalog.record OPERATOR(pg_catalog.=) c.etl_key)",
+								  etl_snapshot_listed(merge->model->key, "q.")) :
+						 "");
 	return sql.data;
 }

@@ -36,7 +36,7 @@
 static const struct
 {
 	const char *name;
-	Oid type;
+	Oid			type;
 	const char *definition;
 } version_columns[] = {{"valid_from", TIMESTAMPTZOID, "timestamptz"},
 					   {"valid_to", TIMESTAMPTZOID, "timestamptz"},
@@ -46,7 +46,7 @@ static const struct
 bool
 etl_snapshot_marks(const EtlModel *model)
 {
-	char *deletes = etl_json_get_text(model->options, "hard_deletes");
+	char	   *deletes = etl_json_get_text(model->options, "hard_deletes");
 
 	return deletes != NULL && strcmp(deletes, "new_record") == 0;
 }
@@ -58,8 +58,8 @@ etl_snapshot_marks(const EtlModel *model)
 TupleDesc
 etl_snapshot_desc(TupleDesc query, bool marked)
 {
-	int more = marked ? 4 : 3;
-	TupleDesc desc = CreateTemplateTupleDesc(query->natts + more);
+	int			more = marked ? 4 : 3;
+	TupleDesc	desc = CreateTemplateTupleDesc(query->natts + more);
 
 	for (int i = 0; i < query->natts; i++)
 		TupleDescCopyEntry(desc, i + 1, query, i + 1);
@@ -75,7 +75,7 @@ etl_snapshot_desc(TupleDesc query, bool marked)
 List *
 etl_snapshot_columns(bool marked)
 {
-	List *columns = NIL;
+	List	   *columns = NIL;
 
 	for (int i = 0; i < (marked ? 4 : 3); i++)
 		columns = lappend(columns, pstrdup(version_columns[i].name));
@@ -85,7 +85,7 @@ etl_snapshot_columns(bool marked)
 const char *
 etl_snapshot_reserved(List *columns, bool marked)
 {
-	ListCell *cell;
+	ListCell   *cell;
 
 	foreach(cell, columns)
 		for (int i = 0; i < (marked ? 4 : 3); i++)
@@ -111,7 +111,7 @@ typedef enum ColumnChange
 static bool
 policy_is(const EtlModel *model, const char *policy)
 {
-	char *is = etl_json_get_text(model->options, "on_schema_change");
+	char	   *is = etl_json_get_text(model->options, "on_schema_change");
 
 	return is != NULL && strcmp(is, policy) == 0;
 }
@@ -122,10 +122,10 @@ policy_is(const EtlModel *model, const char *policy)
 static ColumnChange
 change_of(const EtlModel *model, Oid relid, Form_pg_attribute wanted)
 {
-	AttrNumber number = get_attnum(relid, NameStr(wanted->attname));
-	Oid type;
-	int32 typmod;
-	Oid collation;
+	AttrNumber	number = get_attnum(relid, NameStr(wanted->attname));
+	Oid			type;
+	int32		typmod;
+	Oid			collation;
 
 	if (number <= 0)
 		return policy_is(model, "ignore") ? COLUMN_STAYS : COLUMN_COMES;
@@ -143,7 +143,7 @@ change_of(const EtlModel *model, Oid relid, Form_pg_attribute wanted)
 bool
 etl_snapshot_fits(const EtlModel *model, Oid relid, TupleDesc query)
 {
-	TupleDesc desc = etl_snapshot_desc(query, etl_snapshot_marks(model));
+	TupleDesc	desc = etl_snapshot_desc(query, etl_snapshot_marks(model));
 
 	for (int i = 0; i < desc->natts; i++)
 		if (change_of(model, relid, TupleDescAttr(desc, i)) != COLUMN_STAYS)
@@ -158,7 +158,7 @@ etl_snapshot_fits(const EtlModel *model, Oid relid, TupleDesc query)
 List *
 etl_snapshot_widened(const EtlModel *model, Oid relid, TupleDesc query)
 {
-	List *numbers = NIL;
+	List	   *numbers = NIL;
 
 	for (int i = 0; i < query->natts; i++)
 		if (change_of(model, relid, TupleDescAttr(query, i)) == COLUMN_WIDENS)
@@ -195,8 +195,8 @@ is_bare(Oid relid)
 void
 etl_snapshot_reshape(const EtlModel *model, Oid relid, TupleDesc query, bool ours)
 {
-	TupleDesc desc = etl_snapshot_desc(query, etl_snapshot_marks(model));
-	char *table = etl_quoted_relation(relid);
+	TupleDesc	desc = etl_snapshot_desc(query, etl_snapshot_marks(model));
+	char	   *table = etl_quoted_relation(relid);
 	StringInfoData sql;
 
 	if (is_bare(relid) && !ours)
@@ -243,8 +243,7 @@ key_hash(const char *row)
 {
 	return psprintf("(pg_catalog.hash_record_extended(%s, 0)::pg_catalog.numeric OPERATOR(pg_catalog.*)"
 					" 18446744073709551616 OPERATOR(pg_catalog.+)"
-					" pg_catalog.hash_record_extended(%s, 1)::pg_catalog.numeric)",
-					row, row);
+					" pg_catalog.hash_record_extended(%s, 1)::pg_catalog.numeric)", row, row);
 }
 
 /*
@@ -255,8 +254,7 @@ static char *
 seconds(const char *column, const char *otherwise)
 {
 	return psprintf("COALESCE(EXTRACT(epoch FROM %s OPERATOR(pg_catalog.-)"
-					" '2000-01-01 00:00:00+00'::pg_catalog.timestamptz), %s)",
-					column, otherwise);
+					" '2000-01-01 00:00:00+00'::pg_catalog.timestamptz), %s)", column, otherwise);
 }
 
 /*
@@ -269,7 +267,7 @@ seconds(const char *column, const char *otherwise)
 static char *
 no_overlap(const char *key)
 {
-	char *hash = key_hash(psprintf("ROW(%s)", key));
+	char	   *hash = key_hash(psprintf("ROW(%s)", key));
 
 	return psprintf("EXCLUDE USING spgist (pg_catalog.numrange("
 					"%s OPERATOR(pg_catalog.*) 1000000000000000 OPERATOR(pg_catalog.+) %s, "
@@ -285,7 +283,7 @@ no_overlap(const char *key)
 static char *
 constraint_name(Oid relid, const char *definition)
 {
-	char *base = pstrdup(get_rel_name(relid));
+	char	   *base = pstrdup(get_rel_name(relid));
 
 	base[pg_mbcliplen(base, strlen(base), 45)] = '\0';
 	return psprintf("%s_etl_v%08x", base,
@@ -298,7 +296,7 @@ constraint_name(Oid relid, const char *definition)
 static bool
 is_ours(const char *name)
 {
-	size_t length = strlen(name);
+	size_t		length = strlen(name);
 	const char *tail = length > 14 ? name + length - 14 : "";
 
 	return strncmp(tail, "_etl_v", 6) == 0 && strspn(tail + 6, "0123456789abcdef") == 8;
@@ -310,11 +308,11 @@ is_ours(const char *name)
 static List *
 constraints_of(Oid relid)
 {
-	List *names = NIL;
-	Relation rel = table_open(ConstraintRelationId, AccessShareLock);
+	List	   *names = NIL;
+	Relation	rel = table_open(ConstraintRelationId, AccessShareLock);
 	ScanKeyData key;
 	SysScanDesc scan;
-	HeapTuple tuple;
+	HeapTuple	tuple;
 
 	ScanKeyInit(&key, Anum_pg_constraint_conrelid, BTEqualStrategyNumber, F_OIDEQ,
 				ObjectIdGetDatum(relid));
@@ -333,25 +331,26 @@ constraints_of(Oid relid)
 void
 etl_snapshot_constraints(const EtlModel *model, Oid relid)
 {
-	char *definitions[] = {"CHECK (valid_to OPERATOR(pg_catalog.>) valid_from)",
+	char	   *definitions[] = {"CHECK (valid_to OPERATOR(pg_catalog.>) valid_from)",
 						   "CHECK (is_current OPERATOR(pg_catalog.=) (valid_to IS NULL))",
 						   "CHECK (valid_from IS NOT NULL AND is_current IS NOT NULL"
 						   " AND pg_catalog.isfinite(valid_from))",
 						   no_overlap(etl_diff_key_columns(model))};
-	bool found[lengthof(definitions)] = {false};
+	bool		found[lengthof(definitions)] = {false};
 	StringInfoData sql;
-	ListCell *cell;
+	ListCell   *cell;
 
 	initStringInfo(&sql);
 	foreach(cell, constraints_of(relid))
 	{
-		bool wanted = false;
+		bool		wanted = false;
 
 		for (int i = 0; i < lengthof(definitions); i++)
 			if (strcmp(constraint_name(relid, definitions[i]), lfirst(cell)) == 0)
 				wanted = found[i] = true;
 		if (!wanted && is_ours(lfirst(cell)))
-			appendStringInfo(&sql, "%s DROP CONSTRAINT %s", sql.len ? "," : "", quote_identifier(lfirst(cell)));
+			appendStringInfo(&sql, "%s DROP CONSTRAINT %s", sql.len ? "," : "",
+							 quote_identifier(lfirst(cell)));
 	}
 	for (int i = 0; i < lengthof(definitions); i++)
 		if (!found[i])

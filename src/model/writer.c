@@ -275,8 +275,8 @@ etl_writer_begin(const EtlModel *model, TupleDesc query_desc, EtlCheckSet *check
 		TupleDescInitEntry(writer->reject_desc, 2, "reasons", JSONBOID, -1, 0);
 		writer->rejects = tuplestore_begin_heap(false, false, work_mem);
 		if (etl_model_is_snapshot(model))
-			writer->versioned = MakeSingleTupleTableSlot(etl_snapshot_desc(query_desc, etl_snapshot_marks(model)),
-														 &TTSOpsVirtual);
+			writer->versioned = MakeSingleTupleTableSlot(
+				etl_snapshot_desc(query_desc, etl_snapshot_marks(model)), &TTSOpsVirtual);
 	}
 	return writer;
 }

@@ -192,8 +192,9 @@ enter_environment(EtlCheck *check, EtlCheck *given)
 
 		foreach(cell, etl_json_keys(check->options))
 			if (strcmp(lfirst(cell), "to") == 0)
-				etl_json_add_text(builder, "to", etl_environment_resolve(
-													 etl_name_canonical(etl_json_get_text(check->options, "to"))));
+				etl_json_add_text(builder, "to",
+								  etl_environment_resolve(
+									  etl_name_canonical(etl_json_get_text(check->options, "to"))));
 			else
 				etl_json_add(builder, lfirst(cell), etl_json_get(check->options, lfirst(cell)));
 		check->options = etl_json_object_end(builder);
@@ -207,8 +208,11 @@ enter_environment(EtlCheck *check, EtlCheck *given)
 static void
 note_environment(const EtlCheck *given, const EtlCheck *check)
 {
-	EtlEnvironmentNode node = {.kind = "check", .target = given->target, .part = given->name,
-							   .node = check->target, .direct = !is_as_in_production(given)};
+	EtlEnvironmentNode node = {.kind = "check",
+							   .target = given->target,
+							   .part = given->name,
+							   .node = check->target,
+							   .direct = !is_as_in_production(given)};
 	EtlJsonBuilder *builder = etl_json_object_begin();
 	Jsonb	   *stored = etl_definition_json("check", check->target, check->name);
 	ListCell   *cell;

@@ -67,7 +67,8 @@ look_for_workers(EtlRunState *state)
 		return;
 	ereport(NOTICE,
 			(errmsg("workers => %d: this session works alone", state->workers),
-			 etl_environment_on() ? errdetail("Workers are at work on production.") :
+			 etl_environment_on() ?
+				 errdetail("Workers are at work on production.") :
 			 etl_helpers == NULL ?
 				 errdetail("There are no workers: etl is not in shared_preload_libraries.") :
 				 errdetail("Inside a transaction block everything happens in its transaction.")));

@@ -90,7 +90,7 @@ static void
 tell_parked(const char *name)
 {
 	char	   *what = psprintf("%s is parked: the server crashed %d times in a row while it was at work",
-								name, MAX_CRASHES);
+						  name, MAX_CRASHES);
 	char	   *remedy = psprintf("SELECT etl.resume('chore:%s');", name);
 
 	ereport(WARNING,

@@ -21,7 +21,7 @@
  * Returns when it wants to be called next (on the clock of etl_now());
  * DT_NOEND: only when it is woken.
  */
-typedef TimestampTz (*EtlChoreWork) (EtlRunDriver *driver, TimestampTz now);
+typedef TimestampTz (*EtlChoreWork)(EtlRunDriver *driver, TimestampTz now);
 
 typedef struct EtlChore
 {

@@ -33,9 +33,9 @@ PG_FUNCTION_INFO_V1(etl_sql_compare);
 /* A column of one or both relations. */
 typedef struct Column
 {
-	char *name;
-	char *type; /* in production; NULL: it is not there */
-	char *here; /* in the environment */
+	char	   *name;
+	char	   *type;			/* in production; NULL: it is not there */
+	char	   *here;			/* in the environment */
 } Column;
 
 /*
@@ -44,7 +44,7 @@ typedef struct Column
 static Column *
 find_column(List *columns, const char *name)
 {
-	ListCell *cell;
+	ListCell   *cell;
 
 	foreach(cell, columns)
 		if (strcmp(((Column *) lfirst(cell))->name, name) == 0)
@@ -58,14 +58,14 @@ find_column(List *columns, const char *name)
 static List *
 add_columns(List *columns, Oid relid, bool here)
 {
-	Relation rel = relation_open(relid, AccessShareLock);
-	TupleDesc desc = RelationGetDescr(rel);
+	Relation	rel = relation_open(relid, AccessShareLock);
+	TupleDesc	desc = RelationGetDescr(rel);
 
 	for (int i = 0; i < desc->natts; i++)
 	{
 		Form_pg_attribute att = TupleDescAttr(desc, i);
-		Column *column = find_column(columns, NameStr(att->attname));
-		char *type = format_type_with_typemod(att->atttypid, att->atttypmod);
+		Column	   *column = find_column(columns, NameStr(att->attname));
+		char	   *type = format_type_with_typemod(att->atttypid, att->atttypmod);
 
 		if (att->attisdropped)
 			continue;
@@ -90,8 +90,8 @@ add_columns(List *columns, Oid relid, bool here)
 static void
 put(ReturnSetInfo *result, const char *target, const char *column, const int64 *counts, const char *detail)
 {
-	Datum values[6] = {CStringGetTextDatum(target), column ? CStringGetTextDatum(column) : (Datum) 0};
-	bool nulls[6] = {false, column == NULL};
+	Datum		values[6] = {CStringGetTextDatum(target), column ? CStringGetTextDatum(column) : (Datum) 0};
+	bool		nulls[6] = {false, column == NULL};
 
 	for (int i = 0; i < 3; i++)
 	{
@@ -111,15 +111,15 @@ static char *
 both_sides(const EtlEnvironmentNode *node, List *columns, List *key, bool production)
 {
 	StringInfoData sql;
-	int k = 0;
-	int c = 0;
-	ListCell *cell;
+	int			k = 0;
+	int			c = 0;
+	ListCell   *cell;
 
 	initStringInfo(&sql);
 	appendStringInfo(&sql, "SELECT %s AS side", production ? "false" : "true");
 	foreach(cell, columns)
 	{
-		Column *column = lfirst(cell);
+		Column	   *column = lfirst(cell);
 
 		if (etl_name_among(key, column->name))
 			appendStringInfo(&sql, ", t.%s::text AS k%d", quote_identifier(column->name), ++k);
@@ -165,8 +165,7 @@ query_by_key(const char *sides, int k, int c)
 								 " count(*) FILTER (WHERE side) AS n2");
 	for (int i = 1; i <= c; i++)
 		appendStringInfo(&sql, ", min(c%d) FILTER (WHERE NOT side) IS DISTINCT FROM"
-							   " min(c%d) FILTER (WHERE side) AS d%d",
-						 i, i, i);
+							   " min(c%d) FILTER (WHERE side) AS d%d", i, i, i);
 	appendStringInfo(&sql, " FROM (%s) AS s GROUP BY %s) AS g", sides, numbered("k", k));
 	return sql.data;
 }
@@ -181,8 +180,7 @@ query_by_row(const char *sides, const char *columns)
 	return psprintf("SELECT coalesce(sum(greatest(n2 - n1, 0)), 0)::bigint,"
 					" coalesce(sum(greatest(n1 - n2, 0)), 0)::bigint FROM"
 					" (SELECT count(*) FILTER (WHERE NOT side) AS n1, count(*) FILTER (WHERE side) AS n2"
-					" FROM (%s) AS s GROUP BY %s) AS g",
-					sides, columns);
+					" FROM (%s) AS s GROUP BY %s) AS g", sides, columns);
 }
 
 /*
@@ -195,9 +193,10 @@ ask(const char *sql, int64 *counts, int n)
 		elog(ERROR, "could not compare: %s", sql);
 	for (int i = 0; i < n; i++)
 	{
-		bool isnull;
+		bool		isnull;
 
-		counts[i] = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, i + 1, &isnull));
+		counts[i] = DatumGetInt64(
+			SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, i + 1, &isnull));
 	}
 }
 
@@ -207,16 +206,16 @@ ask(const char *sql, int64 *counts, int n)
 static void
 compare_rows(ReturnSetInfo *result, const EtlEnvironmentNode *node, List *columns, List *key)
 {
-	List *common = NIL;
-	List *others = NIL;
-	int k = 0;
-	int64 counts[3 + MaxTupleAttributeNumber];
-	char *sides;
-	ListCell *cell;
+	List	   *common = NIL;
+	List	   *others = NIL;
+	int			k = 0;
+	int64		counts[3 + MaxTupleAttributeNumber];
+	char	   *sides;
+	ListCell   *cell;
 
 	foreach(cell, columns)
 	{
-		Column *column = lfirst(cell);
+		Column	   *column = lfirst(cell);
 
 		if (column->type == NULL || column->here == NULL)
 			continue;
@@ -244,11 +243,12 @@ compare_rows(ReturnSetInfo *result, const EtlEnvironmentNode *node, List *column
 		ask(query_by_row(sides, numbered("c", list_length(others))), counts, 2);
 		counts[2] = 0;
 	}
-	put(result, node->target, NULL, counts, key == NIL ? "without a key: a changed row is one removed and one added" : NULL);
+	put(result, node->target, NULL, counts,
+		key == NIL ? "without a key: a changed row is one removed and one added" : NULL);
 	foreach(cell, others)
 	{
-		int i = foreach_current_index(cell);
-		int64 of_column[3] = {-1, -1, counts[3 + i]};
+		int			i = foreach_current_index(cell);
+		int64		of_column[3] = {-1, -1, counts[3 + i]};
 
 		if (key == NIL)
 		{
@@ -267,12 +267,12 @@ compare_rows(ReturnSetInfo *result, const EtlEnvironmentNode *node, List *column
 static void
 compare_node(ReturnSetInfo *result, const EtlEnvironmentNode *node)
 {
-	Oid there = etl_name_relation(node->target);
-	Oid here = etl_name_relation(node->node);
-	EtlModel *model = etl_model_find(node->node);
-	EtlStream *stream = etl_stream_find(node->node);
-	List *columns = NIL;
-	ListCell *cell;
+	Oid			there = etl_name_relation(node->target);
+	Oid			here = etl_name_relation(node->node);
+	EtlModel   *model = etl_model_find(node->node);
+	EtlStream  *stream = etl_stream_find(node->node);
+	List	   *columns = NIL;
+	ListCell   *cell;
 
 	if (!OidIsValid(there) || !OidIsValid(here))
 	{
@@ -288,13 +288,14 @@ compare_node(ReturnSetInfo *result, const EtlEnvironmentNode *node)
 																	  NIL);
 	foreach(cell, columns)
 	{
-		Column *column = lfirst(cell);
+		Column	   *column = lfirst(cell);
 
 		if (column->type == NULL || column->here == NULL)
 			put(result, node->target, column->name, NULL,
 				column->type ? "only in production" : "only in the environment");
 		else if (strcmp(column->type, column->here) != 0)
-			put(result, node->target, column->name, NULL, psprintf("%s in production, %s in the environment", column->type, column->here));
+			put(result, node->target, column->name, NULL,
+				psprintf("%s in production, %s in the environment", column->type, column->here));
 	}
 }
 
@@ -304,9 +305,9 @@ compare_node(ReturnSetInfo *result, const EtlEnvironmentNode *node)
 Datum
 etl_sql_compare(PG_FUNCTION_ARGS)
 {
-	char *environment = PG_ARGISNULL(0) ? etl_environment : etl_arg_text(fcinfo, 0);
-	int level = NewGUCNestLevel();
-	ListCell *cell;
+	char	   *environment = PG_ARGISNULL(0) ? etl_environment : etl_arg_text(fcinfo, 0);
+	int			level = NewGUCNestLevel();
+	ListCell   *cell;
 
 	if (etl_environment_owner(environment) == NULL)
 		ereport(ERROR,

@@ -38,9 +38,9 @@
 #include "run/events.h"
 #include "run/schedule.h"
 
-#define MAX_DAYS_OFF 100000
-#define CALENDAR_AGE USECS_PER_HOUR
-#define FAILED_PAUSE USECS_PER_MINUTE	/* until what raised an error is looked at again */
+#define MAX_DAYS_OFF	  100000
+#define CALENDAR_AGE	  USECS_PER_HOUR
+#define FAILED_PAUSE	  USECS_PER_MINUTE	/* until what raised an error is looked at again */
 #define CALENDAR_LIMIT_MS 10000
 
 /* One look at an event. */

@@ -477,10 +477,10 @@ etl_sql_resume(PG_FUNCTION_ARGS)
 	{
 		etl_check_may_operate(NULL);
 		if (!etl_chore_resume(name + strlen(CHORE_PREFIX)))
-			ereport(ERROR,
-					(errcode(ETL_ERR_UNDEFINED),
-					 errmsg("there is no chore \"%s\"", name + strlen(CHORE_PREFIX)),
-					 errhint("SELECT detail FROM etl.status() WHERE state = 'parked' tells which are parked.")));
+			ereport(ERROR, (errcode(ETL_ERR_UNDEFINED),
+							errmsg("there is no chore \"%s\"", name + strlen(CHORE_PREFIX)),
+							errhint("SELECT detail FROM etl.status() WHERE state = 'parked' tells "
+									"which are parked.")));
 	}
 	else if (!etl_backfill_hold(name, false))
 	{

@@ -21,7 +21,7 @@
 
 volatile sig_atomic_t etl_told_to_end = false;
 
-static void (*at_end) (Datum arg) = NULL;
+static void (*at_end)(Datum arg) = NULL;
 static Datum at_end_arg;
 
 /*

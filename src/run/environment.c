@@ -42,10 +42,10 @@ PG_FUNCTION_INFO_V1(etl_sql_drop_environment);
 typedef struct Promotion
 {
 	EtlEnvironmentNode *node;
-	EtlModel *model; /* of the environment; NULL for a stream */
-	int level;
-	bool by_copy; /* its rows are what production would build now */
-	bool fetched; /* something that the environment fetches itself is above it */
+	EtlModel   *model;			/* of the environment; NULL for a stream */
+	int			level;
+	bool		by_copy;		/* its rows are what production would build now */
+	bool		fetched;		/* something that the environment fetches itself is above it */
 } Promotion;
 
 /*
@@ -55,8 +55,8 @@ typedef struct Promotion
 static char *
 environment_arg(FunctionCallInfo fcinfo, int n)
 {
-	char *name = PG_ARGISNULL(n) ? etl_environment : etl_arg_text(fcinfo, n);
-	char *owner = etl_environment_owner(name);
+	char	   *name = PG_ARGISNULL(n) ? etl_environment : etl_arg_text(fcinfo, n);
+	char	   *owner = etl_environment_owner(name);
 
 	if (owner == NULL)
 		ereport(ERROR,
@@ -73,9 +73,9 @@ environment_arg(FunctionCallInfo fcinfo, int n)
 static void
 call_define(const EtlEnvironmentNode *node)
 {
-	Jsonb *settings = etl_json_get(node->definition, "settings");
-	int level = NewGUCNestLevel();
-	ListCell *cell;
+	Jsonb	   *settings = etl_json_get(node->definition, "settings");
+	int			level = NewGUCNestLevel();
+	ListCell   *cell;
 
 	foreach(cell, settings ? etl_json_keys(settings) : NIL)
 		(void) set_config_option(lfirst(cell), etl_json_get_text(settings, lfirst(cell)), PGC_USERSET,
@@ -94,7 +94,7 @@ call_define(const EtlEnvironmentNode *node)
 static void
 check_base(const char *environment, const EtlEnvironmentNode *node)
 {
-	int version = etl_definition_version(node->kind, node->target, node->part);
+	int			version = etl_definition_version(node->kind, node->target, node->part);
 
 	if (version == node->base_version)
 		return;
@@ -125,11 +125,11 @@ is_current(const EtlModel *model)
 static void
 judge(Promotion *promotion, EtlGraph *graph, List *promotions)
 {
-	EtlNode *node = etl_graph_find(graph, promotion->node->node);
-	EtlModel *production = etl_model_find(promotion->node->target);
-	Oid owner = get_role_oid(production ? production->owner : GetUserNameFromId(GetUserId(), false), true);
-	ListCell *cell;
-	ListCell *parent;
+	EtlNode    *node = etl_graph_find(graph, promotion->node->node);
+	EtlModel   *production = etl_model_find(promotion->node->target);
+	Oid			owner = get_role_oid(production ? production->owner : GetUserNameFromId(GetUserId(), false), true);
+	ListCell   *cell;
+	ListCell   *parent;
 
 	promotion->by_copy = promotion->model != NULL && promotion->model->batch_size == NULL &&
 						 is_current(promotion->model) && OidIsValid(owner) &&
@@ -139,12 +139,13 @@ judge(Promotion *promotion, EtlGraph *graph, List *promotions)
 	foreach(parent, node->parents)
 		foreach(cell, promotions)
 		{
-			Promotion *above = lfirst(cell);
+			Promotion  *above = lfirst(cell);
 
 			if (strcmp(above->node->node, ((EtlNode *) lfirst(parent))->name->canonical) != 0)
 				continue;
 			promotion->fetched |= above->fetched;
-			promotion->by_copy &= above->by_copy || (above->model && strcmp(above->model->materialized, "view") == 0);
+			promotion->by_copy &=
+				above->by_copy || (above->model && strcmp(above->model->materialized, "view") == 0);
 		}
 	if (promotion->model == NULL)
 		promotion->fetched = true;
@@ -166,15 +167,15 @@ compare_promotions(const ListCell *a, const ListCell *b)
 static List *
 plan_promotion(const char *environment, List *nodes)
 {
-	EtlGraph *graph = etl_graph_load();
-	List *promotions = NIL;
-	ListCell *cell;
+	EtlGraph   *graph = etl_graph_load();
+	List	   *promotions = NIL;
+	ListCell   *cell;
 
 	foreach(cell, nodes)
 	{
 		EtlEnvironmentNode *node = lfirst(cell);
-		Promotion *promotion = palloc0(sizeof(Promotion));
-		EtlNode *of_graph = etl_graph_find(graph, node->node);
+		Promotion  *promotion = palloc0(sizeof(Promotion));
+		EtlNode    *of_graph = etl_graph_find(graph, node->node);
 
 		check_base(environment, node);
 		if (strcmp(node->kind, "check") == 0 || of_graph == NULL)
@@ -197,7 +198,7 @@ plan_promotion(const char *environment, List *nodes)
 static void
 let_read(const EtlModel *from, const EtlModel *to)
 {
-	EtlRunAs as;
+	EtlRunAs	as;
 
 	if (strcmp(from->owner, to->owner) == 0)
 		return;
@@ -219,7 +220,7 @@ let_read(const EtlModel *from, const EtlModel *to)
 static const char *
 publish(const char *environment, EtlDriver *driver, Promotion *promotion)
 {
-	EtlModel *model = etl_model_get(promotion->node->target);
+	EtlModel   *model = etl_model_get(promotion->node->target);
 	EtlBuildResult result = {0};
 	const char *told;
 
@@ -253,9 +254,9 @@ publish(const char *environment, EtlDriver *driver, Promotion *promotion)
 static void
 put(ReturnSetInfo *result, const char *target, const char *kind, const char *action)
 {
-	Datum values[3] = {CStringGetTextDatum(target), CStringGetTextDatum(kind),
+	Datum		values[3] = {CStringGetTextDatum(target), CStringGetTextDatum(kind),
 					   CStringGetTextDatum(action)};
-	bool nulls[3] = {false};
+	bool		nulls[3] = {false};
 
 	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 }
@@ -267,11 +268,11 @@ put(ReturnSetInfo *result, const char *target, const char *kind, const char *act
 static void
 define_all(List *promotions, List *nodes)
 {
-	ListCell *cell;
+	ListCell   *cell;
 
 	foreach(cell, promotions)
 	{
-		Promotion *promotion = lfirst(cell);
+		Promotion  *promotion = lfirst(cell);
 
 		if (promotion->node->direct)
 			call_define(promotion->node);
@@ -293,14 +294,14 @@ define_all(List *promotions, List *nodes)
 static void
 promote_all(const char *environment, EtlDriver *driver, List *promotions, List *nodes, ReturnSetInfo *result)
 {
-	ListCell *cell;
+	ListCell   *cell;
 
 	foreach(cell, promotions)
 		etl_lock_node(((Promotion *) lfirst(cell))->node->target, false);
 	define_all(promotions, nodes);
 	foreach(cell, promotions)
 	{
-		Promotion *promotion = lfirst(cell);
+		Promotion  *promotion = lfirst(cell);
 
 		put(result, promotion->node->target, promotion->node->kind,
 			promotion->model == NULL ? "defined; the next run fetches it" :
@@ -314,7 +315,7 @@ promote_all(const char *environment, EtlDriver *driver, List *promotions, List *
 static void
 promote(const char *environment, List *promotions, List *nodes, ReturnSetInfo *result)
 {
-	EtlDriver driver = etl_function_driver(NULL);
+	EtlDriver	driver = etl_function_driver(NULL);
 
 	/* several swaps would hold their locks until the last one is done */
 	driver.atomic |= list_length(promotions) > 1;
@@ -338,10 +339,10 @@ promote(const char *environment, List *promotions, List *nodes, ReturnSetInfo *r
 Datum
 etl_sql_promote(PG_FUNCTION_ARGS)
 {
-	char *environment = environment_arg(fcinfo, 0);
-	List *nodes = etl_environment_nodes(environment);
-	List *promotions;
-	int level = NewGUCNestLevel();
+	char	   *environment = environment_arg(fcinfo, 0);
+	List	   *nodes = etl_environment_nodes(environment);
+	List	   *promotions;
+	int			level = NewGUCNestLevel();
 
 	InitMaterializedSRF(fcinfo, 0);
 	PushActiveSnapshot(GetTransactionSnapshot());
@@ -364,8 +365,8 @@ etl_sql_promote(PG_FUNCTION_ARGS)
 static void
 drop_schema(const char *owner, const char *schema)
 {
-	EtlRunAs as;
-	Oid oid = get_namespace_oid(schema, true);
+	EtlRunAs	as;
+	Oid			oid = get_namespace_oid(schema, true);
 
 	if (!OidIsValid(oid))
 		return;
@@ -382,7 +383,7 @@ drop_schema(const char *owner, const char *schema)
 static void
 drop_nodes(List *nodes, const char *kind)
 {
-	ListCell *cell;
+	ListCell   *cell;
 
 	foreach(cell, nodes)
 	{
@@ -403,7 +404,7 @@ drop_nodes(List *nodes, const char *kind)
 static void
 drop_all(const char *owner, List *nodes, List *schemas)
 {
-	ListCell *cell;
+	ListCell   *cell;
 
 	etl_environment_suspended = true;
 	PG_TRY();
@@ -426,15 +427,15 @@ drop_all(const char *owner, List *nodes, List *schemas)
 Datum
 etl_sql_drop_environment(PG_FUNCTION_ARGS)
 {
-	char *environment = environment_arg(fcinfo, 0);
-	char *owner = etl_environment_owner(environment);
-	List *nodes = etl_environment_nodes(environment);
-	List *schemas = NIL;
-	ListCell *cell;
+	char	   *environment = environment_arg(fcinfo, 0);
+	char	   *owner = etl_environment_owner(environment);
+	List	   *nodes = etl_environment_nodes(environment);
+	List	   *schemas = NIL;
+	ListCell   *cell;
 
 	foreach(cell, nodes)
 	{
-		String *schema = makeString(etl_name_parse(((EtlEnvironmentNode *) lfirst(cell))->node)->schema);
+		String	   *schema = makeString(etl_name_parse(((EtlEnvironmentNode *) lfirst(cell))->node)->schema);
 
 		schemas = list_append_unique(schemas, schema);
 	}

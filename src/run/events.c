@@ -21,23 +21,27 @@
 #include "common/options.h"
 #include "run/events.h"
 
-#define MAX_EVENTS	  50
-#define MAX_DEPTH	  5
-#define DEFAULT_EVERY "10 seconds"
+#define MAX_EVENTS		   50
+#define MAX_DEPTH		   5
+#define DEFAULT_EVERY	   "10 seconds"
 #define DEFAULT_TIMEOUT_MS 10000
 
 const EtlOptionDef etl_event_options[] = {
-	{"all", "any", NULL, "A list of events; fires when each of them has happened since the last run."},
+	{"all", "any", NULL,
+	 "A list of events; fires when each of them has happened since the last run."},
 	{"any", "any", NULL, "A list of events; fires when one of them happens."},
 	{"debounce", "duration", NULL, "Fires only after this time without another of the events."},
 	{"every", "duration", "10 s", "How often an sql condition is evaluated."},
-	{"file", "text", NULL, "A stream fed from files; happens when a file arrives that its pattern matches."},
-	{"notify", "text", NULL, "A channel; happens when something sends NOTIFY on it (needs the scheduler)."},
+	{"file", "text", NULL,
+	 "A stream fed from files; happens when a file arrives that its pattern matches."},
+	{"notify", "text", NULL,
+	 "A channel; happens when something sends NOTIFY on it (needs the scheduler)."},
 	{"published", "text", NULL, "A stream or model; happens when rows of it have been published."},
 	{"sql", "text", NULL,
 	 "A SELECT of one boolean, run as the schedule's owner; happens when it becomes true."},
 	{"timeout", "duration", "10 s",
-	 "How long an sql condition may take; what takes longer is an error of this look, shown in etl.schedules."},
+	 "How long an sql condition may take; what takes longer is an error of this look, shown in "
+	 "etl.schedules."},
 	{NULL}};
 
 typedef struct Reader

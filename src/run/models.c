@@ -493,7 +493,8 @@ etl_work_on_models(EtlRunState *state, List *nodes)
 		EtlNode    *node = linitial(nodes);
 
 		/* what was committed interval by interval stays */
-		if (!node->done && node->task->rows_inserted + node->task->rows_updated + node->task->rows_deleted > 0)
+		if (!node->done &&
+			node->task->rows_inserted + node->task->rows_updated + node->task->rows_deleted > 0)
 			etl_node_broken_off(state, node);
 		etl_rethrow(error);
 	}

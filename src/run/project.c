@@ -35,7 +35,8 @@ PG_FUNCTION_INFO_V1(etl_sql_export_definitions);
 static void
 set_project(const char *value)
 {
-	(void) set_config_option("etl.project", value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SET, true, 0, false);
+	(void) set_config_option("etl.project", value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SET, true,
+							 0, false);
 }
 
 /*
@@ -44,9 +45,9 @@ set_project(const char *value)
 Datum
 etl_sql_begin_project(PG_FUNCTION_ARGS)
 {
-	char *name = etl_arg_nonempty(fcinfo, 0, "name");
-	int64 deployment;
-	char *owner = name ? etl_project_owner(name, &deployment) : NULL;
+	char	   *name = etl_arg_nonempty(fcinfo, 0, "name");
+	int64		deployment;
+	char	   *owner = name ? etl_project_owner(name, &deployment) : NULL;
 
 	if (name == NULL)
 		ereport(ERROR, (errcode(ETL_ERR_DEFINITION), errmsg("a project needs a name")));
@@ -71,7 +72,7 @@ static const char *const drop_order[] = {"alert", "channel", "sla", "schedule", 
 static int
 level_of(EtlGraph *graph, const char *name)
 {
-	EtlNode *node = etl_graph_find(graph, name);
+	EtlNode    *node = etl_graph_find(graph, name);
 
 	return node ? node->level : 0;
 }
@@ -82,9 +83,9 @@ level_of(EtlGraph *graph, const char *name)
 static List *
 sorted_stale(List *stale)
 {
-	EtlGraph *graph = etl_graph_load();
-	List *sorted = NIL;
-	ListCell *cell;
+	EtlGraph   *graph = etl_graph_load();
+	List	   *sorted = NIL;
+	ListCell   *cell;
 
 	for (int i = 0; i < lengthof(drop_order); i++)
 		for (int level = graph->n; level >= 0; level--)
@@ -104,8 +105,8 @@ sorted_stale(List *stale)
 static void
 drop_item(const EtlProjectItem *item, bool drop_relations)
 {
-	Oid types[3] = {TEXTOID, TEXTOID, BOOLOID};
-	Datum values[3] = {CStringGetTextDatum(item->name),
+	Oid			types[3] = {TEXTOID, TEXTOID, BOOLOID};
+	Datum		values[3] = {CStringGetTextDatum(item->name),
 					   CStringGetTextDatum(item->part ? item->part : ""),
 					   BoolGetDatum(drop_relations)};
 	const char *arguments = item->part						? "$1, $2" :
@@ -124,11 +125,11 @@ drop_item(const EtlProjectItem *item, bool drop_relations)
 static void
 put_item(ReturnSetInfo *result, const EtlProjectItem *item, const char *action, const char *detail)
 {
-	Datum values[5] = {CStringGetTextDatum(item->kind), CStringGetTextDatum(item->name),
+	Datum		values[5] = {CStringGetTextDatum(item->kind), CStringGetTextDatum(item->name),
 					   item->part ? CStringGetTextDatum(item->part) : (Datum) 0,
 					   CStringGetTextDatum(action),
 					   detail ? CStringGetTextDatum(detail) : (Datum) 0};
-	bool nulls[5] = {false, false, item->part == NULL, false, detail == NULL};
+	bool		nulls[5] = {false, false, item->part == NULL, false, detail == NULL};
 
 	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 }
@@ -153,14 +154,14 @@ what_of_rows(const EtlProjectItem *item, bool drop_relations)
 Datum
 etl_sql_end_project(PG_FUNCTION_ARGS)
 {
-	bool prune = PG_ARGISNULL(0) || PG_GETARG_BOOL(0);
-	bool dry_run = !PG_ARGISNULL(1) && PG_GETARG_BOOL(1);
-	bool drop_relations = !PG_ARGISNULL(2) && PG_GETARG_BOOL(2);
-	int64 deployment;
-	int64 newest;
-	char *name = etl_project_at(&deployment);
-	char *owner = name ? etl_project_owner(name, &newest) : NULL;
-	ListCell *cell;
+	bool		prune = PG_ARGISNULL(0) || PG_GETARG_BOOL(0);
+	bool		dry_run = !PG_ARGISNULL(1) && PG_GETARG_BOOL(1);
+	bool		drop_relations = !PG_ARGISNULL(2) && PG_GETARG_BOOL(2);
+	int64		deployment;
+	int64		newest;
+	char	   *name = etl_project_at(&deployment);
+	char	   *owner = name ? etl_project_owner(name, &newest) : NULL;
+	ListCell   *cell;
 
 	InitMaterializedSRF(fcinfo, 0);
 	if (etl_environment_on())
@@ -204,7 +205,7 @@ etl_sql_end_project(PG_FUNCTION_ARGS)
 static bool
 may_export(const EtlDefined *defined)
 {
-	Oid role = get_role_oid(defined->owner, true);
+	Oid			role = get_role_oid(defined->owner, true);
 
 	return OidIsValid(role) ? has_privs_of_role(GetUserId(), role) : superuser();
 }
@@ -216,12 +217,12 @@ may_export(const EtlDefined *defined)
 static void
 append_settings(StringInfo script, const Jsonb *settings, Jsonb **last)
 {
-	ListCell *cell;
+	ListCell   *cell;
 
 	foreach(cell, settings ? etl_json_keys(settings) : NIL)
 	{
-		char *value = etl_json_get_text(settings, lfirst(cell));
-		char *before = *last ? etl_json_get_text(*last, lfirst(cell)) : NULL;
+		char	   *value = etl_json_get_text(settings, lfirst(cell));
+		char	   *before = *last ? etl_json_get_text(*last, lfirst(cell)) : NULL;
 
 		/* a search path is a list: as one literal it would name one schema */
 		if (value != NULL && (before == NULL || strcmp(before, value) != 0))
@@ -238,7 +239,7 @@ append_settings(StringInfo script, const Jsonb *settings, Jsonb **last)
 static void
 append_definition(StringInfo script, const EtlDefined *defined, char **role, Jsonb **settings)
 {
-	bool sealed = strcmp(defined->kind->name, "secret") == 0 &&
+	bool		sealed = strcmp(defined->kind->name, "secret") == 0 &&
 				  !etl_json_get_text(defined->definition, "file") &&
 				  !etl_json_get_text(defined->definition, "env");
 
@@ -267,14 +268,15 @@ Datum
 etl_sql_export_definitions(PG_FUNCTION_ARGS)
 {
 	StringInfoData script;
-	char *caller = GetUserNameFromId(GetUserId(), false);
-	char *role = caller;
-	Jsonb *settings = NULL;
-	int others = 0;
-	ListCell *cell;
+	char	   *caller = GetUserNameFromId(GetUserId(), false);
+	char	   *role = caller;
+	Jsonb	   *settings = NULL;
+	int			others = 0;
+	ListCell   *cell;
 
 	initStringInfo(&script);
-	appendStringInfoString(&script, "-- Definitions of etl: run this script in a database with the extension.\n\n");
+	appendStringInfoString(
+		&script, "-- Definitions of etl: run this script in a database with the extension.\n\n");
 	for (const EtlDefinitionKind *kind = etl_definition_kinds; kind->name; kind++)
 		foreach(cell, etl_definitions_all(kind))
 		{

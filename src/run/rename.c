@@ -31,19 +31,19 @@ PG_FUNCTION_INFO_V1(etl_sql_rename);
 
 typedef struct Rename
 {
-	char *old; /* canonical, both */
-	char *new;
-	char *owner;
+	char	   *old;			/* canonical, both */
+	char	   *new;
+	char	   *owner;
 	ReturnSetInfo *result;
 } Rename;
 
 /* A model that reads the node, and its texts after the renaming. */
 typedef struct Follower
 {
-	EtlModel *model;
-	char *query;
-	Jsonb *options;
-	char *change;
+	EtlModel   *model;
+	char	   *query;
+	Jsonb	   *options;
+	char	   *change;
 } Follower;
 
 /*
@@ -54,8 +54,8 @@ put(Rename *work, const char *kind, const char *name, const char *part, const ch
 	const char *detail)
 {
 	const char *texts[5] = {kind, name, part, effect, detail};
-	Datum values[5];
-	bool nulls[5];
+	Datum		values[5];
+	bool		nulls[5];
 
 	for (int i = 0; i < 5; i++)
 	{
@@ -71,7 +71,7 @@ put(Rename *work, const char *kind, const char *name, const char *part, const ch
 static char *
 new_name(const char *name, void *arg)
 {
-	Rename *work = arg;
+	Rename	   *work = arg;
 
 	return strcmp(name, work->old) == 0 ? work->new : NULL;
 }
@@ -99,12 +99,12 @@ check_free(const Rename *work)
 static List *
 find_followers(Rename *work)
 {
-	List *followers = NIL;
-	ListCell *cell;
+	List	   *followers = NIL;
+	ListCell   *cell;
 
 	foreach(cell, etl_model_readers(work->old))
 	{
-		Follower *follower = palloc0(sizeof(Follower));
+		Follower   *follower = palloc0(sizeof(Follower));
 
 		follower->model = etl_model_get(lfirst(cell));
 		follower->query = etl_query_rename(follower->model, new_name, work);
@@ -122,8 +122,8 @@ find_followers(Rename *work)
 static void
 follow(void *arg)
 {
-	Follower *follower = arg;
-	bool resolved = follower->model->resolved;
+	Follower   *follower = arg;
+	bool		resolved = follower->model->resolved;
 
 	etl_model_requery(follower->model, follower->query, follower->options, follower->change);
 	CommandCounterIncrement();
@@ -137,10 +137,10 @@ follow(void *arg)
 static void
 rename_relation(const Rename *work)
 {
-	EtlName *old = etl_name_parse(work->old);
-	EtlName *new = etl_name_parse(work->new);
-	Oid relid = etl_name_relation(work->old);
-	EtlRunAs as;
+	EtlName    *old = etl_name_parse(work->old);
+	EtlName    *new = etl_name_parse(work->new);
+	Oid			relid = etl_name_relation(work->old);
+	EtlRunAs	as;
 
 	if (!OidIsValid(relid))
 		return;
@@ -167,7 +167,7 @@ static char *
 replace_name(const char *text, const char *old, const char *new, bool selector)
 {
 	StringInfoData out;
-	size_t length = strlen(old);
+	size_t		length = strlen(old);
 	const char *p = text;
 
 	initStringInfo(&out);
@@ -193,8 +193,8 @@ static bool
 change_mention(const Rename *work, EtlMention *mention)
 {
 	static const char *const keys[] = {"file", "published", "to"};
-	bool selector = strcmp(mention->kind, "event") != 0 && strcmp(mention->kind, "check") != 0;
-	char *text = mention->text;
+	bool		selector = strcmp(mention->kind, "event") != 0 && strcmp(mention->kind, "check") != 0;
+	char	   *text = mention->text;
 
 	if (selector)
 		text = replace_name(text, work->old, work->new, true);
@@ -230,7 +230,7 @@ may_mean(const EtlMention *mention, const Rename *work)
 static void
 rename_mentions(Rename *work)
 {
-	ListCell *cell;
+	ListCell   *cell;
 
 	foreach(cell, etl_mentions())
 	{
@@ -252,9 +252,9 @@ rename_mentions(Rename *work)
 Datum
 etl_sql_rename(PG_FUNCTION_ARGS)
 {
-	Rename work = {0};
-	List *followers;
-	ListCell *cell;
+	Rename		work = {0};
+	List	   *followers;
+	ListCell   *cell;
 
 	InitMaterializedSRF(fcinfo, 0);
 	etl_environment_must_be_off("nothing is renamed");
@@ -279,8 +279,8 @@ etl_sql_rename(PG_FUNCTION_ARGS)
 		psprintf("was %s", work.old));
 	foreach(cell, followers)
 	{
-		Follower *follower = lfirst(cell);
-		ErrorData *error = etl_subxact(follow, follower);
+		Follower   *follower = lfirst(cell);
+		ErrorData  *error = etl_subxact(follow, follower);
 
 		put(&work, "model", follower->model->target, NULL, error ? "breaks" : "follows",
 			error ? error->message : follower->query);

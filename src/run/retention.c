@@ -73,7 +73,7 @@ etl_sql_trim_history(PG_FUNCTION_ARGS)
 
 	InitMaterializedSRF(fcinfo, 0);
 	foreach(cell, etl_history_trim(oldest_kept(etl_now()), etl_history_max_runs, etl_history_max_entries,
-								  dry_run))
+								   dry_run))
 	{
 		EtlTrimmed *trimmed = lfirst(cell);
 		Datum		values[3] = {CStringGetTextDatum(trimmed->relation), Int64GetDatum(trimmed->rows),

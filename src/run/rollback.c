@@ -41,7 +41,7 @@ commit_nothing(EtlDriver *driver)
 EtlDriver
 etl_function_driver(const char *node)
 {
-	EtlDriver driver = {.atomic = IsTransactionBlock() || IsSubTransaction(),
+	EtlDriver	driver = {.atomic = IsTransactionBlock() || IsSubTransaction(),
 						.commit = commit_nothing,
 						.node = node};
 
@@ -81,12 +81,12 @@ rollback_stream(const EtlStream *stream, int to)
 Datum
 etl_sql_rollback(PG_FUNCTION_ARGS)
 {
-	char *target = etl_environment_resolve(etl_name_canonical(etl_arg_required(fcinfo, 0, "target")));
-	int to = PG_ARGISNULL(1) ? 0 : PG_GETARG_INT32(1);
-	EtlDriver driver = etl_function_driver(target);
+	char	   *target = etl_environment_resolve(etl_name_canonical(etl_arg_required(fcinfo, 0, "target")));
+	int			to = PG_ARGISNULL(1) ? 0 : PG_GETARG_INT32(1);
+	EtlDriver	driver = etl_function_driver(target);
 	EtlBuildResult result = {0};
-	EtlStream *stream;
-	char *told;
+	EtlStream  *stream;
+	char	   *told;
 
 	if (!PG_ARGISNULL(1) && to <= 0)
 		ereport(ERROR,

@@ -30,7 +30,7 @@ typedef struct EtlNode
 {
 	int			index;			/* position in the graph's array */
 	EtlName    *name;
-	EtlName    *stands_for; /* of an environment: its name in production; else NULL */
+	EtlName    *stands_for;		/* of an environment: its name in production; else NULL */
 	const char *kind;			/* stream | model */
 	EtlStream  *stream;			/* one of the two */
 	EtlModel   *model;
