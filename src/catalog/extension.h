@@ -3,8 +3,9 @@
  * extension.h
  *    Is the extension there, and is it the one this library was made for.
  *
- * Called at the start of every transaction of a worker: between two of them
- * the extension may be dropped, updated, or made anew.
+ * Called at the start of every transaction of a worker, and before every
+ * statement on etl's tables: between two transactions the extension may be
+ * dropped, updated, or made anew.
  *
  *-------------------------------------------------------------------------
  */
@@ -25,6 +26,12 @@ typedef enum EtlExtension
  * the transaction ends.  'version' (if not NULL) gets its version.
  */
 extern EtlExtension etl_extension_lock(char **version);
+
+/*
+ * etl_extension_owner returns who owns the extension, hence its tables, and
+ * keeps it as etl_extension_lock does.  Raises 42704 when there is none.
+ */
+extern Oid etl_extension_owner(void);
 
 /* the version of the library, as the control file has it */
 extern const char *etl_library_version(void);

@@ -11,22 +11,18 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
 #include "access/htup_details.h"
-#include "access/table.h"
-#include "catalog/pg_extension.h"
 #include "catalog/pg_type.h"
-#include "commands/extension.h"
 #include "common/hashfn.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/fmgroids.h"
 #include "utils/guc.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 
+#include "catalog/extension.h"
 #include "catalog/sql.h"
 #include "common/errors.h"
 
@@ -119,35 +115,6 @@ void
 etl_param_datum(EtlParams *params, Oid type, Datum value, bool isnull)
 {
 	param(params, type, value, isnull);
-}
-
-/*
- * extension_owner looks up who owns the extension, hence its tables.
- */
-static Oid
-extension_owner(void)
-{
-	Relation	rel = table_open(ExtensionRelationId, AccessShareLock);
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	tuple;
-	Oid			owner = InvalidOid;
-
-	ScanKeyInit(&key, Anum_pg_extension_extname, BTEqualStrategyNumber, F_NAMEEQ,
-				CStringGetDatum("etl"));
-	scan = systable_beginscan(rel, ExtensionNameIndexId, true, NULL, 1, &key);
-	tuple = systable_getnext(scan);
-	if (HeapTupleIsValid(tuple))
-		owner = ((Form_pg_extension) GETSTRUCT(tuple))->extowner;
-	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
-
-	if (!OidIsValid(owner))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("extension \"etl\" is not installed in this database"),
-				 errhint("Run CREATE EXTENSION etl.")));
-	return owner;
 }
 
 /*
@@ -254,7 +221,7 @@ static EtlRows *
 run_statement(const char *sql, EtlParams *params, bool read_only)
 {
 	MemoryContext context = CurrentMemoryContext;
-	Oid			owner = extension_owner();
+	Oid			owner = etl_extension_owner();
 	Oid			saved_user;
 	int			saved_context;
 	int			guc_level;

@@ -38,4 +38,27 @@ is(scalar(@errors), 0, 'no process of etl has raised an error') or diag(join("\n
 $cluster->define_models;
 is($cluster->run('m.quick'), 'succeeded', 'and runs are done');
 
+# Who has begun when the extension is dropped waits, and then hears that there is none; who comes after CREATE sees it whole.
+for my $statement ('SELECT count(*) FROM etl.status()', "SELECT etl.submit('m.quick')", 'CALL etl.tick()')
+{
+	my $child = fork();
+	if ($child == 0)
+	{
+		$cluster->try_sql(q(
+			BEGIN;
+			DROP EXTENSION etl CASCADE;
+			DO $$BEGIN WHILE NOT EXISTS (SELECT FROM pg_locks WHERE NOT granted) LOOP PERFORM pg_sleep(0.01); END LOOP; END$$;
+			COMMIT));
+		POSIX::_exit(0);
+	}
+	$cluster->poll("SELECT count(*) FROM pg_locks WHERE classid = 'pg_extension'::regclass AND mode = 'AccessExclusiveLock'", '1', 30);
+	my (undef, undef, $error) = $cluster->try_sql($statement);
+	waitpid($child, 0);
+	like($error, qr/extension "etl" is not installed in this database/, "$statement: the extension has gone meanwhile");
+	$cluster->sql('DROP SCHEMA m CASCADE; CREATE EXTENSION etl');
+	$cluster->define_models;
+}
+$cluster->back_at_work('in the end');
+
+$cluster->node->stop;
 done_testing();
