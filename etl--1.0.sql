@@ -405,7 +405,8 @@ CREATE TABLE etl.node_state (
 	last_run_id bigint,
 	rebuild text,                              -- why the next build must be a full one
 	rows_held bigint NOT NULL DEFAULT 0,       -- of a stream: what its loads put in, less what they took out
-	incomplete text                            -- which input did not succeed when it was built
+	incomplete text,                           -- which input did not succeed when it was built
+	sample text                                -- in an environment: what of its inputs it was built of; null: all
 );
 
 -- The rows of former publications of models with keep_versions, each in a table
@@ -1278,10 +1279,10 @@ selector, exclude: names with *, +node, node+, 2+node+1, @node, tag:x, source:x,
 full_refresh: models are built from all of their inputs; sources are not read again.
 since, until: an interval of time to build again, for models that keep an interval ledger; refused where none does.
 workers: how many processes work on it, this session included; the others are workers, which exist where etl is preloaded. Default 1.
-params: what etl.param() returns in models. publish: each, or together: all models of the run appear in one transaction.
+params: what etl.param() returns in models; two names are taken, in an environment: {"sample": "1%"} builds stored models of that share of the rows of every table they read, {"sample": {"raw.orders": "1%"}} of the tables named, {"empty": true} of none. Checks then warn and never fail; the models are marked in etl.models, are built again by the next run without, and their rows are never promoted. publish: each, or together: all models of the run appear in one transaction.
 retry_of: number of a run; exactly its tasks that did not succeed are run.
 Inside a transaction block everything happens in that transaction, and sources on a network are refused (ET014).
-Errors: ET012 names the failed tasks and the run, what succeeded stays; ET001, ET002 for a wrong selector; 42501 for nodes of others without etl_operator.
+Errors: ET012 names the failed tasks and the run, what succeeded stays; ET001, ET002 for a wrong selector; ET001 for sample and empty in production; 42501 for nodes of others without etl_operator.
 Example: CALL etl.run(''+mart.daily_sales'');';
 
 CREATE FUNCTION etl.rollback(target text, version int DEFAULT NULL) RETURNS text
@@ -1851,11 +1852,12 @@ Example: SELECT target, score, coverage FROM etl.quality_scores WHERE dimension 
 CREATE VIEW etl.models AS
 SELECT target, query, materialized, key, strategy, event_time, batch_size, lookback, options, tags, description,
 	settings, resolved, version, owner, defined_at,
-	(SELECT s.built_version FROM etl.node_state AS s WHERE s.target = m.target) AS served_version
+	(SELECT s.built_version FROM etl.node_state AS s WHERE s.target = m.target) AS served_version,
+	(SELECT s.sample FROM etl.node_state AS s WHERE s.target = m.target) AS sample
 FROM etl.model AS m
 WHERE etl._may_read(target);
 COMMENT ON VIEW etl.models IS
-'Models as defined; resolved: whether every input exists and the query was analyzed. served_version: the version that readers see; another one than version until the newest definition is built, and as long as its build fails. Visible: those one may read or owns.
+'Models as defined; resolved: whether every input exists and the query was analyzed. served_version: the version that readers see; another one than version until the newest definition is built, and as long as its build fails. sample: in an environment, the part of its inputs that its rows were built of ("1%", "empty", or shares by relation), its own or that of a model it reads; null: all of them. Visible: those one may read or owns.
 Example: SELECT target, materialized, version FROM etl.models;';
 
 CREATE VIEW etl.definition_versions AS

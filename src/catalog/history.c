@@ -251,6 +251,7 @@ etl_node_state_read(EtlNodeState *state, struct EtlRows *rows, int i)
 	state->last_success_at = etl_row_timestamp(rows, i, "last_success_at");
 	state->last_run_id = etl_row_int8(rows, i, "last_run_id");
 	state->rebuild = etl_row_text(rows, i, "rebuild");
+	state->sample = etl_row_text(rows, i, "sample");
 }
 
 EtlNodeState *
@@ -286,13 +287,16 @@ etl_node_state_set(const char *target, const EtlNodeState *state)
 	etl_param_int8(&params, state->rows_changed);
 	etl_param_timestamp(&params, state->last_success_at);
 	etl_param_datum(&params, INT8OID, Int64GetDatum(state->last_run_id), state->last_run_id == 0);
-	rows = etl_sql_query("INSERT INTO etl.node_state VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+	etl_param_text(&params, state->sample);
+	rows = etl_sql_query("INSERT INTO etl.node_state (target, created, built_version, built_fingerprint,"
+						 " publication, inputs, rows_changed, last_success_at, last_run_id, sample)"
+						 " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
 						 " ON CONFLICT (target) DO UPDATE SET created = excluded.created,"
 						 " built_version = excluded.built_version,"
 						 " built_fingerprint = excluded.built_fingerprint,"
 						 " publication = excluded.publication, inputs = excluded.inputs,"
 						 " rows_changed = excluded.rows_changed, last_success_at = excluded.last_success_at,"
-						 " last_run_id = excluded.last_run_id"
+						 " last_run_id = excluded.last_run_id, sample = excluded.sample"
 						 " RETURNING EXISTS (SELECT FROM etl.schedule_event AS e WHERE e.kind = 'published'"
 						 " AND e.argument = target) AS awaited", &params);
 	if (etl_row_bool(rows, 0, "awaited"))

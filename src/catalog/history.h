@@ -121,6 +121,7 @@ typedef struct EtlNodeState
 	TimestampTz last_success_at;
 	int64		last_run_id;
 	char	   *rebuild;		/* why the next build must be a full one; read only here */
+	char	   *sample;			/* what of its inputs it was built of; NULL: all */
 } EtlNodeState;
 
 struct		EtlRows;

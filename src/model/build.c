@@ -63,7 +63,8 @@ fill(EtlStaged *staged, EtlWriter *writer)
 		query = etl_slice_query(staged->model, due);
 		etl_writer_guard(writer, due->slicing, due->begin == DT_NOEND ? DT_NOBEGIN : due->begin, due->end);
 	}
-	etl_execute_query(query, staged->model->query, NULL, etl_writer_receiver(writer));
+	etl_execute_sampled(query, staged->model->query, due->sampled ? due->sample : NULL,
+						etl_writer_receiver(writer));
 	rows = etl_writer_rows(writer);
 	staged->result->rejected += etl_writer_rejected(writer);
 	etl_writer_end(writer);
@@ -208,6 +209,21 @@ keep_rows(EtlStaged *staged, bool by_dml, TupleDesc desc)
 }
 
 /*
+ * forget_other_sample empties a snapshot whose history is one of other parts
+ * of its inputs.
+ */
+static void
+forget_other_sample(EtlStaged *staged)
+{
+	const char *was = staged->due->state->sample;
+	const char *is = staged->due->sample;
+
+	if (staged->created || (was == NULL ? is == NULL : is != NULL && strcmp(was, is) == 0))
+		return;
+	etl_execute(psprintf("DELETE FROM %s", etl_quoted_relation(staged->due->relid)), create_queryEnv(), NULL);
+}
+
+/*
  * stage_stored computes what the publication of a stored model will write.
  */
 static void
@@ -219,7 +235,8 @@ stage_stored(EtlStaged *staged, bool by_dml)
 	EtlRunAs	as;
 
 	etl_table_must_be_managed(model, due->relid, due->state);
-	if (strcmp(due->plan.action, "incremental") != 0 && !staged->copied)
+	if (strcmp(due->plan.action, "incremental") != 0 && !staged->copied && !due->sampled &&
+		due->state->sample == NULL)
 		etl_cover_check(model, due);
 	staged->opened = due->sliced && due->slice == NULL;
 	etl_run_as_begin(&as, model->owner, model->settings);
@@ -241,6 +258,9 @@ stage_stored(EtlStaged *staged, bool by_dml)
 												etl_snapshot_desc(desc, etl_snapshot_marks(model)) :
 												desc);
 
+	if (staged->checks != NULL && due->sample != NULL)
+		etl_checks_only_warn(staged->checks);
+
 	if (strcmp(due->plan.action, "incremental") == 0)
 		staged->diff = due->slice != NULL ?
 						   etl_slice_stage(staged->driver, model, due, staged->checks, staged->result) :
@@ -249,7 +269,11 @@ stage_stored(EtlStaged *staged, bool by_dml)
 	{
 		etl_rejects_supersede(model->target);
 		if (etl_model_is_snapshot(model) || (staged->created && etl_model_is_partitioned(model)))
+		{
+			if (etl_model_is_snapshot(model))
+				forget_other_sample(staged);
 			stage_diff(staged, desc);
+		}
 		else if (staged->created)
 			stage_heap(staged, desc);
 		else if (may_swap(staged, by_dml, desc) || etl_model_is_matview(model))
@@ -523,6 +547,7 @@ remember(EtlStaged *staged)
 	state->built_version = staged->model->version;
 	if (staged->due->slice == NULL)
 		state->built_fingerprint = staged->due->fingerprint;
+	state->sample = staged->due->sample;
 	if (consumes)
 		state->inputs = etl_json_object_end(inputs);
 	state->last_success_at = GetCurrentTimestamp();

@@ -8,6 +8,7 @@
 #include "postgres.h"
 
 #include "nodes/nodeFuncs.h"
+#include "rewrite/rewriteHandler.h"
 #include "utils/snapmgr.h"
 
 #include "common/run_as.h"
@@ -82,6 +83,21 @@ slice_sql(const EtlModel *model, EtlDue *due)
 					etl_query_deparse(etl_delta_rewrite(delta, false, create_queryEnv())));
 }
 
+/*
+ * sampled_sql renders the query of a build of a part of its inputs: with
+ * views and row policies in place, as it is executed.
+ */
+static char *
+sampled_sql(const EtlDue *due)
+{
+	Query	   *query = copyObject(due->query);
+
+	AcquireRewriteLocks(query, true, false);
+	query = linitial_node(Query, QueryRewrite(query));
+	etl_sample_apply(query, due->sample);
+	return etl_query_deparse(query);
+}
+
 char *
 etl_model_compile(const EtlModel *model)
 {
@@ -100,6 +116,8 @@ etl_model_compile(const EtlModel *model)
 		sql = delta_sql(due->delta);
 	else if (strcmp(model->materialized, "view") == 0)
 		sql = psprintf("CREATE OR REPLACE VIEW %s AS\n%s", model->target, etl_query_deparse(due->query));
+	else if (due->sampled)
+		sql = sampled_sql(due);
 	else
 		sql = etl_query_deparse(due->query);
 	etl_run_as_end(&as);

@@ -303,6 +303,10 @@ decide_stored(EtlDue *due, const EtlModel *model, const EtlQueryTraits *traits, 
 				   "full refresh asked for");
 	else if (due->state->built_version != model->version)
 		decide(due, "full", "the definition changed");
+	else if (!same_text(due->sample, due->state->sample))
+		decide(due, "full",
+			   due->sample ? "of other parts of its inputs than the last build" :
+							 "the last build was of a part of its inputs");
 	else if (due->state->rebuild != NULL)
 	{
 		due->columns_changed = !etl_table_fits(model, due->relid, etl_query_desc(due->query));
@@ -319,7 +323,7 @@ decide_stored(EtlDue *due, const EtlModel *model, const EtlQueryTraits *traits, 
 						  "a parameter that it reads changed");
 	else if (traits->uses_clock && model->request == NULL)
 		decide(due, "full", "its query reads the clock");
-	else if (due->slicing != NULL)
+	else if (due->slicing != NULL && due->sample == NULL)
 	{
 		etl_intervals_decide(due, model, changes_text(due));
 		if (due->plan.reason == NULL)
@@ -328,7 +332,7 @@ decide_stored(EtlDue *due, const EtlModel *model, const EtlQueryTraits *traits, 
 	}
 	else if ((changes = changes_text(due)) == NULL)
 		decide(due, "unchanged", psprintf("nothing new in %s", input_names(due->inputs)));
-	else if (!etl_model_follows(model))
+	else if (!etl_model_follows(model) || due->sample != NULL)
 		decide(due, "full", changes);
 	else
 	{
@@ -415,11 +419,18 @@ etl_due(const EtlModel *model, bool full_refresh)
 	{
 		if (etl_model_has_slices(model))
 			due->slicing = etl_slicing_of(model, due->query);
+		due->sample = etl_sample_asked();
+		due->sampled = due->sample != NULL;
+		if (!due->sampled)
+			due->sample = etl_sample_inherited(due->inputs);
 		decide_stored(due, model, &traits, full_refresh);
 		/* a new table is filled slice by slice, one that is there is replaced at once */
 		if (due->slicing != NULL && !due->sliced &&
-			(strcmp(due->plan.action, "create") != 0 || !etl_intervals_decide_first(due, model)))
+			(strcmp(due->plan.action, "create") != 0 || due->sample != NULL ||
+			 !etl_intervals_decide_first(due, model)))
 			etl_intervals_bounds(model, due);
+		if (due->sample != NULL && strcmp(due->plan.action, "unchanged") != 0)
+			due->plan.reason = psprintf("%s; %s", due->plan.reason, etl_sample_text(due->sample));
 	}
 	etl_run_as_end(&as);
 	return due;

@@ -53,12 +53,11 @@ run_plan(PlannedStmt *plan, const char *source, QueryEnvironment *environment, D
 }
 
 /*
- * etl_execute_query runs a query tree.  The tree itself is kept unchanged.
- * Rows go to 'receiver' (NULL: nowhere).
+ * execute_query rewrites, restricts, plans and runs a copy of a query tree.
  */
-uint64
-etl_execute_query(Query *query, const char *source, QueryEnvironment *environment,
-				  DestReceiver *receiver)
+static uint64
+execute_query(Query *query, const char *source, const char *sample, QueryEnvironment *environment,
+			  DestReceiver *receiver)
 {
 	Query	   *copy = copyObject(query);
 	uint64		processed = 0;
@@ -71,6 +70,8 @@ etl_execute_query(Query *query, const char *source, QueryEnvironment *environmen
 		Query	   *rewritten = lfirst_node(Query, cell);
 		uint64		rows;
 
+		if (sample != NULL)
+			etl_sample_apply(rewritten, sample);
 		rows = run_plan(pg_plan_query(rewritten, source, CURSOR_OPT_PARALLEL_OK, NULL), source,
 						environment, receiver ? receiver : None_Receiver);
 		if (rewritten->canSetTag)
@@ -79,6 +80,23 @@ etl_execute_query(Query *query, const char *source, QueryEnvironment *environmen
 	if (timed)
 		etl_timeout_stop(ETL_TIMEOUT_STATEMENT);
 	return processed;
+}
+
+/*
+ * etl_execute_query runs a query tree.  The tree itself is kept unchanged.
+ * Rows go to 'receiver' (NULL: nowhere).
+ */
+uint64
+etl_execute_query(Query *query, const char *source, QueryEnvironment *environment,
+				  DestReceiver *receiver)
+{
+	return execute_query(query, source, NULL, environment, receiver);
+}
+
+uint64
+etl_execute_sampled(Query *query, const char *source, const char *sample, DestReceiver *receiver)
+{
+	return execute_query(query, source, sample, NULL, receiver);
 }
 
 /*

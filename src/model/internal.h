@@ -85,6 +85,9 @@ extern List *etl_query_lineage(Query *query, const EtlModel *model);	/* EtlColum
 
 extern uint64 etl_execute_query(Query *query, const char *source, QueryEnvironment *environment,
 								DestReceiver *receiver);
+/* the same on a part of what it reads; NULL: all of it */
+extern uint64 etl_execute_sampled(Query *query, const char *source, const char *sample,
+								  DestReceiver *receiver);
 extern uint64 etl_execute(const char *sql, QueryEnvironment *environment, DestReceiver *receiver);
 extern void etl_execute_utility(const char *sql);
 extern void etl_environment_add(QueryEnvironment *environment, const char *name,
@@ -382,6 +385,13 @@ extern Query *etl_query_around(Query *query, const char *targets, const char *co
 /* restricts delta->query in place and returns it */
 extern Query *etl_delta_rewrite(EtlDelta *delta, bool null_keys, QueryEnvironment *environment);
 
+/* ---- sample.c: builds of a part of the inputs, in an environment ---- */
+
+extern char *etl_sample_asked(void);	/* by etl.params: "1%", "empty", shares as JSON; NULL: all rows */
+extern char *etl_sample_text(const char *what);
+extern char *etl_sample_inherited(List *inputs);	/* what an input was built of */
+extern void etl_sample_apply(Query *query, const char *what);	/* to a rewritten query */
+
 /* ---- due.c ---- */
 
 /* Everything the decision rests on; kept for the build that follows. */
@@ -394,6 +404,8 @@ typedef struct EtlDue
 	List	   *inputs;
 	EtlDelta   *delta;			/* action incremental */
 	char	   *fingerprint;
+	char	   *sample;			/* what of its inputs it is built of; NULL: all */
+	bool		sampled;		/* the run asks for that; else an input was built so */
 	bool		columns_changed;	/* the query's columns are not the relation's */
 	List	   *added;			/* snapshots: char *, columns that the last build did not know */
 

@@ -129,6 +129,9 @@ extern TimestampTz etl_slice_instant(const EtlModel *model, TimestampTz instant)
 /* horizon.c: why loads (EtlLoad *) of a stream may not go; NULL: nobody needs them any more */
 extern char *etl_model_needs(const char *stream, List *loads);
 
+/* sample.c: raises ET001 for parameters that ask for a part of the inputs outside of an environment */
+extern void etl_sample_check(const Jsonb *params);
+
 /* etl_model_compile returns the SQL that the next run would execute. */
 extern char *etl_model_compile(const EtlModel *model);
 

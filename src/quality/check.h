@@ -92,6 +92,7 @@ struct EtlCheckSet
 	Oid			role;			/* whose rights the checks have */
 	char	   *owner;			/* its name */
 	bool		broken;			/* an error that the transaction cannot survive */
+	bool		only_warn;		/* what fails does not block */
 	TupleDesc	desc;
 	EState	   *estate;
 	ExprContext *econtext;

@@ -191,6 +191,12 @@ etl_checks_prepare(const char *target, TupleDesc desc)
 							 etl_checks_of(target));
 }
 
+void
+etl_checks_only_warn(EtlCheckSet *set)
+{
+	set->only_warn = true;
+}
+
 bool
 etl_checks_has_rows(EtlCheckSet *set)
 {

@@ -33,6 +33,8 @@ typedef struct EtlCheckSet EtlCheckSet;
  * that does not compile gets status error and blocks.
  */
 extern EtlCheckSet *etl_checks_prepare(const char *target, TupleDesc desc);
+/* checks that fail then warn: the rows are a sample */
+extern void etl_checks_only_warn(EtlCheckSet *set);
 
 typedef enum EtlRowVerdict
 {

@@ -28,7 +28,7 @@ etl_check_status(EtlCheckState *state)
 		return "skipped";
 	if (state->failed == 0)
 		return "pass";
-	if (strcmp(state->def->on_fail, "warn") == 0 ||
+	if (state->set->only_warn || strcmp(state->def->on_fail, "warn") == 0 ||
 		(strcmp(state->def->on_fail, "quarantine") == 0 && !state->max_failed.given))
 		return "warn";
 	return etl_threshold_exceeded(&state->max_failed, state->failed, state->evaluated) ? "fail" : "warn";

@@ -211,6 +211,7 @@ compare_rows(ReturnSetInfo *result, const EtlEnvironmentNode *node, List *column
 	int			k = 0;
 	int64		counts[3 + MaxTupleAttributeNumber];
 	char	   *sides;
+	const char *detail = NULL;
 	ListCell   *cell;
 
 	foreach(cell, columns)
@@ -235,6 +236,8 @@ compare_rows(ReturnSetInfo *result, const EtlEnvironmentNode *node, List *column
 	}
 	sides = psprintf("%s UNION ALL %s", both_sides(node, common, key, true),
 					 both_sides(node, common, key, false));
+	if (key == NIL)
+		detail = "without a key: a changed row is one removed and one added";
 	SPI_connect();
 	if (key != NIL)
 		ask(query_by_key(sides, k, list_length(others)), counts, 3 + list_length(others));
@@ -243,8 +246,10 @@ compare_rows(ReturnSetInfo *result, const EtlEnvironmentNode *node, List *column
 		ask(query_by_row(sides, numbered("c", list_length(others))), counts, 2);
 		counts[2] = 0;
 	}
-	put(result, node->target, NULL, counts,
-		key == NIL ? "without a key: a changed row is one removed and one added" : NULL);
+	if (etl_node_state_get(node->node)->sample != NULL)
+		detail = psprintf("%s%sthe environment was built of a part of its inputs: %s", detail ? detail : "",
+						  detail ? "; " : "", etl_node_state_get(node->node)->sample);
+	put(result, node->target, NULL, counts, detail);
 	foreach(cell, others)
 	{
 		int			i = foreach_current_index(cell);

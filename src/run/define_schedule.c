@@ -27,6 +27,7 @@
 #include "common/retry.h"
 #include "common/run_as.h"
 #include "common/wake.h"
+#include "model/model.h"
 #include "run/backfill.h"
 #include "run/calendar.h"
 #include "run/chores.h"
@@ -140,6 +141,7 @@ check_schedule(const EtlSchedule *schedule)
 				(errcode(ETL_ERR_DEFINITION),
 				 errmsg("params must be a JSON object"),
 				 errhint("Write params => '{\"region\": \"EU\"}'.")));
+	etl_sample_check(schedule->params);
 	check_options(schedule->options);
 }
 

@@ -132,6 +132,7 @@ judge(Promotion *promotion, EtlGraph *graph, List *promotions)
 	ListCell   *parent;
 
 	promotion->by_copy = promotion->model != NULL && promotion->model->batch_size == NULL &&
+						 etl_node_state_get(promotion->node->node)->sample == NULL &&
 						 is_current(promotion->model) && OidIsValid(owner) &&
 						 has_privs_of_role(get_role_oid(promotion->model->owner, false), owner) &&
 						 (strcmp(promotion->model->materialized, "table") == 0 ||

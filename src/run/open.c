@@ -56,6 +56,7 @@ etl_run_check_arguments(EtlRun *run)
 				(errcode(ETL_ERR_DEFINITION),
 				 errmsg("params must be a JSON object"),
 				 errhint("Write params => '{\"region\": \"EU\"}'.")));
+	etl_sample_check(run->params);
 	if (strcmp(run->publish, "each") != 0 && strcmp(run->publish, "together") != 0)
 		ereport(ERROR,
 				(errcode(ETL_ERR_DEFINITION),
@@ -125,6 +126,7 @@ restrict_to_retry(EtlRunState *state, int *attempt)
 	}
 	if ((run->params == NULL || etl_json_keys(run->params) == NIL) && other->params != NULL)
 		run->params = other->params;
+	etl_sample_check(run->params);
 }
 
 /*
