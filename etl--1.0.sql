@@ -356,6 +356,16 @@ CREATE TABLE etl.consumed (
 );
 CREATE INDEX consumed_stream_idx ON etl.consumed (stream);
 
+-- The keys of a model whose rows retention removed in part: what it holds of
+-- them stays, since it could only be computed from the remainder.
+CREATE TABLE etl.frozen_key (
+	model text NOT NULL,
+	columns text[] NOT NULL,                   -- of the model's key, those that the removed rows tell
+	digest uuid NOT NULL,                      -- of key: an index has a limit of size
+	key jsonb NOT NULL,                        -- texts of the values of these columns
+	PRIMARY KEY (model, columns, digest)
+);
+
 -- Which rows of a relation changed: a set for each statement, in its own
 -- transaction, kept until every incremental model that reads the relation has it.
 CREATE TABLE etl.change_set (
@@ -926,7 +936,7 @@ RETURNS TABLE (target text, load_id bigint, origin text, loaded_at timestamptz, 
 COMMENT ON FUNCTION etl.expire(text, boolean) IS
 'Lets go of the loads that a stream''s option retention does not keep. Once an hour the scheduler, or etl.tick(), does it by itself.
 selector: of which streams, as for etl.run, default all. dry_run: only says what would go, default false.
-Returns a row for each load beyond the retention, the oldest first: action is delete (its rows), drop or archive (the partition that it lies in; only when all of its loads are beyond), or keep, with the reason: a model would have to be computed from the remainder, or has not consumed it yet. What goes gets the status expired in etl.loads; it is no deletion for models that only add what is new, and its files stay known.
+Returns a row for each load beyond the retention, the oldest first: action is delete (its rows), drop or archive (the partition that it lies in; only when all of its loads are beyond), or keep, with the reason: a model would have to be computed from the remainder, or has not consumed it yet. What goes gets the status expired in etl.loads; it is no deletion for models, and its files stay known. An incremental model with a key keeps what it holds of the keys that the rows had: these are frozen, and rows that come later for them become rejects of the model, check beyond_horizon; where the keys depend on more than the rows themselves, the loads stay.
 Errors: 42501 for a stream of another role.
 Example: SELECT target, count(*), sum(rows), action, reason FROM etl.expire(dry_run => true) GROUP BY 1, 4, 5;';
 
@@ -2008,7 +2018,7 @@ DECLARE
 	relation text;
 BEGIN
 	FOREACH relation IN ARRAY ARRAY['source', 'stream', 'model', 'quality_check', 'secret', 'dependency',
-		'column_edge', 'load', 'cursor', 'file', 'ingestion', 'reject', 'consumed', 'change_set', 'change', 'model_interval',
+		'column_edge', 'load', 'cursor', 'file', 'ingestion', 'reject', 'consumed', 'frozen_key', 'change_set', 'change', 'model_interval',
 		'node_state', 
 		'schema_change', 'stream_dialect', 'housekeeping', 'chore', 'pool', 'instance', 'schedule', 'schedule_slot', 'schedule_event',
 		'sla', 'sla_result', 'channel', 'alert_rule', 'alert_open', 'alert_report', 'alert_node', 'silence', 'outbox',

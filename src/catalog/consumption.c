@@ -282,6 +282,7 @@ etl_rejects_supersede_keys(const char *target, List *columns, List *keys)
 	etl_param_texts(&params, keys);
 	etl_sql_exec("UPDATE etl.reject SET status = 'superseded', closed_at = clock_timestamp()"
 				 " WHERE target = $1 AND status = 'open' AND load_id IS NULL AND record_size <= 65536"
+				 " AND NOT reasons @> '[{\"check\": \"beyond_horizon\"}]'"
 				 " AND (SELECT jsonb_object_agg(c, etl._record(raw)::jsonb -> c) FROM unnest($2) AS c)"
 				 " IN (SELECT k::jsonb FROM unnest($3) AS k)", &params);
 }
@@ -294,6 +295,7 @@ etl_node_forget(const char *target)
 	etl_param_text(&params, target);
 	etl_sql_exec("DELETE FROM etl.consumed WHERE model = $1", &params);
 	etl_sql_exec("DELETE FROM etl.model_interval WHERE model = $1", &params);
+	etl_sql_exec("DELETE FROM etl.frozen_key WHERE model = $1", &params);
 	etl_sql_exec("DELETE FROM etl.change WHERE set_id IN (SELECT set_id FROM etl.change_set WHERE "
 				 "target = $1)", &params);
 	etl_sql_exec("DELETE FROM etl.change_set WHERE target = $1", &params);

@@ -21,6 +21,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "catalog/frozen.h"
 #include "catalog/kept.h"
 #include "common/errors.h"
 #include "common/json.h"
@@ -556,6 +557,8 @@ remember(EtlStaged *staged)
 	if (!stored || strcmp(staged->due->plan.action, "incremental") == 0)
 		return;
 	etl_cover_remember(staged->model, staged->due);
+	if (!staged->copied)
+		etl_frozen_forget(staged->model->target);
 	if (state->rebuild != NULL)
 		etl_node_rebuilt(staged->model->target, state->rebuild);
 }

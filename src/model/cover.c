@@ -20,6 +20,7 @@
 #include "utils/rel.h"
 
 #include "catalog/expiry.h"
+#include "catalog/frozen.h"
 #include "common/compat.h"
 #include "common/errors.h"
 #include "common/json.h"
@@ -201,4 +202,22 @@ etl_cover_remember(const EtlModel *model, const EtlDue *due)
 		if (input->kind == 's')
 			etl_consumed_set_missing(model->target, input->name, input->missing);
 	}
+}
+
+/*
+ * etl_cover_check_copy raises ET020 when rows that were computed elsewhere,
+ * of what retention left, would take the place of those of frozen keys.
+ */
+void
+etl_cover_check_copy(const EtlModel *model)
+{
+	if (etl_json_get_bool(model->options, "force_full", false) ||
+		etl_frozen_columns(model->target) == NIL)
+		return;
+	ereport(ERROR,
+			(errcode(ETL_ERR_HORIZON),
+			 errmsg("other rows of %s would lack what retention removed", model->target),
+			 errdetail("It holds keys whose history is gone in part; what was computed elsewhere was"
+					   " computed from the remainder."),
+			 errhint("Define the model with option force_full to publish it nevertheless.")));
 }

@@ -89,6 +89,32 @@ row_by_row(Query *query, List *leaves)
 /* ---- the plan ---- */
 
 /*
+ * narrow_finders leaves of the queries of affected keys the key columns.
+ */
+static void
+narrow_finders(List *finders, List *keys)
+{
+	List	   *resnos = NIL;
+	ListCell   *cell;
+
+	foreach(cell, keys)
+		resnos = lappend_int(resnos, ((EtlDeltaKey *) lfirst(cell))->resno);
+	foreach(cell, finders)
+		etl_affected_narrow(lfirst(cell), resnos);
+}
+
+List *
+etl_delta_fresh_finders(const EtlDelta *delta)
+{
+	Bitmapset  *known;
+	const char *why = NULL;
+	List	   *finders = etl_affected_finders(delta->query, delta->inputs, &known, &why);
+
+	narrow_finders(finders, delta->keys);
+	return finders;
+}
+
+/*
  * find_keys chooses the key columns that are known of every row that a
  * change can touch.
  */
@@ -96,7 +122,6 @@ static void
 find_keys(EtlDelta *delta, const EtlModel *model)
 {
 	Bitmapset  *known;
-	List	   *resnos = NIL;
 	ListCell   *cell;
 	ListCell   *target;
 
@@ -120,12 +145,10 @@ find_keys(EtlDelta *delta, const EtlModel *model)
 				!OidIsValid(lookup_type_cache(key->type, TYPECACHE_EQ_OPR)->eq_opr))
 				continue;
 			delta->keys = lappend(delta->keys, key);
-			resnos = lappend_int(resnos, key->resno);
 		}
 	if (delta->keys == NIL)
 		delta->hindrance = "no key column of its query tells which rows a change can touch";
-	foreach(cell, delta->finders)
-		etl_affected_narrow(lfirst(cell), resnos);
+	narrow_finders(delta->finders, delta->keys);
 }
 
 bool
@@ -227,12 +250,53 @@ changes_only_come(List *inputs)
 	return true;
 }
 
+/*
+ * plan_query decides for the inputs that changed.
+ */
+static void
+plan_query(EtlDelta *delta, const EtlModel *model, const Query *query)
+{
+	Oid			owner = get_role_oid(model->owner, false);
+
+	delta->query = copyObject(unconstify(Query *, query));
+	etl_query_inline(delta->query);
+	delta->leaves = etl_leaves_find(delta->query, delta->inputs, &delta->hindrance);
+	if (delta->hindrance != NULL)
+		return;
+	if (delta->leaves == NIL)
+		delta->hindrance = "its query does not show where it reads what changed";
+	else if (contain_volatile_functions((Node *) delta->query))
+		delta->hindrance = "its query uses a volatile function";
+	else
+		delta->hindrance = unreadable_leaf(delta, owner);
+	if (delta->hindrance != NULL)
+		return;
+
+	/* rows that tell their moment are versions wherever they come from */
+	if (etl_model_is_snapshot(model) && etl_snapshot_by_time(model) && changes_only_come(delta->inputs) &&
+		row_by_row(delta->query, delta->leaves) == NULL)
+	{
+		delta->append = true;
+		return;
+	}
+	if (model->key == NIL || (model->strategy && strcmp(model->strategy, "append") == 0))
+	{
+		delta->append = true;
+		delta->hindrance = changes_only_come(delta->inputs) ?
+							   row_by_row(delta->query, delta->leaves) :
+							   "without a key only rows that come can be followed";
+		return;
+	}
+	find_keys(delta, model);
+	if (delta->hindrance == NULL)
+		etl_restrict_places(delta, owner);
+}
+
 EtlDelta *
 etl_delta_plan(const EtlModel *model, const Query *query, List *inputs)
 {
 	EtlDelta   *delta = palloc0(sizeof(EtlDelta));
 	EtlNodeState *state = etl_node_state_get(model->target);
-	Oid			owner = get_role_oid(model->owner, false);
 	ListCell   *cell;
 
 	foreach(cell, inputs)
@@ -245,38 +309,24 @@ etl_delta_plan(const EtlModel *model, const Query *query, List *inputs)
 		if (changed)
 			delta->inputs = lappend(delta->inputs, lfirst(cell));
 	}
+	plan_query(delta, model, query);
+	return delta;
+}
 
-	delta->query = copyObject(unconstify(Query *, query));
-	etl_query_inline(delta->query);
-	delta->leaves = etl_leaves_find(delta->query, delta->inputs, &delta->hindrance);
-	if (delta->hindrance != NULL)
-		return delta;
-	if (delta->leaves == NIL)
-		delta->hindrance = "its query does not show where it reads what changed";
-	else if (contain_volatile_functions((Node *) delta->query))
-		delta->hindrance = "its query uses a volatile function";
-	else
-		delta->hindrance = unreadable_leaf(delta, owner);
-	if (delta->hindrance != NULL)
-		return delta;
+/*
+ * etl_delta_of_loads plans as if nothing but 'loads' of an append stream were
+ * new.
+ */
+EtlDelta *
+etl_delta_of_loads(const EtlModel *model, const Query *query, const EtlInput *stream, List *loads)
+{
+	EtlDelta   *delta = palloc0(sizeof(EtlDelta));
+	EtlInput   *input = palloc(sizeof(EtlInput));
 
-	/* rows that tell their moment are versions wherever they come from */
-	if (etl_model_is_snapshot(model) && etl_snapshot_by_time(model) && changes_only_come(delta->inputs) &&
-		row_by_row(delta->query, delta->leaves) == NULL)
-	{
-		delta->append = true;
-		return delta;
-	}
-	if (model->key == NIL || (model->strategy && strcmp(model->strategy, "append") == 0))
-	{
-		delta->append = true;
-		delta->hindrance = changes_only_come(delta->inputs) ?
-							   row_by_row(delta->query, delta->leaves) :
-							   "without a key only rows that come can be followed";
-		return delta;
-	}
-	find_keys(delta, model);
-	if (delta->hindrance == NULL)
-		etl_restrict_places(delta, owner);
+	*input = *stream;
+	input->consumption = palloc0(sizeof(EtlConsumption));
+	input->consumption->pending = loads;
+	delta->inputs = list_make1(input);
+	plan_query(delta, model, query);
 	return delta;
 }

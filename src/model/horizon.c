@@ -4,9 +4,11 @@
  *    May loads of a stream go, or does a model still need them?
  *
  * A view shows what is there.  A model that adds what new rows give never
- * looks at old loads again, once it has consumed them.  Every other one
- * would have to compute from a remainder: then the loads stay, unless the
- * model says with force_full that the remainder is what it wants.
+ * looks at old loads again, once it has consumed them.  One that recomputes
+ * by keys must have consumed them too, and the keys of what goes are frozen
+ * first (frozen.c).  Every other one would have to compute from a remainder:
+ * then the loads stay, unless the model says with force_full that the
+ * remainder is what it wants.
  *
  *-------------------------------------------------------------------------
  */
@@ -33,28 +35,48 @@ only_adds(const EtlModel *model)
 }
 
 /*
- * collect finds the models that read a relation, through views too, and
- * those among them that must have consumed what goes.  Returns what keeps
- * everything; NULL: nothing does.
+ * recomputes_keys tells whether a model follows changes by keys, without an
+ * interval ledger.
+ */
+static bool
+recomputes_keys(const EtlModel *model)
+{
+	return strcmp(model->materialized, "incremental") == 0 && model->batch_size == NULL && model->key != NIL;
+}
+
+/*
+ * collect finds the models that read a relation, through views too: those
+ * that must have consumed what goes, and those among them whose keys are
+ * frozen.  Returns what keeps everything; NULL: nothing does.
  */
 static char *
-collect(const char *relation, List **seen, List **followers)
+collect(const char *stream, const char *relation, List **seen, List **followers, List **frozen)
 {
 	ListCell   *cell;
 
 	foreach(cell, etl_model_readers(relation))
 	{
 		EtlModel   *model = etl_model_find(lfirst(cell));
+		const char *hindrance = NULL;
 		char	   *why = NULL;
 
 		if (model == NULL || etl_name_among(*seen, model->target))
 			continue;
 		*seen = lappend(*seen, model->target);
 		if (etl_model_is_view(model))
-			why = collect(model->target, seen, followers);
+			why = collect(stream, model->target, seen, followers, frozen);
 		else if (only_adds(model))
 			*followers = lappend(*followers, model->target);
-		else if (!etl_json_get_bool(model->options, "force_full", false))
+		else if (etl_json_get_bool(model->options, "force_full", false))
+			continue;
+		else if (recomputes_keys(model) && (hindrance = etl_frozen_hindrance(model, stream)) == NULL)
+		{
+			*followers = lappend(*followers, model->target);
+			*frozen = lappend(*frozen, model->target);
+		}
+		else if (hindrance != NULL)
+			why = psprintf("%s would have to be computed from the remainder: %s", model->target, hindrance);
+		else
 			why = psprintf("%s would have to be computed from the remainder", model->target);
 		if (why != NULL)
 			return why;
@@ -63,13 +85,15 @@ collect(const char *relation, List **seen, List **followers)
 }
 
 char *
-etl_model_needs(const char *stream, List *loads)
+etl_model_needs(const char *stream, List *loads, List **frozen)
 {
 	List	   *seen = NIL;
 	List	   *followers = NIL;
-	char	   *why = collect(stream, &seen, &followers);
+	char	   *why;
 	ListCell   *cell;
 
+	*frozen = NIL;
+	why = collect(stream, stream, &seen, &followers, frozen);
 	if (why != NULL)
 		return why;
 	foreach(cell, followers)

@@ -101,6 +101,31 @@ supersede_rejects(const EtlModel *model, const EtlDelta *delta, const Affected *
 }
 
 /*
+ * spare_frozen takes the frozen keys out of the affected ones, where these
+ * tell them, so that nothing is read for them; false where they do not.
+ */
+static bool
+spare_frozen(const EtlFrozen *frozen, TupleDesc desc, Affected *affected)
+{
+	QueryEnvironment *environment = create_queryEnv();
+	DestReceiver *receiver = CreateDestReceiver(DestTuplestore);
+	Tuplestorestate *rows;
+	char	   *condition = etl_frozen_spares_keys(frozen, "a");
+
+	if (condition == NULL)
+		return false;
+	rows = tuplestore_begin_heap(true, false, work_mem);
+	SetTuplestoreDestReceiverParams(receiver, rows, CurrentMemoryContext, false, NULL, NULL);
+	etl_environment_add(environment, "etl_affected", desc, affected->rows, affected->count);
+	etl_frozen_to_environment(frozen, environment);
+	etl_execute(psprintf("SELECT * FROM etl_affected a WHERE %s", condition), environment, receiver);
+	tuplestore_end(affected->rows);
+	affected->rows = rows;
+	affected->count = tuplestore_tuple_count(rows);
+	return true;
+}
+
+/*
  * etl_incremental_stage computes the difference that the pending loads make.
  */
 EtlDiff *
@@ -114,6 +139,9 @@ etl_incremental_stage(EtlDriver *driver, const EtlModel *model, EtlDue *due, Etl
 	EtlWriter  *writer;
 	Tuplestorestate *rows;
 	Tuplestorestate *quarantined = NULL;
+	EtlFrozen  *frozen = NULL;
+	Query	   *query;
+	char	   *scope = NULL;
 	EtlDiff    *diff;
 
 	if (!delta->append)
@@ -121,29 +149,42 @@ etl_incremental_stage(EtlDriver *driver, const EtlModel *model, EtlDue *due, Etl
 		TupleDesc	keys = etl_delta_keys_desc(delta);
 
 		collect_keys(delta, model, keys, &affected);
-		supersede_rejects(model, delta, &affected, keys);
+		frozen = etl_frozen_among(model, delta, desc, keys, affected.rows);
+		if (frozen != NULL)
+			result->rejected += etl_frozen_reject_late(frozen, model, driver->run_id);
+		if (frozen == NULL || spare_frozen(frozen, keys, &affected))
+			supersede_rejects(model, delta, &affected, keys);
 		etl_environment_add(environment, "etl_affected", keys, affected.rows, affected.count);
+		scope = etl_delta_scope(delta, "c", affected.nulls);
 	}
 
 	writer = etl_writer_begin(model, desc, checks, driver->run_id);
 	rows = etl_writer_to_tuplestore(writer);
 	if (etl_model_is_snapshot(model))
 		quarantined = etl_writer_keep_quarantined(writer);
-	etl_execute_query(etl_delta_rewrite(delta, affected.nulls, environment), model->query, environment,
-					  etl_writer_receiver(writer));
+	query = etl_delta_rewrite(delta, affected.nulls, environment);
+	if (frozen != NULL)
+	{
+		etl_frozen_to_environment(frozen, environment);
+		query = etl_query_around(query, "*", etl_frozen_spares(frozen, "c"), environment);
+		scope = psprintf("%s AND %s", scope, etl_frozen_spares(frozen, "c"));
+	}
+	etl_execute_query(query, model->query, environment, etl_writer_receiver(writer));
 	etl_writer_end(writer);
 	result->rejected += etl_writer_rejected(writer);
 
 	if (etl_model_is_snapshot(model))
 		diff = etl_snapshot_stage(model, due, rows, etl_writer_rows(writer), quarantined, environment,
-								  delta->append ? NULL : etl_delta_scope(delta, "c", affected.nulls));
+								  scope);
 	else if (delta->append)
 		diff = etl_diff_inserts(due->relid, desc, rows, etl_writer_rows(writer));
 	else
 		diff = etl_diff_compute(model, due->relid, desc, rows, etl_writer_rows(writer), environment,
-								etl_delta_scope(delta, "c", affected.nulls));
+								scope);
 	if (affected.rows != NULL)
 		tuplestore_end(affected.rows);
+	if (frozen != NULL)
+		etl_frozen_end(frozen);
 	return diff;
 }
 

@@ -368,6 +368,18 @@ extern void etl_restrict_places(EtlDelta *delta, Oid owner);
 /* does an input differ from what the model consumed? */
 extern bool etl_input_has_changed(const EtlInput *input, const Jsonb *built_inputs);
 extern EtlDelta *etl_delta_plan(const EtlModel *model, const Query *query, List *inputs);
+/* as if nothing but 'loads' of an append stream were new */
+extern EtlDelta *etl_delta_of_loads(const EtlModel *model, const Query *query, const EtlInput *stream,
+									List *loads);
+/* the queries of the affected keys once more, as delta->finders were before rows were put in; EtlDeltaFinder * */
+extern List *etl_delta_fresh_finders(const EtlDelta *delta);
+/*
+ * the same as Query * with a column more: the changed row, JSON behind + (as
+ * it is since) or - (as it was before); NULL where it is only tested
+ */
+extern List *etl_delta_tellers(const EtlDelta *delta, QueryEnvironment *environment);
+/* the values of a place's keys in the new rows of a leaf, which is the place */
+extern char *etl_delta_key_values(const EtlDeltaLeaf *place, const EtlDeltaLeaf *leaf);
 
 /*
  * adds the rows that are recorded as changed to an environment, without
@@ -460,6 +472,24 @@ extern void etl_slice_refuse(const EtlModel *model, const EtlSlicing *slicing, T
 
 extern void etl_cover_check(const EtlModel *model, EtlDue *due);	/* raises ET020 */
 extern void etl_cover_remember(const EtlModel *model, const EtlDue *due);
+
+/* ---- frozen.c: keys whose history retention removed in part ---- */
+
+typedef struct EtlFrozen EtlFrozen;
+
+/* why the keys of what goes of a stream cannot be frozen; NULL: they can */
+extern const char *etl_frozen_hindrance(const EtlModel *model, const char *stream);
+/* which of the affected keys (rows of 'affected') are frozen; NULL: none */
+extern EtlFrozen *etl_frozen_among(const EtlModel *model, const EtlDelta *delta, TupleDesc query_desc,
+								   TupleDesc keys_desc, Tuplestorestate *affected);
+extern void etl_frozen_to_environment(const EtlFrozen *frozen, QueryEnvironment *environment);
+/* condition that row 'alias' of the target's columns is not frozen */
+extern char *etl_frozen_spares(const EtlFrozen *frozen, const char *alias);
+/* the same of a row of affected keys; NULL when these do not tell it */
+extern char *etl_frozen_spares_keys(const EtlFrozen *frozen, const char *alias);
+/* quarantines the changed rows that would have changed what is frozen; returns how many */
+extern int64 etl_frozen_reject_late(const EtlFrozen *frozen, const EtlModel *model, int64 run_id);
+extern void etl_frozen_end(EtlFrozen *frozen);
 
 /* ---- view.c ---- */
 

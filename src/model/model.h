@@ -106,6 +106,9 @@ extern void etl_environment_complete(void);
 extern void etl_model_publish_copy(EtlDriver *driver, EtlModel *model, const char *relation,
 								   char *fingerprint, EtlBuildResult *result);
 
+/* raises ET020 when such rows lack what retention removed and the model still holds */
+extern void etl_cover_check_copy(const EtlModel *model);
+
 /* moves (schema: NULL stays) and renames a relation with the indexes that etl made; as its owner */
 extern void etl_model_rename_relation(Oid relid, const char *schema, const char *relation);
 
@@ -126,8 +129,13 @@ extern void etl_slice_build(EtlDriver *driver, EtlModel *model, const EtlSlice *
 /* an instant as the model's time counts it: of a date or timestamp the wall time, read as UTC */
 extern TimestampTz etl_slice_instant(const EtlModel *model, TimestampTz instant);
 
-/* horizon.c: why loads (EtlLoad *) of a stream may not go; NULL: nobody needs them any more */
-extern char *etl_model_needs(const char *stream, List *loads);
+/*
+ * horizon.c: why loads (EtlLoad *) of a stream may not go; NULL: nobody needs
+ * them any more, once their keys are frozen in the models *frozen (char *)
+ */
+extern char *etl_model_needs(const char *stream, List *loads, List **frozen);
+/* frozen.c: freezes the keys that the rows of loads have in a model, before they go */
+extern void etl_model_freeze(const char *target, const char *stream, List *loads);
 
 /* sample.c: raises ET001 for parameters that ask for a part of the inputs outside of an environment */
 extern void etl_sample_check(const Jsonb *params);

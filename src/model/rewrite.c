@@ -12,6 +12,7 @@
 #include "postgres.h"
 
 #include "access/table.h"
+#include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
@@ -196,13 +197,50 @@ leaf_columns(Oid relid)
 }
 
 /*
- * from_leaf renders the beginning of a query over a leaf's relation.
+ * record_text renders a row of a leaf as JSON behind a sign: + as it is since,
+ * - as it was before.
  */
 static char *
-from_leaf(const EtlDeltaLeaf *leaf)
+record_text(Oid relid, const char *sign)
 {
-	return psprintf("SELECT %s FROM %s%s t", leaf_columns(leaf->rte->relid),
+	Relation	rel = table_open(relid, AccessShareLock);
+	TupleDesc	desc = RelationGetDescr(rel);
+	StringInfoData columns;
+
+	initStringInfo(&columns);
+	for (int i = 0; i < desc->natts; i++)
+		if (!TupleDescAttr(desc, i)->attisdropped)
+			appendStringInfo(&columns, "%st.%s", columns.len ? ", " : "",
+							 quote_identifier(NameStr(TupleDescAttr(desc, i)->attname)));
+	table_close(rel, NoLock);
+	return psprintf(", pg_catalog.concat(%s, (SELECT pg_catalog.row_to_json(r) FROM (SELECT %s) r))"
+					" AS etl_record", sign, columns.data);
+}
+
+/*
+ * from_leaf renders the beginning of a query over a leaf's relation; 'told':
+ * with the text of each row.
+ */
+static char *
+from_leaf(const EtlDeltaLeaf *leaf, bool told)
+{
+	return psprintf("SELECT %s%s FROM %s%s t", leaf_columns(leaf->rte->relid),
+					told ? record_text(leaf->rte->relid, "'+'") : "",
 					leaf->rte->inh ? "" : "ONLY ", etl_quoted_relation(leaf->rte->relid));
+}
+
+char *
+etl_delta_key_values(const EtlDeltaLeaf *place, const EtlDeltaLeaf *leaf)
+{
+	Oid			relid = leaf->rte->relid;
+	StringInfoData sql;
+	ListCell   *cell;
+
+	initStringInfo(&sql);
+	foreach(cell, place->keys)
+		appendStringInfo(&sql, "%s%s", sql.len ? ", " : "", deparse_key(lfirst(cell), relid));
+	return psprintf("SELECT DISTINCT %s FROM %s%s t WHERE %s", sql.data, leaf->rte->inh ? "" : "ONLY ",
+					etl_quoted_relation(relid), pending_condition(leaf, relid));
 }
 
 /*
@@ -211,7 +249,7 @@ from_leaf(const EtlDeltaLeaf *leaf)
 static char *
 place_sql(const EtlDelta *delta, const EtlDeltaLeaf *place, bool null_keys)
 {
-	char	   *select = from_leaf(place);
+	char	   *select = from_leaf(place, false);
 	List	   *values = NIL;
 	ListCell   *cell;
 
@@ -252,20 +290,23 @@ has_records(const EtlInput *input)
 /*
  * changed_sql renders the rows of a leaf that changed, as before and as since:
  * those of new loads, and those recorded.  What a merge loads is recorded.
+ * 'told': with the text of each.
  */
 static char *
-changed_sql(const EtlDelta *delta, const EtlDeltaLeaf *leaf)
+changed_sql(const EtlDelta *delta, const EtlDeltaLeaf *leaf, bool told)
 {
 	const EtlInput *input = leaf->input;
-	char	   *records = psprintf("SELECT %s FROM %s t", leaf_columns(leaf->rte->relid),
-							 changes_name(delta, input));
+	char	   *records = psprintf(
+		"SELECT %s%s FROM %s t", leaf_columns(leaf->rte->relid),
+		told ? record_text(leaf->rte->relid, "CASE WHEN t.etl_gone THEN '-' ELSE '+' END") : "",
+		changes_name(delta, input));
 	/* of rows that are only appended, those that came and went do not count */
 	bool		recorded = has_records(input) && !delta->append;
 	char	   *loads;
 
 	if (input->kind != 's' || strcmp(input->stream->mode, "merge") == 0 || input->consumption->pending == NIL)
-		return recorded ? records : psprintf("%s WHERE false", from_leaf(leaf));
-	loads = psprintf("%s WHERE %s", from_leaf(leaf), pending_condition(leaf, leaf->rte->relid));
+		return recorded ? records : psprintf("%s WHERE false", from_leaf(leaf, told));
+	loads = psprintf("%s WHERE %s", from_leaf(leaf, told), pending_condition(leaf, leaf->rte->relid));
 	return recorded ? psprintf("%s UNION ALL %s", loads, records) : loads;
 }
 
@@ -278,7 +319,7 @@ whole_sql(const EtlDelta *delta, const EtlDeltaLeaf *leaf)
 {
 	if (!has_records(leaf->input))
 		return NULL;
-	return psprintf("%s UNION ALL SELECT %s FROM %s t WHERE t.etl_gone", from_leaf(leaf),
+	return psprintf("%s UNION ALL SELECT %s FROM %s t WHERE t.etl_gone", from_leaf(leaf, false),
 					leaf_columns(leaf->rte->relid), changes_name(delta, leaf->input));
 }
 
@@ -435,6 +476,21 @@ etl_delta_changes(const EtlDelta *delta, QueryEnvironment *environment, bool wit
 	return stores;
 }
 
+/*
+ * fill_finder puts the rows of before and since into a query of affected keys.
+ */
+static void
+fill_finder(const EtlDelta *delta, EtlDeltaFinder *finder, bool told, QueryEnvironment *environment)
+{
+	List	   *texts = NIL;
+	ListCell   *leaf;
+
+	foreach(leaf, finder->leaves)
+		texts = lappend(texts, lfirst(leaf) == finder->leaf ? changed_sql(delta, lfirst(leaf), told) :
+															  whole_sql(delta, lfirst(leaf)));
+	replace_leaves(finder->leaves, texts, environment);
+}
+
 List *
 etl_delta_finders(const EtlDelta *delta, QueryEnvironment *environment)
 {
@@ -443,15 +499,61 @@ etl_delta_finders(const EtlDelta *delta, QueryEnvironment *environment)
 
 	foreach(cell, delta->finders)
 	{
-		EtlDeltaFinder *finder = lfirst(cell);
-		List	   *texts = NIL;
-		ListCell   *leaf;
+		fill_finder(delta, lfirst(cell), false, environment);
+		queries = lappend(queries, ((EtlDeltaFinder *) lfirst(cell))->query);
+	}
+	return queries;
+}
 
-		foreach(leaf, finder->leaves)
-			texts = lappend(texts, lfirst(leaf) == finder->leaf ? changed_sql(delta, lfirst(leaf)) :
-																  whole_sql(delta, lfirst(leaf)));
-		replace_leaves(finder->leaves, texts, environment);
-		queries = lappend(queries, finder->query);
+/*
+ * lift_record adds the text of a leaf's row to the columns of a query and
+ * returns its number; 0 when its rows are not joined, but only tested.
+ */
+static int
+lift_record(Query *query, RangeTblEntry *leaf)
+{
+	for (int i = 1; i <= list_length(query->rtable) && query->setOperations == NULL; i++)
+	{
+		RangeTblEntry *rte = rt_fetch(i, query->rtable);
+		int			column = 0;
+		int			resno = list_length(query->targetList) + 1;
+
+		if (rte->rtekind != RTE_SUBQUERY || !rte->inFromCl)
+			continue;
+		if (rte == leaf)
+			column = list_length(rte->subquery->targetList);
+		else
+			column = lift_record(rte->subquery, leaf);
+		if (column == 0)
+			continue;
+		rte->eref->colnames = lappend(rte->eref->colnames, makeString("etl_record"));
+		query->targetList =
+			lappend(query->targetList,
+					makeTargetEntry((Expr *) makeVar(i, column, TEXTOID, -1, DEFAULT_COLLATION_OID, 0),
+									resno, "etl_record", false));
+		return resno;
+	}
+	return 0;
+}
+
+List *
+etl_delta_tellers(const EtlDelta *delta, QueryEnvironment *environment)
+{
+	List	   *queries = NIL;
+	ListCell   *cell;
+
+	foreach(cell, etl_delta_fresh_finders(delta))
+	{
+		EtlDeltaFinder *finder = lfirst(cell);
+		Query	   *query = finder->query;
+
+		fill_finder(delta, finder, true, environment);
+		if (lift_record(query, finder->leaf->rte) == 0)
+			query->targetList =
+				lappend(query->targetList,
+						makeTargetEntry((Expr *) makeNullConst(TEXTOID, -1, DEFAULT_COLLATION_OID),
+										list_length(query->targetList) + 1, "etl_record", false));
+		queries = lappend(queries, query);
 	}
 	return queries;
 }
@@ -470,7 +572,7 @@ etl_delta_rewrite(EtlDelta *delta, bool null_keys, QueryEnvironment *environment
 		EtlDeltaLeaf *leaf = lfirst(cell);
 
 		if (delta->append)
-			texts = lappend(texts, changed_sql(delta, leaf));
+			texts = lappend(texts, changed_sql(delta, leaf, false));
 		/* rows with a NULL in any key column are all computed anew: none may be left out */
 		else if (null_keys && list_length(leaf->keys) < list_length(delta->keys))
 			texts = lappend(texts, NULL);

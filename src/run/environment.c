@@ -232,6 +232,7 @@ publish(const char *environment, EtlDriver *driver, Promotion *promotion)
 		return "defined; an input of it does not exist yet";
 	if (promotion->by_copy)
 	{
+		etl_cover_check_copy(model);
 		let_read(promotion->model, model);
 		etl_model_publish_copy(driver, model, promotion->model->target,
 							   etl_node_state_get(promotion->node->node)->built_fingerprint, &result);

@@ -56,6 +56,25 @@ put_loads(ReturnSetInfo *result, const char *target, const EtlExpiry *expiry, co
 }
 
 /*
+ * needed tells why loads of a stream stay; NULL: they may go.  The models
+ * whose keys freeze are kept from being built until this transaction ends.
+ */
+static char *
+needed(const EtlStream *stream, List *loads, bool dry_run, List **frozen)
+{
+	char	   *why = etl_model_needs(stream->target, loads, frozen);
+	ListCell   *cell;
+
+	if (why != NULL || *frozen == NIL || dry_run)
+		return why;
+	foreach(cell, *frozen)
+		if (!etl_try_lock_node(lfirst(cell)))
+			return psprintf("%s is at work", (char *) lfirst(cell));
+	/* as it is now, with the locks */
+	return etl_model_needs(stream->target, loads, frozen);
+}
+
+/*
  * expire_stream lets go what a stream does not keep; 'result' may be NULL.
  * What is kept for a model keeps what is younger, too: there is one horizon.
  */
@@ -66,22 +85,25 @@ expire_stream(const EtlStream *stream, bool dry_run, ReturnSetInfo *result)
 	int			loads = 0;
 	char	   *why = NULL;
 	ListCell   *cell;
-	ListCell   *load;
+	ListCell   *other;
 
 	foreach(cell, etl_stream_expiring(stream, etl_now()))
 	{
 		EtlExpiry  *expiry = lfirst(cell);
+		List	   *frozen = NIL;
 
 		CHECK_FOR_INTERRUPTS();
 		if (why == NULL)
-			why = etl_model_needs(stream->target, expiry->loads);
+			why = needed(stream, expiry->loads, dry_run, &frozen);
 		if (result != NULL)
 			put_loads(result, stream->target, expiry, why ? "keep" : etl_expiry_action(stream), why);
 		if (why != NULL || dry_run)
 			continue;
+		foreach(other, frozen)
+			etl_model_freeze(lfirst(other), stream->target, expiry->loads);
 		etl_stream_expire(stream, expiry);
-		foreach(load, expiry->loads)
-			rows += ((EtlLoad *) lfirst(load))->rows_loaded;
+		foreach(other, expiry->loads)
+			rows += ((EtlLoad *) lfirst(other))->rows_loaded;
 		loads += list_length(expiry->loads);
 	}
 	if (loads > 0)

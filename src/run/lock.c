@@ -93,6 +93,19 @@ etl_lock_node(const char *node, bool session)
 }
 
 /*
+ * etl_try_lock_node keeps all others from working on a node until the
+ * transaction ends; false when one does.
+ */
+bool
+etl_try_lock_node(const char *node)
+{
+	LOCKTAG		tag;
+
+	node_tag(&tag, node);
+	return LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+/*
  * etl_unlock_node gives back a session-level lock.
  */
 void
