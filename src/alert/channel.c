@@ -22,6 +22,7 @@
 #include "utils/timestamp.h"
 
 #include "alert/internal.h"
+#include "catalog/alert_rule.h"
 #include "common/errors.h"
 #include "common/guc.h"
 #include "common/json.h"

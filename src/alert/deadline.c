@@ -18,6 +18,8 @@
 #include "utils/snapmgr.h"
 
 #include "alert/internal.h"
+#include "catalog/alert_facts.h"
+#include "catalog/alert_rule.h"
 #include "catalog/history.h"
 #include "catalog/sla.h"
 #include "common/clock.h"

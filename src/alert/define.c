@@ -14,6 +14,7 @@
 #include "pgtime.h"
 #include "utils/builtins.h"
 
+#include "catalog/alert_rule.h"
 #include "catalog/environment.h"
 #include "alert/internal.h"
 #include "catalog/schedule.h"

@@ -27,6 +27,7 @@
 #include "utils/snapmgr.h"
 
 #include "alert/internal.h"
+#include "catalog/alert_rule.h"
 #include "common/clock.h"
 #include "common/errors.h"
 #include "connector/connector.h"

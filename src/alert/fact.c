@@ -16,6 +16,7 @@
 #include "utils/memutils.h"
 
 #include "alert/internal.h"
+#include "catalog/alert_rule.h"
 #include "catalog/sla.h"
 #include "common/clock.h"
 #include "common/errors.h"

@@ -23,6 +23,7 @@
 #define ETL_ALERT_INTERNAL_H
 
 #include "alert/alert.h"
+#include "catalog/alert_rule.h"
 #include "common/json.h"
 #include "connector/http/http.h"
 

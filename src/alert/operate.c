@@ -21,6 +21,7 @@
 #include "utils/timestamp.h"
 
 #include "alert/internal.h"
+#include "catalog/alert_rule.h"
 #include "common/arguments.h"
 #include "common/clock.h"
 #include "common/errors.h"

@@ -16,6 +16,8 @@
 #include "utils/snapmgr.h"
 
 #include "alert/internal.h"
+#include "catalog/alert_facts.h"
+#include "catalog/alert_rule.h"
 #include "catalog/history.h"
 #include "catalog/remedy.h"
 #include "catalog/sla.h"

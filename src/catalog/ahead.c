@@ -14,6 +14,7 @@
 #include "utils/memutils.h"
 
 #include "catalog/ahead.h"
+#include "catalog/graph.h"
 #include "catalog/runs.h"
 #include "catalog/sql.h"
 

@@ -15,44 +15,6 @@
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
 
-/* ---- definitions ---- */
-
-typedef struct EtlChannel
-{
-	char	   *name;
-	char	   *kind;			/* notify | smtp | webhook | slack | pagerduty | alertmanager */
-	Jsonb	   *options;
-	char	   *owner;
-	int			failures;		/* tries in a row that failed */
-} EtlChannel;
-
-extern const char *etl_channel_store(const EtlChannel *channel);
-extern EtlChannel *etl_channel_find(const char *name);
-extern EtlChannel *etl_channel_get(const char *name);	/* raises ET002 */
-/* forgets it; what waits for it is dead, and rules do not name it any more */
-extern bool etl_channel_delete(const char *name, TimestampTz now);
-
-typedef struct EtlAlertRule
-{
-	char	   *name;
-	List	   *events;			/* char * */
-	List	   *channels;		/* char * */
-	char	   *selector;
-	char	   *severity;
-	Jsonb	   *options;
-	char	   *owner;
-	TimestampTz digest_at;		/* DT_NOBEGIN: none; here and below */
-	TimestampTz no_run_at;		/* when to look for nodes that nobody tries */
-} EtlAlertRule;
-
-extern const char *etl_alert_rule_store(const EtlAlertRule *rule);
-extern EtlAlertRule *etl_alert_rule_find(const char *name);
-extern List *etl_alert_rules_all(void);	/* EtlAlertRule *, by name */
-extern List *etl_alert_rules_of_channel(const char *channel);	/* char * */
-extern bool etl_alert_rule_delete(const char *name, TimestampTz now);
-extern void etl_alert_rule_set_times(const EtlAlertRule *rule);	/* digest_at, no_run_at */
-extern List *etl_alert_rules_due(TimestampTz now);	/* of digest_at or no_run_at; locked */
-
 /* ---- what fired ---- */
 
 typedef struct EtlAlert
@@ -129,20 +91,6 @@ extern TimestampTz etl_reports_due(void);	/* DT_NOEND: none */
 extern EtlReport *etl_report_next(void);	/* the oldest, locked; NULL: none, or another process has it */
 extern void etl_report_delete(int64 report_id);
 extern void etl_reports_put_off(TimestampTz until);
-
-/* ---- what rules compare with ---- */
-
-/* of nodes that just succeeded, those whose try before failed: char * */
-extern List *etl_nodes_recovered(List *nodes, int64 run_id);
-/* seconds that a node usually took, the last ten times that it did something; 0: unknown */
-extern double etl_node_usual_seconds(const char *node, int64 before_task);
-extern bool etl_rejects_are_open(const char *node);
-/* what a run changed of a relation's columns, "column_added colour, size"; NULL: nothing */
-extern char *etl_schema_changes_of(const char *node, int64 run_id);
-/* nodes of a list that nobody has tried since a moment: char *; *next: the oldest try of the others */
-extern List *etl_nodes_not_tried(List *nodes, TimestampTz since, TimestampTz *next);
-/* one line of what happened in a time, for a summary */
-extern char *etl_runs_summary(TimestampTz since, TimestampTz until);
 
 /* ---- silences ---- */
 

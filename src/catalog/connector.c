@@ -28,9 +28,6 @@ List *
 etl_connector_names(void)
 {
 	EtlRows    *rows = etl_sql_query("SELECT name FROM etl.connectors ORDER BY name", NULL);
-	List	   *result = NIL;
 
-	for (int i = 0; i < rows->n; i++)
-		result = lappend(result, etl_row_text(rows, i, "name"));
-	return result;
+	return etl_column_texts(rows, "name");
 }

@@ -38,15 +38,6 @@ begin_params(EtlParams *params, const EtlSla *sla, List *nodes)
 }
 
 /*
- * interval_param adds an interval that may be missing.
- */
-static void
-interval_param(EtlParams *params, const Interval *value)
-{
-	etl_param_datum(params, INTERVALOID, PointerGetDatum(value), value == NULL);
-}
-
-/*
  * count_missed counts the rows of an insertion that say missed.
  */
 static int
@@ -121,7 +112,7 @@ etl_sla_judge_fresh(const EtlSla *sla, List *nodes, TimestampTz now)
 
 	begin_params(&params, sla, nodes);
 	etl_param_timestamp(&params, now);
-	interval_param(&params, sla->freshness);
+	etl_param_interval(&params, sla->freshness);
 	etl_param_timestamp(&params, sla->begins_at);
 	return count_missed(etl_sql_query(
 		"INSERT INTO etl.sla_result (sla, node, measure, due_at, met)"
@@ -156,7 +147,7 @@ etl_sla_judge_duration(const EtlSla *sla, List *nodes, TimestampTz now)
 
 	begin_params(&params, sla, nodes);
 	etl_param_timestamp(&params, now);
-	interval_param(&params, sla->max_duration);
+	etl_param_interval(&params, sla->max_duration);
 	etl_param_timestamp(&params, sla->begins_at);
 	etl_param_timestamp(&params, sla->judged_until);
 	return count_missed(etl_sql_query(
@@ -176,8 +167,8 @@ etl_sla_recover(const EtlSla *sla, List *nodes, TimestampTz now)
 
 	begin_params(&params, sla, nodes);
 	etl_param_timestamp(&params, now);
-	interval_param(&params, sla->freshness);
-	interval_param(&params, sla->max_duration);
+	etl_param_interval(&params, sla->freshness);
+	etl_param_interval(&params, sla->max_duration);
 	etl_sql_exec(
 		"UPDATE etl.sla_result AS r SET done_at = greatest(d.at, r.due_at) FROM (SELECT x.node, "
 		"x.measure,"
@@ -231,8 +222,8 @@ etl_sla_next_miss(const EtlSla *sla, List *nodes, TimestampTz now)
 
 	begin_params(&params, sla, nodes);
 	etl_param_timestamp(&params, now);
-	interval_param(&params, sla->freshness);
-	interval_param(&params, sla->max_duration);
+	etl_param_interval(&params, sla->freshness);
+	etl_param_interval(&params, sla->max_duration);
 	etl_param_timestamp(&params, sla->begins_at);
 	at =
 		etl_row_timestamp(etl_sql_query("SELECT least($3 + $4, $3 + $5,"
@@ -252,7 +243,6 @@ etl_nodes_without_failed_root(const char *rule, List *nodes)
 {
 	EtlParams	params = {0};
 	EtlRows    *rows;
-	List	   *result = NIL;
 
 	etl_param_texts(&params, nodes);
 	etl_param_text(&params, rule);
@@ -264,7 +254,5 @@ etl_nodes_without_failed_root(const char *rule, List *nodes)
 		"  JOIN etl.alert_open AS o USING (alert_id) WHERE u.origin = n.node AND o.rule = $2"
 		"  AND o.event IN ('run_failed', 'check_failed') AND o.resolved_at IS NULL) ORDER BY n.i",
 		&params);
-	for (int i = 0; i < rows->n; i++)
-		result = lappend(result, etl_row_text(rows, i, "node"));
-	return result;
+	return etl_column_texts(rows, "node");
 }

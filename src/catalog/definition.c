@@ -484,14 +484,11 @@ etl_dependencies_of(const char *node)
 {
 	EtlParams	params = {0};
 	EtlRows    *rows;
-	List	   *names = NIL;
 
 	etl_param_text(&params, node);
 	rows = etl_sql_query("SELECT depends_on FROM etl.dependency WHERE node = $1"
 						 " ORDER BY depends_on COLLATE \"C\"", &params);
-	for (int i = 0; i < rows->n; i++)
-		names = lappend(names, etl_row_text(rows, i, "depends_on"));
-	return names;
+	return etl_column_texts(rows, "depends_on");
 }
 
 void

@@ -90,11 +90,8 @@ etl_streams_retained(void)
 {
 	EtlRows    *rows = etl_sql_query("SELECT target FROM etl.stream WHERE options ? 'retention' ORDER BY target",
 								  NULL);
-	List	   *targets = NIL;
 
-	for (int i = 0; i < rows->n; i++)
-		targets = lappend(targets, etl_row_text(rows, i, "target"));
-	return targets;
+	return etl_column_texts(rows, "target");
 }
 
 void

@@ -12,7 +12,6 @@
 
 #include "catalog/pg_type.h"
 #include "lib/stringinfo.h"
-#include "utils/builtins.h"
 #include "utils/memutils.h"
 
 #include "catalog/ahead.h"
@@ -182,7 +181,6 @@ etl_files_unseen(const char *target, List *seen)
 {
 	EtlParams	params = {0};
 	EtlRows    *rows;
-	List	   *uris = NIL;
 
 	etl_param_text(&params, target);
 	etl_param_texts(&params, seen);
@@ -190,9 +188,7 @@ etl_files_unseen(const char *target, List *seen)
 				 " WHERE target = $1 AND vanished_at IS NOT NULL AND uri = ANY ($2)", &params);
 	rows = etl_sql_query("SELECT uri FROM etl.file WHERE target = $1 AND uri <> ''"
 						 " AND vanished_at IS NULL AND uri <> ALL ($2) ORDER BY uri", &params);
-	for (int i = 0; i < rows->n; i++)
-		uris = lappend(uris, etl_row_text(rows, i, "uri"));
-	return uris;
+	return etl_column_texts(rows, "uri");
 }
 
 void

@@ -7,7 +7,6 @@
  */
 #include "postgres.h"
 
-#include "catalog/history.h"
 #include "catalog/landing.h"
 
 void
@@ -196,14 +195,11 @@ etl_stream_models(const char *target)
 {
 	EtlParams	params = {0};
 	EtlRows    *rows;
-	List	   *models = NIL;
 
 	etl_param_text(&params, target);
 	rows = etl_sql_query("SELECT d.node FROM etl.dependency d JOIN etl.model m ON m.target = d.node"
 						 " WHERE d.depends_on = $1 ORDER BY d.node", &params);
-	for (int i = 0; i < rows->n; i++)
-		models = lappend(models, etl_row_text(rows, i, "node"));
-	return models;
+	return etl_column_texts(rows, "node");
 }
 
 void

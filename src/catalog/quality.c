@@ -15,11 +15,8 @@ etl_quality_targets(void)
 {
 	EtlRows    *rows = etl_sql_query("SELECT DISTINCT target COLLATE \"C\" AS target"
 								  " FROM etl.quality_check ORDER BY 1", NULL);
-	List	   *targets = NIL;
 
-	for (int i = 0; i < rows->n; i++)
-		targets = lappend(targets, etl_row_text(rows, i, "target"));
-	return targets;
+	return etl_column_texts(rows, "target");
 }
 
 /*

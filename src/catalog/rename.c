@@ -15,7 +15,6 @@
 #include "catalog/schedule.h"
 #include "catalog/sql.h"
 #include "catalog/version.h"
-#include "common/json.h"
 
 /* further columns with names of nodes, and when they hold one */
 static const char *const others[][3] = {
@@ -183,14 +182,11 @@ etl_functions_naming(const char *name)
 {
 	EtlParams	params = {0};
 	EtlRows    *rows;
-	List	   *result = NIL;
 
 	etl_param_text(&params, name);
 	rows = etl_sql_query("SELECT p.oid::regprocedure::text AS name FROM pg_proc AS p JOIN pg_language AS l"
 						 " ON l.oid = p.prolang WHERE l.lanname IN ('sql', 'plpgsql')"
 						 " AND p.pronamespace <> 'pg_catalog'::regnamespace AND p.prosqlbody IS NULL"
 						 " AND strpos(p.prosrc, $1) > 0 ORDER BY 1", &params);
-	for (int i = 0; i < rows->n; i++)
-		result = lappend(result, etl_row_text(rows, i, "name"));
-	return result;
+	return etl_column_texts(rows, "name");
 }

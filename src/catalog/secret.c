@@ -8,7 +8,6 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
-#include "utils/builtins.h"
 
 #include "catalog/secret.h"
 #include "catalog/sql.h"
@@ -51,11 +50,8 @@ List *
 etl_secret_names(void)
 {
 	EtlRows    *rows = etl_sql_query("SELECT name FROM etl.secret ORDER BY name", NULL);
-	List	   *result = NIL;
 
-	for (int i = 0; i < rows->n; i++)
-		result = lappend(result, etl_row_text(rows, i, "name"));
-	return result;
+	return etl_column_texts(rows, "name");
 }
 
 const char *
@@ -91,7 +87,6 @@ etl_secret_users(const char *name)
 {
 	EtlParams	params = {0};
 	EtlRows    *rows;
-	List	   *result = NIL;
 
 	etl_param_text(&params, name);
 	rows = etl_sql_query("SELECT 'source ' || name AS used_by FROM etl.source"
@@ -100,7 +95,5 @@ etl_secret_users(const char *name)
 						 " UNION ALL SELECT 'stream ' || target FROM etl.stream"
 						 " WHERE jsonb_path_exists(options, '$.** ? (@.secret == $name)',"
 						 " jsonb_build_object('name', $1)) ORDER BY 1", &params);
-	for (int i = 0; i < rows->n; i++)
-		result = lappend(result, etl_row_text(rows, i, "used_by"));
-	return result;
+	return etl_column_texts(rows, "used_by");
 }

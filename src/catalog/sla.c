@@ -15,15 +15,6 @@
 #include "common/run_as.h"
 
 /*
- * interval_param adds an interval that may be missing.
- */
-static void
-interval_param(EtlParams *params, const Interval *value)
-{
-	etl_param_datum(params, INTERVALOID, PointerGetDatum(value), value == NULL);
-}
-
-/*
  * time_param adds a time of day that may be missing.
  */
 static void
@@ -43,10 +34,10 @@ etl_sla_store(const EtlSla *sla, TimestampTz now)
 		etl_check_owner(old->owner, "sla", sla->name);
 	etl_param_text(&params, sla->name);
 	etl_param_text(&params, sla->selector);
-	interval_param(&params, sla->freshness);
+	etl_param_interval(&params, sla->freshness);
 	time_param(&params, sla->finish_by);
 	time_param(&params, sla->start_by);
-	interval_param(&params, sla->max_duration);
+	etl_param_interval(&params, sla->max_duration);
 	etl_param_text(&params, sla->timezone);
 	etl_param_text(&params, sla->description);
 	etl_param_text(&params, sla->owner);
@@ -69,18 +60,6 @@ etl_sla_store(const EtlSla *sla, TimestampTz now)
 					   rows->n == 0						? "unchanged" :
 					   etl_row_bool(rows, 0, "created") ? "created" :
 														  "updated");
-}
-
-/*
- * row_interval reads an interval that may be missing.
- */
-static Interval *
-row_interval(EtlRows *rows, int i, const char *column)
-{
-	bool		isnull;
-	Datum		value = etl_row_datum(rows, i, column, &isnull);
-
-	return isnull ? NULL : DatumGetIntervalP(value);
 }
 
 /*
@@ -114,10 +93,10 @@ read_slas(EtlRows *rows)
 
 		sla->name = etl_row_text(rows, i, "name");
 		sla->selector = etl_row_text(rows, i, "selector");
-		sla->freshness = row_interval(rows, i, "freshness");
+		sla->freshness = etl_row_interval(rows, i, "freshness");
 		sla->finish_by = row_time(rows, i, "finish_by");
 		sla->start_by = row_time(rows, i, "start_by");
-		sla->max_duration = row_interval(rows, i, "max_duration");
+		sla->max_duration = etl_row_interval(rows, i, "max_duration");
 		sla->timezone = etl_row_text(rows, i, "timezone");
 		sla->description = etl_row_text(rows, i, "description");
 		sla->owner = etl_row_text(rows, i, "owner");

@@ -112,6 +112,12 @@ etl_param_timestamp(EtlParams *params, TimestampTz value)
 }
 
 void
+etl_param_interval(EtlParams *params, const Interval *value)
+{
+	param(params, INTERVALOID, PointerGetDatum(value), value == NULL);
+}
+
+void
 etl_param_datum(EtlParams *params, Oid type, Datum value, bool isnull)
 {
 	param(params, type, value, isnull);
@@ -364,6 +370,23 @@ etl_row_timestamp(EtlRows *rows, int i, const char *column)
 	return isnull ? DT_NOBEGIN : DatumGetTimestampTz(value);
 }
 
+TimestampTz
+etl_row_due(EtlRows *rows, int i, const char *column)
+{
+	TimestampTz at = etl_row_timestamp(rows, i, column);
+
+	return at == DT_NOBEGIN ? DT_NOEND : at;
+}
+
+Interval *
+etl_row_interval(EtlRows *rows, int i, const char *column)
+{
+	bool		isnull;
+	Datum		value = etl_row_datum(rows, i, column, &isnull);
+
+	return isnull ? NULL : DatumGetIntervalP(value);
+}
+
 Jsonb *
 etl_row_jsonb(EtlRows *rows, int i, const char *column)
 {
@@ -389,5 +412,15 @@ etl_row_texts(EtlRows *rows, int i, const char *column)
 	for (int k = 0; k < n; k++)
 		if (!nulls[k])
 			result = lappend(result, TextDatumGetCString(items[k]));
+	return result;
+}
+
+List *
+etl_column_texts(EtlRows *rows, const char *column)
+{
+	List	   *result = NIL;
+
+	for (int i = 0; i < rows->n; i++)
+		result = lappend(result, etl_row_text(rows, i, column));
 	return result;
 }

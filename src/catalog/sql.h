@@ -37,6 +37,7 @@ extern void etl_param_jsonb(EtlParams *params, const Jsonb *value);
 extern void etl_param_bytea(EtlParams *params, const char *bytes, int length);
 extern void etl_param_texts(EtlParams *params, List *values);	/* list of char *; NIL → '{}' */
 extern void etl_param_timestamp(EtlParams *params, TimestampTz value);
+extern void etl_param_interval(EtlParams *params, const Interval *value);	/* NULL: null */
 extern void etl_param_datum(EtlParams *params, Oid type, Datum value, bool isnull);
 
 typedef struct EtlRows
@@ -66,8 +67,12 @@ extern int64 etl_row_int8(EtlRows *rows, int i, const char *column);
 extern int32 etl_row_int4(EtlRows *rows, int i, const char *column);
 extern bool etl_row_bool(EtlRows *rows, int i, const char *column);
 extern TimestampTz etl_row_timestamp(EtlRows *rows, int i, const char *column);
+extern TimestampTz etl_row_due(EtlRows *rows, int i, const char *column);	/* null: DT_NOEND */
+extern Interval *etl_row_interval(EtlRows *rows, int i, const char *column);
 extern Jsonb *etl_row_jsonb(EtlRows *rows, int i, const char *column);
 extern List *etl_row_texts(EtlRows *rows, int i, const char *column);
+/* a column of all rows: char * */
+extern List *etl_column_texts(EtlRows *rows, const char *column);
 extern Datum etl_row_datum(EtlRows *rows, int i, const char *column, bool *isnull);
 
 #endif							/* ETL_CATALOG_SQL_H */

@@ -18,6 +18,7 @@
 #include "utils/builtins.h"
 
 #include "catalog/environment.h"
+#include "catalog/graph.h"
 #include "catalog/kept.h"
 #include "catalog/runs.h"
 #include "common/errors.h"

@@ -25,6 +25,7 @@
 #include "utils/timestamp.h"
 
 #include "access/relation.h"
+#include "catalog/event.h"
 #include "catalog/history.h"
 #include "common/errors.h"
 #include "common/json.h"

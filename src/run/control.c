@@ -23,6 +23,7 @@
 #include "utils/timestamp.h"
 
 #include "catalog/environment.h"
+#include "catalog/tasks.h"
 #include "common/arguments.h"
 #include "common/errors.h"
 #include "common/guc.h"

@@ -18,6 +18,7 @@
 #include "utils/timestamp.h"
 
 #include "catalog/environment.h"
+#include "catalog/event.h"
 #include "common/arguments.h"
 #include "common/clock.h"
 #include "common/driver.h"

@@ -15,6 +15,7 @@
 #include "parser/parser.h"
 #include "utils/builtins.h"
 
+#include "catalog/event.h"
 #include "common/errors.h"
 #include "common/json.h"
 #include "common/names.h"

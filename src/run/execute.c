@@ -33,6 +33,9 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "catalog/graph.h"
+#include "catalog/pool.h"
+#include "catalog/tasks.h"
 #include "common/errors.h"
 #include "common/json.h"
 #include "common/options.h"

@@ -18,7 +18,9 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "catalog/graph.h"
 #include "catalog/remedy.h"
+#include "catalog/tasks.h"
 #include "common/errors.h"
 #include "run/run.h"
 

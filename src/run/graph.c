@@ -17,6 +17,7 @@
 #include "utils/memutils.h"
 
 #include "catalog/environment.h"
+#include "catalog/graph.h"
 #include "common/errors.h"
 #include "common/guc.h"
 #include "model/model.h"

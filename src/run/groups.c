@@ -10,6 +10,7 @@
  */
 #include "postgres.h"
 
+#include "catalog/graph.h"
 #include "common/json.h"
 #include "run/run.h"
 

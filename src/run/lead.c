@@ -22,6 +22,7 @@
 #include "catalog/environment.h"
 #include "alert/alert.h"
 #include "catalog/schedule.h"
+#include "catalog/tasks.h"
 #include "common/errors.h"
 #include "common/guc.h"
 #include "common/json.h"

@@ -21,6 +21,7 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
+#include "catalog/event.h"
 #include "catalog/schedule.h"
 #include "common/clock.h"
 #include "run/schedule.h"

@@ -20,6 +20,7 @@
 #include "utils/timestamp.h"
 
 #include "alert/alert.h"
+#include "catalog/tasks.h"
 #include "common/errors.h"
 #include "common/json.h"
 #include "common/timeout.h"

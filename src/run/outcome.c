@@ -15,6 +15,8 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "catalog/graph.h"
+#include "catalog/tasks.h"
 #include "common/errors.h"
 #include "common/json.h"
 #include "common/retry.h"

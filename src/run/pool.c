@@ -17,6 +17,7 @@
 #include "utils/builtins.h"
 
 #include "catalog/environment.h"
+#include "catalog/pool.h"
 #include "common/arguments.h"
 #include "common/errors.h"
 #include "common/json.h"

@@ -14,6 +14,7 @@
 
 #include "miscadmin.h"
 
+#include "catalog/tasks.h"
 #include "run/run.h"
 
 /* what a node costs that has nothing to do, or of which nothing is known at all */

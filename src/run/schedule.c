@@ -18,6 +18,7 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "catalog/event.h"
 #include "catalog/history.h"
 #include "common/driver.h"
 #include "common/errors.h"

@@ -18,6 +18,7 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
+#include "catalog/event.h"
 #include "catalog/schedule.h"
 #include "common/clock.h"
 #include "common/errors.h"

@@ -27,6 +27,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "catalog/event.h"
 #include "catalog/schedule.h"
 #include "common/clock.h"
 #include "common/driver.h"
