@@ -125,6 +125,11 @@ extern void etl_predicate_reasons(EtlCheckState *state, TupleTableSlot *slot,
 								  void *arg);
 extern char *etl_value_text(TupleDesc desc, AttrNumber attno, Datum value, bool isnull);
 extern char *etl_columns_text(List *columns);
+extern bool etl_is_text(Oid base);	/* is the type stored as text is? */
+
+/* ---- regex_check.c ---- */
+extern void etl_regex_compile(EtlCheckState *state);
+extern const char *etl_regex_text(EtlCheckState *state);
 
 /* ---- pattern.c ---- */
 typedef struct EtlPattern EtlPattern;

@@ -15,7 +15,6 @@
 #include "catalog/pg_type.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
-#include "regex/regex.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
 #include "utils/lsyscache.h"
@@ -23,7 +22,6 @@
 #include "utils/timestamp.h"
 #include "utils/typcache.h"
 
-#include "common/errors.h"
 #include "common/json.h"
 #include "quality/check.h"
 
@@ -61,23 +59,11 @@ typedef struct ValuesColumn
 	Datum	   *values;			/* sorted when bytewise or has_cmp */
 } ValuesColumn;
 
-typedef struct RegexColumns
-{
-	text	   *pattern;
-	char	   *pattern_text;
-	EtlPattern *simple;			/* NULL: PostgreSQL's engine is asked */
-	Oid		   *collations;
-	bool	   *is_text;
-	FmgrInfo   *output;
-	pg_wchar   *wide;			/* grows to the longest value seen */
-	int			wide_size;
-} RegexColumns;
-
 /*
- * builtin_text tells whether a type is stored as text.
+ * etl_is_text tells whether a type is stored as text.
  */
-static bool
-builtin_text(Oid base)
+bool
+etl_is_text(Oid base)
 {
 	return base == TEXTOID || base == VARCHAROID;
 }
@@ -114,7 +100,7 @@ comparison(EtlCheckState *state, Comparison *by, AttrNumber attno, bool need_ord
 	by->collation = attr->attcollation;
 	by->as_int64 = by->base == INT2OID || by->base == INT4OID || by->base == INT8OID ||
 				   by->base == DATEOID || by->base == TIMESTAMPOID || by->base == TIMESTAMPTZOID;
-	by->bytewise = builtin_text(by->base) &&
+	by->bytewise = etl_is_text(by->base) &&
 				   (!OidIsValid(by->collation) || get_collation_isdeterministic(by->collation));
 
 	type = lookup_type_cache(by->base, TYPECACHE_CMP_PROC_FINFO | TYPECACHE_EQ_OPR_FINFO);
@@ -326,93 +312,6 @@ values_compile(EtlCheckState *state)
 	state->test = values_test;
 }
 
-/* ---- regex ---- */
-
-static bool
-regex_test(EtlCheckState *state, int column, Datum value)
-{
-	RegexColumns *regex = state->material;
-	regex_t    *compiled;
-	char	   *bytes;
-	int			length;
-	int			code;
-
-	if (regex->is_text[column])
-	{
-		text	   *packed = DatumGetTextPP(value);
-
-		bytes = VARDATA_ANY(packed);
-		length = VARSIZE_ANY_EXHDR(packed);
-	}
-	else
-	{
-		bytes = OutputFunctionCall(&regex->output[column], value);
-		length = strlen(bytes);
-	}
-	if (regex->simple != NULL)
-		return etl_pattern_matches(regex->simple, bytes, length);
-
-	if (length >= regex->wide_size)
-	{
-		if (regex->wide != NULL)
-			pfree(regex->wide);
-		regex->wide = NULL;
-		regex->wide_size = 0;
-		regex->wide = MemoryContextAllocHuge(state->set->context,
-											 sizeof(pg_wchar) * ((Size) length * 2 + 64));
-		regex->wide_size = length * 2 + 64;
-	}
-	length = pg_mb2wchar_with_len(bytes, regex->wide, length);
-
-	/* PostgreSQL keeps the last 32 compiled expressions: this is a lookup */
-	compiled = RE_compile_and_cache(regex->pattern, REG_ADVANCED | REG_NOSUB,
-									regex->collations[column]);
-	code = pg_regexec(compiled, regex->wide, length, 0, NULL, 0, NULL, 0);
-	if (code != REG_OKAY && code != REG_NOMATCH)
-	{
-		char		message[100];
-
-		CHECK_FOR_INTERRUPTS();
-		pg_regerror(code, compiled, message, sizeof(message));
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_REGULAR_EXPRESSION),
-				 errmsg("regular expression failed: %s", message)));
-	}
-	return code == REG_OKAY;
-}
-
-static void
-regex_compile(EtlCheckState *state)
-{
-	RegexColumns *regex = palloc0(sizeof(RegexColumns));
-
-	regex->pattern_text = etl_json_get_text(state->def->options, "pattern");
-	regex->pattern = cstring_to_text(regex->pattern_text);
-	regex->collations = palloc0(sizeof(Oid) * state->ncolumns);
-	regex->is_text = palloc0(sizeof(bool) * state->ncolumns);
-	regex->output = palloc0(sizeof(FmgrInfo) * state->ncolumns);
-	for (int i = 0; i < state->ncolumns; i++)
-	{
-		Form_pg_attribute attr = TupleDescAttr(state->set->desc, state->attnos[i] - 1);
-		Oid			base = getBaseType(attr->atttypid);
-		Oid			output;
-		bool		is_varlena;
-
-		regex->is_text[i] = builtin_text(base);
-		regex->collations[i] = OidIsValid(attr->attcollation) ? attr->attcollation : DEFAULT_COLLATION_OID;
-		getTypeOutputInfo(attr->atttypid, &output, &is_varlena);
-		fmgr_info_cxt(output, &regex->output[i], state->set->context);
-		if (base >= FirstGenbkiObjectId)
-			state->may_raise = state->serial = true;
-	}
-	/* an expression that PostgreSQL refuses must fail now, not on a row */
-	for (int i = 0; i < state->ncolumns; i++)
-		(void) RE_compile_and_cache(regex->pattern, REG_ADVANCED | REG_NOSUB, regex->collations[i]);
-	regex->simple = etl_pattern_compile(regex->pattern_text);
-	state->material = regex;
-	state->test = regex_test;
-}
-
 /* ---- all kinds ---- */
 
 /*
@@ -495,7 +394,7 @@ etl_predicate_compile(EtlCheckState *state)
 			values_compile(state);
 			break;
 		case ETL_KIND_REGEX:
-			regex_compile(state);
+			etl_regex_compile(state);
 			break;
 		case ETL_KIND_EXPRESSION:
 			state->expression = compile_expression(state, "expression",
@@ -645,7 +544,7 @@ column_message(EtlCheckState *state, int column, Datum value)
 		case ETL_KIND_ACCEPTED_VALUES:
 			return "is not an accepted value";
 		case ETL_KIND_REGEX:
-			return psprintf("does not match %s", ((RegexColumns *) state->material)->pattern_text);
+			return psprintf("does not match %s", etl_regex_text(state));
 		default:
 		{
 			RangeColumn *range = &((RangeColumn *) state->material)[column];

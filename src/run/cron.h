@@ -47,6 +47,10 @@ extern uint64 etl_cron_weekdays(const char *text);
  */
 extern TimestampTz etl_cron_next(const EtlCron *cron, const pg_tz *zone, TimestampTz after);
 
+/* the first wall after 'wall' (seconds of the zone's own 1970) that is meant, or ETL_CRON_NEVER */
+#define ETL_CRON_NEVER PG_INT64_MAX
+extern int64 etl_cron_next_wall(const EtlCron *cron, int64 wall);
+
 /* raises ET001 for what is no zone of the time zone database */
 extern pg_tz *etl_zone_find(const char *name);
 
