@@ -37,6 +37,7 @@ $(OBJS): $(wildcard src/*/*.h src/*/*/*.h) | build/libraries.ok
 # Parts that need a library of their own: etl_archive.so of connectors/archive/, and so on.  One whose
 # headers are not there is left out; etl says so when it is needed.
 PART_LIBS_archive = -larchive
+PART_LIBS_pgp = -lgpgme -lgpg-error
 PART_LIBS_xml = -lxml2
 connectors/xml/%.o: override CPPFLAGS += -I/usr/include/libxml2
 PARTS = $(shell CC="$(CC)" scripts/check-libraries --parts)

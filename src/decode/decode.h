@@ -21,10 +21,20 @@
 extern EtlRead *etl_decompress(EtlRead *input, const char *compression /* auto|none|gzip|… */,
 							   const char *origin);
 
-/* unpack.c: the same, and ET008 when it grows to more than max_expansion times its size; 0: no limit */
-#define ETL_EXPANSION_FREE (64 * 1024 * 1024)	/* bytes before that is judged */
-extern EtlRead *etl_unpack(EtlRead *input, const char *compression, int max_expansion,
-						   const char *origin);
+/* unpack.c: what is around the records of an input */
+#define ETL_EXPANSION_FREE (64 * 1024 * 1024)	/* bytes before growth is judged */
+typedef struct EtlPacking
+{
+	const char *compression;
+	int			max_expansion;	/* how many times its size an input may grow; 0: no limit */
+	bool		encrypted;		/* a PGP message */
+	const char *key;			/* a secret key, armored; NULL: none */
+	const char *passphrase;		/* NULL: none */
+} EtlPacking;
+/* decrypts, then unpacks as etl_decompress does; ET008 when that grows beyond the limit */
+extern EtlRead *etl_unpack(EtlRead *input, const EtlPacking *packing, const char *origin);
+/* reads what is left: whether an input is whole is known at its end */
+extern void etl_unpacked_end(EtlRead *input);
 extern void etl_expansion_check(const char *origin, int64 packed, int64 unpacked, int limit);
 
 typedef enum EtlValueKind

@@ -279,12 +279,19 @@ static void
 refuse_others(Decompressor *d)
 {
 	static const char armor[] = "-----BEGIN PGP MESSAGE-----";
+	size_t		length = strlen(d->origin);
+	const char *ending = length > 4 ? d->origin + length - 4 : "";
+	/* a packet's first bit is set; that alone says little */
+	bool		encrypted = d->end > 0 && (d->buffer[0] & 0x80) != 0 &&
+					 (strcmp(ending, ".pgp") == 0 || strcmp(ending, ".gpg") == 0);
 
 	if (d->end >= 4 && memcmp(d->buffer, "PK\x03\x04", 4) == 0)
 		ereport(ERROR,
 				(errcode(ETL_ERR_PROTOCOL), errmsg("\"%s\" is a zip archive", d->origin),
 				 errhint("Name its members in the path, behind an exclamation mark: \"file.zip!*.csv\".")));
-	if (d->end >= sizeof(armor) - 1 && memcmp(d->buffer, armor, sizeof(armor) - 1) == 0)
+	encrypted = encrypted ||
+				(d->end >= sizeof(armor) - 1 && memcmp(d->buffer, armor, sizeof(armor) - 1) == 0);
+	if (encrypted)
 		ereport(ERROR,
 				(errcode(ETL_ERR_PROTOCOL), errmsg("\"%s\" is encrypted with PGP", d->origin),
 				 errhint("Set the option decrypt: {\"key\": {\"secret\": …}, \"passphrase\": "

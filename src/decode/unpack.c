@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * unpack.c
- *    Packed bytes as a stream, as long as they grow within measure.
+ *    Encrypted and packed bytes as a stream, as long as they grow within measure.
  *
  * A small file that unpacks to a huge one would fill the disk with rows or
  * rejects; memory is bounded either way.  Real data packed well grows some
@@ -11,8 +11,12 @@
  */
 #include "postgres.h"
 
+#include "miscadmin.h"
+
 #include "common/errors.h"
+#include "common/part.h"
 #include "decode/decode.h"
+#include "etl_part.h"
 
 #define TAR_HEAD 263			/* bytes that tell a tar archive */
 
@@ -93,17 +97,35 @@ etl_expansion_check(const char *origin, int64 packed, int64 unpacked, int limit)
  * etl_unpack wraps 'input'; the result lives in the current context.
  */
 EtlRead *
-etl_unpack(EtlRead *input, const char *compression, int max_expansion, const char *origin)
+etl_unpack(EtlRead *input, const EtlPacking *packing, const char *origin)
 {
 	Unpacked   *unpacked = palloc0(sizeof(Unpacked));
+	EtlRead    *clear = &unpacked->counted;
 
 	unpacked->packed = input;
 	unpacked->counted.read = read_counted;
 	unpacked->counted.arg = unpacked;
-	unpacked->limit = max_expansion;
+	unpacked->limit = packing->max_expansion;
 	unpacked->origin = pstrdup(origin);
 	unpacked->output.read = read_unpacked;
 	unpacked->output.arg = unpacked;
-	unpacked->input = etl_decompress(&unpacked->counted, compression, origin);
+	if (packing->encrypted)
+	{
+		const EtlPgpPart *part =
+			etl_part_find("pgp", psprintf("\"%s\" is encrypted with PGP", unpacked->origin));
+
+		clear = part->decrypt(clear, packing->key, packing->key ? strlen(packing->key) : 0,
+							  packing->passphrase, unpacked->origin);
+	}
+	unpacked->input = etl_decompress(clear, packing->compression, origin);
 	return &unpacked->output;
+}
+
+void
+etl_unpacked_end(EtlRead *input)
+{
+	char		buffer[8192];
+
+	while (input->read(input->arg, buffer, sizeof(buffer)) > 0)
+		CHECK_FOR_INTERRUPTS();
 }

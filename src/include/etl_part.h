@@ -59,10 +59,11 @@ typedef struct EtlPgpPart
 	uint32		abi_version;
 
 	/*
-	 * What an encrypted input holds, whole and with its integrity checked
-	 * before the first byte is handed out.  'key' is a secret key, armored or
-	 * not, of 'key_length' bytes, NULL for a message encrypted with a
-	 * passphrase alone.
+	 * What an encrypted input holds, as it is decrypted.  Its end comes only
+	 * when the message proved whole and unaltered; else reading raises ET007,
+	 * or ET015 where no key opens it.  'key' is a secret key, armored or not,
+	 * of 'key_length' bytes, NULL for a message encrypted with a passphrase
+	 * alone; both stay in the caller's context.
 	 */
 	EtlRead *(*decrypt)(EtlRead *input, const char *key, size_t key_length, const char *passphrase,
 						const char *origin);

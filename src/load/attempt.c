@@ -72,8 +72,7 @@ infer_fields(EtlAttempt *attempt)
 													  ALLOCSET_DEFAULT_SIZES);
 		MemoryContext old = MemoryContextSwitchTo(context);
 		EtlItemReader *reader = etl_item_reader_open(pull, item, false);
-		EtlRead    *input = etl_unpack(&reader->read, pull->options->compression,
-									pull->options->max_expansion, item->origin);
+		EtlRead    *input = etl_load_unpack(&reader->read, pull->options, item->origin);
 		EtlDecoder *decoder = etl_landing_decoder(pull->stream, pull->options, input,
 												  item->records_path, item->origin);
 		EtlInference *inference = etl_inference_begin(&pull->options->coerce, pull->options->is_json);

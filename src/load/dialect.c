@@ -39,8 +39,7 @@ etl_dialect_of_item(EtlPull *pull, EtlItem *item)
 		AllocSetContextCreate(CurrentMemoryContext, "etl dialect", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
 	EtlItemReader *reader = etl_item_reader_open(pull, item, false);
-	EtlRead    *input = etl_unpack(&reader->read, pull->options->compression,
-								pull->options->max_expansion, item->origin);
+	EtlRead    *input = etl_load_unpack(&reader->read, pull->options, item->origin);
 	char	   *sample = palloc(ETL_DIALECT_SAMPLE + 1);
 	size_t		length = 0;
 	bool		whole = false;

@@ -224,8 +224,7 @@ etl_landing_item(EtlLanding *landing, EtlRead *input, const char *records_path)
 	bool		matched = !landing->options->header_matches;
 
 	begin_item(landing);
-	input = etl_unpack(input, landing->options->compression, landing->options->max_expansion,
-					   landing->origin);
+	input = etl_load_unpack(input, landing->options, landing->origin);
 	if (!etl_team_land(landing, input, &last))
 	{
 		landing->decoder = etl_landing_decoder(landing->stream, landing->options, input, records_path,
@@ -241,6 +240,7 @@ etl_landing_item(EtlLanding *landing, EtlRead *input, const char *records_path)
 			etl_progress_rows++;
 			etl_progress_check();
 		}
+		etl_unpacked_end(input);
 	}
 
 	/* the fields' names belong to this decoder */

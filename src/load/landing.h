@@ -81,6 +81,9 @@ typedef struct EtlLoadOptions
 	EtlThreshold max_rejects;
 	const char *compression;
 	int			max_expansion;	/* 0: no limit */
+	bool		encrypted;		/* PGP messages, opened with these secrets */
+	char	   *key_secret;		/* NULL: none */
+	char	   *passphrase_secret;	/* NULL: none */
 	List	   *path_columns;	/* EtlPathColumn * */
 	EtlTransform *transform;	/* NULL: none */
 	const Jsonb *nested;		/* NULL: objects stay jsonb */
@@ -107,6 +110,12 @@ extern const EtlOptionDef etl_stream_file_options[];
 
 /* raises ET001 for a value that makes no sense */
 extern EtlLoadOptions *etl_load_options_read(const EtlStream *stream);
+
+/* ---- unlock.c: what an item holds, decrypted and unpacked ---- */
+
+extern void etl_decrypt_read(EtlLoadOptions *options, const Jsonb *stream_options);	/* ET001 */
+/* opens the secrets; the result lives in the current context */
+extern EtlRead *etl_load_unpack(EtlRead *stored, const EtlLoadOptions *options, const char *origin);
 
 /* ---- relation.c: the landing relation ---- */
 

@@ -24,6 +24,10 @@ const EtlOptionDef etl_stream_options[] = {
 	 "how the input is compressed; auto looks at its first bytes"},
 	{"date_order", "YMD|DMY|MDY", "YMD", "order of the parts of a date that is not ISO 8601"},
 	{"decimal", "text", ".", "decimal separator of numbers in text"},
+	{"decrypt", "object", NULL,
+	 "the input is encrypted with PGP: {\"key\": {\"secret\": name}, \"passphrase\": {\"secret\": name}}; "
+	 "key is a secret key as gpg exports it with --armor, passphrase the key's, or the message's where "
+	 "there is no key"},
 	{"max_expansion", "integer", "1000",
 	 "how many times its size a packed input may grow, judged from 64 MB on; 0: no limit"},
 	{"immutable", "boolean", "false",
@@ -216,6 +220,7 @@ etl_load_options_read(const EtlStream *stream)
 												etl_json_get_text(stream->options, "max_rejects"));
 	options->compression = compression ? compression : "auto";
 	options->max_expansion = etl_max_expansion(stream->options);
+	etl_decrypt_read(options, stream->options);
 	options->path_columns = read_path_columns(stream->options);
 	options->adopt = etl_json_get_bool(stream->options, "adopt", false);
 	options->is_json = format->is_json;

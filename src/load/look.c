@@ -150,8 +150,7 @@ etl_look_record(EtlLook *look, EtlRecord *record)
 			reader = etl_item_reader_open(pull, look->item, false);
 			look->decoder =
 				etl_landing_decoder(&look->stream, pull->options,
-									etl_unpack(&reader->read, pull->options->compression,
-											   pull->options->max_expansion, look->item->origin),
+									etl_load_unpack(&reader->read, pull->options, look->item->origin),
 									look->item->records_path, look->item->origin);
 		}
 		state = etl_decoder_next(look->decoder, record);

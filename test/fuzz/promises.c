@@ -9,6 +9,7 @@
 
 #include "common/json.h"
 #include "decode/dialect.h"
+#include "decode/format.h"
 
 #include "promises.h"
 #include "standin.h"
@@ -176,13 +177,14 @@ fuzz_decode(const FuzzCase *test, size_t piece, FuzzOutput *output)
 	if (setjmp(standin_error) == 0)
 	{
 		const Jsonb *nested = (const Jsonb *) etl_json_get_text(options.options, "nested");
+		EtlPacking	packing = {.max_expansion = 200};
 
-		if (strcmp(test->format, "csv") == 0)
-			etl_csv_check(options.options);
+		if (etl_format_find(test->format)->check != NULL)
+			etl_format_find(test->format)->check(options.options);
 		if (nested)
 			etl_nested_check(nested);
-		decoder = etl_decoder_open(
-			etl_unpack(&reader, etl_json_get_text(options.options, "compression"), 200, "input"), &options);
+		packing.compression = etl_json_get_text(options.options, "compression");
+		decoder = etl_decoder_open(etl_unpack(&reader, &packing, "input"), &options);
 		if (nested)
 			decoder = etl_decoder_flatten(decoder, nested);
 		while ((state = etl_decoder_next(decoder, &record)) != ETL_RECORD_END)
@@ -241,7 +243,7 @@ check_dialect(const FuzzCase *test)
 		char	   *sample = memcpy(palloc0(length + 1), test->bytes, length);
 		EtlDialect *dialect;
 
-		etl_csv_check((const Jsonb *) test->options);
+		etl_format_find("csv")->check((const Jsonb *) test->options);
 		dialect = etl_dialect_detect(sample, length, length == test->length,
 									 (const Jsonb *) test->options);
 

@@ -25,6 +25,8 @@
 #include "utils/memutils.h"
 
 #include "common/json.h"
+#include "common/part.h"
+#include "etl_part.h"
 
 #include "standin.h"
 
@@ -92,6 +94,18 @@ void *
 palloc0(Size size)
 {
 	return memset(palloc(size), 0, size);
+}
+
+void *
+MemoryContextAllocZero(MemoryContext context, Size size)
+{
+	return memset(MemoryContextAllocHuge(context, size), 0, size);
+}
+
+void *
+MemoryContextAllocExtended(MemoryContext context, Size size, int flags)
+{
+	return MemoryContextAllocHuge(context, size);
 }
 
 void *
@@ -275,7 +289,32 @@ errhint(const char *format, ...)
 void
 errfinish(const char *file, int line, const char *function)
 {
+	pg_re_throw();
+}
+
+void
+pg_re_throw(void)
+{
+	if (PG_exception_stack != NULL)
+		siglongjmp(*PG_exception_stack, 1);
 	longjmp(standin_error, 1);
+}
+
+ErrorData *
+CopyErrorData(void)
+{
+	return palloc0(sizeof(ErrorData));
+}
+
+void
+FlushErrorState(void)
+{
+}
+
+void
+ReThrowError(ErrorData *error)
+{
+	pg_re_throw();
 }
 
 /* ---- strings ---- */
@@ -329,6 +368,63 @@ appendStringInfoVA(StringInfo string, const char *format, va_list args)
 	}
 	string->data[string->len] = '\0';
 	return n + 1;
+}
+
+#if PG_VERSION_NUM >= 160000
+#define Bytes const void
+#else
+#define Bytes const char
+#endif
+
+void
+appendBinaryStringInfo(StringInfo string, Bytes *data, int length)
+{
+	enlargeStringInfo(string, length);
+	memcpy(string->data + string->len, data, length);
+	string->len += length;
+	string->data[string->len] = '\0';
+}
+
+void
+appendStringInfoString(StringInfo string, const char *text)
+{
+	appendBinaryStringInfo(string, text, strlen(text));
+}
+
+void
+appendStringInfoChar(StringInfo string, char character)
+{
+	appendBinaryStringInfo(string, &character, 1);
+}
+
+void
+appendStringInfo(StringInfo string, const char *format, ...)
+{
+	va_list		args;
+	int			needed;
+
+	do
+	{
+		va_start(args, format);
+		needed = appendStringInfoVA(string, format, args);
+		va_end(args);
+		if (needed)
+			enlargeStringInfo(string, needed);
+	} while (needed);
+}
+
+/* ---- lists ---- */
+
+List *
+list_make1_impl(NodeTag type, ListCell cell)
+{
+	List	   *list = palloc0(sizeof(List));
+
+	list->type = type;
+	list->length = 1;
+	list->elements = palloc(sizeof(ListCell));
+	list->elements[0] = cell;
+	return list;
 }
 
 /* ---- a hash that tells inputs apart, no more ---- */
@@ -536,9 +632,23 @@ etl_json_get_list(const Jsonb *options, const char *key)
 	return list;
 }
 
+bool
+etl_json_has(const Jsonb *options, const char *key)
+{
+	return etl_json_get_text(options, key) != NULL;
+}
+
+/* parts that were linked */
+extern const EtlXmlPart *etl_xml_part(void) __attribute__((weak));
+extern const EtlArchivePart *etl_archive_part(void) __attribute__((weak));
+
 const void *
 etl_part_find(const char *name, const char *needed_for)
 {
+	if (strcmp(name, "xml") == 0 && etl_xml_part != NULL)
+		return etl_xml_part();
+	if (strcmp(name, "archive") == 0 && etl_archive_part != NULL)
+		return etl_archive_part();
 	ereport(ERROR, (errcode(ERRCODE_UNDEFINED_FILE), errmsg("there is no part \"%s\" here", name)));
 	return NULL;
 }
