@@ -129,8 +129,8 @@ pg_noreturn static void
 run_agent(const PgpHome *home, int input, int output)
 {
 	const char *const argv[] = {"gpg-agent", "--homedir", home->path, "--quiet", "--s2k-count",
-								"65536",	 "--daemon",  "--",		  "/bin/sh", "-c",
-								watch,		 home->path,  NULL};
+								"65536", "--daemon", "--", "/bin/sh", "-c",
+								watch, home->path, NULL};
 	sigset_t	none;
 
 	setsid();
