@@ -31,10 +31,13 @@ etl_load_next_id(void)
 	return etl_sql_int8("SELECT nextval('etl.load_id_seq')", NULL);
 }
 
-void
-etl_load_store(const EtlLoad *load)
+/*
+ * check_accounting raises ET017 unless every record that was read is
+ * accounted for.
+ */
+static void
+check_accounting(const EtlLoad *load)
 {
-	EtlParams	params = {0};
 	int64		counted = load->rows_loaded + load->rows_updated + load->rows_unchanged +
 					load->rows_deduplicated + load->rows_discarded + load->rows_rejected;
 
@@ -45,7 +48,14 @@ etl_load_store(const EtlLoad *load)
 				 errdetail(INT64_FORMAT " records were read, " INT64_FORMAT " are accounted for.",
 						   load->rows_read, counted),
 				 errhint("This is a bug in etl; nothing of this load was kept.")));
+}
 
+void
+etl_load_store(const EtlLoad *load)
+{
+	EtlParams	params = {0};
+
+	check_accounting(load);
 	etl_param_int8(&params, load->load_id);
 	etl_param_datum(&params, INT8OID, Int64GetDatum(load->run_id), load->run_id == 0);
 	etl_param_text(&params, load->target);
@@ -72,6 +82,71 @@ etl_load_store(const EtlLoad *load)
 				 " last_event_time, rows_late)"
 				 " VALUES ($1, $2, $3, $4, 'succeeded', $5, $6, $7, $8, $9, $10, $11, $12, $13, $14,"
 				 " $15, $16, $17, $18, $19, $20)", &params);
+}
+
+void
+etl_load_next_ids(int64 *ids, int n)
+{
+	EtlParams	params = {0};
+	EtlRows    *rows;
+
+	etl_param_int4(&params, n);
+	rows = etl_sql_query("SELECT nextval('etl.load_id_seq') AS id FROM generate_series(1, $1)", &params);
+	for (int i = 0; i < n; i++)
+		ids[i] = etl_row_int8(rows, i, "id");
+}
+
+/*
+ * param_of_loads adds an array of one bigint of every load.
+ */
+static void
+param_of_loads(EtlParams *params, const EtlLoad *loads, int n, size_t offset)
+{
+	int64	   *values = palloc(sizeof(int64) * n);
+
+	for (int i = 0; i < n; i++)
+		values[i] = *(const int64 *) ((const char *) &loads[i] + offset);
+	etl_param_int8s(params, values, n);
+}
+
+void
+etl_loads_store(const EtlLoad *loads, int n, List *fields)
+{
+	EtlParams	params = {0};
+	TimestampTz *events = palloc(sizeof(TimestampTz) * n);
+	List	   *origins = NIL;
+
+	for (int i = 0; i < n; i++)
+	{
+		check_accounting(&loads[i]);
+		origins = lappend(origins, loads[i].origin);
+		events[i] = loads[i].last_event_time;
+	}
+	etl_param_datum(&params, INT8OID, Int64GetDatum(loads[0].run_id), loads[0].run_id == 0);
+	etl_param_text(&params, loads[0].target);
+	etl_param_timestamp(&params, loads[0].started_at);
+	etl_param_texts(&params, fields);
+	param_of_loads(&params, loads, n, offsetof(EtlLoad, load_id));
+	etl_param_texts(&params, origins);
+	param_of_loads(&params, loads, n, offsetof(EtlLoad, rows_read));
+	param_of_loads(&params, loads, n, offsetof(EtlLoad, rows_loaded));
+	param_of_loads(&params, loads, n, offsetof(EtlLoad, rows_discarded));
+	param_of_loads(&params, loads, n, offsetof(EtlLoad, rows_rejected));
+	param_of_loads(&params, loads, n, offsetof(EtlLoad, bytes_read));
+	param_of_loads(&params, loads, n, offsetof(EtlLoad, relfilenode));
+	param_of_loads(&params, loads, n, offsetof(EtlLoad, first_block));
+	param_of_loads(&params, loads, n, offsetof(EtlLoad, last_block));
+	etl_param_timestamps(&params, events, n);
+	etl_sql_exec(
+		"INSERT INTO etl.load (run_id, target, started_at, status, fields, load_id, origin, "
+		"rows_read,"
+		" rows_loaded, rows_discarded, rows_rejected, bytes_read, relfilenode, first_block, "
+		"last_block,"
+		" last_event_time) SELECT $1, $2, $3, 'succeeded', nullif($4, '{}'), l, o, r, n, d, j, b,"
+		" nullif(x, 0), CASE WHEN x > 0 THEN f END, CASE WHEN x > 0 THEN t END, nullif(e, "
+		"'-infinity')"
+		" FROM unnest($5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"
+		" AS u (l, o, r, n, d, j, b, x, f, t, e)", &params);
 }
 
 TimestampTz
@@ -217,6 +292,43 @@ etl_file_store(const char *target, const EtlFile *file)
 				 " ON CONFLICT (target, uri) DO UPDATE SET size = excluded.size,"
 				 " mtime = excluded.mtime, hash = excluded.hash, load_id = excluded.load_id,"
 				 " unloaded = false, vanished_at = NULL", &params);
+}
+
+int64
+etl_files_known(const char *target, List *uris)
+{
+	EtlParams	params = {0};
+
+	etl_param_text(&params, target);
+	etl_param_texts(&params, uris);
+	return etl_sql_int8("SELECT count(*) FROM etl.file WHERE target = $1 AND uri = ANY ($2)", &params);
+}
+
+void
+etl_files_store(const char *target, const EtlFile *files, int n)
+{
+	EtlParams	params = {0};
+	int64	   *sizes = palloc(sizeof(int64) * n);
+	TimestampTz *times = palloc(sizeof(TimestampTz) * n);
+	int64	   *loads = palloc(sizeof(int64) * n);
+	List	   *uris = NIL;
+	List	   *hashes = NIL;
+
+	for (int i = 0; i < n; i++)
+	{
+		uris = lappend(uris, files[i].uri);
+		sizes[i] = files[i].size;
+		times[i] = files[i].mtime;
+		hashes = lappend(hashes, files[i].hash);
+		loads[i] = files[i].load_id;
+	}
+	etl_param_text(&params, target);
+	etl_param_texts(&params, uris);
+	etl_param_int8s(&params, sizes, n);
+	etl_param_timestamps(&params, times, n);
+	etl_param_texts(&params, hashes);
+	etl_param_int8s(&params, loads, n);
+	etl_sql_exec("INSERT INTO etl.file SELECT $1, u.* FROM unnest($2, $3, $4, $5, $6) AS u", &params);
 }
 
 /* ---- nodes ---- */

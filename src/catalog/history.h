@@ -44,6 +44,9 @@ typedef struct EtlLoad
 extern int64 etl_load_next_id(void);
 /* raises ET017 unless the accounting closes */
 extern void etl_load_store(const EtlLoad *load);
+/* the ids of 'n' loads in their order, and the rows of append loads of one stream that read the same fields */
+extern void etl_load_next_ids(int64 *ids, int n);
+extern void etl_loads_store(const EtlLoad *loads, int n, List *fields);
 extern void etl_load_set_status(int64 load_id, const char *status);
 /* target, origin and status of a load; NULL: there is none */
 typedef struct EtlLoadHead
@@ -71,6 +74,9 @@ typedef struct EtlFile
 
 extern EtlFile *etl_file_find(const char *target, const char *uri);
 extern void etl_file_store(const char *target, const EtlFile *file);
+/* of 'uris' (char *), how many the ledger knows; and entries for files that it does not know */
+extern int64 etl_files_known(const char *target, List *uris);
+extern void etl_files_store(const char *target, const EtlFile *files, int n);
 /* the file that a load brought is kept out from now on */
 extern void etl_file_unload(const char *target, int64 load_id);
 /* uris that are not among 'seen' (char *) and not told to have vanished; those seen are there again */

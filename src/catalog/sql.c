@@ -111,6 +111,34 @@ etl_param_timestamp(EtlParams *params, TimestampTz value)
 	param(params, TIMESTAMPTZOID, TimestampTzGetDatum(value), value == DT_NOBEGIN);
 }
 
+/*
+ * param_array adds an array of values of eight bytes.
+ */
+static void
+param_array(EtlParams *params, Oid type, Oid element, const int64 *values, int n)
+{
+	Datum	   *items = palloc(sizeof(Datum) * Max(n, 1));
+
+	for (int i = 0; i < n; i++)
+		items[i] = Int64GetDatum(values[i]);
+	param(params, type,
+		  PointerGetDatum(
+			  construct_array(items, n, element, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE)),
+		  false);
+}
+
+void
+etl_param_int8s(EtlParams *params, const int64 *values, int n)
+{
+	param_array(params, INT8ARRAYOID, INT8OID, values, n);
+}
+
+void
+etl_param_timestamps(EtlParams *params, const TimestampTz *values, int n)
+{
+	param_array(params, TIMESTAMPTZARRAYOID, TIMESTAMPTZOID, values, n);
+}
+
 void
 etl_param_interval(EtlParams *params, const Interval *value)
 {

@@ -36,6 +36,8 @@ extern void etl_param_float8(EtlParams *params, double value);
 extern void etl_param_jsonb(EtlParams *params, const Jsonb *value);
 extern void etl_param_bytea(EtlParams *params, const char *bytes, int length);
 extern void etl_param_texts(EtlParams *params, List *values);	/* list of char *; NIL → '{}' */
+extern void etl_param_int8s(EtlParams *params, const int64 *values, int n);
+extern void etl_param_timestamps(EtlParams *params, const TimestampTz *values, int n);
 extern void etl_param_timestamp(EtlParams *params, TimestampTz value);
 extern void etl_param_interval(EtlParams *params, const Interval *value);	/* NULL: null */
 extern void etl_param_datum(EtlParams *params, Oid type, Datum value, bool isnull);

@@ -182,10 +182,10 @@ add_path_fields(EtlAttempt *attempt, List *fields)
 }
 
 /*
- * prepare_relation makes the landing relation what this load needs.
+ * etl_attempt_relation makes the landing relation what this load needs.
  */
-static Oid
-prepare_relation(EtlAttempt *attempt)
+Oid
+etl_attempt_relation(EtlAttempt *attempt)
 {
 	EtlPull    *pull = attempt->pull;
 	Oid			relid = etl_relation_ensure(pull->stream, pull->options);
@@ -231,30 +231,56 @@ etl_pull_check_cursor(EtlPull *pull)
 }
 
 /*
- * land_items lands every item and finishes the ledger's entry of a file.
+ * etl_attempt_item lands one item as part of the load at work; of a file, its
+ * entry in the ledger, which has no load yet.
  */
-static void
-land_items(EtlAttempt *attempt, EtlFile *file)
+EtlFile
+etl_attempt_item(EtlAttempt *attempt, EtlItem *item)
 {
-	EtlPull    *pull = attempt->pull;
 	EtlLanding *landing = attempt->landing;
+	EtlItemReader *reader = etl_item_reader_open(attempt->pull, item, etl_item_is_file(item));
+	EtlFile		file = {0};
+
+	landing->origin = item->origin;
+	landing->item_size = item->size;
+	etl_landing_item(landing, &reader->read, item->records_path);
+	file.hash = etl_item_reader_finish(reader);
+	landing->load->bytes_read += reader->bytes;
+	file.uri = item->origin;
+	file.size = item->size;
+	file.mtime = item->mtime;
+	return file;
+}
+
+/*
+ * land_items lands every item and returns the ledger's entry of a file.
+ */
+static EtlFile
+land_items(EtlAttempt *attempt)
+{
+	EtlFile		file = {0};
 	ListCell   *cell;
 
 	foreach(cell, attempt->items)
-	{
-		EtlItem    *item = lfirst(cell);
-		EtlItemReader *reader = etl_item_reader_open(pull, item, etl_item_is_file(item));
+		file = etl_attempt_item(attempt, lfirst(cell));
+	etl_landing_end(attempt->landing);
+	return file;
+}
 
-		landing->origin = item->origin;
-		landing->item_size = item->size;
-		etl_landing_item(landing, &reader->read, item->records_path);
-		file->hash = etl_item_reader_finish(reader);
-		attempt->load.bytes_read += reader->bytes;
-		file->uri = item->origin;
-		file->size = item->size;
-		file->mtime = item->mtime;
-	}
-	etl_landing_end(landing);
+/*
+ * etl_attempt_changed notes how many rows of the stream came or changed, and
+ * how many more it holds.
+ */
+void
+etl_attempt_changed(EtlPull *pull, int64 changed, int64 more)
+{
+	const char *target = pull->stream->target;
+	EtlNodeState *state = etl_node_state_get(target);
+
+	state->rows_changed += changed;
+	state->publication++;
+	etl_node_state_set(target, state);
+	etl_stream_hold(target, more);
 }
 
 /*
@@ -265,7 +291,6 @@ store_load(EtlAttempt *attempt, const EtlFile *file)
 {
 	EtlPull    *pull = attempt->pull;
 	EtlLoad    *load = &attempt->load;
-	EtlNodeState *state;
 
 	load->cursor = attempt->position;
 	if (load->rows_loaded == 0)
@@ -283,18 +308,15 @@ store_load(EtlAttempt *attempt, const EtlFile *file)
 	}
 	if (load->rows_loaded + load->rows_updated + load->rows_deleted == 0)
 		return;
-	state = etl_node_state_get(pull->stream->target);
-	state->rows_changed += load->rows_loaded + load->rows_updated + load->rows_deleted;
-	state->publication++;
-	etl_node_state_set(pull->stream->target, state);
-	etl_stream_hold(pull->stream->target, load->rows_loaded - load->rows_deleted);
+	etl_attempt_changed(pull, load->rows_loaded + load->rows_updated + load->rows_deleted,
+						load->rows_loaded - load->rows_deleted);
 }
 
 /*
- * begin_landing prepares the structure that a try works on.
+ * etl_attempt_landing prepares the structure that a try works on.
  */
-static EtlLanding *
-begin_landing(EtlAttempt *attempt)
+EtlLanding *
+etl_attempt_landing(EtlAttempt *attempt)
 {
 	EtlLanding *landing = palloc0(sizeof(EtlLanding));
 
@@ -311,21 +333,21 @@ begin_landing(EtlAttempt *attempt)
 }
 
 /*
- * begin_accounting zeroes what an earlier try counted.
+ * etl_attempt_begin_load zeroes what an earlier try counted; its id and
+ * beginning stay.
  */
-static void
-begin_accounting(EtlAttempt *attempt)
+void
+etl_attempt_begin_load(EtlPull *pull, EtlLoad *load, EtlItem *item)
 {
-	EtlLoad    *load = &attempt->load;
 	int64		load_id = load->load_id;
 	TimestampTz started = load->started_at;
 
 	memset(load, 0, sizeof(EtlLoad));
 	load->load_id = load_id;
 	load->started_at = started;
-	load->run_id = attempt->pull->driver->run_id;
-	load->target = attempt->pull->stream->target;
-	load->origin = ((EtlItem *) linitial(attempt->items))->origin;
+	load->run_id = pull->driver->run_id;
+	load->target = pull->stream->target;
+	load->origin = item->origin;
 	load->first_block = load->last_block = -1;
 	load->last_event_time = DT_NOBEGIN;
 }
@@ -347,8 +369,8 @@ land_attempt(void *arg)
 	Oid			relid;
 
 	PushActiveSnapshot(GetTransactionSnapshot());
-	attempt->landing = begin_landing(attempt);
-	begin_accounting(attempt);
+	attempt->landing = etl_attempt_landing(attempt);
+	etl_attempt_begin_load(pull, &attempt->load, first);
 	etl_stream_lock(stream->target);
 	etl_run_as_begin(&as, stream->owner, stream->settings);
 
@@ -361,13 +383,13 @@ land_attempt(void *arg)
 			etl_pull_check_cursor(pull);
 		if (known != NULL)
 			etl_ledger_changed(attempt, known, first);
-		relid = prepare_relation(attempt);
+		relid = etl_attempt_relation(attempt);
 		if (!etl_item_is_file(first) && !pull->pushed)
 			etl_ledger_replace_former(attempt);
 		if (pull->options->replace)
 			attempt->load.rows_deleted += etl_relation_sql(psprintf("DELETE FROM %s", stream->target));
 		etl_landing_begin(attempt->landing, relid);
-		land_items(attempt, &file);
+		file = land_items(attempt);
 	}
 	etl_run_as_end(&as);
 
@@ -400,17 +422,32 @@ report_failure(EtlAttempt *attempt, ErrorData *error)
 }
 
 /*
- * count_load adds a committed load to the result of the pull.
+ * etl_pull_landed adds a committed load to the result of the pull, and lets
+ * go of its items.
  */
-static void
-count_load(EtlPullResult *result, const EtlLoad *load)
+void
+etl_pull_landed(EtlPull *pull, const EtlLoad *load, List *items)
 {
-	result->loads++;
-	result->read += load->rows_read;
-	result->inserted += load->rows_loaded;
-	result->updated += load->rows_updated;
-	result->deleted += load->rows_deleted;
-	result->rejected += load->rows_rejected;
+	EtlPullResult *result = pull->result;
+	ListCell   *cell;
+
+	if (load == NULL)
+		pull->items_known++;
+	else
+	{
+		pull->left_open = NULL;
+		result->loads++;
+		result->read += load->rows_read;
+		result->inserted += load->rows_loaded;
+		result->updated += load->rows_updated;
+		result->deleted += load->rows_deleted;
+		result->rejected += load->rows_rejected;
+	}
+	foreach(cell, items)
+	{
+		etl_pull_done(pull, lfirst(cell));
+		pull->connector->release(pull->state, lfirst(cell));
+	}
 }
 
 /*
@@ -423,7 +460,6 @@ etl_pull_land(EtlPull *pull, Jsonb *position)
 	MemoryContext old = MemoryContextSwitchTo(pull->context);
 	EtlAttempt	attempt = {0};
 	ErrorData  *error;
-	ListCell   *cell;
 
 	if (etl_dialect_is_auto(pull->stream))
 		etl_dialect_settle(pull);
@@ -455,17 +491,7 @@ etl_pull_land(EtlPull *pull, Jsonb *position)
 		pull->cursor = position;
 
 	etl_pull_commit(pull, linitial(pull->items));
-	if (!attempt.nothing)
-		pull->left_open = NULL;
-	if (attempt.nothing)
-		pull->items_known++;
-	else
-		count_load(pull->result, &attempt.load);
-	foreach(cell, pull->items)
-	{
-		etl_pull_done(pull, lfirst(cell));
-		pull->connector->release(pull->state, lfirst(cell));
-	}
+	etl_pull_landed(pull, attempt.nothing ? NULL : &attempt.load, pull->items);
 	MemoryContextDelete(attempt.context);
 	pull->items = NIL;
 	pull->bytes = 0;

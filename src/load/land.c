@@ -551,26 +551,47 @@ set_checks(EtlLanding *landing)
 }
 
 /*
+ * end_load judges the limit of rejects and completes the accounting.
+ */
+static void
+end_load(EtlLanding *landing)
+{
+	EtlLoad    *load = landing->load;
+
+	etl_rejects_verdict(landing->rejects, true);
+	load->last_event_time = etl_event_time_end(landing);
+	if (load->first_block >= 0)
+		load->relfilenode = EtlRelFileNumber(landing->rel);
+	else
+		load->first_block = load->last_block = 0;
+}
+
+/*
+ * etl_landing_next: see landing.h.
+ */
+void
+etl_landing_next(EtlLanding *landing, EtlLoad *load)
+{
+	etl_load_writer_flush(landing->writer);
+	end_load(landing);
+	landing->load = load;
+	landing->last_event = DT_NOBEGIN;
+	landing->position_base = 0;
+	landing->fields = NIL;
+}
+
+/*
  * etl_landing_end writes what is left, applies a merge, evaluates the checks
  * and the limit of rejects.
  */
 void
 etl_landing_end(EtlLanding *landing)
 {
-	EtlLoad    *load = landing->load;
-	int64		relfilenode = EtlRelFileNumber(landing->rel);
-
 	etl_load_writer_end(landing->writer);
 	set_checks(landing);
-	etl_rejects_verdict(landing->rejects, true);
+	end_load(landing);
 	etl_rejects_end(landing->rejects);
-	load->last_event_time = etl_event_time_end(landing);
 	etl_watermark_end(landing);
-
-	if (load->first_block >= 0)
-		load->relfilenode = relfilenode;
-	else
-		load->first_block = load->last_block = 0;
 	FreeExecutorState(landing->state->estate);
 	table_close(landing->rel, NoLock);
 }

@@ -286,6 +286,8 @@ typedef struct EtlLanding
 /* land.c, item.c */
 extern void etl_landing_begin(EtlLanding *landing, Oid relid);
 extern void etl_landing_item(EtlLanding *landing, EtlRead *input, const char *records_path);
+/* ends the load at work and goes on with another one; only without checks, in append streams */
+extern void etl_landing_next(EtlLanding *landing, EtlLoad *load);
 extern void etl_landing_end(EtlLanding *landing);
 /* one record decoded elsewhere, for replay */
 extern void etl_landing_record(EtlLanding *landing, const EtlRecord *record, bool bad);

@@ -77,6 +77,18 @@ flush(EtlPull *pull)
 }
 
 /*
+ * land lands what waits; 'position' is where the stream continues after it.
+ */
+static void
+land(EtlPull *pull, Jsonb *position)
+{
+	if (list_length(pull->items) > 1 && pull->crowd)
+		etl_crowd_land(pull);
+	else
+		etl_pull_land(pull, position);
+}
+
+/*
  * take_item adds an item to the waiting ones, or skips a file that the
  * ledger knows.
  */
@@ -86,13 +98,18 @@ take_item(EtlPull *pull, EtlItem *item)
 	MemoryContext old = MemoryContextSwitchTo(pull->context);
 	MemoryContext lookup;
 	bool		known = false;
+	bool		joins = false;
 
 	pull->items_seen++;
 	if (etl_item_is_file(item))
 	{
+		EtlFile    *file;
+
 		lookup = AllocSetContextCreate(pull->context, "etl ledger", ALLOCSET_SMALL_SIZES);
 		MemoryContextSwitchTo(lookup);
-		known = etl_ledger_same(etl_file_find(pull->stream->target, item->origin), item);
+		file = etl_file_find(pull->stream->target, item->origin);
+		known = etl_ledger_same(file, item);
+		joins = file == NULL && etl_crowd_takes(pull, item);
 		MemoryContextSwitchTo(pull->context);
 		MemoryContextDelete(lookup);
 		if (!pull->finishes)
@@ -106,6 +123,10 @@ take_item(EtlPull *pull, EtlItem *item)
 	}
 	else
 	{
+		/* files land in their order */
+		if (pull->crowd && !joins && pull->items != NIL)
+			land(pull, NULL);
+		pull->crowd = joins;
 		if (pull->items == NIL)
 			pull->batch_started = GetCurrentTimestamp();
 		pull->items = lappend(pull->items, item);
@@ -123,7 +144,7 @@ batch_is_full(EtlPull *pull)
 	if (pull->items == NIL)
 		return false;
 	if (((EtlItem *) linitial(pull->items))->own_load)
-		return true;
+		return !pull->crowd || etl_crowd_is_full(pull);
 	/* a load of a replace stream is everything there is */
 	if (pull->options->replace)
 		return false;
@@ -168,7 +189,7 @@ finish_pull(EtlPull *pull)
 	{
 		if (final == NULL)
 			final = ((EtlItem *) llast(pull->items))->position;
-		etl_pull_land(pull, final);
+		land(pull, final);
 	}
 	else if (final != NULL && (pull->cursor == NULL ||
 							   strcmp(etl_json_text(final), etl_json_text(pull->cursor)) != 0))
@@ -205,7 +226,7 @@ pull_items(EtlPull *pull)
 		else if (!batch_is_full(pull))
 			wait_for_source(pull, &wait);
 		if (batch_is_full(pull))
-			etl_pull_land(pull, ((EtlItem *) llast(pull->items))->position);
+			land(pull, ((EtlItem *) llast(pull->items))->position);
 		else if (poll == ETL_READY && pull->connector->needs_network)
 			InvalidateCatalogSnapshot();
 	}

@@ -3,7 +3,7 @@
  * pull.h
  *    What the files of a pull share: the pull, a try of one load, an item's bytes.
  *
- * Included only by src/load/pull.c, attempt.c, arrivals.c, ledger.c, ingest.c and
+ * Included only by src/load/pull.c, attempt.c, crowd.c, arrivals.c, ledger.c, ingest.c and
  * look.c.
  *
  *-------------------------------------------------------------------------
@@ -31,6 +31,8 @@ typedef struct EtlPull
 	Jsonb	   *cursor;			/* as committed; NULL: none */
 	List	   *items;			/* EtlItem *, waiting to be landed */
 	int64		bytes;
+	bool		crowd;			/* they are small files, each of which becomes a load */
+	int			crowds_failed;
 	TimestampTz batch_started;
 	int64		items_seen;
 	int64		items_known;	/* files that were loaded before */
@@ -87,6 +89,20 @@ extern void etl_ledger_missing(EtlPull *pull);
 
 extern void etl_pull_check_cursor(EtlPull *pull);	/* raises 40001 */
 extern void etl_pull_land(EtlPull *pull, Jsonb *position);
+extern void etl_pull_landed(EtlPull *pull, const EtlLoad *load, List *items);	/* NULL: nothing was new */
+
+/* parts of it that crowd.c needs, too */
+extern void etl_attempt_begin_load(EtlPull *pull, EtlLoad *load, EtlItem *item);
+extern EtlLanding *etl_attempt_landing(EtlAttempt *attempt);
+extern Oid etl_attempt_relation(EtlAttempt *attempt);
+extern EtlFile etl_attempt_item(EtlAttempt *attempt, EtlItem *item);
+extern void etl_attempt_changed(EtlPull *pull, int64 changed, int64 more);
+
+/* crowd.c: small files, committed together */
+
+extern bool etl_crowd_takes(EtlPull *pull, const EtlItem *item);	/* one that the ledger does not know */
+extern bool etl_crowd_is_full(EtlPull *pull);
+extern void etl_crowd_land(EtlPull *pull);	/* the waiting items, a load each */
 /* pull.c: commits a load; one of a file without waiting for the disk, which the end of the pull does */
 extern void etl_pull_commit(EtlPull *pull, const EtlItem *item);
 /* an item whose load is committed may be archived or deleted */

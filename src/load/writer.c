@@ -78,7 +78,8 @@ struct EtlLoadWriter
 	TupleTableSlot *slots[ETL_BATCH_ROWS];	/* the rows of the batch */
 	HeapTuple	formed[ETL_BATCH_ROWS];	/* WRITE_BULK: their tuples */
 	EtlExtension extension;
-	bool		extends;		/* blocks are added by us */
+	bool		extends;		/* blocks are added by us, */
+	bool		begun;			/* from the second batch on */
 	char	   *tuples;			/* where these lie */
 	Size		tuples_used;
 	Kept	   *kept;			/* WRITE_SQL */
@@ -447,7 +448,7 @@ write_bulk(EtlLoadWriter *writer)
 		ExecStoreHeapTuple(writer->formed[i], batch_slot(writer, i), true);
 	for (int i = 0; i < writer->n;)
 	{
-		int			fit = writer->extends && landing->load->rows_loaded > 0 ?
+		int			fit = writer->extends && writer->begun ?
 					  etl_extension_fit(&writer->extension, landing->rel, writer->bulk,
 										writer->formed + i, writer->n - i) :
 					  0;
@@ -475,6 +476,7 @@ write_bulk(EtlLoadWriter *writer)
 		}
 	}
 	landing->load->rows_loaded += writer->n;
+	writer->begun = true;
 	writer->tuples_used = 0;
 }
 

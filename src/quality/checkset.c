@@ -204,6 +204,12 @@ etl_checks_has_rows(EtlCheckSet *set)
 }
 
 bool
+etl_checks_has_any(EtlCheckSet *set)
+{
+	return set->nstates > 0;
+}
+
+bool
 etl_checks_may_move(EtlCheckSet *set)
 {
 	for (int i = 0; i < set->nstates; i++)

@@ -48,6 +48,7 @@ typedef enum EtlRowVerdict
  */
 extern EtlRowVerdict etl_checks_row(EtlCheckSet *set, TupleTableSlot *slot, Jsonb **reasons);
 extern bool etl_checks_has_rows(EtlCheckSet *set);	/* any row check at all */
+extern bool etl_checks_has_any(EtlCheckSet *set);	/* any check */
 
 /* whether etl_checks_set may quarantine rows */
 extern bool etl_checks_may_move(EtlCheckSet *set);
