@@ -46,6 +46,8 @@ struct EtlStaged
 	bool		created;
 	EtlSwap    *swap;			/* one of the two, or neither for a new table */
 	EtlDiff    *diff;
+	bool		by_parts;		/* the difference is published by replacing partitions … */
+	EtlPartitionSwap *parts;	/* … which are these */
 	bool		opened;			/* slices are made due, and built later */
 };
 
@@ -225,6 +227,42 @@ forget_other_sample(EtlStaged *staged)
 }
 
 /*
+ * may_replace_partitions tells whether what differs is published by replacing
+ * partitions: by a full build, and where the definition says so.
+ */
+static bool
+may_replace_partitions(EtlStaged *staged, bool by_dml, TupleDesc desc)
+{
+	EtlDue	   *due = staged->due;
+
+	return etl_model_is_partitioned(staged->model) && !staged->created && !by_dml &&
+		   (strcmp(due->plan.action, "incremental") != 0 || etl_partition_replaces(staged->model)) &&
+		   staged->diff->inserted + staged->diff->updated + staged->diff->deleted > 0 &&
+		   (staged->checks == NULL || !etl_checks_may_move(staged->checks)) &&
+		   !etl_table_has_kept_columns(staged->model, due->relid, desc) &&
+		   etl_partition_swap_hindrance(due->relid) == NULL;
+}
+
+/*
+ * analyze_whole gathers the statistics of a table whose partitions were
+ * replaced: not at once, since readers would wait for it.
+ */
+static void
+analyze_whole(EtlStaged *staged)
+{
+	EtlNodeState *state = staged->due->state;
+	Relation	rel = table_open(staged->due->relid, AccessShareLock);
+	double		tuples = rel->rd_rel->reltuples;
+
+	table_close(rel, NoLock);
+	if (staged->created || !etl_model_is_partitioned(staged->model) ||
+		state->rows_changed <= Max(tuples, 0) / 10)
+		return;
+	etl_table_analyze(staged->due->relid);
+	state->rows_changed = 0;
+}
+
+/*
  * stage_stored computes what the publication of a stored model will write.
  */
 static void
@@ -246,6 +284,7 @@ stage_stored(EtlStaged *staged, bool by_dml)
 	if (strcmp(due->plan.action, "incremental") != 0)
 		keep_rows(staged, by_dml, desc);
 	prepare_relation(staged, desc);
+	analyze_whole(staged);
 	if (staged->opened)
 	{
 		if (due->check_unplaced)
@@ -291,6 +330,7 @@ stage_stored(EtlStaged *staged, bool by_dml)
 		staged->result->inserted = staged->diff->inserted;
 		staged->result->updated = staged->diff->updated;
 		staged->result->deleted = staged->diff->deleted;
+		staged->by_parts = may_replace_partitions(staged, by_dml, desc);
 	}
 	etl_run_as_end(&as);
 }
@@ -396,7 +436,7 @@ apply(EtlStaged *staged, void (*half)(EtlDiff *diff))
 {
 	EtlRunAs	as;
 
-	if (staged->diff == NULL)
+	if (staged->diff == NULL || staged->by_parts)
 		return;
 	PushActiveSnapshot(GetTransactionSnapshot());
 	etl_run_as_begin(&as, staged->model->owner, staged->model->settings);
@@ -406,7 +446,8 @@ apply(EtlStaged *staged, void (*half)(EtlDiff *diff))
 }
 
 /*
- * make_partitions makes the partitions that the rows need.
+ * make_partitions makes the partitions that the rows need, or those that
+ * will take the place of the ones that the rows change.
  */
 static void
 make_partitions(EtlStaged *staged)
@@ -415,7 +456,10 @@ make_partitions(EtlStaged *staged)
 
 	PushActiveSnapshot(GetTransactionSnapshot());
 	etl_run_as_begin(&as, staged->model->owner, staged->model->settings);
-	etl_partition_make(staged->model, staged->diff, etl_storage_parameters(staged->model));
+	if (staged->by_parts)
+		staged->parts = etl_partition_swap_begin(staged->model, staged->diff, staged->driver->run_id);
+	else
+		etl_partition_make(staged->model, staged->diff, etl_storage_parameters(staged->model));
 	etl_run_as_end(&as);
 	PopActiveSnapshot();
 }
@@ -447,7 +491,11 @@ check_new_state(EtlStaged *staged)
 
 	if (staged->checks == NULL)
 		return;
+	if (staged->parts != NULL)
+		heap = etl_partition_swap_view(staged->parts);
 	etl_checks_set(staged->checks, heap, &rejects);
+	if (staged->parts != NULL)
+		etl_execute_utility(psprintf("DROP VIEW %s", etl_quoted_relation(heap)));
 	foreach(cell, rejects)
 	{
 		EtlReject  *reject = lfirst(cell);
@@ -483,7 +531,8 @@ gather_statistics(EtlStaged *staged)
 
 		table_close(rel, NoLock);
 		state->rows_changed += staged->diff->inserted + staged->diff->updated + staged->diff->deleted;
-		if (state->rows_changed == 0 || (tuples >= 0 && state->rows_changed <= tuples / 10))
+		if (staged->parts != NULL || state->rows_changed == 0 ||
+			(tuples >= 0 && state->rows_changed <= tuples / 10))
 			return;
 	}
 	state->rows_changed = 0;
@@ -596,7 +645,7 @@ finish_table(EtlStaged *staged)
 	{
 		if (staged->swap != NULL)
 			etl_swap_index(staged->swap);
-		else
+		else if (staged->parts == NULL)
 		{
 			if (staged->created)
 				etl_given_constraints(staged->model, staged->due->relid);
@@ -655,6 +704,11 @@ etl_model_finish(EtlStaged *staged)
 			etl_table_indexes(model, staged->due->relid);
 			if (etl_record_is_on(staged->due->relid))
 				(void) etl_change_set_add(model->target, psprintf("%s was rebuilt", model->target), NIL, 0);
+		}
+		if (staged->parts != NULL)
+		{
+			etl_partition_swap_publish(staged->parts);
+			etl_table_indexes(model, staged->due->relid);
 		}
 		if (staged->dress != NULL)
 			etl_matview_dress(staged->due->relid, staged->dress);

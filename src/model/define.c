@@ -134,15 +134,17 @@ check_materialization(const EtlModel *model)
 				 errmsg("a strategy is for incremental models only"),
 				 errhint("Leave it out, or define the model as incremental.")));
 	if (model->strategy != NULL && strcmp(model->strategy, "append") != 0 &&
-		strcmp(model->strategy, "merge") != 0 && strcmp(model->strategy, "delete_insert") != 0)
+		strcmp(model->strategy, "merge") != 0 && strcmp(model->strategy, "delete_insert") != 0 &&
+		!etl_partition_replaces(model))
 		ereport(ERROR,
 				(errcode(ETL_ERR_DEFINITION),
-				 errmsg("strategy \"%s\" is not built in this version", model->strategy),
-				 errhint("Use append, merge or delete_insert, or leave it to etl.")));
-	if (model->strategy != NULL && strcmp(model->strategy, "append") == 0 && model->batch_size != NULL)
+				 errmsg("there is no strategy \"%s\"", model->strategy),
+				 errhint("Use append, merge, delete_insert or partition_replace, or leave it to etl.")));
+	if (model->strategy != NULL && model->batch_size != NULL &&
+		(strcmp(model->strategy, "append") == 0 || etl_partition_replaces(model)))
 		ereport(ERROR,
 				(errcode(ETL_ERR_DEFINITION),
-				 errmsg("strategy \"append\" does not go with batch_size"),
+				 errmsg("strategy \"%s\" does not go with batch_size", model->strategy),
 				 errdetail("An interval that is built again replaces what the table holds of it."),
 				 errhint("Use delete_insert, or merge with a key, or leave it to etl.")));
 	if (model->strategy != NULL && model->key == NIL &&

@@ -115,6 +115,16 @@ etl_delta_fresh_finders(const EtlDelta *delta)
 }
 
 /*
+ * key_of lists the columns by whose values it is told what a change touches:
+ * the key or, for whole partitions, what they are made by.
+ */
+static List *
+key_of(const EtlModel *model)
+{
+	return model->key == NIL && etl_partition_replaces(model) ? etl_partition_columns(model) : model->key;
+}
+
+/*
  * find_keys chooses the key columns that are known of every row that a
  * change can touch.
  */
@@ -128,7 +138,7 @@ find_keys(EtlDelta *delta, const EtlModel *model)
 	delta->finders = etl_affected_finders(delta->query, delta->inputs, &known, &delta->hindrance);
 	if (delta->hindrance != NULL)
 		return;
-	foreach(cell, model->key)
+	foreach(cell, key_of(model))
 		foreach(target, delta->query->targetList)
 		{
 			TargetEntry *entry = lfirst_node(TargetEntry, target);
@@ -285,7 +295,10 @@ plan_query(EtlDelta *delta, const EtlModel *model, const Query *query)
 		delta->hindrance = changes_only_come(delta->inputs) ?
 							   row_by_row(delta->query, delta->leaves) :
 							   "without a key only rows that come can be followed";
-		return;
+		if (delta->hindrance == NULL || key_of(model) == NIL || !etl_partition_replaces(model))
+			return;
+		delta->append = false;
+		delta->hindrance = NULL;
 	}
 	find_keys(delta, model);
 	if (delta->hindrance == NULL)

@@ -153,6 +153,29 @@ extern char *etl_partition_clause(const EtlModel *model);	/* PARTITION BY … */
 extern void etl_partition_begin(const EtlModel *model, Oid relid, const char *parameters);
 extern bool etl_partition_fits(const EtlModel *model, Oid relid);
 extern void etl_partition_make(const EtlModel *model, struct EtlDiff *diff, const char *parameters);
+extern List *etl_partition_columns(const EtlModel *model);	/* char *; NIL: it is by an expression */
+extern bool etl_partition_replaces(const EtlModel *model);	/* strategy partition_replace */
+
+/* A partition that is not there yet. */
+typedef struct EtlPartition
+{
+	char	   *name;
+	char	   *bound;			/* FOR VALUES … */
+	char	   *condition;		/* that a row of it fulfils */
+} EtlPartition;
+
+extern List *etl_partition_missing(const EtlModel *model, struct EtlDiff *diff);	/* EtlPartition * */
+extern Oid	etl_partition_create(Oid relid, const EtlPartition *partition, const char *parameters);
+extern void etl_partition_attach(Oid relid, Oid fresh, const EtlPartition *partition);
+
+/* ---- partition_swap.c: partitions built beside, and exchanged ---- */
+
+typedef struct EtlPartitionSwap EtlPartitionSwap;
+
+extern const char *etl_partition_swap_hindrance(Oid relid);	/* why not, or NULL */
+extern EtlPartitionSwap *etl_partition_swap_begin(const EtlModel *model, struct EtlDiff *diff, int64 run_id);
+extern Oid	etl_partition_swap_view(EtlPartitionSwap *swap);	/* the table as it will be */
+extern void etl_partition_swap_publish(EtlPartitionSwap *swap);
 
 /* ---- matview.c ---- */
 
@@ -202,6 +225,7 @@ extern char *etl_quoted_relation(Oid relid);
 /* ---- swap.c: publication under the same OID ---- */
 
 extern const char *etl_swap_hindrance(Oid relid);	/* why not, or NULL */
+extern const char *etl_swap_hindrance_of_partition(Oid relid);
 typedef struct EtlSwap
 {
 	Oid			relid;
@@ -209,12 +233,16 @@ typedef struct EtlSwap
 	List	   *indexes;		/* of the target */
 	List	   *pairs;			/* of the transient heap, in the same order */
 	char	   *keep;			/* what the old rows are called from then on; NULL: they are dropped */
+	bool		locked;			/* the caller has flushed and locked */
 } EtlSwap;
 
 extern EtlSwap *etl_swap_begin(Oid relid);
 extern void etl_swap_index(EtlSwap *swap);
+extern void etl_swap_flush(void);	/* before the lock: what the commit then need not */
 extern void etl_swap_publish(EtlSwap *swap);
 extern void etl_lock_briefly(Oid relid);
+extern void etl_lock_all_briefly(List *relids);
+extern Oid	etl_swap_clone_index(Oid from, Oid to, Oid index, bool constraint);
 
 /* ---- environment.c: models in an environment ---- */
 

@@ -99,6 +99,12 @@ etl_model_is_partitioned(const EtlModel *model)
 	return etl_json_has(model->options, "partition_by");
 }
 
+bool
+etl_partition_replaces(const EtlModel *model)
+{
+	return model->strategy != NULL && strcmp(model->strategy, "partition_replace") == 0;
+}
+
 /*
  * partition_columns returns the columns that stand alone in PARTITION BY;
  * NIL when it has an expression.
@@ -131,6 +137,16 @@ partition_columns(const Partitioning *partitioning)
 }
 
 /*
+ * etl_partition_columns lists the columns that a model is partitioned by; NIL
+ * when it is by an expression.
+ */
+List *
+etl_partition_columns(const EtlModel *model)
+{
+	return partition_columns(read_partitioning(model));
+}
+
+/*
  * etl_partition_check judges option partition_by at definition.
  */
 void
@@ -140,12 +156,21 @@ etl_partition_check(const EtlModel *model)
 	List	   *columns;
 	ListCell   *cell;
 
+	if (partitioning == NULL && etl_partition_replaces(model))
+		ereport(ERROR, (errcode(ETL_ERR_DEFINITION),
+						errmsg("strategy \"partition_replace\" needs option \"partition_by\""),
+						errhint("Say how, such as {\"partition_by\": {\"range\": \"day\", \"interval\": "
+								"\"1 month\"}}.")));
 	if (partitioning == NULL)
 		return;
 	if (strcmp(model->materialized, "table") != 0 && strcmp(model->materialized, "incremental") != 0 &&
 		strcmp(model->materialized, "seed") != 0)
 		refuse("Only tables and incremental models are partitioned.");
 	columns = partition_columns(partitioning);
+	if (model->key == NIL && columns == NIL && etl_partition_replaces(model))
+		refuse("With strategy partition_replace and without a key it must be columns, by which it "
+			   "is told what "
+			   "a change touches.");
 	if (model->key != NIL && columns == NIL)
 		refuse("A table that is partitioned by an expression has no unique key.");
 	foreach(cell, model->key != NIL ? columns : NIL)
@@ -220,19 +245,50 @@ etl_partition_fits(const EtlModel *model, Oid relid)
 }
 
 /*
- * make_partition makes one partition for the values that 'bound' tells.
+ * make_partition makes one partition for the values that 'bound' tells, of a
+ * table that nobody reads yet.
  */
 static void
 make_partition(Oid relid, const char *name, const char *bound, const char *parameters)
 {
 	char	   *qualified = quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)), name);
+
+	etl_execute_utility(psprintf("CREATE TABLE %s PARTITION OF %s %s%s", qualified,
+								 etl_quoted_relation(relid), bound, parameters));
+	CommandCounterIncrement();
+}
+
+/*
+ * etl_partition_create makes the table of a partition that is attached later;
+ * inside etl_run_as.
+ */
+Oid
+etl_partition_create(Oid relid, const EtlPartition *partition, const char *parameters)
+{
+	char	   *qualified = quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)),
+												 partition->name);
+
+	etl_execute_utility(psprintf("CREATE TABLE %s (LIKE %s INCLUDING DEFAULTS INCLUDING GENERATED"
+								 " INCLUDING STORAGE INCLUDING COMPRESSION INCLUDING CONSTRAINTS)%s",
+								 qualified, etl_quoted_relation(relid), parameters));
+	CommandCounterIncrement();
+	return get_relname_relid(partition->name, get_rel_namespace(relid));
+}
+
+/*
+ * etl_partition_attach makes a table a partition.  Unlike CREATE TABLE …
+ * PARTITION OF it does not lock the whole against its readers.
+ */
+void
+etl_partition_attach(Oid relid, Oid fresh, const EtlPartition *partition)
+{
 	Oid			other = get_default_partition_oid(relid);
 
 	/* its bounds become others: PostgreSQL locks it against readers */
 	if (OidIsValid(other))
 		etl_lock_briefly(other);
-	etl_execute_utility(psprintf("CREATE TABLE %s PARTITION OF %s %s%s", qualified,
-								 etl_quoted_relation(relid), bound, parameters));
+	etl_execute_utility(psprintf("ALTER TABLE %s ATTACH PARTITION %s %s", etl_quoted_relation(relid),
+								 etl_quoted_relation(fresh), partition->bound));
 	CommandCounterIncrement();
 }
 
@@ -333,25 +389,69 @@ digits(const char *bound)
 }
 
 /*
- * etl_partition_make makes the partitions that the rows of a difference need;
- * inside etl_run_as.
+ * bounds_query renders a query of what the rows of a difference need: the
+ * lower and the upper bound of an interval, or a value.
  */
-void
-etl_partition_make(const EtlModel *model, EtlDiff *diff, const char *parameters)
+static char *
+bounds_query(const Partitioning *partitioning, Oid type)
+{
+	if (strcmp(partitioning->method, "range") == 0)
+		return range_query(partitioning, type);
+	return psprintf("SELECT DISTINCT (%s)::pg_catalog.text, NULL::pg_catalog.text FROM etl_diff"
+					" WHERE (%s) IS NOT NULL", partitioning->by, partitioning->by);
+}
+
+/*
+ * partition_for describes the partition of a value, or of the interval from
+ * 'lower' to 'upper'.
+ */
+static EtlPartition *
+partition_for(const Partitioning *partitioning, Oid relid, Oid type, const char *lower, const char *upper)
+{
+	EtlPartition *partition = palloc0(sizeof(EtlPartition));
+	char	   *by = psprintf("(%s)", partitioning->by);
+	char	   *first = quote_literal_cstr(lower);
+
+	if (upper == NULL)
+	{
+		char	   *value = psprintf("%s::%s", first, format_type_be_qualified(type));
+		char	   *equals = etl_sql_equals(type, by, value);
+
+		partition->name = partition_name(relid, psprintf("l%s", hash_text(lower)));
+		partition->bound = psprintf("FOR VALUES IN (%s)", first);
+		partition->condition = psprintf("%s IS NOT NULL AND %s", by, equals);
+		return partition;
+	}
+	partition->name = partition_name(relid, psprintf("p%s", digits(lower)));
+	partition->bound = psprintf("FOR VALUES FROM (%s) TO (%s)", first, quote_literal_cstr(upper));
+	partition->condition = psprintf("%s IS NOT NULL AND %s OPERATOR(pg_catalog.>=) %s AND"
+									" %s OPERATOR(pg_catalog.<) %s",
+									by, by, first, by, quote_literal_cstr(upper));
+	return partition;
+}
+
+/*
+ * etl_partition_missing lists the partitions that the rows of a difference
+ * need and that are not there; inside etl_run_as.
+ */
+List *
+etl_partition_missing(const EtlModel *model, EtlDiff *diff)
 {
 	Partitioning *partitioning = read_partitioning(model);
 	QueryEnvironment *environment = create_queryEnv();
-	bool		range = strcmp(partitioning->method, "range") == 0;
 	TupleDesc	desc = CreateTemplateTupleDesc(2);
 	Tuplestorestate *bounds = tuplestore_begin_heap(true, false, work_mem);
 	DestReceiver *receiver = CreateDestReceiver(DestTuplestore);
+	List	   *missing = NIL;
 	TupleTableSlot *slot;
-	int			level;
 	List	   *have;
+	Oid			type;
+	int			level;
 
-	if (strcmp(partitioning->method, "hash") == 0 || (range && partitioning->interval == NULL) ||
+	if (strcmp(partitioning->method, "hash") == 0 ||
+		(strcmp(partitioning->method, "range") == 0 && partitioning->interval == NULL) ||
 		diff->inserted + diff->updated == 0)
-		return;
+		return NIL;
 	/* names of partitions must not depend on how dates are written */
 	level = NewGUCNestLevel();
 	(void) set_config_option("DateStyle", "ISO", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
@@ -360,30 +460,38 @@ etl_partition_make(const EtlModel *model, EtlDiff *diff, const char *parameters)
 	tuplestore_rescan(diff->rows);
 	etl_environment_add(environment, "etl_diff", diff->desc, diff->rows, diff->inserted + diff->updated);
 	SetTuplestoreDestReceiverParams(receiver, bounds, CurrentMemoryContext, false, NULL, NULL);
-	etl_execute(range ? range_query(partitioning, type_of(partitioning, environment)) :
-						psprintf("SELECT DISTINCT (%s)::pg_catalog.text, NULL::pg_catalog.text FROM etl_diff"
-								 " WHERE (%s) IS NOT NULL", partitioning->by, partitioning->by),
-				environment, receiver);
+	type = type_of(partitioning, environment);
+	etl_execute(bounds_query(partitioning, type), environment, receiver);
 	have = find_inheritance_children(diff->relid, NoLock);
 	slot = MakeSingleTupleTableSlot(desc, &TTSOpsMinimalTuple);
 	while (tuplestore_gettupleslot(bounds, true, false, slot))
 	{
 		bool		isnull;
 		char	   *lower = TextDatumGetCString(slot_getattr(slot, 1, &isnull));
-		char	   *name = partition_name(diff->relid, range ? psprintf("p%s", digits(lower)) :
-														 psprintf("l%s", hash_text(lower)));
-		Oid			there = get_relname_relid(name, get_rel_namespace(diff->relid));
+		Datum		upper = slot_getattr(slot, 2, &isnull);
+		EtlPartition *partition = partition_for(partitioning, diff->relid, type, lower,
+												isnull ? NULL : TextDatumGetCString(upper));
+		Oid			there = get_relname_relid(partition->name, get_rel_namespace(diff->relid));
 
-		if (OidIsValid(there) && list_member_oid(have, there))
-			continue;
-		make_partition(diff->relid, name,
-					   range ? psprintf("FOR VALUES FROM (%s) TO (%s)", quote_literal_cstr(lower),
-										quote_literal_cstr(
-											TextDatumGetCString(slot_getattr(slot, 2, &isnull)))) :
-							   psprintf("FOR VALUES IN (%s)", quote_literal_cstr(lower)),
-					   parameters);
+		if (!OidIsValid(there) || !list_member_oid(have, there))
+			missing = lappend(missing, partition);
 	}
 	ExecDropSingleTupleTableSlot(slot);
 	tuplestore_end(bounds);
 	AtEOXact_GUC(false, level);
+	return missing;
+}
+
+/*
+ * etl_partition_make makes the partitions that the rows of a difference need;
+ * inside etl_run_as.
+ */
+void
+etl_partition_make(const EtlModel *model, EtlDiff *diff, const char *parameters)
+{
+	ListCell   *cell;
+
+	foreach(cell, etl_partition_missing(model, diff))
+		etl_partition_attach(diff->relid, etl_partition_create(diff->relid, lfirst(cell), parameters),
+							 lfirst(cell));
 }

@@ -80,6 +80,27 @@ index_hindrance(Relation rel)
 }
 
 /*
+ * hindrance_of tells what every storage that is exchanged must not have.
+ */
+static const char *
+hindrance_of(Relation rel)
+{
+	Oid			relid = RelationGetRelid(rel);
+
+	if (rel->rd_rel->relhastriggers)
+		return "it has foreign keys or triggers";
+	if (rel->rd_rel->relhasrules)
+		return "it has rules";
+	if (rel->rd_rel->relpersistence == RELPERSISTENCE_TEMP)
+		return "it is temporary";
+	if (XLogLogicalInfoActive() &&
+		(GetRelationPublications(relid) != NIL || GetAllTablesPublications() != NIL ||
+		 GetSchemaPublications(RelationGetNamespace(rel)) != NIL))
+		return "it is in a publication";
+	return NULL;
+}
+
+/*
  * etl_swap_hindrance tells why a table must be published by DML instead of
  * by a swap; NULL when it may be swapped.
  */
@@ -95,18 +116,25 @@ etl_swap_hindrance(Oid relid)
 		hindrance = "it is partitioned";
 	else if (rel->rd_rel->relispartition || rel->rd_rel->relhassubclass || has_superclass(relid))
 		hindrance = "it is part of an inheritance tree";
-	else if (rel->rd_rel->relhastriggers)
-		hindrance = "it has foreign keys or triggers";
-	else if (rel->rd_rel->relhasrules)
-		hindrance = "it has rules";
-	else if (rel->rd_rel->relpersistence == RELPERSISTENCE_TEMP)
-		hindrance = "it is temporary";
-	else if (XLogLogicalInfoActive() &&
-			 (GetRelationPublications(relid) != NIL || GetAllTablesPublications() != NIL ||
-			  GetSchemaPublications(RelationGetNamespace(rel)) != NIL))
-		hindrance = "it is in a publication";
-	else
+	else if ((hindrance = hindrance_of(rel)) == NULL)
 		hindrance = index_hindrance(rel);
+	table_close(rel, NoLock);
+	return hindrance;
+}
+
+/*
+ * etl_swap_hindrance_of_partition tells the same of a partition, or of the
+ * table that is partitioned.
+ */
+const char *
+etl_swap_hindrance_of_partition(Oid relid)
+{
+	Relation	rel = table_open(relid, AccessShareLock);
+	const char *hindrance = hindrance_of(rel);
+
+	if (hindrance == NULL && rel->rd_rel->relispartition)
+		hindrance = rel->rd_rel->relkind == RELKIND_RELATION ? index_hindrance(rel) :
+															   "a partition of it is no plain table";
 	table_close(rel, NoLock);
 	return hindrance;
 }
@@ -134,7 +162,7 @@ etl_swap_begin(Oid relid)
  * clone_statement makes the statement that builds one index's pair.
  */
 static IndexStmt *
-clone_statement(Relation rel, Relation transient, Relation index)
+clone_statement(Relation rel, Relation transient, Relation index, bool with_constraint)
 {
 	int			natts = RelationGetDescr(rel)->natts;
 	AttrMap    *map = make_attrmap(natts);
@@ -147,13 +175,37 @@ clone_statement(Relation rel, Relation transient, Relation index)
 													 pstrdup(RelationGetRelationName(transient)), -1),
 										index, map, &constraint);
 	/* a constraint stays with the target: here only its index is needed */
-	statement->primary = false;
-	statement->isconstraint = false;
-	statement->deferrable = false;
-	statement->initdeferred = false;
+	if (!with_constraint)
+	{
+		statement->primary = false;
+		statement->isconstraint = false;
+		statement->deferrable = false;
+		statement->initdeferred = false;
+	}
 	statement->idxname = NULL;
 	free_attrmap(map);
 	return statement;
+}
+
+/*
+ * etl_swap_clone_index gives a table an index like one of another, as a
+ * constraint, too, if that is one and 'constraint' says so.
+ */
+Oid
+etl_swap_clone_index(Oid from, Oid to, Oid index_oid, bool constraint)
+{
+	Relation	rel = table_open(from, AccessShareLock);
+	Relation	fresh = table_open(to, ShareLock);
+	Relation	index = index_open(index_oid, AccessShareLock);
+	IndexStmt  *statement = clone_statement(rel, fresh, index, constraint);
+	ObjectAddress address;
+
+	index_close(index, NoLock);
+	address = etl_define_index(to, statement);
+	table_close(fresh, NoLock);
+	table_close(rel, NoLock);
+	CommandCounterIncrement();
+	return address.objectId;
 }
 
 /*
@@ -164,25 +216,17 @@ void
 etl_swap_index(EtlSwap *swap)
 {
 	Relation	rel = table_open(swap->relid, AccessShareLock);
-	Relation	fresh = table_open(swap->transient, ShareLock);
 	ListCell   *cell;
 
 	swap->indexes = RelationGetIndexList(rel);
+	table_close(rel, NoLock);
 	foreach(cell, swap->indexes)
 	{
-		Relation	index = index_open(lfirst_oid(cell), AccessShareLock);
-		IndexStmt  *statement = clone_statement(rel, fresh, index);
-		ObjectAddress address;
-
-		index_close(index, NoLock);
 		etl_progress_phase(psprintf("building index %d of %d", foreach_current_index(cell) + 1,
 									list_length(swap->indexes)));
-		address = etl_define_index(swap->transient, statement);
-		swap->pairs = lappend_oid(swap->pairs, address.objectId);
-		CommandCounterIncrement();
+		swap->pairs = lappend_oid(swap->pairs, etl_swap_clone_index(swap->relid, swap->transient,
+																	lfirst_oid(cell), false));
 	}
-	table_close(fresh, NoLock);
-	table_close(rel, NoLock);
 }
 
 /*
@@ -222,6 +266,39 @@ etl_lock_briefly(Oid relid)
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 		wait_ms = Min(wait_ms * 2, 50);
+	}
+}
+
+/*
+ * etl_lock_all_briefly takes the locks of several tables, as etl_lock_briefly
+ * does: all or none, so that nobody waits while we wait for another one.
+ */
+void
+etl_lock_all_briefly(List *relids)
+{
+	List	   *order = list_copy(relids);
+	List	   *taken = NIL;
+	ListCell   *cell;
+
+	list_sort(order, list_oid_cmp);
+	while (order != NIL)
+	{
+		/* the one that was not to be had, then the others without waiting */
+		etl_lock_briefly(linitial_oid(order));
+		taken = list_make1_oid(linitial_oid(order));
+		foreach(cell, relids)
+		{
+			Oid			relid = lfirst_oid(cell);
+
+			if (list_member_oid(taken, relid))
+				continue;
+			if (!ConditionalLockRelationOid(relid, AccessExclusiveLock))
+				break;
+			taken = lappend_oid(taken, relid);
+		}
+		order = cell ? list_make1_oid(lfirst_oid(cell)) : NIL;
+		foreach(cell, order != NIL ? taken : NIL)
+			UnlockRelationOid(lfirst_oid(cell), AccessExclusiveLock);
 	}
 }
 
@@ -360,6 +437,17 @@ drop_transient(Oid relid, Oid transient)
 }
 
 /*
+ * etl_swap_flush writes the log of what was built: a commit that flushes it
+ * would do so under the lock.
+ */
+void
+etl_swap_flush(void)
+{
+	/* not the insert position: at the start of a page it lies behind a header nobody wrote */
+	XLogFlush(XactLastRecEnd);
+}
+
+/*
  * etl_swap_publish exchanges the storage of the target and the transient
  * heap and drops the latter, which then holds the old rows.  To be called
  * last before the commit: from here on readers wait.
@@ -373,11 +461,11 @@ etl_swap_publish(EtlSwap *swap)
 	ListCell   *one;
 	ListCell   *two;
 
-	/* a commit that flushes the rebuilt table would do it under the lock */
-	/* not the insert position: at the start of a page it lies behind a header nobody wrote */
-	XLogFlush(XactLastRecEnd);
-	etl_lock_briefly(swap->relid);
-
+	if (!swap->locked)
+	{
+		etl_swap_flush();
+		etl_lock_briefly(swap->relid);
+	}
 	rel = table_open(swap->relid, NoLock);
 	fresh = table_open(swap->transient, AccessExclusiveLock);
 	CheckTableNotInUse(rel, "publish");
