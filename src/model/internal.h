@@ -165,7 +165,7 @@ typedef struct EtlPartition
 } EtlPartition;
 
 extern List *etl_partition_missing(const EtlModel *model, struct EtlDiff *diff);	/* EtlPartition * */
-extern Oid	etl_partition_create(Oid relid, const EtlPartition *partition, const char *parameters);
+extern Oid etl_partition_create(Oid relid, const EtlPartition *partition, const char *parameters);
 extern void etl_partition_attach(Oid relid, Oid fresh, const EtlPartition *partition);
 
 /* ---- partition_swap.c: partitions built beside, and exchanged ---- */
@@ -174,7 +174,7 @@ typedef struct EtlPartitionSwap EtlPartitionSwap;
 
 extern const char *etl_partition_swap_hindrance(Oid relid);	/* why not, or NULL */
 extern EtlPartitionSwap *etl_partition_swap_begin(const EtlModel *model, struct EtlDiff *diff, int64 run_id);
-extern Oid	etl_partition_swap_view(EtlPartitionSwap *swap);	/* the table as it will be */
+extern Oid etl_partition_swap_view(EtlPartitionSwap *swap);	/* the table as it will be */
 extern void etl_partition_swap_publish(EtlPartitionSwap *swap);
 
 /* ---- matview.c ---- */
@@ -242,7 +242,7 @@ extern void etl_swap_flush(void);	/* before the lock: what the commit then need 
 extern void etl_swap_publish(EtlSwap *swap);
 extern void etl_lock_briefly(Oid relid);
 extern void etl_lock_all_briefly(List *relids);
-extern Oid	etl_swap_clone_index(Oid from, Oid to, Oid index, bool constraint);
+extern Oid etl_swap_clone_index(Oid from, Oid to, Oid index, bool constraint);
 
 /* ---- environment.c: models in an environment ---- */
 
