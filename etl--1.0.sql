@@ -1109,7 +1109,7 @@ LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'etl_sql_unwatch';
 COMMENT ON FUNCTION etl.unwatch(text) IS
 'Takes back etl.watch: models on the table are rebuilt by every run again. Dropping the table does, too.
 relation: the table. Returns true when it was watched. Errors: 42P01 when it is not there; 42501 unless the caller owns it; ET001 for what etl feeds.
-Example: SELECT etl.unwatch(''public.countries'');';
+Example: SELECT etl.unwatch(''public.customers'');';
 
 CREATE FUNCTION etl._changed() RETURNS trigger
 	AS 'MODULE_PATHNAME', 'etl_sql_changed' LANGUAGE C;
@@ -1358,7 +1358,8 @@ COMMENT ON FUNCTION etl.end_project(boolean, boolean, boolean) IS
 prune: false drops nothing and only lists it; default true. dry_run: drops nothing and leaves the deployment open, default false. drop_relations: the tables and views that etl made too, default false: they stay.
 Returns a row for each definition that goes: kind, name and, for a check, part; action: dropped, to be dropped (dry_run) or stays (without prune); detail: what becomes of its relation. Everything is dropped, or nothing.
 Errors: ET001 outside of a deployment; 2BP01 when something that stays reads what would go; 55006 when another session has begun the project since; 42501 for definitions of others.
-Example: SELECT * FROM etl.end_project(dry_run => true);';
+Example: SELECT etl.begin_project(''shop'');
+SELECT * FROM etl.end_project(dry_run => true);';
 
 CREATE FUNCTION etl.export_definitions() RETURNS text
 	AS 'MODULE_PATHNAME', 'etl_sql_export_definitions' LANGUAGE C VOLATILE PARALLEL UNSAFE;

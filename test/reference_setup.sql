@@ -42,8 +42,22 @@ SELECT etl.define_alert('reference', '{run_failed}', '{}');
 \set ON_ERROR_STOP off
 CALL etl.run('raw.orders raw.products');
 \set ON_ERROR_STOP on
--- No model keeps an interval ledger yet; for etl.backfill one is said to.
-SELECT etl.define_model('mart.hourly_sales', 'SELECT order_id, ordered_at, amount FROM raw.orders', materialized => 'incremental', key => '{order_id}', event_time => 'ordered_at');
-UPDATE etl.model SET batch_size = '1 day' WHERE target = 'mart.hourly_sales';
+SELECT etl.define_model('mart.hourly_sales', 'SELECT order_id, ordered_at, amount FROM raw.orders', materialized => 'incremental',
+	key => '{order_id}', event_time => 'ordered_at', batch_size => '1 day');
+
+-- What the examples of changing things speak of: a model with two versions, a snapshot, a table that etl does not feed, an environment.
+SELECT etl.define_model('mart.daily_sales', 'SELECT day, count(*) AS orders, sum(amount) AS amount, max(amount) AS largest FROM clean.orders GROUP BY day',
+	materialized => 'table', options => '{"keep_versions": 1}');
+CALL etl.run('mart.daily_sales');
+CREATE TABLE public.customers AS SELECT 1 AS customer_id, 'Oslo' AS city;
+CREATE TABLE public.countries AS SELECT 'NO' AS code, 'Norway' AS name;
+SELECT etl.watch('public.customers');
+SELECT etl.define_model('mart.customers_history', 'SELECT customer_id, city FROM public.customers', materialized => 'snapshot', key => '{customer_id}');
+CALL etl.run('mart.customers_history');
+SET etl.environment = 'pr_42';
+SELECT etl.define_model('mart.daily_sales', 'SELECT day, count(*) AS orders, sum(amount) AS amount FROM clean.orders WHERE amount > 1 GROUP BY day',
+	materialized => 'table');
+CALL etl.run('mart.daily_sales');
+RESET etl.environment;
 CREATE SCHEMA cron;
 CREATE FUNCTION cron.schedule(text, text, text) RETURNS bigint LANGUAGE sql AS 'SELECT 1::bigint';
