@@ -274,6 +274,7 @@ CREATE TABLE etl.load (
 	last_block bigint,
 	fields text[],                  -- header of a CSV file, which a replay of its records needs
 	last_event_time timestamptz,    -- greatest event time that it landed
+	parent_load_id bigint,          -- the load that this one landed with: its records are lists in the records there
 	rows_late bigint NOT NULL DEFAULT 0,   -- of all read: events later than the contract's watermark allows
 	started_at timestamptz NOT NULL,
 	finished_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
@@ -282,6 +283,7 @@ CREATE TABLE etl.load (
 );
 CREATE INDEX load_target_idx ON etl.load (target, load_id);
 CREATE INDEX load_run_idx ON etl.load (run_id);
+CREATE INDEX load_parent_idx ON etl.load (parent_load_id) WHERE parent_load_id IS NOT NULL;
 
 -- Where a stream continues; changes only in the transaction of the rows it covers.
 CREATE TABLE etl.cursor (

@@ -76,12 +76,13 @@ etl_load_store(const EtlLoad *load)
 	etl_param_timestamp(&params, load->started_at);
 	etl_param_timestamp(&params, load->last_event_time);
 	etl_param_int8(&params, load->rows_late);
+	etl_param_datum(&params, INT8OID, Int64GetDatum(load->parent_load_id), load->parent_load_id == 0);
 	etl_sql_exec("INSERT INTO etl.load (load_id, run_id, target, origin, status, rows_read, rows_loaded,"
 				 " rows_updated, rows_unchanged, rows_deduplicated, rows_discarded, rows_rejected,"
 				 " rows_deleted, bytes_read, cursor, relfilenode, first_block, last_block, started_at,"
-				 " last_event_time, rows_late)"
+				 " last_event_time, rows_late, parent_load_id)"
 				 " VALUES ($1, $2, $3, $4, 'succeeded', $5, $6, $7, $8, $9, $10, $11, $12, $13, $14,"
-				 " $15, $16, $17, $18, $19, $20)", &params);
+				 " $15, $16, $17, $18, $19, $20, $21)", &params);
 }
 
 void

@@ -39,6 +39,7 @@ typedef struct EtlLoad
 	int64		last_block;
 	TimestampTz last_event_time;	/* greatest that it landed; DT_NOBEGIN: none */
 	TimestampTz started_at;
+	int64		parent_load_id; /* that it landed with; 0: none */
 } EtlLoad;
 
 extern int64 etl_load_next_id(void);

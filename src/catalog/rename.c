@@ -11,6 +11,7 @@
  */
 #include "postgres.h"
 
+#include "catalog/child.h"
 #include "catalog/rename.h"
 #include "catalog/schedule.h"
 #include "catalog/sql.h"
@@ -82,6 +83,8 @@ etl_node_rename(const char *old, const char *new)
 		" ORDER BY 1, 2", NULL);
 	for (int i = 0; i < rows->n; i++)
 		rename_column(etl_row_text(rows, i, "relname"), etl_row_text(rows, i, "attname"), "true", &params);
+	etl_sql_exec("UPDATE etl.stream SET options = options || jsonb_build_object('" ETL_CHILD_OF "', $2::text)"
+				 " WHERE options ->> '" ETL_CHILD_OF "' = $1", &params);
 	for (int i = 0; i < lengthof(others); i++)
 		rename_column(others[i][0], others[i][1], others[i][2], &params);
 	etl_sql_exec("UPDATE etl.node_state SET inputs = (inputs - $1) || jsonb_build_object($2, inputs -> $1)"

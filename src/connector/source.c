@@ -15,6 +15,7 @@
 #include "utils/builtins.h"
 #include "utils/tuplestore.h"
 
+#include "catalog/child.h"
 #include "catalog/environment.h"
 #include "catalog/connector.h"
 #include "catalog/definition.h"
@@ -45,7 +46,8 @@ streams_of(const char *source)
 	{
 		EtlStream  *stream = lfirst(cell);
 
-		if (strcmp(stream->source, source) == 0)
+		/* what lands with another one goes where that goes */
+		if (strcmp(stream->source, source) == 0 && etl_stream_parent(stream) == NULL)
 			result = lappend(result, stream);
 	}
 	return result;

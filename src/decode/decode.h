@@ -15,6 +15,8 @@
 #ifndef ETL_DECODE_H
 #define ETL_DECODE_H
 
+#include "lib/stringinfo.h"
+
 #include "etl_connector.h"
 
 /* decompress.c: wraps a reader; what is packed by magic bytes, else the bytes as they are */
@@ -62,6 +64,14 @@ typedef enum EtlRecordState
 	ETL_RECORD_END
 } EtlRecordState;
 
+/* A list whose elements are to be rows of a child table. */
+typedef struct EtlNestedList
+{
+	const char *path;			/* in the record: a.b */
+	char	   *text;			/* JSON */
+	int			length;
+} EtlNestedList;
+
 typedef struct EtlRecord
 {
 	int64		position;		/* 1-based: line where it starts (csv, ndjson), or record number (json) */
@@ -75,6 +85,8 @@ typedef struct EtlRecord
 	const char *
 		problem_code;			/* "malformed", "too_few_fields", "too_many_fields", "encoding", "too_large", … */
 	const char *problem_field;	/* name of the field, or NULL */
+	int			nlists;			/* that are no values of the record itself */
+	EtlNestedList *lists;
 } EtlRecord;
 
 /*
@@ -120,9 +132,24 @@ extern EtlValue *etl_decoder_value(EtlDecoder *decoder, int field);	/* until the
 extern EtlRecordState etl_decoder_refuse(EtlDecoder *decoder, EtlRecord *record, const char *code,
 										 const char *field, const char *problem);
 
-/* flatten.c: objects inside the records of 'inner' become fields a__b; 'nested' is the option of that name */
+/*
+ * flatten.c: objects inside the records of 'inner' become fields a__b, and
+ * lists its items; 'nested' is the option of that name.  'digest': a field
+ * ETL_ITEMS_FIELD is another one when the items of a record are.
+ */
+#define ETL_ITEMS_FIELD "_etl_children"
 extern void etl_nested_check(const Jsonb *nested);	/* ET001 */
-extern EtlDecoder *etl_decoder_flatten(EtlDecoder *inner, const Jsonb *nested);
+extern EtlDecoder *etl_decoder_flatten(EtlDecoder *inner, const Jsonb *nested, bool digest);
+/*
+ * the next element of a list, '*at' NULL: the first; false when there is none.
+ * 'item' is a JSON object on one line without its closing brace, a comma behind
+ * its last value; an element that is no object is its field "value"
+ */
+extern bool etl_nested_next(const EtlNestedList *list, char **at, StringInfo item);
+extern bool etl_nested_has_tables(const Jsonb *nested);	/* whether lists may become items */
+extern List *etl_nested_tables(const Jsonb *nested);	/* paths that are named as such, not those inside them */
+extern Jsonb *etl_nested_within(const Jsonb *nested,
+								const char *path);	/* the option for the items of a path */
 
 /* json.c: see EtlServices.json_facts */
 extern EtlJsonFacts *etl_json_facts(EtlRead *body, const char *records_path, int npaths,

@@ -1,16 +1,18 @@
 /*-------------------------------------------------------------------------
  *
  * flatten.c
- *    Objects inside JSON records as fields of their own, a__b.
+ *    Objects inside JSON records as fields of their own, a__b, and lists as
+ *    the items of child tables.
  *
  * The option "nested" says which: a word for all of them, or an object of
- * paths and words, of which the longest that leads to an object counts for
- * it.  A value that is no object stays in the field that it has.
+ * paths and words, of which the longest that leads to a value counts for
+ * it.  A value that is neither object nor list stays in the field that it has.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
+#include "common/hashfn.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
@@ -18,6 +20,7 @@
 #include "common/errors.h"
 #include "common/json.h"
 #include "decode/json_decoder.h"
+#include "decode/json_scan.h"
 
 /* The record itself, or an object inside it. */
 typedef struct Place
@@ -28,6 +31,7 @@ typedef struct Place
 	int			nfields;		/* of which the following are known */
 	int		   *fields;			/* the number of the outer field, by that of the inner */
 	bool	   *flat;			/* objects of the field are cut up */
+	char	  **tables;			/* lists of the field are items, of this path; NULL: they are values */
 	struct Place **places;		/* where they go; NULL: none was seen */
 } Place;
 
@@ -35,10 +39,13 @@ typedef struct Flattener
 {
 	MemoryContext context;
 	const Jsonb *nested;
+	bool		digest;			/* a field tells whether the items are the same */
+	int			room;			/* for lists of a record */
+	EtlNestedList *lists;
 	Place		record;
 } Flattener;
 
-static const char *const words[] = {"flatten", "jsonb"};
+static const char *const words[] = {"flatten", "jsonb", "table"};
 
 /*
  * check_word raises ET001 for a word that says nothing about nested values.
@@ -52,8 +59,8 @@ check_word(const char *word)
 	ereport(ERROR,
 			(errcode(ETL_ERR_DEFINITION),
 			 errmsg("invalid value for option \"nested\": \"%s\"", word ? word : "null"),
-			 errhint("Use flatten or jsonb, or an object of paths and these words: {\"customer\": "
-					 "\"flatten\", \"customer.tags\": \"jsonb\"}.")));
+			 errhint("Use flatten, table or jsonb, or an object of paths and these words: {\"customer\": "
+					 "\"flatten\", \"items\": \"table\", \"*\": \"jsonb\"}.")));
 }
 
 void
@@ -71,27 +78,86 @@ etl_nested_check(const Jsonb *nested)
 }
 
 /*
- * flattens tells whether the object at a path becomes fields.
+ * word_of tells what becomes of what is nested at a path.
  */
-static bool
-flattens(const Flattener *flattener, const char *path)
+static const char *
+word_of(const Jsonb *nested, const char *path)
 {
 	char	   *part = pstrdup(path);
+	const char *word;
 
-	if (etl_json_kind(flattener->nested) == 's')
-		return strcmp(etl_json_bare_text(flattener->nested), "flatten") == 0;
-	for (;;)
+	if (etl_json_kind(nested) == 's')
+		return etl_json_bare_text(nested);
+	while ((word = etl_json_get_text(nested, part)) == NULL)
 	{
-		const char *word = etl_json_get_text(flattener->nested, part);
-		char	   *dot;
+		char	   *dot = strrchr(part, '.');
 
-		if (word != NULL)
-			return strcmp(word, "flatten") == 0;
-		dot = strrchr(part, '.');
 		if (dot == NULL)
-			return false;
+			break;
 		*dot = '\0';
 	}
+	if (word == NULL)
+		word = etl_json_get_text(nested, "*");
+	return word ? word : "jsonb";
+}
+
+bool
+etl_nested_has_tables(const Jsonb *nested)
+{
+	ListCell   *cell;
+
+	if (etl_json_kind(nested) == 's')
+		return strcmp(etl_json_bare_text(nested), "table") == 0;
+	foreach(cell, etl_json_keys(nested))
+		if (strcmp(etl_json_get_text(nested, lfirst(cell)), "table") == 0)
+			return true;
+	return false;
+}
+
+List *
+etl_nested_tables(const Jsonb *nested)
+{
+	List	   *paths = NIL;
+	ListCell   *cell;
+
+	if (etl_json_kind(nested) != 'o')
+		return NIL;
+	foreach(cell, etl_json_keys(nested))
+	{
+		char	   *path = lfirst(cell);
+		char	   *above = pstrdup(path);
+		char	   *dot;
+		bool		within = false;
+
+		/* what is inside the items of another table is a table of that one */
+		while ((dot = strrchr(above, '.')) != NULL)
+		{
+			*dot = '\0';
+			within = within || strcmp(word_of(nested, above), "table") == 0;
+		}
+		if (!within && strcmp(path, "*") != 0 && strcmp(etl_json_get_text(nested, path), "table") == 0)
+			paths = lappend(paths, path);
+	}
+	return paths;
+}
+
+Jsonb *
+etl_nested_within(const Jsonb *nested, const char *path)
+{
+	EtlJsonBuilder *builder = etl_json_object_begin();
+	size_t		length = strlen(path);
+	ListCell   *cell;
+
+	if (etl_json_kind(nested) == 'o')
+		foreach(cell, etl_json_keys(nested))
+		{
+			const char *key = lfirst(cell);
+
+			if (strncmp(key, path, length) == 0 && key[length] == '.')
+				etl_json_add_text(builder, key + length + 1, etl_json_get_text(nested, key));
+		}
+	etl_json_add_text(builder, "*", "table");
+	return etl_json_object_end(builder);
 }
 
 /*
@@ -123,12 +189,14 @@ know_fields(Flattener *flattener, EtlDecoder *outer, Place *place, const char **
 	{
 		place->fields = palloc(sizeof(int) * n);
 		place->flat = palloc(sizeof(bool) * n);
+		place->tables = palloc(sizeof(char *) * n);
 		place->places = palloc(sizeof(Place *) * n);
 	}
 	else
 	{
 		place->fields = repalloc(place->fields, sizeof(int) * n);
 		place->flat = repalloc(place->flat, sizeof(bool) * n);
+		place->tables = repalloc(place->tables, sizeof(char *) * n);
 		place->places = repalloc(place->places, sizeof(Place *) * n);
 	}
 	for (; place->nfields < n; place->nfields++)
@@ -138,7 +206,9 @@ know_fields(Flattener *flattener, EtlDecoder *outer, Place *place, const char **
 
 		/* the outer field is made with its first value: objects may never leave one */
 		place->fields[place->nfields] = -1;
-		place->flat[place->nfields] = flattens(flattener, path);
+		place->flat[place->nfields] = strcmp(word_of(flattener->nested, path), "jsonb") != 0;
+		place->tables[place->nfields] =
+			strcmp(word_of(flattener->nested, path), "table") == 0 ? path : NULL;
 		place->places[place->nfields] = NULL;
 	}
 	MemoryContextSwitchTo(old);
@@ -175,6 +245,100 @@ put_value(EtlDecoder *outer, Place *place, int number, const char *name, const E
 	return true;
 }
 
+/*
+ * add_list adds a list to those of the record whose elements are items.
+ */
+static void
+add_list(Flattener *flattener, EtlRecord *record, const char *path, const EtlValue *value)
+{
+	if (record->nlists == flattener->room)
+	{
+		flattener->room = Max(flattener->room * 2, 16);
+		flattener->lists = flattener->lists ?
+							   repalloc(flattener->lists, sizeof(EtlNestedList) * flattener->room) :
+							   MemoryContextAlloc(flattener->context,
+												  sizeof(EtlNestedList) * flattener->room);
+	}
+	flattener->lists[record->nlists].path = path;
+	flattener->lists[record->nlists].text = value->text;
+	flattener->lists[record->nlists].length = value->length;
+	record->lists = flattener->lists;
+	record->nlists++;
+}
+
+bool
+etl_nested_next(const EtlNestedList *list, char **at, StringInfo item)
+{
+	JsonFault	fault;
+	char	   *p = etl_json_skip_space(*at == NULL || **at == ',' ? (*at ? *at : list->text) + 1 : *at);
+	char	   *stop;
+
+	if (*p == ']')
+		return false;
+	stop = etl_json_scan_value(p, &fault);
+	/* the record was read before: it is JSON */
+	if (stop == NULL)
+		elog(ERROR, "invalid list at \"%s\"", list->path);
+
+	resetStringInfo(item);
+	if (*p != '{')
+		appendStringInfoString(item, "{\"value\":");
+	appendBinaryStringInfo(item, p, *p == '{' ? stop - p - 1 : stop - p);
+	if (*p != '{' || *etl_json_skip_space(p + 1) != '}')
+		appendStringInfoChar(item, ',');
+	/* it is to stand on one line; in strings there are no such bytes */
+	for (int i = 0; i < item->len; i++)
+		if (item->data[i] == '\n' || item->data[i] == '\r')
+			item->data[i] = ' ';
+	*at = etl_json_skip_space(stop);
+	return true;
+}
+
+/*
+ * put_digest gives the record a value that is another one when its items are;
+ * false: the record is refused.
+ */
+static bool
+put_digest(EtlDecoder *outer, EtlRecord *record)
+{
+	uint64		hash[2] = {0, 0};
+	uint32		parts[4];
+	int			field = etl_decoder_field(outer, ETL_ITEMS_FIELD);
+	bool		some = false;
+	EtlValue   *value;
+
+	for (int i = 0; i < record->nlists; i++)
+		some = some || *etl_json_skip_space(record->lists[i].text + 1) != ']';
+	if (!some)
+		return true;
+	if (field < 0 || etl_decoder_value(outer, field)->kind != ETL_VALUE_NULL)
+	{
+		(void) etl_decoder_refuse(outer, record, "malformed", ETL_ITEMS_FIELD,
+								  "the field has a name that etl needs");
+		return false;
+	}
+	for (int i = 0; i < record->nlists; i++)
+		for (int half = 0; half < 2; half++)
+		{
+			const EtlNestedList *list = &record->lists[i];
+			const unsigned char *path = (const unsigned char *) list->path;
+			const unsigned char *text = (const unsigned char *) list->text;
+
+			hash[half] = hash_combine64(hash[half], hash_bytes_extended(path, strlen(list->path), half));
+			hash[half] = hash_combine64(hash[half], hash_bytes_extended(text, list->length, half));
+		}
+	for (int i = 0; i < 4; i++)
+		parts[i] = (uint32) (hash[i / 2] >> (i % 2 * 32));
+	value = etl_decoder_value(outer, field);
+	value->kind = ETL_VALUE_TEXT;
+	value->text = psprintf("%08x-%04x-%04x-%04x-%04x%08x", parts[0], parts[1] >> 16, parts[1] & 0xffff,
+						   parts[2] >> 16, parts[2] & 0xffff, parts[3]);
+	value->length = strlen(value->text);
+	value->from_json = true;
+	value->roomy = false;
+	return true;
+}
+
 static bool flatten_object(Flattener *flattener, EtlDecoder *outer, Place *place,
 						   const EtlValue *object, EtlRecord *record);
 
@@ -205,6 +369,8 @@ flatten_values(Flattener *flattener, EtlDecoder *outer, Place *place, const char
 			if (!flatten_object(flattener, outer, place->places[i], value, record))
 				return false;
 		}
+		else if (value->kind == ETL_VALUE_JSON && value->text[0] == '[' && place->tables[i])
+			add_list(flattener, record, place->tables[i], value);
 		else if (!put_value(outer, place, i, names[i], value, record))
 			return false;
 	}
@@ -246,19 +412,22 @@ static EtlRecordState
 flatten(void *arg, EtlDecoder *outer, EtlRecord *record, EtlRecordState state)
 {
 	Flattener  *flattener = arg;
+	bool		flat;
 
+	record->nlists = 0;
 	if (state == ETL_RECORD_BAD)
 		return state;
 	MemoryContextReset(outer->repaired);
 	MemoryContextSwitchTo(outer->repaired);
-	return flatten_values(flattener, outer, &flattener->record, outer->inner->fields, record->values,
-						  record->nvalues, record) ?
-			   ETL_RECORD_OK :
-			   ETL_RECORD_BAD;
+	flat = flatten_values(flattener, outer, &flattener->record, outer->inner->fields, record->values,
+						  record->nvalues, record);
+	if (flat && flattener->digest)
+		flat = put_digest(outer, record);
+	return flat ? ETL_RECORD_OK : ETL_RECORD_BAD;
 }
 
 EtlDecoder *
-etl_decoder_flatten(EtlDecoder *inner, const Jsonb *nested)
+etl_decoder_flatten(EtlDecoder *inner, const Jsonb *nested, bool digest)
 {
 	MemoryContext old = MemoryContextSwitchTo(inner->context);
 	Flattener  *flattener = palloc0(sizeof(Flattener));
@@ -266,6 +435,7 @@ etl_decoder_flatten(EtlDecoder *inner, const Jsonb *nested)
 
 	flattener->context = inner->context;
 	flattener->nested = nested;
+	flattener->digest = digest;
 	flattener->record.path = flattener->record.prefix = "";
 	outer = etl_decoder_reshape(inner, flatten, flattener);
 	/* names and messages of the record at hand */

@@ -11,6 +11,7 @@
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
+#include "catalog/child.h"
 #include "catalog/history.h"
 #include "connector/connector.h"
 #include "load/load.h"
@@ -67,7 +68,7 @@ etl_pull_arrivals(const EtlStream *stream)
 	EtlConnectorContext context = {0};
 	char	   *result;
 
-	if (connector->needs_network)
+	if (connector->needs_network || etl_stream_parent(stream) != NULL)
 		return NULL;
 	context.context = AllocSetContextCreate(CurrentMemoryContext, "etl arrivals", ALLOCSET_DEFAULT_SIZES);
 	context.source = source->name;

@@ -19,6 +19,7 @@
 #include "common/errors.h"
 #include "common/json.h"
 #include "common/run_as.h"
+#include "load/children.h"
 #include "load/dialect.h"
 #include "load/pull.h"
 
@@ -148,6 +149,9 @@ name_columns(EtlAttempt *attempt, List *fields, Oid relid)
 						 column_at(taken, foreach_current_index(cell)) :
 						 etl_relation_field_column(taken, relid, column->field, claimed);
 
+		/* etl's own, which the relation is made with */
+		if (name == NULL && strcmp(column->field, ETL_ITEMS_FIELD) == 0)
+			continue;
 		if (name == NULL)
 		{
 			if (!OidIsValid(column->type))
@@ -350,6 +354,7 @@ etl_attempt_begin_load(EtlPull *pull, EtlLoad *load, EtlItem *item)
 	load->origin = item->origin;
 	load->first_block = load->last_block = -1;
 	load->last_event_time = DT_NOBEGIN;
+	load->parent_load_id = pull->parent ? pull->parent->load_id : 0;
 }
 
 /*
@@ -387,7 +392,12 @@ land_attempt(void *arg)
 		if (!etl_item_is_file(first) && !pull->pushed)
 			etl_ledger_replace_former(attempt);
 		if (pull->options->replace)
+		{
+			etl_children_delete(
+				stream, "true",
+				psprintf("load " INT64_FORMAT " replaced all", attempt->load.load_id));
 			attempt->load.rows_deleted += etl_relation_sql(psprintf("DELETE FROM %s", stream->target));
+		}
 		etl_landing_begin(attempt->landing, relid);
 		file = land_items(attempt);
 	}
@@ -398,7 +408,10 @@ land_attempt(void *arg)
 		attempt->load.rows_deleted == 0)
 		attempt->nothing = true;
 	if (!attempt->nothing)
+	{
 		store_load(attempt, &file);
+		attempt->rejected_items = etl_children_land(attempt->landing, &attempt->load);
+	}
 	if (attempt->position != NULL)
 		etl_cursor_set(stream->target, attempt->position, attempt->nothing ? 0 : attempt->load.load_id);
 	PopActiveSnapshot();
@@ -468,7 +481,7 @@ etl_pull_land(EtlPull *pull, Jsonb *position)
 	attempt.position = position;
 	attempt.context = AllocSetContextCreate(pull->context, "etl load", ALLOCSET_DEFAULT_SIZES);
 	attempt.load.load_id = pull->load_id = etl_load_next_id();
-	attempt.load.started_at = GetCurrentTimestamp();
+	attempt.load.started_at = pull->parent ? pull->parent->started_at : GetCurrentTimestamp();
 
 	for (int i = 0;; i++)
 	{
@@ -492,6 +505,7 @@ etl_pull_land(EtlPull *pull, Jsonb *position)
 
 	etl_pull_commit(pull, linitial(pull->items));
 	etl_pull_landed(pull, attempt.nothing ? NULL : &attempt.load, pull->items);
+	pull->result->rejected += attempt.nothing ? 0 : attempt.rejected_items;
 	MemoryContextDelete(attempt.context);
 	pull->items = NIL;
 	pull->bytes = 0;

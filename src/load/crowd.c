@@ -54,8 +54,8 @@ etl_crowd_takes(EtlPull *pull, const EtlItem *item)
 	const EtlLoadOptions *options = pull->options;
 
 	return pull->result->loads > 0 && pull->crowds_failed < MAX_FAILED &&
-		   !pull->connector->needs_network && !options->merge && !options->replace &&
-		   options->watermark_ms < 0 && !etl_dialect_is_auto(pull->stream) &&
+		   !pull->connector->needs_network && !options->child_tables && !options->merge &&
+		   !options->replace && options->watermark_ms < 0 && !etl_dialect_is_auto(pull->stream) &&
 		   item->size >= 0 && item->size <= MAX_FILE_BYTES && item->position == NULL;
 }
 

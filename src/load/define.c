@@ -33,7 +33,7 @@
 #include "common/run_as.h"
 #include "connector/connector.h"
 #include "decode/format.h"
-#include "load/landing.h"
+#include "load/children.h"
 
 PG_FUNCTION_INFO_V1(etl_sql_define_stream);
 PG_FUNCTION_INFO_V1(etl_sql_drop_stream);
@@ -343,6 +343,7 @@ etl_sql_define_stream(PG_FUNCTION_ARGS)
 	EtlStream	stream = {0};
 	EtlSource  *source;
 	EtlStream  *old;
+	EtlLoadOptions *options;
 	const EtlConnector *connector;
 	const char *result;
 	char	   *given = NULL;	/* in an environment: its name in production */
@@ -376,6 +377,8 @@ etl_sql_define_stream(PG_FUNCTION_ARGS)
 	/* members of the role that owns a stream may redefine it; it stays that role's */
 	old = etl_stream_find(stream.target);
 	if (old != NULL)
+		etl_stream_refuse_child(old, "redefined");
+	if (old != NULL)
 		etl_check_owner(old->owner, "stream", stream.target);
 	stream.owner = old ? old->owner : GetUserNameFromId(GetUserId(), false);
 	if (old == NULL && OidIsValid(etl_name_relation(stream.target)))
@@ -392,10 +395,19 @@ etl_sql_define_stream(PG_FUNCTION_ARGS)
 	etl_contract_check(&stream);
 	check_mode(&stream);
 	check_columns(&stream);
-	(void) etl_load_options_read(&stream);
+	options = etl_load_options_read(&stream);
 	if (old != NULL)
 		etl_contract_compare(old, &stream);
+	if (given != NULL && options->child_tables)
+		ereport(
+			ERROR,
+			(errcode(ETL_ERR_DEFINITION),
+			 errmsg("stream \"%s\" has child tables, which an environment cannot have of its own",
+					given),
+			 errhint("Leave the stream as it is in production, whose child tables the environment "
+					 "reads.")));
 	result = etl_stream_store(&stream);
+	etl_children_define(&stream, options);
 	if (given != NULL)
 		note_environment(given, &stream);
 	else
@@ -435,18 +447,17 @@ drop_models(const EtlStream *stream, bool cascade, bool drop_relation)
 	}
 }
 
-Datum
-etl_sql_drop_stream(PG_FUNCTION_ARGS)
+/*
+ * drop_stream drops a stream and what lands with it.
+ */
+static bool
+drop_stream(const EtlStream *stream, bool cascade, bool drop_relation)
 {
-	char	   *name = etl_arg_required(fcinfo, 0, "name");
-	bool		cascade = !PG_ARGISNULL(1) && PG_GETARG_BOOL(1);
-	bool		drop_relation = !PG_ARGISNULL(2) && PG_GETARG_BOOL(2);
-	EtlStream  *stream = etl_stream_find(etl_environment_resolve(etl_name_canonical(name)));
 	ListCell   *cell;
 
-	if (stream == NULL)
-		PG_RETURN_BOOL(false);
 	etl_check_owner(stream->owner, "stream", stream->target);
+	foreach(cell, etl_stream_children(stream->target))
+		(void) drop_stream(lfirst(cell), cascade, drop_relation);
 	drop_models(stream, cascade, drop_relation);
 
 	/* a table that stays keeps its ledger: defined again, the stream goes on */
@@ -464,6 +475,19 @@ etl_sql_drop_stream(PG_FUNCTION_ARGS)
 	}
 	foreach(cell, etl_checks_of(stream->target))
 		(void) etl_definition_delete("quality_check", stream->target, ((EtlCheck *) lfirst(cell))->name);
+	if (etl_stream_parent(stream) != NULL)
+		etl_dependencies_store(stream->target, NIL);
 	etl_stream_store_event(stream->target, NULL);
-	PG_RETURN_BOOL(etl_definition_delete("stream", stream->target, NULL));
+	return etl_definition_delete("stream", stream->target, NULL);
+}
+
+Datum
+etl_sql_drop_stream(PG_FUNCTION_ARGS)
+{
+	char	   *name = etl_arg_required(fcinfo, 0, "name");
+	bool		cascade = !PG_ARGISNULL(1) && PG_GETARG_BOOL(1);
+	bool		drop_relation = !PG_ARGISNULL(2) && PG_GETARG_BOOL(2);
+	EtlStream  *stream = etl_stream_find(etl_environment_resolve(etl_name_canonical(name)));
+
+	PG_RETURN_BOOL(stream != NULL && drop_stream(stream, cascade, drop_relation));
 }

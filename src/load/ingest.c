@@ -20,6 +20,7 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
+#include "catalog/child.h"
 #include "catalog/landing.h"
 #include "common/arguments.h"
 #include "common/errors.h"
@@ -179,6 +180,7 @@ etl_sql_ingest(PG_FUNCTION_ARGS)
 	}
 	hash = sha256_of(pushed.text, pushed.length);
 
+	etl_stream_refuse_child(stream, "pushed to");
 	etl_stream_lock(stream->target);
 	load_id = key ? known_load(stream, key, hash) : 0;
 	if (load_id != 0)

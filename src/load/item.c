@@ -19,6 +19,7 @@
 #include "common/errors.h"
 #include "common/guc.h"
 #include "common/progress.h"
+#include "load/children.h"
 #include "load/land.h"
 
 /*
@@ -30,6 +31,8 @@ etl_land_take(EtlLanding *landing, const EtlRecord *record, bool bad)
 	struct EtlLandingState *state = landing->state;
 	MemoryContext old;
 
+	if (!bad && landing->options->child_tables)
+		etl_children_note(landing, record);
 	if (state->hard)
 		etl_held_add(landing, record, bad);
 	else
@@ -143,12 +146,18 @@ etl_landing_reshapes(const EtlLoadOptions *options)
 }
 
 EtlDecoder *
+etl_landing_nested(const EtlLoadOptions *options, EtlDecoder *decoder)
+{
+	return etl_decoder_flatten(decoder, options->nested, options->child_tables && options->merge);
+}
+
+EtlDecoder *
 etl_landing_reshape(const EtlLoadOptions *options, EtlDecoder *decoder)
 {
 	if (options->json_schema != NULL)
 		decoder = etl_decoder_promise(decoder, options->json_schema);
 	if (options->nested != NULL)
-		decoder = etl_decoder_flatten(decoder, options->nested);
+		decoder = etl_landing_nested(options, decoder);
 	if (options->transform != NULL)
 		decoder = etl_decoder_transform(decoder, options->transform, options->header, options->is_json,
 										etl_records_are_rows(options));

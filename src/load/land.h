@@ -3,7 +3,7 @@
  * land.h
  *    What the files of the landing of records share.
  *
- * Included only by src/load/land.c, computed.c, held.c, item.c, merge.c and
+ * Included only by src/load/land.c, children.c, computed.c, held.c, item.c, merge.c and
  * originals.c.
  *
  *-------------------------------------------------------------------------
@@ -63,6 +63,9 @@ extern void etl_land_tuple(EtlLanding *landing, HeapTuple tuple, const EtlRecord
 /* whether nothing can happen to such a row any more but its insertion */
 extern bool etl_land_is_plain(EtlLanding *landing);
 extern void etl_land_patch(EtlLanding *landing, EtlRecord *record);
+
+/* merge.c: OPERATOR(schema.name), whatever the search path */
+extern char *etl_qualified_operator(Oid operator);
 
 /* item.c: sends a record on its way and writes the batch when it is full */
 extern void etl_land_take(EtlLanding *landing, const EtlRecord *record, bool bad);

@@ -87,6 +87,7 @@ typedef struct EtlLoadOptions
 	List	   *path_columns;	/* EtlPathColumn * */
 	EtlTransform *transform;	/* NULL: none */
 	const Jsonb *nested;		/* NULL: objects stay jsonb */
+	bool		child_tables;	/* and lists may be rows of child tables */
 	const Jsonb *json_schema;	/* that records must keep; NULL: none */
 	char	   *partition_by;	/* day, week, month; NULL: one table */
 	bool		immutable;
@@ -195,6 +196,7 @@ typedef struct EtlLoadWriter EtlLoadWriter;
 typedef struct EtlRejects EtlRejects;
 typedef struct EtlReasons EtlReasons;
 typedef struct EtlOriginals EtlOriginals;
+typedef struct EtlChildren EtlChildren;
 struct		EtlLandingState;
 
 /* What must be done to the relation before the load is tried again. */
@@ -250,6 +252,7 @@ typedef struct EtlLanding
 	struct EtlLandingState *state;	/* of land.c, held.c and item.c */
 	EtlLoadWriter *writer;
 	EtlRejects *rejects;
+	EtlChildren *children;		/* lists of records for child tables; NULL: none yet */
 	EtlOriginals *originals;	/* NULL: no check may quarantine a row that has landed */
 
 	/* the item at work */
@@ -299,6 +302,8 @@ extern bool etl_records_are_rows(const EtlLoadOptions *options);
 extern bool etl_landing_reshapes(const EtlLoadOptions *options);
 /* and the records of a decoder as the stream wants them: flattened, transformed */
 extern EtlDecoder *etl_landing_reshape(const EtlLoadOptions *options, EtlDecoder *decoder);
+/* flattened only */
+extern EtlDecoder *etl_landing_nested(const EtlLoadOptions *options, EtlDecoder *decoder);
 extern void etl_landing_keep_fields(EtlLanding *landing);
 extern char *etl_path_value(const EtlPathColumn *column, const char *origin);
 

@@ -21,6 +21,7 @@
 #include "common/errors.h"
 #include "common/names.h"
 #include "common/progress.h"
+#include "load/children.h"
 #include "load/pull.h"
 
 /*
@@ -135,12 +136,16 @@ delete_load(EtlPull *pull, int64 load_id)
 
 	if (OidIsValid(etl_name_relation(pull->stream->target)))
 	{
+		etl_children_delete(pull->stream,
+							psprintf(ETL_LOAD_ID_COLUMN " OPERATOR(pg_catalog.=) " INT64_FORMAT, load_id),
+							psprintf("load " INT64_FORMAT " is superseded", load_id));
 		etl_gone_record(pull->stream, load_id);
 		rows = etl_relation_sql(psprintf("DELETE FROM %s WHERE %s OPERATOR(pg_catalog.=) " INT64_FORMAT,
 										 pull->stream->target, ETL_LOAD_ID_COLUMN, load_id));
 	}
 	(void) etl_rejects_close(pull->stream->target, load_id, "superseded");
 	etl_load_set_status(load_id, "superseded");
+	etl_children_set_status(load_id, "superseded");
 	return rows;
 }
 
@@ -180,6 +185,8 @@ etl_ledger_replace_former(EtlAttempt *attempt)
 
 	if (last == 0 || attempt->pull->options->merge || attempt->pull->options->replace)
 		return;
+	etl_children_delete(stream, psprintf(ETL_LOAD_ID_COLUMN " OPERATOR(pg_catalog.<=) " INT64_FORMAT, last),
+						psprintf("loads up to " INT64_FORMAT " are superseded", last));
 	attempt->load.rows_deleted +=
 		etl_relation_sql(psprintf("DELETE FROM %s WHERE %s OPERATOR(pg_catalog.<=) " INT64_FORMAT,
 								  stream->target, ETL_LOAD_ID_COLUMN, last));

@@ -10,10 +10,11 @@
  */
 #include "postgres.h"
 
+#include "catalog/child.h"
 #include "common/errors.h"
 #include "common/json.h"
-#include "decode/format.h"
 #include "common/run_as.h"
+#include "decode/format.h"
 #include "load/landing.h"
 
 /* Options that every stream takes; etl.options('stream') lists them. */
@@ -35,8 +36,9 @@ const EtlOptionDef etl_stream_options[] = {
 	{"max_rejects", "threshold", NULL,
 	 "count or share of rejects above which a load fails whole"},
 	{"nested", "any", NULL,
-	 "what becomes of objects inside JSON records: jsonb, one column; flatten, a column a__b for each "
-	 "value of a.b; or an object of paths and these words. Without it: jsonb"},
+	 "what becomes of objects and lists inside JSON records: jsonb, one column; flatten, a column a__b "
+	 "for each value of a.b; table, the same, and each list a child table stream__a with a row for each "
+	 "element; or an object of paths and these words, * for all others. Without it: jsonb"},
 	{"partition_by", "day|week|month", NULL,
 	 "partitions by the moment (UTC) at which a row's load began, which is the column _etl_loaded_at"},
 	{"pool", "text", NULL,
@@ -200,6 +202,25 @@ read_path_columns(const Jsonb *options)
 	return columns;
 }
 
+/*
+ * read_nested reads what becomes of what is nested, and raises ET001 for what
+ * does not go together with child tables.
+ */
+static void
+read_nested(EtlLoadOptions *options)
+{
+	etl_nested_check(options->nested);
+	options->child_tables = etl_nested_has_tables(options->nested);
+	if (options->child_tables && options->transform != NULL)
+		ereport(
+			ERROR,
+			(errcode(ETL_ERR_DEFINITION),
+			 errmsg("option \"nested\" cannot make tables together with the option \"transform\""),
+			 errdetail("The items of a list would be stored as they are."),
+			 errhint("Use flatten or jsonb and transform the fields, or leave the transform to a "
+					 "model.")));
+}
+
 EtlLoadOptions *
 etl_load_options_read(const EtlStream *stream)
 {
@@ -239,11 +260,12 @@ etl_load_options_read(const EtlStream *stream)
 				 errhint("The values of a CSV file are text: derive what is inside one with the option "
 						 "transform.")));
 	if (options->nested != NULL)
-		etl_nested_check(options->nested);
+		read_nested(options);
 	etl_watermark_read(options, stream);
 	etl_zone_read(options, stream);
 	options->json_schema = options->is_json ? etl_json_get(stream->contract, "json_schema") : NULL;
 	options->merge = strcmp(stream->mode, "merge") == 0;
-	options->replace = strcmp(stream->mode, "replace") == 0;
+	/* the rows of a child are replaced with those of its parent */
+	options->replace = strcmp(stream->mode, "replace") == 0 && etl_stream_parent(stream) == NULL;
 	return options;
 }

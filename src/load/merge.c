@@ -32,10 +32,10 @@
 #include "load/land.h"
 
 /*
- * qualified_operator renders OPERATOR(schema.name), whatever the search path.
+ * etl_qualified_operator: see land.h.
  */
-static char *
-qualified_operator(Oid operator)
+char *
+etl_qualified_operator(Oid operator)
 {
 	HeapTuple	tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(operator));
 	Form_pg_operator form;
@@ -75,7 +75,7 @@ column_operator(EtlLanding *landing, const char *column, bool greater)
 				(errcode(ETL_ERR_DEFINITION),
 				 errmsg("column \"%s\" of type %s cannot be compared", column, format_type_be(type)),
 				 errhint("Choose another key or event_time.")));
-	return qualified_operator(operator);
+	return etl_qualified_operator(operator);
 }
 
 /*

@@ -22,6 +22,7 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
+#include "catalog/child.h"
 #include "catalog/landing.h"
 #include "common/errors.h"
 #include "common/json.h"
@@ -312,7 +313,8 @@ open_pull(EtlPull *pull)
 bool
 etl_pull_needs_network(const EtlStream *stream)
 {
-	return etl_connector_find(etl_source_get(stream->source)->connector)->needs_network;
+	return etl_stream_parent(stream) == NULL &&
+		   etl_connector_find(etl_source_get(stream->source)->connector)->needs_network;
 }
 
 void
@@ -322,6 +324,11 @@ etl_pull(EtlDriver *driver, const EtlStream *stream, EtlPullResult *result)
 	EtlPull    *pull = palloc0(sizeof(EtlPull));
 
 	memset(result, 0, sizeof(EtlPullResult));
+	if (etl_stream_parent(stream) != NULL)
+	{
+		result->reason = psprintf("its rows come with %s", etl_stream_parent(stream));
+		return;
+	}
 	pull->driver = driver;
 	pull->stream = stream;
 	pull->result = result;

@@ -3,8 +3,8 @@
  * pull.h
  *    What the files of a pull share: the pull, a try of one load, an item's bytes.
  *
- * Included only by src/load/pull.c, attempt.c, crowd.c, arrivals.c, ledger.c, ingest.c and
- * look.c.
+ * Included only by src/load/pull.c, attempt.c, children.c, crowd.c, arrivals.c, ledger.c,
+ * ingest.c and look.c.
  *
  *-------------------------------------------------------------------------
  */
@@ -36,6 +36,7 @@ typedef struct EtlPull
 	TimestampTz batch_started;
 	int64		items_seen;
 	int64		items_known;	/* files that were loaded before */
+	const EtlLoad *parent;		/* load that this one lands with; NULL: none */
 	bool		pushed;			/* by etl.ingest: no cursor, and a load also without records */
 	int64		load_id;		/* of the last load */
 	bool		finishes;		/* files are archived or deleted after their load */
@@ -60,6 +61,7 @@ typedef struct EtlAttempt
 	bool		alone;			/* a helper was not able to */
 	bool		stage;			/* the indexes of a new relation refused a row */
 	List	   *widenings;
+	int64		rejected_items; /* of child tables */
 	bool		nothing;		/* known already, or no record at all */
 } EtlAttempt;
 

@@ -397,6 +397,8 @@ etl_relation_create(const EtlStream *stream, const EtlLoadOptions *options, List
 					 ETL_LOAD_ID_COLUMN, ETL_ROW_COLUMN);
 	if (options->partition_by != NULL)
 		appendStringInfoString(&sql, ", " ETL_LOADED_AT_COLUMN " timestamptz NOT NULL");
+	if (options->child_tables && options->merge)
+		appendStringInfoString(&sql, ", " ETL_ITEMS_FIELD " uuid");
 	if (stream->columns != NULL)
 		appendStringInfo(&sql, ", %s\n", stream->columns);
 	foreach(cell, columns)
@@ -522,6 +524,8 @@ etl_relation_ensure(const EtlStream *stream, const EtlLoadOptions *options)
 		get_attnum(relid, ETL_ROW_COLUMN) == InvalidAttrNumber)
 		adopt(stream, options, relid);
 	add_declared(stream, relid);
+	if (options->child_tables && options->merge && get_attnum(relid, ETL_ITEMS_FIELD) == InvalidAttrNumber)
+		etl_relation_sql(psprintf("ALTER TABLE %s ADD COLUMN " ETL_ITEMS_FIELD " uuid", stream->target));
 	if (etl_relation_has_key(stream, relid))
 		etl_relation_ensure_key(stream, options, relid);
 	return relid;

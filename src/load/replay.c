@@ -31,6 +31,7 @@
 #include "common/options.h"
 #include "common/names.h"
 #include "common/run_as.h"
+#include "load/children.h"
 #include "load/dialect.h"
 #include "load/landing.h"
 #include "load/reread.h"
@@ -272,7 +273,9 @@ open_record(Replay *replay, EtlRows *rows, int i, bytea *raw)
 	decode.origin = replay->landing.origin;
 	decode.max_record_size = (int64) bytes->content.len + 1024;
 	decoder = etl_decoder_open(&bytes->read, &decode);
-	/* what has a row's form was transformed before */
+	/* what has a row's form was transformed before; what was pushed has its lists still */
+	if (of_row && replay->landing.options->transform == NULL && replay->landing.options->nested != NULL)
+		return etl_landing_nested(replay->landing.options, decoder);
 	return of_row ? decoder : etl_landing_reshape(replay->landing.options, decoder);
 }
 
@@ -312,7 +315,16 @@ replay_record(Replay *replay, EtlRows *rows, int i)
 		return;
 	}
 	record.position = landing->replay->position;
-	etl_landing_record(landing, &record, state == ETL_RECORD_BAD);
+	if (state == ETL_RECORD_OK && etl_stream_parent(replay->stream) != NULL &&
+		!etl_child_has_parent(replay->stream, landing->decoder, &record))
+	{
+		/* the record that it was an item of is not there any more, or has others */
+		replay->load.rows_read++;
+		replay->load.rows_deduplicated++;
+		landing->replay->superseded = true;
+	}
+	else
+		etl_landing_record(landing, &record, state == ETL_RECORD_BAD);
 	etl_decoder_close(landing->decoder);
 	landing->decoder = NULL;
 }
@@ -494,6 +506,7 @@ etl_sql_replay(PG_FUNCTION_ARGS)
 	Ids		   *ids;
 	EtlRunAs	as;
 	Oid			relid;
+	int64		rejected_items = 0;
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
@@ -501,7 +514,7 @@ etl_sql_replay(PG_FUNCTION_ARGS)
 	replay->stream = stream_for(fcinfo, "etl_steward");
 	if (filter != NULL)
 		check_filter(replay->stream);
-	etl_stream_lock(replay->stream->target);
+	etl_child_lock(replay->stream);
 	replay->stream = unconstify(EtlStream *, etl_dialect_known(replay->stream));
 	ids = select_rejects(replay->stream->target, filter);
 	if (ids->n > 0)
@@ -522,12 +535,18 @@ etl_sql_replay(PG_FUNCTION_ARGS)
 		etl_landed_close(replay->landing.replay, replay->stream->target);
 		etl_run_as_end(&as);
 		finish_replay(replay);
+		rejected_items = etl_children_land(&replay->landing, &replay->load);
 		PopActiveSnapshot();
 	}
 	values[0] = Int64GetDatum(replay->load.rows_read);
 	values[1] = Int64GetDatum(replay->load.rows_loaded + replay->load.rows_updated +
 							  replay->load.rows_unchanged);
 	values[2] = Int64GetDatum(replay->load.rows_rejected);
+	if (rejected_items > 0)
+		ereport(NOTICE,
+				(errmsg(INT64_FORMAT " items of what landed were rejected", rejected_items),
+				 errhint("SELECT target, reasons FROM etl.rejects WHERE target LIKE '%s\\_\\_%%' tells why.",
+						 replay->stream->target)));
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
 }
 
@@ -553,6 +572,7 @@ etl_sql_reload(PG_FUNCTION_ARGS)
 	EtlStream  *stream = stream_for(fcinfo, NULL);
 	char	   *origin = PG_ARGISNULL(1) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(1));
 
+	etl_stream_refuse_child(stream, "reloaded");
 	etl_stream_lock(stream->target);
 	if (etl_stream_forget(stream->target, origin) == 0 && origin != NULL)
 		ereport(ERROR,
@@ -574,6 +594,7 @@ etl_sql_reset(PG_FUNCTION_ARGS)
 	EtlStream  *stream = stream_for(fcinfo, NULL);
 	Jsonb	   *cursor = PG_ARGISNULL(1) ? NULL : PG_GETARG_JSONB_P(1);
 
+	etl_stream_refuse_child(stream, "reset");
 	etl_stream_lock(stream->target);
 	if (cursor == NULL)
 		(void) etl_stream_forget(stream->target, NULL);

@@ -17,7 +17,7 @@
 #include "common/errors.h"
 #include "common/names.h"
 #include "common/run_as.h"
-#include "load/landing.h"
+#include "load/children.h"
 
 PG_FUNCTION_INFO_V1(etl_sql_unload);
 
@@ -35,6 +35,7 @@ check_load(int64 load_id, const EtlLoadHead *head)
 				 errmsg("there is no load " INT64_FORMAT, load_id),
 				 errhint("SELECT load_id, origin FROM etl.loads lists them.")));
 	stream = etl_stream_operated(head->target, NULL);
+	etl_stream_refuse_child(stream, "unloaded by itself");
 	if (strcmp(head->status, "succeeded") != 0)
 		ereport(ERROR,
 				(errcode(ETL_ERR_DEFINITION),
@@ -60,6 +61,8 @@ delete_rows(const EtlStream *stream, int64 load_id)
 	int64		rows = 0;
 
 	etl_run_as_begin(&as, stream->owner, stream->settings);
+	etl_children_delete(stream, psprintf(ETL_LOAD_ID_COLUMN " OPERATOR(pg_catalog.=) " INT64_FORMAT, load_id),
+						psprintf("load " INT64_FORMAT " was unloaded", load_id));
 	if (OidIsValid(etl_name_relation(stream->target)))
 		rows = etl_relation_sql(psprintf("DELETE FROM %s WHERE %s OPERATOR(pg_catalog.=) " INT64_FORMAT,
 										 stream->target, ETL_LOAD_ID_COLUMN, load_id));
@@ -87,6 +90,7 @@ etl_sql_unload(PG_FUNCTION_ARGS)
 	rows = delete_rows(stream, load_id);
 	(void) etl_rejects_close(stream->target, load_id, "superseded");
 	etl_load_set_status(load_id, "unloaded");
+	etl_children_set_status(load_id, "unloaded");
 	etl_file_unload(stream->target, load_id);
 	if (rows > 0)
 	{

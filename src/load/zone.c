@@ -33,7 +33,7 @@
 #include "common/json.h"
 #include "common/names.h"
 #include "common/run_as.h"
-#include "load/landing.h"
+#include "load/children.h"
 #include "load/load.h"
 
 PG_FUNCTION_INFO_V1(etl_sql_immutable);
@@ -218,6 +218,27 @@ release(const EtlStream *stream, const EtlLoadOptions *options, const char *part
 								  quote_identifier(options->archive)));
 }
 
+/*
+ * release_children takes the partitions of a period out of what lands with a
+ * stream.
+ */
+static void
+release_children(const EtlStream *stream, const EtlLoadOptions *options, const char *period_start)
+{
+	ListCell   *cell;
+
+	foreach(cell, etl_stream_children(stream->target))
+	{
+		EtlStream  *child = lfirst(cell);
+		char	   *partition = partition_of(child, period_start);
+
+		release_children(child, options, period_start);
+		etl_stream_lock(child->target);
+		if (OidIsValid(etl_name_relation(partition)))
+			release(child, options, partition);
+	}
+}
+
 bool
 etl_stream_expire(const EtlStream *stream, EtlExpiry *expiry)
 {
@@ -231,17 +252,25 @@ etl_stream_expire(const EtlStream *stream, EtlExpiry *expiry)
 	{
 		char	   *partition = partition_of(stream, expiry->period_start);
 
+		release_children(stream, options, expiry->period_start);
 		if (OidIsValid(etl_name_relation(partition)))
 			release(stream, options, partition);
 	}
 	else
 		foreach(cell, expiry->loads)
-			etl_relation_sql(
-				psprintf("DELETE FROM %s WHERE %s OPERATOR(pg_catalog.=) " INT64_FORMAT,
-						 stream->target, ETL_LOAD_ID_COLUMN, ((EtlLoad *) lfirst(cell))->load_id));
+		{
+			char	   *condition = psprintf(ETL_LOAD_ID_COLUMN " OPERATOR(pg_catalog.=) " INT64_FORMAT,
+									   ((EtlLoad *) lfirst(cell))->load_id);
+
+			etl_children_delete(stream, condition, NULL);
+			etl_relation_sql(psprintf("DELETE FROM %s WHERE %s", stream->target, condition));
+		}
 	etl_run_as_end(&as);
 	foreach(cell, expiry->loads)
+	{
 		etl_load_set_status(((EtlLoad *) lfirst(cell))->load_id, "expired");
+		etl_children_set_status(((EtlLoad *) lfirst(cell))->load_id, "expired");
+	}
 	return true;
 }
 

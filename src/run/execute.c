@@ -33,6 +33,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "catalog/child.h"
 #include "catalog/graph.h"
 #include "catalog/pool.h"
 #include "catalog/tasks.h"
@@ -471,13 +472,14 @@ work_on(EtlRunState *state, List *nodes)
 	else
 		done = lock_and_work(state, nodes);
 
-	/* a view shows what changed above it, even when it stays as it is */
+	/* a view shows what changed above it, even when it stays as it is; so do lists of a stream's records */
 	foreach(cell, nodes)
 	{
 		EtlNode    *member = lfirst(cell);
 
 		etl_node_inherit(member, &changed_above);
-		if (member->model != NULL && strcmp(member->model->materialized, "view") == 0)
+		if (member->model != NULL ? strcmp(member->model->materialized, "view") == 0 :
+									etl_stream_parent(member->stream) != NULL)
 			member->changed = member->changed || changed_above;
 		if (!done)
 			etl_board_edges_changed(state, member);

@@ -18,6 +18,7 @@
 #include "utils/snapmgr.h"
 #include "utils/tuplestore.h"
 
+#include "catalog/child.h"
 #include "catalog/expiry.h"
 #include "catalog/history.h"
 #include "common/clock.h"
@@ -55,23 +56,93 @@ put_loads(ReturnSetInfo *result, const char *target, const EtlExpiry *expiry, co
 	}
 }
 
+/* Loads of one stream that go together with those of others, and the models whose keys freeze then. */
+typedef struct Going
+{
+	char	   *target;
+	List	   *loads;			/* EtlLoad * */
+	List	   *frozen;			/* char * */
+} Going;
+
 /*
- * needed tells why loads of a stream stay; NULL: they may go.  The models
- * whose keys freeze are kept from being built until this transaction ends.
+ * all_going lists the loads of a stream, and what landed with them.
+ */
+static List *
+all_going(const EtlStream *stream, List *loads)
+{
+	Going	   *own = palloc0(sizeof(Going));
+	List	   *all = list_make1(own);
+	List	   *within = NIL;
+	ListCell   *cell;
+	ListCell   *other;
+
+	own->target = stream->target;
+	own->loads = loads;
+	if (etl_stream_children(stream->target) != NIL)
+		foreach(cell, loads)
+			within = list_concat(within, etl_loads_within(((EtlLoad *) lfirst(cell))->load_id));
+	foreach(cell, within)
+	{
+		EtlChildLoad *child = lfirst(cell);
+		EtlLoad    *load = palloc0(sizeof(EtlLoad));
+		Going	   *going = NULL;
+
+		foreach(other, all)
+			if (strcmp(((Going *) lfirst(other))->target, child->target) == 0)
+				going = lfirst(other);
+		if (going == NULL)
+		{
+			going = palloc0(sizeof(Going));
+			going->target = child->target;
+			all = lappend(all, going);
+		}
+		load->load_id = child->load_id;
+		going->loads = lappend(going->loads, load);
+	}
+	return all;
+}
+
+/*
+ * needed tells why loads stay; NULL: they may go.  The models whose keys
+ * freeze are kept from being built until this transaction ends.
  */
 static char *
-needed(const EtlStream *stream, List *loads, bool dry_run, List **frozen)
+needed(List *all, bool dry_run)
 {
-	char	   *why = etl_model_needs(stream->target, loads, frozen);
+	char	   *why = NULL;
+	ListCell   *cell;
+	ListCell   *other;
+
+	foreach(cell, all)
+	{
+		Going	   *going = lfirst(cell);
+
+		why = etl_model_needs(going->target, going->loads, &going->frozen);
+		if (why != NULL)
+			return why;
+		if (going->frozen == NIL || dry_run)
+			continue;
+		foreach(other, going->frozen)
+			if (!etl_try_lock_node(lfirst(other)))
+				return psprintf("%s is at work", (char *) lfirst(other));
+		/* as it is now, with the locks */
+		why = etl_model_needs(going->target, going->loads, &going->frozen);
+		if (why != NULL)
+			return why;
+	}
+	return NULL;
+}
+
+/*
+ * freeze keeps the keys of models from what is left when loads are gone.
+ */
+static void
+freeze(const Going *going)
+{
 	ListCell   *cell;
 
-	if (why != NULL || *frozen == NIL || dry_run)
-		return why;
-	foreach(cell, *frozen)
-		if (!etl_try_lock_node(lfirst(cell)))
-			return psprintf("%s is at work", (char *) lfirst(cell));
-	/* as it is now, with the locks */
-	return etl_model_needs(stream->target, loads, frozen);
+	foreach(cell, going->frozen)
+		etl_model_freeze(lfirst(cell), going->target, going->loads);
 }
 
 /*
@@ -90,17 +161,17 @@ expire_stream(const EtlStream *stream, bool dry_run, ReturnSetInfo *result)
 	foreach(cell, etl_stream_expiring(stream, etl_now()))
 	{
 		EtlExpiry  *expiry = lfirst(cell);
-		List	   *frozen = NIL;
+		List	   *all = all_going(stream, expiry->loads);
 
 		CHECK_FOR_INTERRUPTS();
 		if (why == NULL)
-			why = needed(stream, expiry->loads, dry_run, &frozen);
+			why = needed(all, dry_run);
 		if (result != NULL)
 			put_loads(result, stream->target, expiry, why ? "keep" : etl_expiry_action(stream), why);
 		if (why != NULL || dry_run)
 			continue;
-		foreach(other, frozen)
-			etl_model_freeze(lfirst(other), stream->target, expiry->loads);
+		foreach(other, all)
+			freeze(lfirst(other));
 		etl_stream_expire(stream, expiry);
 		foreach(other, expiry->loads)
 			rows += ((EtlLoad *) lfirst(other))->rows_loaded;

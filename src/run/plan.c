@@ -20,6 +20,7 @@
 #include "utils/memutils.h"
 
 #include "catalog/ahead.h"
+#include "catalog/child.h"
 #include "model/model.h"
 #include "run/run.h"
 
@@ -73,7 +74,9 @@ plan_node(EtlNode *node, bool full_refresh, bool run)
 	if (node->stream != NULL)
 	{
 		node->action = "load";
-		node->reason = psprintf("asks source \"%s\" for what is new", node->stream->source);
+		node->reason = etl_stream_parent(node->stream) ?
+						   psprintf("its rows come with %s", etl_stream_parent(node->stream)) :
+						   psprintf("asks source \"%s\" for what is new", node->stream->source);
 		return;
 	}
 
