@@ -11,22 +11,15 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
 #include "access/htup_details.h"
-#include "access/table.h"
 #include "access/xact.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_constraint.h"
-#include "common/hashfn.h"
-#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
-#include "utils/fmgroids.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
-#include "utils/rel.h"
 #include "utils/syscache.h"
 
 #include "common/errors.h"
@@ -89,65 +82,24 @@ check_constraints(const EtlModel *model)
 }
 
 /*
- * constraint_name names a constraint by its definition, so that it is made
- * once and found again.
- */
-static char *
-constraint_name(Oid relid, const char *definition)
-{
-	char	   *base = pstrdup(get_rel_name(relid));
-
-	base[pg_mbcliplen(base, strlen(base), 45)] = '\0';
-	return psprintf("%s_etl_c%08x", base,
-					DatumGetUInt32(hash_any((const unsigned char *) definition, strlen(definition))));
-}
-
-/*
- * given_constraints lists the names of a table's constraints that a
- * definition gave it.
- */
-static List *
-given_constraints(Oid relid)
-{
-	List	   *names = NIL;
-	Relation	rel = table_open(ConstraintRelationId, AccessShareLock);
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	tuple;
-
-	ScanKeyInit(&key, Anum_pg_constraint_conrelid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(relid));
-	scan = systable_beginscan(rel, ConstraintRelidTypidNameIndexId, true, NULL, 1, &key);
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-	{
-		char	   *name = NameStr(((Form_pg_constraint) GETSTRUCT(tuple))->conname);
-		size_t		length = strlen(name);
-
-		if (length > 14 && strncmp(name + length - 14, "_etl_c", 6) == 0 &&
-			strspn(name + length - 8, "0123456789abcdef") == 8)
-			names = lappend(names, pstrdup(name));
-	}
-	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
-	return names;
-}
-
-/*
  * give_constraints makes what is declared and not there, and drops what was
  * declared before.
  */
 static void
 give_constraints(const EtlModel *model, Oid relid)
 {
-	List	   *have = given_constraints(relid);
+	List	   *have = NIL;
 	List	   *wanted = NIL;
 	StringInfoData sql;
 	ListCell   *cell;
 
+	foreach(cell, etl_constraints_of(relid))
+		if (etl_constraint_is_ours(lfirst(cell), 'c'))
+			have = lappend(have, lfirst(cell));
 	initStringInfo(&sql);
 	foreach(cell, etl_json_get_list(model->options, "constraints"))
 	{
-		char	   *name = constraint_name(relid, lfirst(cell));
+		char	   *name = etl_constraint_name(relid, 'c', lfirst(cell));
 
 		wanted = lappend(wanted, name);
 		if (!etl_name_among(have, name))

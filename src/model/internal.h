@@ -29,6 +29,8 @@ extern List *etl_names_of_function(Oid function);
 /* what a name means that no relation has yet, under the current search path; schema may be NULL */
 extern char *etl_name_in_path(const char *schema, const char *relation);
 extern List *etl_names_add(List *names, const char *name);
+/* walks a raw SELECT with the names of its CTEs in *ctes */
+extern bool etl_names_walk_select(SelectStmt *select, List **ctes, bool (*walker)(), void *context);
 extern void etl_names_check_cycle(const char *target, List *names);
 
 /* ---- analyze.c: what an analyzed query reads ---- */
@@ -130,6 +132,7 @@ extern void etl_model_indexes_check(const EtlModel *model, List *columns);
 extern bool etl_model_is_view(const EtlModel *model);
 extern bool etl_model_is_snapshot(const EtlModel *model);
 extern bool etl_model_is_matview(const EtlModel *model);
+extern bool etl_model_is_seed(const EtlModel *model);
 extern bool etl_kind_has(const EtlModel *model, char relkind);
 extern const char *etl_kind_word(char relkind);	/* as DROP and COMMENT ON take it */
 extern bool etl_model_follows(const EtlModel *model);	/* works by what changed in its inputs */
@@ -144,6 +147,13 @@ extern Jsonb *etl_given_settings(const EtlModel *model, const Jsonb *captured);
 extern void etl_given_constraints(const EtlModel *model, Oid relid);
 extern void etl_given_words(const EtlModel *model, Oid relid);
 
+/* ---- constraints.c ---- */
+
+extern char *etl_constraint_name(Oid relid, char letter, const char *definition);
+extern bool etl_constraint_is_ours(const char *name, char letter);
+extern List *etl_constraints_of(Oid relid);	/* char * */
+extern void etl_constraints_follow(Oid relid);
+
 /* ---- partition.c ---- */
 
 struct		EtlDiff;
@@ -154,6 +164,7 @@ extern void etl_partition_begin(const EtlModel *model, Oid relid, const char *pa
 extern bool etl_partition_fits(const EtlModel *model, Oid relid);
 extern void etl_partition_make(const EtlModel *model, struct EtlDiff *diff, const char *parameters);
 extern List *etl_partition_columns(const EtlModel *model);	/* char *; NIL: it is by an expression */
+extern void etl_partitions_follow(Oid relid, const char *schema);	/* a table that was renamed */
 extern bool etl_partition_replaces(const EtlModel *model);	/* strategy partition_replace */
 
 /* A partition that is not there yet. */

@@ -54,7 +54,7 @@ etl_keep_name(const EtlModel *model, Oid relid, const EtlNodeState *state)
 	char	   *base;
 
 	if (etl_keep_versions(model) <= 0 || !OidIsValid(relid) || state->built_version == 0 ||
-		get_rel_relkind(relid) != RELKIND_RELATION)
+		(get_rel_relkind(relid) != RELKIND_RELATION && get_rel_relkind(relid) != RELKIND_PARTITIONED_TABLE))
 		return NULL;
 	base = pstrdup(get_rel_name(relid));
 	base[pg_mbcliplen(base, strlen(base), 30)] = '\0';

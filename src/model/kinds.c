@@ -45,6 +45,12 @@ etl_model_is_matview(const EtlModel *model)
 	return strcmp(model->materialized, "materialized_view") == 0;
 }
 
+bool
+etl_model_is_seed(const EtlModel *model)
+{
+	return strcmp(model->materialized, "seed") == 0;
+}
+
 /*
  * etl_kind_has tells whether a relation of that kind can hold a model: what
  * is made otherwise is dropped first.
@@ -207,7 +213,7 @@ check_refreshed(const EtlModel *model)
 	if (etl_model_is_matview(model) && etl_json_has(model->options, "on_schema_change"))
 		refuse("option \"on_schema_change\" is not for materialized views",
 			   "Leave it out: a materialized view has the columns of its query.");
-	if ((etl_model_is_matview(model) || etl_model_is_snapshot(model)) &&
+	if ((etl_model_is_matview(model) || etl_model_is_snapshot(model) || etl_model_is_seed(model)) &&
 		etl_json_has(model->options, "keep_versions"))
 		refuse("option \"keep_versions\" is for tables", "Leave it out, or define the model as table.");
 }
@@ -229,7 +235,7 @@ etl_kind_check(const EtlModel *model, const EtlModel *old)
 			   "Use view, table, incremental, snapshot, materialized_view or seed.");
 	check_snapshot(model);
 	check_refreshed(model);
-	if (strcmp(model->materialized, "seed") == 0 && etl_names_of_query(model->query) != NIL)
+	if (etl_model_is_seed(model) && etl_names_of_query(model->query) != NIL)
 		refuse("a seed has its rows in its query, and reads nothing else",
 			   "Write VALUES, or define the model as table.");
 	check_history(model, old);

@@ -236,33 +236,31 @@ add_functions(NamesContext *context, FuncCall *call)
 }
 
 /*
- * walk_select walks a SELECT with the names of its CTEs in scope.
+ * etl_names_walk_select walks a SELECT with the names of its CTEs in scope:
+ * '*ctes' is what 'walker' finds them in.
  */
-static bool
-walk_select(SelectStmt *select, NamesContext *context)
+bool
+etl_names_walk_select(SelectStmt *select, List **ctes, bool (*walker)(), void *context)
 {
-	List	   *outer = context->ctes;
+	List	   *outer = *ctes;
 	WithClause *with = select->withClause;
 	ListCell   *cell;
 
-	context->ctes = list_copy(outer);
-	if (with != NULL && with->recursive)
-		foreach(cell, with->ctes)
-			context->ctes = lappend(context->ctes, lfirst_node(CommonTableExpr, cell)->ctename);
-	if (with != NULL)
-		foreach(cell, with->ctes)
-		{
-			CommonTableExpr *cte = lfirst_node(CommonTableExpr, cell);
+	*ctes = list_copy(outer);
+	foreach(cell, with && with->recursive ? with->ctes : NIL)
+		*ctes = lappend(*ctes, lfirst_node(CommonTableExpr, cell)->ctename);
+	foreach(cell, with ? with->ctes : NIL)
+	{
+		CommonTableExpr *cte = lfirst_node(CommonTableExpr, cell);
 
-			names_walker(cte->ctequery, context);
-			if (!with->recursive)
-				context->ctes = lappend(context->ctes, cte->ctename);
-		}
-
+		walker(cte->ctequery, context);
+		if (!with->recursive)
+			*ctes = lappend(*ctes, cte->ctename);
+	}
 	select->withClause = NULL;
-	raw_expression_tree_walker((Node *) select, names_walker, context);
+	raw_expression_tree_walker((Node *) select, walker, context);
 	select->withClause = with;
-	context->ctes = outer;
+	*ctes = outer;
 	return false;
 }
 
@@ -275,7 +273,7 @@ names_walker(Node *node, NamesContext *context)
 	if (node == NULL)
 		return false;
 	if (IsA(node, SelectStmt))
-		return walk_select((SelectStmt *) node, context);
+		return etl_names_walk_select((SelectStmt *) node, &context->ctes, names_walker, context);
 	if (IsA(node, RangeVar))
 	{
 		RangeVar   *range = (RangeVar *) node;

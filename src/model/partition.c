@@ -245,6 +245,59 @@ etl_partition_fits(const EtlModel *model, Oid relid)
 }
 
 /*
+ * suffix_of finds in the name of a partition what partition_name put behind
+ * the name of the table; NULL when it is none of ours.
+ */
+static const char *
+suffix_of(const char *name)
+{
+	const char *last = strrchr(name, '_');
+	const char *digits;
+
+	if (last == NULL)
+		return NULL;
+	if (strspn(last + 1, "0123456789abcdef") == 8 && last[9] == '\0')
+	{
+		if (last - name > 8 && strncmp(last - 8, "_default", 8) == 0)
+			return last - 7;
+		if (last - name > 3 && strncmp(last - 3, "_h0", 3) == 0)
+			return last - 2;
+	}
+	if (last[1] == 'l')
+		return strspn(last + 2, "0123456789abcdef") == 8 && last[10] == '\0' ? last + 1 : NULL;
+	if (last[1] != 'h' && last[1] != 'p')
+		return NULL;
+	digits = last + 2 + (last[1] == 'p' && last[2] == 'm');
+	return *digits && digits[strspn(digits, "0123456789")] == '\0' ? last + 1 : NULL;
+}
+
+/*
+ * etl_partitions_follow moves and renames the partitions of a table that was,
+ * so that they are found again; inside etl_run_as.
+ */
+void
+etl_partitions_follow(Oid relid, const char *schema)
+{
+	ListCell   *cell;
+
+	foreach(cell, find_inheritance_children(relid, AccessExclusiveLock))
+	{
+		Oid			leaf = lfirst_oid(cell);
+		const char *suffix = suffix_of(get_rel_name(leaf));
+		char	   *wanted = suffix ? partition_name(relid, suffix) : NULL;
+
+		if (schema != NULL && get_rel_namespace(leaf) != get_rel_namespace(relid))
+			etl_execute_utility(psprintf("ALTER TABLE %s SET SCHEMA %s", etl_quoted_relation(leaf),
+										 quote_identifier(schema)));
+		CommandCounterIncrement();
+		if (wanted != NULL && strcmp(wanted, get_rel_name(leaf)) != 0)
+			etl_execute_utility(psprintf("ALTER TABLE %s RENAME TO %s", etl_quoted_relation(leaf),
+										 quote_identifier(wanted)));
+		CommandCounterIncrement();
+	}
+}
+
+/*
  * make_partition makes one partition for the values that 'bound' tells, of a
  * table that nobody reads yet.
  */

@@ -224,34 +224,6 @@ edit_column(EditContext *context, ColumnRef *column)
 }
 
 /*
- * edit_select walks a SELECT with the names of its CTEs in scope.
- */
-static bool
-edit_select(SelectStmt *select, EditContext *context)
-{
-	List	   *outer = context->ctes;
-	WithClause *with = select->withClause;
-	ListCell   *cell;
-
-	context->ctes = list_copy(outer);
-	if (with != NULL && with->recursive)
-		foreach(cell, with->ctes)
-			context->ctes = lappend(context->ctes, lfirst_node(CommonTableExpr, cell)->ctename);
-	if (with != NULL)
-		foreach(cell, with->ctes)
-		{
-			edit_walker(lfirst_node(CommonTableExpr, cell)->ctequery, context);
-			if (!with->recursive)
-				context->ctes = lappend(context->ctes, lfirst_node(CommonTableExpr, cell)->ctename);
-		}
-	select->withClause = NULL;
-	raw_expression_tree_walker((Node *) select, edit_walker, context);
-	select->withClause = with;
-	context->ctes = outer;
-	return false;
-}
-
-/*
  * edit_walker finds the names below one raw node.
  */
 static bool
@@ -260,7 +232,7 @@ edit_walker(Node *node, EditContext *context)
 	if (node == NULL)
 		return false;
 	if (IsA(node, SelectStmt))
-		return edit_select((SelectStmt *) node, context);
+		return etl_names_walk_select((SelectStmt *) node, &context->ctes, edit_walker, context);
 	if (IsA(node, RangeVar))
 	{
 		edit_relation(context, (RangeVar *) node);

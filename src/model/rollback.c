@@ -179,10 +179,11 @@ etl_model_rollback(EtlDriver *driver, const char *target, int to, EtlBuildResult
 		etl_node_served_as(target, model->version);
 		told = psprintf("the definition of version %d; its rows are served already", to);
 	}
-	else if (strcmp(model->materialized, "view") == 0)
+	else if (etl_model_is_view(model) || etl_model_is_seed(model))
 	{
+		/* its rows are those of its definition */
 		etl_model_build(driver, model, false, result);
-		told = psprintf("version %d of the view", to);
+		told = psprintf("version %d of the %s", to, model->materialized);
 	}
 	else if (kept == NULL || !is_stored(model))
 		ereport(ERROR,

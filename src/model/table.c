@@ -475,42 +475,6 @@ etl_index_is_ours(const char *name)
 		   strspn(tail + 6, "0123456789abcdef") == 8;
 }
 
-void
-etl_model_rename_relation(Oid relid, const char *schema, const char *relation)
-{
-	char		kind = get_rel_relkind(relid);
-	const char *what = kind == RELKIND_VIEW ? "VIEW" : kind == RELKIND_MATVIEW ? "MATERIALIZED VIEW" :
-																				 "TABLE";
-	Relation	rel;
-	List	   *indexes;
-	ListCell   *cell;
-
-	if (schema != NULL)
-		etl_execute_utility(psprintf("ALTER %s %s SET SCHEMA %s", what, etl_quoted_relation(relid),
-									 quote_identifier(schema)));
-	CommandCounterIncrement();
-	if (strcmp(get_rel_name(relid), relation) != 0)
-		etl_execute_utility(psprintf("ALTER %s %s RENAME TO %s", what, etl_quoted_relation(relid),
-									 quote_identifier(relation)));
-	CommandCounterIncrement();
-
-	/* their names tell the table's, and are found again by it */
-	rel = table_open(relid, AccessShareLock);
-	indexes = kind == RELKIND_VIEW ? NIL : RelationGetIndexList(rel);
-	table_close(rel, NoLock);
-	foreach(cell, indexes)
-	{
-		char	   *name = get_rel_name(lfirst_oid(cell));
-		char	   *base = pstrdup(relation);
-
-		if (!etl_index_is_ours(name))
-			continue;
-		base[pg_mbcliplen(base, strlen(base), 45)] = '\0';
-		etl_execute_utility(psprintf("ALTER INDEX %s RENAME TO %s", etl_quoted_relation(lfirst_oid(cell)),
-									 quote_identifier(psprintf("%s%s", base, name + strlen(name) - 14))));
-	}
-}
-
 /*
  * key_is_served tells whether an index that others made, such as a primary
  * key, already keeps the key unique: on exactly its columns, none of which

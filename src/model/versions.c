@@ -14,17 +14,12 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xact.h"
-#include "catalog/pg_constraint.h"
 #include "catalog/pg_type.h"
-#include "common/hashfn.h"
-#include "mb/pg_wchar.h"
 #include "parser/parse_coerce.h"
 #include "utils/builtins.h"
-#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
@@ -277,54 +272,6 @@ no_overlap(const char *key)
 }
 
 /*
- * constraint_name names a constraint by its definition, so that it is made
- * once and found again.
- */
-static char *
-constraint_name(Oid relid, const char *definition)
-{
-	char	   *base = pstrdup(get_rel_name(relid));
-
-	base[pg_mbcliplen(base, strlen(base), 45)] = '\0';
-	return psprintf("%s_etl_v%08x", base,
-					DatumGetUInt32(hash_any((const unsigned char *) definition, strlen(definition))));
-}
-
-/*
- * is_ours tells whether constraint_name made a name.
- */
-static bool
-is_ours(const char *name)
-{
-	size_t		length = strlen(name);
-	const char *tail = length > 14 ? name + length - 14 : "";
-
-	return strncmp(tail, "_etl_v", 6) == 0 && strspn(tail + 6, "0123456789abcdef") == 8;
-}
-
-/*
- * constraints_of lists the names of a table's constraints.
- */
-static List *
-constraints_of(Oid relid)
-{
-	List	   *names = NIL;
-	Relation	rel = table_open(ConstraintRelationId, AccessShareLock);
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	tuple;
-
-	ScanKeyInit(&key, Anum_pg_constraint_conrelid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(relid));
-	scan = systable_beginscan(rel, ConstraintRelidTypidNameIndexId, true, NULL, 1, &key);
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-		names = lappend(names, pstrdup(NameStr(((Form_pg_constraint) GETSTRUCT(tuple))->conname)));
-	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
-	return names;
-}
-
-/*
  * etl_snapshot_constraints makes the constraints of a snapshot that are
  * missing, and drops those of a former key.
  */
@@ -341,21 +288,22 @@ etl_snapshot_constraints(const EtlModel *model, Oid relid)
 	ListCell   *cell;
 
 	initStringInfo(&sql);
-	foreach(cell, constraints_of(relid))
+	foreach(cell, etl_constraints_of(relid))
 	{
 		bool		wanted = false;
 
 		for (int i = 0; i < lengthof(definitions); i++)
-			if (strcmp(constraint_name(relid, definitions[i]), lfirst(cell)) == 0)
+			if (strcmp(etl_constraint_name(relid, 'v', definitions[i]), lfirst(cell)) == 0)
 				wanted = found[i] = true;
-		if (!wanted && is_ours(lfirst(cell)))
+		if (!wanted && etl_constraint_is_ours(lfirst(cell), 'v'))
 			appendStringInfo(&sql, "%s DROP CONSTRAINT %s", sql.len ? "," : "",
 							 quote_identifier(lfirst(cell)));
 	}
 	for (int i = 0; i < lengthof(definitions); i++)
 		if (!found[i])
 			appendStringInfo(&sql, "%s ADD CONSTRAINT %s %s", sql.len ? "," : "",
-							 quote_identifier(constraint_name(relid, definitions[i])), definitions[i]);
+							 quote_identifier(etl_constraint_name(relid, 'v', definitions[i])),
+							 definitions[i]);
 	if (sql.len == 0)
 		return;
 	etl_lock_briefly(relid);

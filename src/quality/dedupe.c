@@ -14,10 +14,8 @@
 
 #include "access/relation.h"
 #include "catalog/pg_type.h"
-#include "executor/spi.h"
 #include "fmgr.h"
 #include "funcapi.h"
-#include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -25,6 +23,7 @@
 #include "utils/typcache.h"
 
 #include "common/errors.h"
+#include "common/rowset.h"
 #include "quality/check.h"
 
 PG_FUNCTION_INFO_V1(etl_sql_dedupe);
@@ -82,47 +81,6 @@ key_sql(List *key)
 /* ---- dedupe ---- */
 
 /*
- * row_relation returns the relation whose row type the first argument has;
- * raises ET001 for another type.
- */
-static Oid
-row_relation(FunctionCallInfo fcinfo)
-{
-	Oid			type = get_fn_expr_argtype(fcinfo->flinfo, 0);
-	Oid			relid = OidIsValid(type) ? get_typ_typrelid(type) : InvalidOid;
-
-	if (!OidIsValid(relid) || get_rel_relkind(relid) == RELKIND_COMPOSITE_TYPE)
-		ereport(ERROR,
-				(errcode(ETL_ERR_DEFINITION),
-				 errmsg("dedupe needs the row type of a relation, not %s",
-						OidIsValid(type) ? format_type_be(type) : "an unknown type"),
-				 errhint("Write NULL::schema.relation as its first argument.")));
-	return relid;
-}
-
-/*
- * columns_of writes the select list, with a null for each dropped column,
- * so that rows fit the row type as it is stored.
- */
-static char *
-columns_of(TupleDesc desc)
-{
-	StringInfoData sql;
-
-	initStringInfo(&sql);
-	for (int i = 0; i < desc->natts; i++)
-	{
-		Form_pg_attribute attr = TupleDescAttr(desc, i);
-
-		appendStringInfo(&sql, "%s%s", i > 0 ? ", " : "",
-						 attr->attisdropped ?
-							 "NULL::pg_catalog.int4" :
-							 psprintf("t.%s", quote_identifier(NameStr(attr->attname))));
-	}
-	return sql.data;
-}
-
-/*
  * tie_break orders rows that order_by leaves equal: as landed, then by all
  * values, so that the result does not depend on where rows lie.  Of types
  * without an order the text decides.
@@ -175,7 +133,7 @@ dedupe_query(TupleDesc desc, Oid relid, List *key, const char *order_by)
 
 	initStringInfo(&sql);
 	appendStringInfo(&sql, "SELECT DISTINCT ON (%s) %s FROM %s AS t ORDER BY %s", columns,
-					 columns_of(desc), etl_name_of_relation(relid), columns);
+					 etl_rowset_columns(desc), etl_name_of_relation(relid), columns);
 	if (order_by != NULL)
 	{
 		etl_orderby_validate("order_by", order_by);
@@ -186,83 +144,20 @@ dedupe_query(TupleDesc desc, Oid relid, List *key, const char *order_by)
 	return sql.data;
 }
 
-typedef struct RowReceiver
-{
-	DestReceiver pub;
-	ReturnSetInfo *rsinfo;
-} RowReceiver;
-
-static bool
-receive_row(TupleTableSlot *slot, DestReceiver *self)
-{
-	ReturnSetInfo *rsinfo = ((RowReceiver *) self)->rsinfo;
-
-	slot_getallattrs(slot);
-	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, slot->tts_values, slot->tts_isnull);
-	return true;
-}
-
-static void
-receive_startup(DestReceiver *self, int operation, TupleDesc desc)
-{
-}
-
-static void
-receive_nothing(DestReceiver *self)
-{
-}
-
-/*
- * begin_rows prepares the result set; its rows have the shape of the row type.
- */
-static void
-begin_rows(ReturnSetInfo *rsinfo, TupleDesc desc)
-{
-	MemoryContext old;
-
-	if (rsinfo == NULL || !IsA(rsinfo, ReturnSetInfo) || !(rsinfo->allowedModes & SFRM_Materialize))
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("dedupe returns a set, which cannot be had here"),
-				 errhint("Write SELECT * FROM etl.dedupe(…).")));
-	old = MemoryContextSwitchTo(rsinfo->econtext->ecxt_per_query_memory);
-	rsinfo->returnMode = SFRM_Materialize;
-	rsinfo->setResult = tuplestore_begin_heap((rsinfo->allowedModes & SFRM_Materialize_Random) != 0,
-											  false, work_mem);
-	rsinfo->setDesc = CreateTupleDescCopy(desc);
-	MemoryContextSwitchTo(old);
-}
-
 /*
  * etl_sql_dedupe returns the first row of each key.
  */
 Datum
 etl_sql_dedupe(PG_FUNCTION_ARGS)
 {
-	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	Oid			relid = row_relation(fcinfo);
+	Oid			relid = etl_rowset_relation(fcinfo, "dedupe");
 	Relation	rel = relation_open(relid, AccessShareLock);
 	char	   *order_by = PG_ARGISNULL(2) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(2));
 	char	   *sql = dedupe_query(RelationGetDescr(rel), relid, key_columns(fcinfo, 1, relid), order_by);
-	RowReceiver receiver = {0};
-	SPIExecuteOptions options = {0};
 
-	begin_rows(rsinfo, RelationGetDescr(rel));
+	etl_rowset_begin(fcinfo, RelationGetDescr(rel), "dedupe");
 	relation_close(rel, AccessShareLock);
-
-	receiver.pub.receiveSlot = receive_row;
-	receiver.pub.rStartup = receive_startup;
-	receiver.pub.rShutdown = receive_nothing;
-	receiver.pub.rDestroy = receive_nothing;
-	receiver.pub.mydest = DestTuplestore;
-	receiver.rsinfo = rsinfo;
-	options.dest = (DestReceiver *) &receiver;
-	options.read_only = true;
-
-	SPI_connect();
-	if (SPI_execute_extended(sql, &options) < 0)
-		elog(ERROR, "could not run: %s", sql);
-	SPI_finish();
+	etl_rowset_run(fcinfo, sql);
 	PG_RETURN_NULL();
 }
 
@@ -293,11 +188,8 @@ duplicates_query(Oid relid, List *key)
 Datum
 etl_sql_duplicates(PG_FUNCTION_ARGS)
 {
-	RowReceiver receiver = {0};
-	SPIExecuteOptions options = {0};
 	char	   *target;
 	Oid			relid;
-	char	   *sql;
 
 	InitMaterializedSRF(fcinfo, 0);
 	if (PG_ARGISNULL(0))
@@ -308,20 +200,6 @@ etl_sql_duplicates(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("relation %s does not exist", target)));
-	sql = duplicates_query(relid, key_columns(fcinfo, 1, relid));
-
-	receiver.pub.receiveSlot = receive_row;
-	receiver.pub.rStartup = receive_startup;
-	receiver.pub.rShutdown = receive_nothing;
-	receiver.pub.rDestroy = receive_nothing;
-	receiver.pub.mydest = DestTuplestore;
-	receiver.rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	options.dest = (DestReceiver *) &receiver;
-	options.read_only = true;
-
-	SPI_connect();
-	if (SPI_execute_extended(sql, &options) < 0)
-		elog(ERROR, "could not run: %s", sql);
-	SPI_finish();
+	etl_rowset_run(fcinfo, duplicates_query(relid, key_columns(fcinfo, 1, relid)));
 	PG_RETURN_NULL();
 }

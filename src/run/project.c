@@ -224,6 +224,9 @@ append_settings(StringInfo script, const Jsonb *settings, Jsonb **last)
 		char	   *value = etl_json_get_text(settings, lfirst(cell));
 		char	   *before = *last ? etl_json_get_text(*last, lfirst(cell)) : NULL;
 
+		/* option "settings", which is exported with the others */
+		if (strcmp(lfirst(cell), "settings") == 0)
+			continue;
 		/* a search path is a list: as one literal it would name one schema */
 		if (value != NULL && (before == NULL || strcmp(before, value) != 0))
 			appendStringInfo(script, "SELECT pg_catalog.set_config(%s, %s, false);\n",
@@ -290,7 +293,8 @@ etl_sql_export_definitions(PG_FUNCTION_ARGS)
 	if (strcmp(role, caller) != 0)
 		appendStringInfoString(&script, "RESET ROLE;\n");
 	foreach(cell, settings ? etl_json_keys(settings) : NIL)
-		appendStringInfo(&script, "RESET %s;\n", (char *) lfirst(cell));
+		if (strcmp(lfirst(cell), "settings") != 0)
+			appendStringInfo(&script, "RESET %s;\n", (char *) lfirst(cell));
 	if (others > 0)
 		appendStringInfo(&script, "-- %d definitions of other roles are not in this script\n", others);
 	PG_RETURN_TEXT_P(cstring_to_text(script.data));

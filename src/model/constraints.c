@@ -1,0 +1,91 @@
+/*-------------------------------------------------------------------------
+ *
+ * constraints.c
+ *    Constraints of etl: named by their definition, found again by name.
+ *
+ * A name ends in _etl_, a letter that says who made it (c: the definition, v:
+ * what a snapshot needs) and a hash of the constraint's text, so that it is
+ * made once, and dropped when nobody wants it any more.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/pg_constraint.h"
+#include "common/hashfn.h"
+#include "mb/pg_wchar.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+
+#include "model/internal.h"
+
+/* _etl_c01234567 */
+#define TAIL 14
+
+char *
+etl_constraint_name(Oid relid, char letter, const char *definition)
+{
+	char	   *base = pstrdup(get_rel_name(relid));
+
+	base[pg_mbcliplen(base, strlen(base), 45)] = '\0';
+	return psprintf("%s_etl_%c%08x", base, letter,
+					DatumGetUInt32(hash_any((const unsigned char *) definition, strlen(definition))));
+}
+
+bool
+etl_constraint_is_ours(const char *name, char letter)
+{
+	size_t		length = strlen(name);
+	const char *tail = length > TAIL ? name + length - TAIL : "";
+
+	return strncmp(tail, "_etl_", 5) == 0 && tail[5] == letter && strspn(tail + 6, "0123456789abcdef") == 8;
+}
+
+List *
+etl_constraints_of(Oid relid)
+{
+	List	   *names = NIL;
+	Relation	rel = table_open(ConstraintRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key, Anum_pg_constraint_conrelid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relid));
+	scan = systable_beginscan(rel, ConstraintRelidTypidNameIndexId, true, NULL, 1, &key);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+		names = lappend(names, pstrdup(NameStr(((Form_pg_constraint) GETSTRUCT(tuple))->conname)));
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return names;
+}
+
+/*
+ * etl_constraints_follow gives the constraints of a table that was renamed
+ * the names that they are found by; inside etl_run_as.
+ */
+void
+etl_constraints_follow(Oid relid)
+{
+	char	   *base = pstrdup(get_rel_name(relid));
+	ListCell   *cell;
+
+	base[pg_mbcliplen(base, strlen(base), 45)] = '\0';
+	foreach(cell, etl_constraints_of(relid))
+	{
+		char	   *name = lfirst(cell);
+		char	   *wanted;
+
+		if (!etl_constraint_is_ours(name, 'c') && !etl_constraint_is_ours(name, 'v'))
+			continue;
+		wanted = psprintf("%s%s", base, name + strlen(name) - TAIL);
+		if (strcmp(name, wanted) != 0)
+			etl_execute_utility(psprintf("ALTER TABLE %s RENAME CONSTRAINT %s TO %s",
+										 etl_quoted_relation(relid), quote_identifier(name),
+										 quote_identifier(wanted)));
+	}
+}
