@@ -81,6 +81,19 @@ CREATE TABLE etl.quality_check (
 	PRIMARY KEY (target, name)
 );
 
+CREATE TABLE etl.unit_test (
+	target text NOT NULL,
+	name text NOT NULL,
+	given jsonb NOT NULL,
+	expect jsonb NOT NULL,
+	options jsonb NOT NULL,
+	description text,
+	version int NOT NULL DEFAULT 1,
+	owner text NOT NULL,
+	defined_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	PRIMARY KEY (target, name)
+);
+
 CREATE TABLE etl.secret (
 	name text PRIMARY KEY,
 	sealed bytea,                   -- AES-256-GCM: version byte, nonce, tag, ciphertext
@@ -1064,6 +1077,41 @@ COMMENT ON FUNCTION etl.compile(text) IS
 target: the model. Returns SQL that means the same under any search_path. Errors: ET002 when it is not defined; 42501 for another owner''s model.
 Example: SELECT etl.compile(''mart.daily_sales'');';
 
+CREATE FUNCTION etl.define_unit_test(target text, name text, given jsonb, expect jsonb, options jsonb DEFAULT '{}', description text DEFAULT NULL)
+RETURNS text LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'etl_sql_define_unit_test';
+COMMENT ON FUNCTION etl.define_unit_test(text, text, jsonb, jsonb, jsonb, text) IS
+'Defines a test of a model''s query: rows that stand in the place of what it reads, and what must come of them. etl.test runs it; nothing real is read.
+target: the model, which may come to exist later. name: of the test. given: an object of names of relations and the list of rows of each, such as {"raw.orders": [{"id": 1}]}; a view that is not named is looked through to what it reads, any other relation that is not named is empty, columns that are not named are null. A list of such objects is one for each run of the model, in their order; a relation that a later one does not name keeps its rows. A list of {"input": name, "rows": rows} is taken as one object.
+expect: a list of rows that the query yields over the last given rows, in any order; or an object of query (or rows), such a list; table, a list of rows that the model''s table holds after its runs, which really happen and are rolled back; error, the SQLSTATE or a part of the message of the error that must come. Only columns that a row of the list names are compared; one that is missing in another row is null there.
+options: SELECT * FROM etl.options(''unit_test''): now, params, key. description: for people. Returns created, updated or unchanged.
+Errors: ET001 for a name that the model does not read, and for what is no list of rows; 42501 unless one is a member of the owner of the model.
+Example: SELECT etl.define_unit_test(''mart.daily'', ''refunds count'', ''{"raw.orders": [{"day": "2026-01-01", "amount": 5}, {"day": "2026-01-01", "amount": -2}]}'', ''[{"day": "2026-01-01", "total": 3}]'');';
+
+CREATE FUNCTION etl.drop_unit_test(target text, name text)
+RETURNS boolean LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'etl_sql_drop_unit_test';
+COMMENT ON FUNCTION etl.drop_unit_test(text, text) IS
+'Drops a unit test; those of a model go with it.
+target: the model. name: of the test. Returns true when it was there. Errors: 42501 unless one is a member of the owner of the model.
+Example: SELECT etl.drop_unit_test(''mart.daily'', ''refunds count'');';
+
+CREATE FUNCTION etl.test(selector text DEFAULT '*')
+RETURNS TABLE (target text, test_name text, status text, diff jsonb)
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'etl_sql_test';
+COMMENT ON FUNCTION etl.test(text) IS
+'Runs the unit tests of models, with the rights and settings of the models'' owners, over the rows that the tests give. Reads no real relation and leaves nothing behind: a test that needs tables makes them in a subtransaction that is rolled back.
+selector: which models, as in etl.run; default all whose tests one may run. In an environment its models are tested, by the tests of production where they have none of that name.
+Returns a row per test. status: pass, fail (something else came than expected) or error (it could not be run). diff: null when it passes, else a list of {"in": query or table, "row": changed, missing or unexpected, "key": {…}, "columns": {name: {"expected": …, "actual": …}}}, sorted by key, only the columns that differ; at most 100 rows, then {"more": how many}. The key is that of option key, of the model, or the first columns that tell rows apart. For errors {"in": "error", "expected": …, "actual": {"sqlstate": …, "message": …}}.
+Errors: ET001 and ET002 as etl.run for a wrong selector.
+Example: SELECT ok(status = ''pass'', concat_ws('': '', target, test_name)) FROM etl.test(''mart.*''); -- with pgTAP';
+
+CREATE FUNCTION etl.draw(selector text DEFAULT '*', format text DEFAULT 'mermaid')
+RETURNS text LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'etl_sql_draw';
+COMMENT ON FUNCTION etl.draw(text, text) IS
+'Draws what feeds what: streams, models and the relations that they read, as text for a tool that makes a picture of it.
+selector: which nodes, as in etl.run; relations that they read and etl does not feed, and the edges between all these, are drawn too. format: mermaid (default) or dot (Graphviz).
+Returns the drawing. Nodes whose relation one may not read are left out. Errors: ET001 for another format and a wrong selector; ET002 for a name that there is not.
+Example: SELECT etl.draw(''+mart.daily_sales'', ''dot'');';
+
 CREATE FUNCTION etl.as_of(relation anyelement, at timestamptz DEFAULT now())
 RETURNS SETOF anyelement LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'etl_sql_as_of';
 COMMENT ON FUNCTION etl.as_of(anyelement, timestamptz) IS
@@ -1845,6 +1893,15 @@ COMMENT ON VIEW etl.checks IS
 'Quality rules as defined, on relations that one may read.
 Example: SELECT target, name, kind, on_fail FROM etl.checks ORDER BY target, name;';
 
+CREATE VIEW etl.unit_tests AS
+	SELECT t.target, t.name, t.given, t.expect, t.options, t.description, t.version, t.owner, t.defined_at
+	FROM etl.unit_test AS t
+	WHERE etl._may_read(t.target) OR pg_catalog.pg_has_role(current_user,
+		(SELECT r.oid FROM pg_catalog.pg_roles AS r WHERE r.rolname = t.owner), 'USAGE');
+COMMENT ON VIEW etl.unit_tests IS
+'Unit tests as defined, of models that one may read.
+Example: SELECT target, name, description FROM etl.unit_tests ORDER BY target, name;';
+
 CREATE VIEW etl.check_results AS
 	SELECT r.run_id, r.target, r.check_name, r.kind, r.dimension, r.on_fail, r.status, r.evaluated, r.failed,
 		r.value, r.threshold, r.detail, r.checked_at
@@ -1972,10 +2029,10 @@ DECLARE
 	grantees text;
 	-- who besides etl_admin, who is a member of all of these
 	viewers CONSTANT text[] := ARRAY['options', 'json_schema', 'validate_json', 'compare_json_schemas', 'plan', 'compile', 'explain_run', 'last_run_id', 'param', 'lineage',
-		'quality_score', 'sla_report', 'profile', 'dedupe', 'as_of', 'duplicates', 'show', 'status', 'next_runs'];
+		'quality_score', 'draw', 'sla_report', 'profile', 'dedupe', 'as_of', 'duplicates', 'show', 'status', 'next_runs'];
 	-- what the views call
 	for_views CONSTANT text[] := ARRAY['_may_read', '_owns', '_record', '_run_alive', '_progress', '_schedules_run', '_sla_nodes', '_now', 'redact'];
-	operators CONSTANT text[] := ARRAY['acknowledge', 'resolve_alert', 'silence', 'unsilence', 'test_channel', 'redeliver', 'run', 'submit', 'wait', 'cancel', 'retry', 'mark', 'check', 'pause', 'resume', 'tick', 'backfill', 'replay', 'discard', 'reload', 'reset', 'reset_intervals', 'unload', 'ingest'];
+	operators CONSTANT text[] := ARRAY['acknowledge', 'resolve_alert', 'silence', 'unsilence', 'test_channel', 'redeliver', 'run', 'submit', 'wait', 'cancel', 'retry', 'mark', 'check', 'test', 'pause', 'resume', 'tick', 'backfill', 'replay', 'discard', 'reload', 'reset', 'reset_intervals', 'unload', 'ingest'];
 	stewards CONSTANT text[] := ARRAY['replay', 'discard', 'validate', 'options'];
 	admins CONSTANT text[] := ARRAY['define_secret', 'drop_secret', 'trim_history'];
 BEGIN
@@ -2020,7 +2077,7 @@ DO $$
 DECLARE
 	relation text;
 BEGIN
-	FOREACH relation IN ARRAY ARRAY['source', 'stream', 'model', 'quality_check', 'secret', 'dependency',
+	FOREACH relation IN ARRAY ARRAY['source', 'stream', 'model', 'quality_check', 'unit_test', 'secret', 'dependency',
 		'column_edge', 'load', 'cursor', 'file', 'ingestion', 'reject', 'consumed', 'frozen_key', 'change_set', 'change', 'model_interval',
 		'node_state', 
 		'schema_change', 'stream_dialect', 'housekeeping', 'chore', 'pool', 'instance', 'schedule', 'schedule_slot', 'schedule_event',

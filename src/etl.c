@@ -41,6 +41,7 @@ register_options(void)
 	etl_options_register("model", etl_model_options);
 	etl_options_register("schedule", etl_schedule_options);
 	etl_options_register("event", etl_event_options);
+	etl_options_register("unit_test", etl_unit_test_options);
 	etl_http_register_options();
 	etl_alert_register_options();
 }

@@ -454,17 +454,18 @@ etl_definition_delete(const char *kind, const char *target, const char *name)
 {
 	EtlParams	params = {0};
 	bool		is_check = strcmp(kind, "quality_check") == 0;
+	bool		is_part = is_check || strcmp(kind, "unit_test") == 0;
 	bool		is_node = strcmp(kind, "stream") == 0 || strcmp(kind, "model") == 0;
 
-	Assert(is_check || is_node || strcmp(kind, "source") == 0 || strcmp(kind, "secret") == 0);
+	Assert(is_part || is_node || strcmp(kind, "source") == 0 || strcmp(kind, "secret") == 0);
 	etl_param_text(&params, target);
-	if (is_check)
+	if (is_part)
 		etl_param_text(&params, name);
-	etl_undefined(is_check ? "check" : kind, target, is_check ? name : NULL);
+	etl_undefined(is_check ? "check" : kind, target, is_part ? name : NULL);
 	return etl_sql_exec(psprintf("DELETE FROM etl.%s WHERE %s RETURNING 1", kind,
-								 is_check ? "target = $1 AND name = $2" :
-								 is_node  ? "target = $1" :
-											"name = $1"),
+								 is_part ? "target = $1 AND name = $2" :
+								 is_node ? "target = $1" :
+										   "name = $1"),
 						&params) > 0;
 }
 

@@ -106,7 +106,10 @@ extern void etl_node_must_exist(const char *target);
 /* Owner of a node's definition, NULL when there is no such node. */
 extern char *etl_node_owner(const char *target);
 
-/* drop of any kind: "source", "stream", "model", "quality_check" (target and name). true when it was there */
+/*
+ * drop of any kind: "source", "stream", "model", "quality_check" and "unit_test" (target and name);
+ * true when it was there
+ */
 extern bool etl_definition_delete(const char *kind, const char *target, const char *name);
 
 /* Dependencies and lineage of a node, replaced whole. */

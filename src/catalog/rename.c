@@ -65,6 +65,7 @@ rename_history(EtlParams *params)
 							  follow[i][2], follow[i][2], follow[i][1]),
 					 &more);
 	etl_sql_exec("UPDATE etl.quality_check SET version = version + $3 WHERE target = $2 AND $1 <> $2", &more);
+	etl_sql_exec("UPDATE etl.unit_test SET version = version + $3 WHERE target = $2 AND $1 <> $2", &more);
 }
 
 void
@@ -97,6 +98,14 @@ etl_node_rename(const char *old, const char *new)
 				 " 'stream', CASE WHEN e ->> 'stream' = $1 THEN $2 ELSE e ->> 'stream' END)), '[]')"
 				 " FROM jsonb_array_elements(consumed) AS e)", &params);
 	rename_history(&params);
+	etl_sql_exec(
+		"UPDATE etl.unit_test SET given = CASE jsonb_typeof(given) WHEN 'object' THEN"
+		" (given - $1) || CASE WHEN given ? $1 THEN jsonb_build_object($2, given -> $1) ELSE '{}' "
+		"END"
+		" ELSE (SELECT jsonb_agg((s - $1) || CASE WHEN s ? $1 THEN jsonb_build_object($2, s -> $1)"
+		" ELSE '{}' END ORDER BY n) FROM jsonb_array_elements(given) WITH ORDINALITY AS e (s, n)) "
+		"END"
+		" WHERE given::text LIKE '%' || $1 || '%'", &params);
 
 	params.n = 0;
 	etl_param_text(&params, etl_stream_schedule_name(old));

@@ -97,6 +97,33 @@
 #define pg_noreturn pg_attribute_noreturn()
 #endif
 
+/* ---- ExecutorCheckPerms_hook: its arguments, and a loop over what is read ---- */
+
+#if PG_VERSION_NUM >= 160000
+#define ETL_CHECK_PERMS_ARGS List *entries, List *infos, bool raise
+#define ETL_CHECK_PERMS_PASS entries, infos, raise
+#define etl_foreach_read_relation(look) \
+	do \
+	{ \
+		ListCell   *cell_; \
+		foreach(cell_, infos) \
+			if (lfirst_node(RTEPermissionInfo, cell_)->requiredPerms != 0) \
+				look(lfirst_node(RTEPermissionInfo, cell_)->relid); \
+	} while (0)
+#else
+#define ETL_CHECK_PERMS_ARGS List *entries, bool raise
+#define ETL_CHECK_PERMS_PASS entries, raise
+#define etl_foreach_read_relation(look) \
+	do \
+	{ \
+		ListCell   *cell_; \
+		foreach(cell_, entries) \
+			if (lfirst_node(RangeTblEntry, cell_)->rtekind == RTE_RELATION && \
+				lfirst_node(RangeTblEntry, cell_)->requiredPerms != 0) \
+				look(lfirst_node(RangeTblEntry, cell_)->relid); \
+	} while (0)
+#endif
+
 /* ---- the rights that a query reads with: in its entries before 16, beside them since ---- */
 
 /*

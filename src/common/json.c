@@ -117,6 +117,23 @@ etl_json_get_list(const Jsonb *object, const char *key)
 }
 
 List *
+etl_json_elements(const Jsonb *array)
+{
+	JsonbIterator *it;
+	JsonbValue	item;
+	JsonbIteratorToken token;
+	List	   *result = NIL;
+
+	if (array == NULL || !JB_ROOT_IS_ARRAY(array) || JB_ROOT_IS_SCALAR(array))
+		return NIL;
+	it = JsonbIteratorInit(unconstify(JsonbContainer *, &array->root));
+	while ((token = JsonbIteratorNext(&it, &item, true)) != WJB_DONE)
+		if (token == WJB_ELEM)
+			result = lappend(result, JsonbValueToJsonb(&item));
+	return result;
+}
+
+List *
 etl_json_keys(const Jsonb *object)
 {
 	JsonbIterator *it;

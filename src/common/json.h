@@ -23,6 +23,9 @@ extern char etl_json_kind_of(const Jsonb *object, const char *key);	/* as etl_js
 extern List *etl_json_keys(const Jsonb *object);	/* of char * */
 extern bool etl_json_has(const Jsonb *object, const char *key);
 
+/* the elements of an array, each a document of its own: Jsonb * */
+extern List *etl_json_elements(const Jsonb *array);
+
 /* a copy of an object without a key */
 extern Jsonb *etl_json_without(const Jsonb *object, const char *key);
 

@@ -67,11 +67,6 @@ etl_subxact(void (*work)(void *arg), void *arg)
 	{
 		MemoryContextSwitchTo(context);
 		error = CopyErrorData();
-
-		/* whoever asked us to stop must be obeyed, not reported */
-		if (etl_error_is_cancel(error) || error->elevel > ERROR)
-			PG_RE_THROW();
-
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
 	}
@@ -79,6 +74,14 @@ etl_subxact(void (*work)(void *arg), void *arg)
 
 	MemoryContextSwitchTo(context);
 	CurrentResourceOwner = owner;
+
+	/*
+	 * Whoever asked us to stop must be obeyed, not reported.  The subtransaction
+	 * is over by then: one that an error leaves open would make the session wait
+	 * for a ROLLBACK that nobody knows of.
+	 */
+	if (error != NULL && etl_error_is_cancel(error))
+		etl_rethrow(error);
 	return error;
 }
 

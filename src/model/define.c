@@ -25,6 +25,7 @@
 #include "utils/snapmgr.h"
 
 #include "catalog/environment.h"
+#include "catalog/unit_test.h"
 #include "common/arguments.h"
 #include "common/errors.h"
 #include "common/json.h"
@@ -484,6 +485,8 @@ drop_model(const char *target, bool cascade, bool drop_relation)
 		etl_keep_prune(model, 0);
 	foreach(cell, etl_checks_of(target))
 		(void) etl_definition_delete("quality_check", target, ((EtlCheck *) lfirst(cell))->name);
+	foreach(cell, etl_unit_tests_of(target))
+		(void) etl_definition_delete("unit_test", target, ((EtlUnitTest *) lfirst(cell))->name);
 	etl_node_forget(target);
 	return etl_definition_delete("model", target, NULL);
 }

@@ -79,6 +79,13 @@ extern const char *etl_record_hindrance(const char *name, Oid relid, const List 
 extern TupleDesc etl_record_desc(Oid relid);
 extern Tuplestorestate *etl_record_read(Oid relid, const List *sets, TupleDesc desc);
 
+/* ---- sql_body.c: functions whose body is one SELECT ---- */
+
+/* the body, analyzed, its parameters as Param nodes; NULL: it is opaque */
+extern Query *etl_sql_function_query(FuncExpr *call);
+/* a copy of a query with the bodies of those that read relations in the place of their calls */
+extern Query *etl_query_open_functions(Query *query);
+
 /* ---- lineage.c ---- */
 
 extern List *etl_query_lineage(Query *query, const EtlModel *model);	/* EtlColumnEdge * */

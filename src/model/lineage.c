@@ -57,6 +57,8 @@ typedef struct Level
 	Query	   *query;
 	struct Level *outer;
 	List	  **known;			/* of a recursive CTE: edges of each column, as far as they are known */
+	FuncExpr   *call;			/* of the body of an SQL function: its call … */
+	struct Level *call_level;	/* … and where that stands */
 } Level;
 
 typedef struct Edge
@@ -250,6 +252,55 @@ cte_edges(RangeTblEntry *rte, Level *level, AttrNumber attnum)
 }
 
 /*
+ * body_edges returns the edges of one column (0: all) of what an SQL function
+ * yields, through its body; false when it is opaque, or calls itself.
+ */
+static bool
+body_edges(FuncExpr *call, Level *level, AttrNumber attnum, List **edges)
+{
+	Level		inner = {0};
+
+	for (Level *outer = level; outer != NULL; outer = outer->outer ? outer->outer : outer->call_level)
+		if (outer->call != NULL && outer->call->funcid == call->funcid)
+			return false;
+	inner.query = etl_sql_function_query(call);
+	if (inner.query == NULL)
+		return false;
+	inner.call = call;
+	inner.call_level = level;
+	(void) etl_ungroup((Node *) inner.query, &(bool){true});
+	*edges = NIL;
+	for (int i = 1; i <= list_length(inner.query->targetList); i++)
+		if (attnum == i || attnum == 0)
+			*edges = add_edges(*edges, column_edges(&inner, i), attnum ? IDENTITY : TRANSFORMATION);
+	return true;
+}
+
+/*
+ * param_edges returns the edges of a parameter in the body of a function:
+ * those of the argument.
+ */
+static List *
+param_edges(Param *param, Level *level)
+{
+	ListCell   *cell;
+
+	while (level->call == NULL && level->outer != NULL)
+		level = level->outer;
+	if (level->call == NULL || param->paramkind != PARAM_EXTERN)
+		return NIL;
+	foreach(cell, level->call->args)
+	{
+		Node	   *arg = lfirst(cell);
+		int			place = IsA(arg, NamedArgExpr) ? ((NamedArgExpr *) arg)->argnumber : foreach_current_index(cell);
+
+		if (place == param->paramid - 1)
+			return trace_expression(arg, level->call_level, IDENTITY);
+	}
+	return NIL;					/* its default */
+}
+
+/*
  * function_edges returns the edges of a column of a function in FROM: what
  * its arguments say, and the relation whose row type it was given.
  */
@@ -263,11 +314,17 @@ function_edges(RangeTblEntry *rte, Level *level, AttrNumber attnum)
 	foreach(cell, rte->functions)
 	{
 		FuncExpr   *call = (FuncExpr *) lfirst_node(RangeTblFunction, cell)->funcexpr;
+		List	   *body;
 		bool		keeps_columns;
 
 		if (!IsA(call, FuncExpr))
 		{
 			edges = add_edges(edges, trace_expression((Node *) call, level, TRANSFORMATION), TRANSFORMATION);
+			continue;
+		}
+		if (list_length(rte->functions) == 1 && body_edges(call, level, Max(attnum, 0), &body))
+		{
+			edges = add_edges(edges, body, IDENTITY);
 			continue;
 		}
 		keeps_columns = call->funcid >= FirstNormalObjectId &&
@@ -433,6 +490,7 @@ static bool
 trace_walker(Node *node, Trace *trace)
 {
 	Trace		inner = *trace;
+	List	   *body;
 	ListCell   *cell;
 
 	if (node == NULL)
@@ -465,7 +523,15 @@ trace_walker(Node *node, Trace *trace)
 		case T_List:
 		case T_TargetEntry:
 			return expression_tree_walker(node, trace_walker, trace);
+		case T_Param:
+			trace->edges = add_edges(trace->edges, param_edges((Param *) node, trace->level), trace->kind);
+			return false;
 		case T_FuncExpr:
+			if (body_edges((FuncExpr *) node, trace->level, 0, &body))
+			{
+				trace->edges = add_edges(trace->edges, body, Max(trace->kind, TRANSFORMATION));
+				return false;
+			}
 			foreach(cell, etl_names_of_function(((FuncExpr *) node)->funcid))
 				trace->edges = add_edge(trace->edges, lfirst(cell), "*", combine(trace->kind, OPAQUE));
 			break;

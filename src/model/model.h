@@ -13,10 +13,12 @@
 #include "catalog/definition.h"
 #include "catalog/history.h"
 #include "catalog/interval.h"
+#include "catalog/unit_test.h"
 #include "common/driver.h"
 #include "common/options.h"
 
 extern const EtlOptionDef etl_model_options[];	/* ended by a NULL name */
+extern const EtlOptionDef etl_unit_test_options[];
 
 /*
  * etl_model_names returns the canonical names of relations that the raw
@@ -139,6 +141,17 @@ extern void etl_model_freeze(const char *target, const char *stream, List *loads
 
 /* sample.c: raises ET001 for parameters that ask for a part of the inputs outside of an environment */
 extern void etl_sample_check(const Jsonb *params);
+
+/* ---- unit_test.c ---- */
+
+typedef struct EtlUnitResult
+{
+	const char *status;			/* pass | fail | error */
+	Jsonb	   *diff;			/* NULL: none */
+} EtlUnitResult;
+
+/* runs a unit test of a model (of an environment perhaps) and leaves nothing behind */
+extern void etl_unit_test_run(const EtlUnitTest *test, const char *target, EtlUnitResult *result);
 
 /* etl_model_compile returns the SQL that the next run would execute. */
 extern char *etl_model_compile(const EtlModel *model);

@@ -164,7 +164,6 @@ extern const char *etl_check_status(EtlCheckState *state);
 extern bool etl_parallel_judge(EtlCheckSet *set, Oid relid);
 
 /* ---- evaluate.c ---- */
-extern bool etl_target_visible(const char *target, Oid relid);
 extern TupleDesc etl_visible_columns(Oid relid);
 
 typedef bool (*EtlRowVisitor)(TupleTableSlot *slot, void *arg);	/* false: enough */

@@ -97,6 +97,8 @@ extern EtlCheckSet *etl_checks_run(const char *target, Oid relid);
  * etl.check returns; etl_check_targets picks targets by name.
  */
 extern List *etl_check_targets(const char *patterns);
+/* may the current user see what is known of a relation, that exists or not? */
+extern bool etl_target_visible(const char *target, Oid relid);
 extern void etl_check_and_store(List *targets, ReturnSetInfo *rsinfo);
 
 /* etl_quality_register_options fills etl.options('check:…'); called when the library is loaded. */
