@@ -109,7 +109,7 @@ soak: deps
 
 bench: deps
 	@$(MAKE) -s --no-print-directory ready
-	@ETL_FSYNC=on ETL_PRELOAD=etl scripts/with-cluster bench/run
+	@ETL_FSYNC=on ETL_PRELOAD=etl ETL_CONF='wal_compression = off' scripts/with-cluster bench/run
 
 lint: deps
 	@$(MAKE) -s --no-print-directory ready
