@@ -1,0 +1,130 @@
+# The shapes of queries that incremental models are tested with, and what each of them means for people.
+package Etl::Shapes;
+use strict;
+use warnings;
+
+use Exporter 'import';
+
+our @EXPORT_OK = qw(pick some @upstream %must %may);
+
+# Queries are over schema S: f and b are append streams of facts, e a merge and r a replace stream of them, d a merge stream of
+# dimension rows, v a view of e.  Facts have id, k, cat, did, ts, amt; dimension rows id, name, country, grp.
+
+# pick returns one of its arguments.
+sub pick
+{
+	return $_[int(rand(@_))];
+}
+
+# some returns a random choice of its arguments, at least one, in their order.
+sub some
+{
+	my @chosen = grep { rand() < 0.5 } @_;
+
+	return @chosen ? @chosen : pick(@_);
+}
+
+# models that others read: name, key, query
+our @upstream = (
+	[ 'dm', 'id', 'SELECT id, upper(name) AS name, country, grp FROM S.d WHERE grp IS DISTINCT FROM 2' ],
+	[ 'fm', 'id', 'SELECT DISTINCT ON (id) id, k, cat, did, ts, amt FROM S.f WHERE id IS NOT NULL
+		ORDER BY id, ts DESC NULLS LAST, k, cat, did, amt' ],
+	[ 'gm', 'id', 'SELECT f.id, max(f.k) AS k, count(*)::int AS cat, min(f.did) AS did, max(f.ts) AS ts, sum(f.amt) AS amt
+		FROM S.fm f LEFT JOIN S.dm d ON d.id = f.did GROUP BY f.id' ]);
+
+my $fact = sub { return 'S.' . pick('f', 'b', 'e', 'r', 'fm', 'gm', 'v') };
+my $unique = sub { return 'S.' . pick('e', 'e', 'fm', 'gm', 'v') };
+my $dim = sub { return 'S.' . pick('d', 'd', 'dm') };
+my $join = sub { return pick('JOIN', 'LEFT JOIN') };
+my $aggregates = sub {
+	return join(', ', some('count(*) AS n', 'sum(f.amt) AS s', 'min(f.ts) AS first', 'max(f.amt) FILTER (WHERE f.cat = 2) AS top',
+		'count(DISTINCT f.id) AS ids', 'avg(f.amt) AS mean', q(string_agg(f.k, ',' ORDER BY f.k) AS ks)));
+};
+my $having = sub { return pick('', '', 'HAVING count(*) > 1', 'HAVING sum(f.amt) > 60') };
+my $where = sub { return pick('', '', 'WHERE f.amt > 20', "WHERE f.k <> 'k3' OR f.k IS NULL", "WHERE f.ts < '2026-01-05'") };
+
+# Each makes (key, query); a result's key is unique by construction.
+our %must = (
+	projection => sub { return ('id', 'SELECT f.id, f.amt * 2 AS d, f.k FROM ' . $unique->() . ' f ' . $where->()) },
+	distinct_on => sub {
+		return ('k', 'SELECT DISTINCT ON (k) k, id, amt FROM ' . $fact->() . ' ORDER BY k, ts DESC NULLS LAST, id, amt') },
+	row_number => sub {
+		return ('k', 'SELECT k, id, amt FROM (SELECT f.*, row_number() OVER (PARTITION BY k ORDER BY ts, id, amt) AS rn FROM '
+			  . $fact->() . ' f) t WHERE rn = 1') },
+	grouped => sub {
+		my %keys = (id => 'f.id', k => 'f.k', cat => 'f.cat', day => 'f.ts::date', parity => 'f.cat % 2', upper_k => 'upper(f.k)');
+		my @by = some(sort keys %keys);
+		return (join(',', @by), 'SELECT ' . join(', ', map { "$keys{$_} AS $_" } @by) . ', ' . $aggregates->() . ' FROM ' . $fact->()
+			  . ' f ' . $where->() . ' GROUP BY ' . join(', ', 1 .. @by) . ' ' . $having->()) },
+	fact_dimension => sub {
+		return ('id', 'SELECT f.id, f.amt, d.name, coalesce(d.country, \'?\') AS country FROM ' . $unique->() . ' f '
+			  . $join->() . ' ' . $dim->() . ' d ON d.id = f.did ' . pick('', 'AND d.grp = 1') . ' ' . $where->()) },
+	by_dimension => sub {
+		my %keys = (country => 'd.country', name => q(coalesce(d.name, '-')), cat => 'f.cat', day => 'f.ts::date');
+		my @by = some(sort keys %keys);
+		return (join(',', @by), 'SELECT ' . join(', ', map { "$keys{$_} AS $_" } @by) . ', ' . $aggregates->() . ' FROM ' . $fact->()
+			  . ' f ' . $join->() . ' ' . $dim->() . ' d ON d.id = f.did ' . $where->() . ' GROUP BY ' . join(', ', 1 .. @by)
+			  . ' ' . $having->()) },
+	two_dimensions => sub {
+		return ('grp,k', 'SELECT e.grp, f.k, ' . $aggregates->() . ' FROM ' . $fact->() . ' f ' . $join->() . ' ' . $dim->()
+			  . ' d ON d.id = f.did ' . $join->() . ' ' . $dim->() . ' e ON e.grp = d.grp AND e.id = \'3\' GROUP BY 1, 2') },
+	fact_fact => sub {
+		return ('id', 'SELECT f.id, count(*) AS n, sum(x.amt) AS s FROM ' . $fact->() . ' f ' . $join->() . ' ' . $fact->()
+			  . ' x ON x.id = f.id GROUP BY f.id') },
+	fact_grouped => sub {
+		return ('id', 'SELECT f.id, f.did, g.n, coalesce(g.s, 0) AS s FROM ' . $unique->() . ' f ' . $join->()
+			  . ' (SELECT did, count(*) AS n, sum(amt) AS s FROM ' . $fact->() . ' GROUP BY did) g ON g.did = f.did') },
+	united => sub {
+		return ('src,id', q(SELECT 'a' AS src, id, count(*) AS n FROM ) . $fact->() . q( GROUP BY id UNION ALL SELECT 'b', id, count(*) FROM )
+			  . $fact->() . ' GROUP BY id') },
+	group_of_union => sub {
+		return ('k', 'SELECT f.k, ' . $aggregates->() . ' FROM (SELECT id, k, cat, ts, amt FROM ' . $fact->()
+			  . ' UNION ALL SELECT id, k, cat, ts, -amt FROM ' . $fact->() . ') f GROUP BY f.k ' . $having->()) },
+	cte => sub {
+		return ('id', 'WITH n AS (SELECT DISTINCT ON (id) id, k, did, amt FROM ' . $fact->() . ' ORDER BY id, amt, k, did), x AS (SELECT * FROM '
+			  . $dim->() . ') SELECT n.id, n.amt, x.name FROM n ' . $join->() . ' x ON x.id = n.did') },
+	exists_ => sub {
+		return ('id', 'SELECT f.id, f.amt FROM ' . $unique->() . ' f WHERE EXISTS (SELECT FROM ' . $fact->()
+			  . ' x WHERE x.k = f.k AND x.amt > 50)') },
+	in_ => sub {
+		return ('id', 'SELECT f.id, f.amt FROM ' . $unique->() . ' f WHERE f.did IN (SELECT id FROM ' . $dim->() . " WHERE country = 'c1')") },
+	window => sub {
+		return ('k,id', 'SELECT k, id, sum(amt) OVER w AS total, rank() OVER (PARTITION BY k ORDER BY amt) AS place FROM ' . $unique->()
+			  . ' WINDOW w AS (PARTITION BY k)') });
+
+# What may refresh in full, and must be right all the same.
+our %may = (
+	not_exists => sub {
+		return ('id', 'SELECT f.id, f.amt FROM ' . $unique->() . ' f WHERE NOT EXISTS (SELECT FROM ' . $fact->()
+			  . ' x WHERE x.did = f.did AND x.amt > 80)') },
+	scalar => sub {
+		return ('id', 'SELECT f.id, (SELECT max(amt) FROM ' . $fact->() . ' x WHERE x.k = f.k) AS m FROM ' . $unique->() . ' f') },
+	anti_join => sub {
+		return ('id', 'SELECT f.id, f.k FROM ' . $unique->() . ' f LEFT JOIN ' . $fact->() . ' x ON x.did = f.did AND x.cat = 1 WHERE x.did IS NULL') },
+	not_in => sub {
+		return ('id', 'SELECT f.id FROM ' . $unique->() . ' f WHERE f.cat NOT IN (SELECT cat FROM ' . $fact->() . ' WHERE amt > 95)') },
+	total => sub { return (undef, 'SELECT count(*) AS n, sum(amt) AS s FROM ' . $fact->()) },
+	full_join => sub {
+		return ('id', 'SELECT coalesce(f.id, d.id) AS id, max(f.amt) AS amt, max(d.name) AS name FROM ' . $fact->() . ' f FULL JOIN '
+			  . $dim->() . ' d ON d.id = f.id GROUP BY 1') },
+	excepted => sub {
+		return ('k', 'SELECT k FROM ' . $fact->() . ' EXCEPT SELECT k FROM ' . $fact->() . ' WHERE amt > 50') },
+	limited => sub { return ('id', 'SELECT id, amt FROM ' . $unique->() . ' ORDER BY amt, id LIMIT 7') },
+	newest_grouped => sub {
+		return ('k', 'SELECT k, count(*) AS n, sum(amt) AS s FROM (SELECT DISTINCT ON (id) id, k, amt FROM ' . $fact->()
+			  . ' ORDER BY id, ts, k, amt) n GROUP BY k') },
+	by_rows => sub {
+		return ('n', 'SELECT n, count(*) AS c FROM (SELECT k, count(*) AS n FROM ' . $fact->() . ' GROUP BY k) g GROUP BY n') },
+	share => sub {
+		return ('cat', 'SELECT cat, sum(amt) AS s, sum(sum(amt)) OVER () AS of_all FROM ' . $fact->() . ' GROUP BY cat') },
+	optional_inner => sub {
+		return ('id', 'SELECT f.id, x.m, d.name FROM ' . $unique->() . ' f LEFT JOIN (SELECT did, max(amt) AS m FROM ' . $fact->()
+			  . ' GROUP BY did HAVING count(*) > 1) x ON x.did = f.did LEFT JOIN ' . $dim->() . ' d ON d.id::text = (x.m::int % 12)::text') },
+	lateral => sub {
+		return ('id', 'SELECT f.id, l.amt FROM ' . $unique->() . ' f LEFT JOIN LATERAL (SELECT x.amt FROM ' . $fact->()
+			  . ' x WHERE x.k = f.k ORDER BY x.amt DESC NULLS LAST LIMIT 1) l ON true') },
+	optional_country => sub {
+		return ('country,name', 'SELECT d.country, e.name, count(*) AS n FROM ' . $fact->() . ' f LEFT JOIN ' . $dim->()
+			  . ' d ON d.id = f.did LEFT JOIN ' . $dim->() . ' e ON e.id::text = d.grp::text GROUP BY 1, 2') });
+
+1;
