@@ -3,6 +3,7 @@
 #   make demo           the reference pipeline, in a private throwaway cluster
 #   make test           every test, in private throwaway clusters
 #   make fuzz           libFuzzer on decoders, numbers and timestamps, FUZZ_SECONDS (60) each, and their coverage
+#   make mutants        mistakes put into the rewriter of incremental models, each of which the property tests must find
 #   make lint           format, warnings, cppcheck, is the reference complete
 #   make soak           kill -9 of every kind of process, five hundred times, while files keep arriving
 #   make bench          the figures of docs/performance.md (BENCH_SCALE=0.1 for a quick look)
@@ -86,7 +87,7 @@ endif
 
 export PG_CONFIG
 
-.PHONY: deps demo test fuzz soak bench lint reference
+.PHONY: deps demo test fuzz mutants soak bench lint reference
 deps:
 	@scripts/deps
 
@@ -102,6 +103,11 @@ FUZZ_SECONDS ?= 60
 
 fuzz: deps
 	@test/fuzz/libfuzzer $(FUZZ_SECONDS)
+
+mutants: deps
+	@$(MAKE) -s --no-print-directory ready
+	@test/mutants/run --build
+	@scripts/with-cluster test/mutants/run; status=$$?; rm -rf test/mutants/lib; exit $$status
 
 soak: deps
 	@$(MAKE) -s --no-print-directory ready
