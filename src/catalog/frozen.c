@@ -51,7 +51,7 @@ etl_frozen_columns(const char *model)
 }
 
 List *
-etl_frozen_keys(const char *model, List *columns, List *candidates)
+etl_frozen_keys(const char *model, List *columns, List *candidates, bool nulls)
 {
 	EtlParams	params = {0};
 	EtlRows    *rows;
@@ -60,13 +60,14 @@ etl_frozen_keys(const char *model, List *columns, List *candidates)
 	etl_param_text(&params, model);
 	etl_param_texts(&params, columns);
 	etl_param_texts(&params, candidates);
+	etl_param_bool(&params, nulls);
 	if (candidates != NIL)
 		rows = etl_sql_query_seen("SELECT key::text FROM etl.frozen_key WHERE model = $1 AND columns = $2"
-								  " AND digest IN (SELECT md5(k::jsonb::text)::uuid FROM unnest($3) AS k)",
-								  &params);
+								  " AND (digest IN (SELECT md5(k::jsonb::text)::uuid FROM unnest($3) AS k)"
+								  " OR ($4 AND key @> '[null]'))", &params);
 	else
 		rows = etl_sql_query_seen("SELECT key::text FROM etl.frozen_key WHERE model = $1 AND columns = $2"
-								  " AND $3 = '{}'", &params);
+								  " AND $3 = '{}' AND $4 IS NOT NULL", &params);
 	for (int i = 0; i < rows->n; i++)
 		keys = lappend(keys, etl_row_text(rows, i, "key"));
 	return keys;

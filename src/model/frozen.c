@@ -402,7 +402,7 @@ make_set(const EtlDelta *delta, TupleDesc query_desc, List *columns)
 
 EtlFrozen *
 etl_frozen_among(const EtlModel *model, const EtlDelta *delta, TupleDesc query_desc, TupleDesc keys_desc,
-				 Tuplestorestate *affected)
+				 Tuplestorestate *affected, bool null_keys)
 {
 	EtlFrozen  *frozen = NULL;
 	ListCell   *cell;
@@ -414,7 +414,7 @@ etl_frozen_among(const EtlModel *model, const EtlDelta *delta, TupleDesc query_d
 
 		if (set == NULL)
 			continue;
-		keys = etl_frozen_keys(model->target, set->columns, candidates(set, keys_desc, affected));
+		keys = etl_frozen_keys(model->target, set->columns, candidates(set, keys_desc, affected), null_keys);
 		if (keys == NIL)
 			continue;
 		if (frozen == NULL)
@@ -563,7 +563,7 @@ late_sql(const EtlFrozen *frozen, const FrozenSet *set)
 	return psprintf(
 		"SELECT DISTINCT ON (1) coalesce(pg_catalog.substr(l.etl_record, 2), key), key FROM "
 		"etl_late l,"
-		" LATERAL (SELECT pg_catalog.row_to_json(k)::pg_catalog.text AS key FROM (SELECT %s) k) k"
+		" LATERAL (SELECT pg_catalog.row_to_json(k.*)::pg_catalog.text AS key FROM (SELECT %s) k) k"
 		" WHERE %s AND (l.etl_record IS NULL OR l.etl_record LIKE '+%%' OR NOT EXISTS"
 		" (SELECT FROM etl_late o WHERE o.etl_record LIKE '+%%' AND ROW(%s) IS NOT DISTINCT FROM"
 		" ROW(%s))) ORDER BY 1, 2",

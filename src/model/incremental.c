@@ -149,7 +149,7 @@ etl_incremental_stage(EtlDriver *driver, const EtlModel *model, EtlDue *due, Etl
 		TupleDesc	keys = etl_delta_keys_desc(delta);
 
 		collect_keys(delta, model, keys, &affected);
-		frozen = etl_frozen_among(model, delta, desc, keys, affected.rows);
+		frozen = etl_frozen_among(model, delta, desc, keys, affected.rows, affected.nulls);
 		if (frozen != NULL)
 			result->rejected += etl_frozen_reject_late(frozen, model, driver->run_id);
 		if (frozen == NULL || spare_frozen(frozen, keys, &affected))

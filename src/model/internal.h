@@ -525,9 +525,12 @@ typedef struct EtlFrozen EtlFrozen;
 
 /* why the keys of what goes of a stream cannot be frozen; NULL: they can */
 extern const char *etl_frozen_hindrance(const EtlModel *model, const char *stream);
-/* which of the affected keys (rows of 'affected') are frozen; NULL: none */
+/*
+ * which of the affected keys (rows of 'affected') are frozen, and with null_keys
+ * which keys with a NULL; NULL: none
+ */
 extern EtlFrozen *etl_frozen_among(const EtlModel *model, const EtlDelta *delta, TupleDesc query_desc,
-								   TupleDesc keys_desc, Tuplestorestate *affected);
+								   TupleDesc keys_desc, Tuplestorestate *affected, bool null_keys);
 extern void etl_frozen_to_environment(const EtlFrozen *frozen, QueryEnvironment *environment);
 /* condition that row 'alias' of the target's columns is not frozen */
 extern char *etl_frozen_spares(const EtlFrozen *frozen, const char *alias);

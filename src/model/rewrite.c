@@ -213,7 +213,7 @@ record_text(Oid relid, const char *sign)
 			appendStringInfo(&columns, "%st.%s", columns.len ? ", " : "",
 							 quote_identifier(NameStr(TupleDescAttr(desc, i)->attname)));
 	table_close(rel, NoLock);
-	return psprintf(", pg_catalog.concat(%s, (SELECT pg_catalog.row_to_json(r) FROM (SELECT %s) r))"
+	return psprintf(", pg_catalog.concat(%s, (SELECT pg_catalog.row_to_json(r.*) FROM (SELECT %s) r))"
 					" AS etl_record", sign, columns.data);
 }
 
