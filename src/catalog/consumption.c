@@ -82,10 +82,12 @@ etl_consumption_read(const char *model, const char *stream)
 
 	etl_param_text(&params, stream);
 	param_set(&params, consumed, "loads");
-	rows = etl_sql_query_seen("SELECT load_id, relfilenode, first_block, last_block, rows_loaded,"
-							  " status IN ('succeeded', 'expired') AS alive FROM etl.load WHERE target = $1"
-							  " AND (status IN ('succeeded', 'expired')) <> coalesce($2 @> load_id, false)"
-							  " ORDER BY load_id", &params);
+	rows = etl_sql_query_seen(
+		"SELECT load_id, relfilenode, first_block, last_block, rows_loaded, rows_updated, "
+		"rows_deleted,"
+		" status IN ('succeeded', 'expired') AS alive FROM etl.load WHERE target = $1"
+		" AND (status IN ('succeeded', 'expired')) <> coalesce($2 @> load_id, false)"
+		" ORDER BY load_id", &params);
 	for (int i = 0; i < rows->n; i++)
 	{
 		EtlLoad    *load = palloc0(sizeof(EtlLoad));
@@ -95,6 +97,8 @@ etl_consumption_read(const char *model, const char *stream)
 		load->first_block = etl_row_int8(rows, i, "first_block");
 		load->last_block = etl_row_int8(rows, i, "last_block");
 		load->rows_loaded = etl_row_int8(rows, i, "rows_loaded");
+		load->rows_updated = etl_row_int8(rows, i, "rows_updated");
+		load->rows_deleted = etl_row_int8(rows, i, "rows_deleted");
 		if (etl_row_bool(rows, i, "alive"))
 			consumption->pending = lappend(consumption->pending, load);
 		else

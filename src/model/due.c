@@ -109,8 +109,13 @@ loads_text(const EtlInput *input)
 	ListCell   *cell;
 
 	foreach(cell, input->consumption->pending)
-		rows += ((EtlLoad *) lfirst(cell))->rows_loaded;
-	return psprintf("%d new load%s of %s (" INT64_FORMAT " rows)", n, n == 1 ? "" : "s", input->name, rows);
+	{
+		const EtlLoad *load = lfirst(cell);
+
+		rows += load->rows_loaded + load->rows_updated + load->rows_deleted;
+	}
+	return psprintf("%d new load%s of %s (" INT64_FORMAT " row%s)", n, n == 1 ? "" : "s",
+					input->name, rows, rows == 1 ? "" : "s");
 }
 
 /*
