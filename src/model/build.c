@@ -648,7 +648,7 @@ finish_table(EtlStaged *staged)
 		else if (staged->parts == NULL)
 		{
 			if (staged->created)
-				etl_given_constraints(staged->model, staged->due->relid);
+				etl_given_constraints(staged->model, staged->due->relid, 0);
 			etl_table_indexes(staged->model, staged->due->relid);
 		}
 	}
@@ -714,7 +714,9 @@ etl_model_finish(EtlStaged *staged)
 			etl_matview_dress(staged->due->relid, staged->dress);
 		if (old_version != model->version || staged->created || staged->due->columns_changed)
 		{
-			etl_given_constraints(model, staged->due->relid);
+			etl_given_constraints(model, staged->due->relid, old_version);
+			/* a constraint that went may have kept the key unique */
+			etl_table_indexes(model, staged->due->relid);
 			etl_given_words(model, staged->due->relid);
 		}
 		etl_run_as_end(&as);

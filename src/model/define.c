@@ -337,7 +337,10 @@ judge_query(const EtlModel *model)
 	etl_kind_check_columns(model, query, columns);
 	etl_promise_check(model, query);
 	etl_given_check_columns(model, columns);
-	etl_model_indexes_check(model, columns);
+	etl_model_indexes_check(model,
+							etl_model_is_snapshot(model) ?
+								list_concat_copy(columns, etl_snapshot_columns(etl_snapshot_marks(model))) :
+								columns);
 	if (etl_model_has_slices(model))
 		(void) etl_slicing_of(model, query);
 	etl_run_as_end(&as);

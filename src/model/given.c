@@ -12,6 +12,8 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/sysattr.h"
+#include "access/table.h"
 #include "access/xact.h"
 #include "catalog/pg_class.h"
 #include "miscadmin.h"
@@ -20,8 +22,10 @@
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
+#include "utils/rel.h"
 #include "utils/syscache.h"
 
+#include "catalog/version.h"
 #include "common/errors.h"
 #include "common/json.h"
 #include "common/options.h"
@@ -118,6 +122,39 @@ give_constraints(const EtlModel *model, Oid relid)
 	etl_lock_briefly(relid);
 	etl_execute_utility(psprintf("ALTER TABLE %s%s", etl_quoted_relation(relid), sql.data));
 	CommandCounterIncrement();
+}
+
+/*
+ * take_not_null takes NOT NULL from the columns that the definition of before
+ * named and this one does not; those of a primary key keep it.
+ */
+static void
+take_not_null(const EtlModel *model, Oid relid, int old_version)
+{
+	EtlVersion *old = old_version > 0 ? etl_version_find("model", model->target, old_version) : NULL;
+	Jsonb	   *options = old && old->definition ? etl_json_get(old->definition, "options") : NULL;
+	List	   *wanted = etl_json_get_list(model->options, "not_null");
+	Relation	rel;
+	Bitmapset  *key;
+	ListCell   *cell;
+
+	if (options == NULL || !etl_json_has(options, "not_null"))
+		return;
+	rel = table_open(relid, AccessShareLock);
+	key = RelationGetIndexAttrBitmap(rel, INDEX_ATTR_BITMAP_PRIMARY_KEY);
+	table_close(rel, NoLock);
+	foreach(cell, etl_json_get_list(options, "not_null"))
+	{
+		AttrNumber	number = get_attnum(relid, lfirst(cell));
+
+		if (number <= 0 || etl_name_among(wanted, lfirst(cell)) ||
+			bms_is_member(number - FirstLowInvalidHeapAttributeNumber, key))
+			continue;
+		etl_lock_briefly(relid);
+		etl_execute_utility(psprintf("ALTER TABLE %s ALTER COLUMN %s DROP NOT NULL",
+									 etl_quoted_relation(relid), quote_identifier(lfirst(cell))));
+		CommandCounterIncrement();
+	}
 }
 
 /* ---- comments ---- */
@@ -338,10 +375,12 @@ etl_given_check_columns(const EtlModel *model, List *columns)
  * there; inside etl_run_as.
  */
 void
-etl_given_constraints(const EtlModel *model, Oid relid)
+etl_given_constraints(const EtlModel *model, Oid relid, int old_version)
 {
-	if (!etl_model_is_view(model) && !etl_model_is_matview(model))
-		give_constraints(model, relid);
+	if (etl_model_is_view(model) || etl_model_is_matview(model))
+		return;
+	give_constraints(model, relid);
+	take_not_null(model, relid, old_version);
 }
 
 /*

@@ -151,7 +151,8 @@ extern void etl_kind_check_columns(const EtlModel *model, Query *query, List *co
 extern void etl_given_check(const EtlModel *model);
 extern void etl_given_check_columns(const EtlModel *model, List *columns);
 extern Jsonb *etl_given_settings(const EtlModel *model, const Jsonb *captured);
-extern void etl_given_constraints(const EtlModel *model, Oid relid);
+/* old_version: of the definition that the relation was built by; 0: none */
+extern void etl_given_constraints(const EtlModel *model, Oid relid, int old_version);
 extern void etl_given_words(const EtlModel *model, Oid relid);
 
 /* ---- constraints.c ---- */
