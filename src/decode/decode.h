@@ -147,9 +147,8 @@ extern EtlDecoder *etl_decoder_flatten(EtlDecoder *inner, const Jsonb *nested, b
  */
 extern bool etl_nested_next(const EtlNestedList *list, char **at, StringInfo item);
 extern bool etl_nested_has_tables(const Jsonb *nested);	/* whether lists may become items */
-extern List *etl_nested_tables(const Jsonb *nested);	/* paths that are named as such, not those inside them */
-extern Jsonb *etl_nested_within(const Jsonb *nested,
-								const char *path);	/* the option for the items of a path */
+/* what becomes of what is nested at a path: flatten, table or jsonb */
+extern const char *etl_nested_word(const Jsonb *nested, const char *path);
 
 /* json.c: see EtlServices.json_facts */
 extern EtlJsonFacts *etl_json_facts(EtlRead *body, const char *records_path, int npaths,

@@ -77,11 +77,8 @@ etl_nested_check(const Jsonb *nested)
 		check_word(etl_json_get_text(nested, lfirst(cell)));
 }
 
-/*
- * word_of tells what becomes of what is nested at a path.
- */
-static const char *
-word_of(const Jsonb *nested, const char *path)
+const char *
+etl_nested_word(const Jsonb *nested, const char *path)
 {
 	char	   *part = pstrdup(path);
 	const char *word;
@@ -112,52 +109,6 @@ etl_nested_has_tables(const Jsonb *nested)
 		if (strcmp(etl_json_get_text(nested, lfirst(cell)), "table") == 0)
 			return true;
 	return false;
-}
-
-List *
-etl_nested_tables(const Jsonb *nested)
-{
-	List	   *paths = NIL;
-	ListCell   *cell;
-
-	if (etl_json_kind(nested) != 'o')
-		return NIL;
-	foreach(cell, etl_json_keys(nested))
-	{
-		char	   *path = lfirst(cell);
-		char	   *above = pstrdup(path);
-		char	   *dot;
-		bool		within = false;
-
-		/* what is inside the items of another table is a table of that one */
-		while ((dot = strrchr(above, '.')) != NULL)
-		{
-			*dot = '\0';
-			within = within || strcmp(word_of(nested, above), "table") == 0;
-		}
-		if (!within && strcmp(path, "*") != 0 && strcmp(etl_json_get_text(nested, path), "table") == 0)
-			paths = lappend(paths, path);
-	}
-	return paths;
-}
-
-Jsonb *
-etl_nested_within(const Jsonb *nested, const char *path)
-{
-	EtlJsonBuilder *builder = etl_json_object_begin();
-	size_t		length = strlen(path);
-	ListCell   *cell;
-
-	if (etl_json_kind(nested) == 'o')
-		foreach(cell, etl_json_keys(nested))
-		{
-			const char *key = lfirst(cell);
-
-			if (strncmp(key, path, length) == 0 && key[length] == '.')
-				etl_json_add_text(builder, key + length + 1, etl_json_get_text(nested, key));
-		}
-	etl_json_add_text(builder, "*", "table");
-	return etl_json_object_end(builder);
 }
 
 /*
@@ -206,9 +157,9 @@ know_fields(Flattener *flattener, EtlDecoder *outer, Place *place, const char **
 
 		/* the outer field is made with its first value: objects may never leave one */
 		place->fields[place->nfields] = -1;
-		place->flat[place->nfields] = strcmp(word_of(flattener->nested, path), "jsonb") != 0;
+		place->flat[place->nfields] = strcmp(etl_nested_word(flattener->nested, path), "jsonb") != 0;
 		place->tables[place->nfields] =
-			strcmp(word_of(flattener->nested, path), "table") == 0 ? path : NULL;
+			strcmp(etl_nested_word(flattener->nested, path), "table") == 0 ? path : NULL;
 		place->places[place->nfields] = NULL;
 	}
 	MemoryContextSwitchTo(old);
@@ -253,11 +204,13 @@ add_list(Flattener *flattener, EtlRecord *record, const char *path, const EtlVal
 {
 	if (record->nlists == flattener->room)
 	{
+		MemoryContext old = MemoryContextSwitchTo(flattener->context);
+
 		flattener->room = Max(flattener->room * 2, 16);
 		flattener->lists = flattener->lists ?
 							   repalloc(flattener->lists, sizeof(EtlNestedList) * flattener->room) :
-							   MemoryContextAlloc(flattener->context,
-												  sizeof(EtlNestedList) * flattener->room);
+							   palloc(sizeof(EtlNestedList) * flattener->room);
+		MemoryContextSwitchTo(old);
 	}
 	flattener->lists[record->nlists].path = path;
 	flattener->lists[record->nlists].text = value->text;

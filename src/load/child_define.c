@@ -164,6 +164,59 @@ write_columns(const EtlStream *stream, Oid relid)
 }
 
 /*
+ * named_tables lists the paths that are named as tables, those inside them
+ * apart.
+ */
+static List *
+named_tables(const Jsonb *nested)
+{
+	List	   *paths = NIL;
+	ListCell   *cell;
+
+	if (etl_json_kind(nested) != 'o')
+		return NIL;
+	foreach(cell, etl_json_keys(nested))
+	{
+		char	   *path = lfirst(cell);
+		char	   *above = pstrdup(path);
+		char	   *dot;
+		bool		within = false;
+
+		/* what is inside the items of another table is a table of that one */
+		while ((dot = strrchr(above, '.')) != NULL)
+		{
+			*dot = '\0';
+			within = within || strcmp(etl_nested_word(nested, above), "table") == 0;
+		}
+		if (!within && strcmp(path, "*") != 0 && strcmp(etl_json_get_text(nested, path), "table") == 0)
+			paths = lappend(paths, path);
+	}
+	return paths;
+}
+
+/*
+ * nested_within returns the option "nested" for the items of a path.
+ */
+static Jsonb *
+nested_within(const Jsonb *nested, const char *path)
+{
+	EtlJsonBuilder *builder = etl_json_object_begin();
+	size_t		length = strlen(path);
+	ListCell   *cell;
+
+	if (etl_json_kind(nested) == 'o')
+		foreach(cell, etl_json_keys(nested))
+		{
+			const char *key = lfirst(cell);
+
+			if (strncmp(key, path, length) == 0 && key[length] == '.')
+				etl_json_add_text(builder, key + length + 1, etl_json_get_text(nested, key));
+		}
+	etl_json_add_text(builder, "*", "table");
+	return etl_json_object_end(builder);
+}
+
+/*
  * inherit_options returns the options of a child: how values are read, how
  * rows are kept, and what is nested inside.
  */
@@ -180,7 +233,7 @@ inherit_options(const EtlStream *stream, const EtlLoadOptions *options, const ch
 			etl_json_add(builder, inherited[i], etl_json_get(stream->options, inherited[i]));
 	etl_json_add_text(builder, ETL_CHILD_OF, stream->target);
 	etl_json_add_text(builder, ETL_CHILD_PATH, path);
-	etl_json_add(builder, "nested", etl_nested_within(options->nested, path));
+	etl_json_add(builder, "nested", nested_within(options->nested, path));
 	return etl_json_object_end(builder);
 }
 
@@ -220,7 +273,7 @@ etl_children_define(const EtlStream *stream, const EtlLoadOptions *options)
 
 	if (!options->child_tables)
 		return;
-	foreach(cell, etl_nested_tables(options->nested))
+	foreach(cell, named_tables(options->nested))
 	{
 		EtlStream  *child = etl_child_define(stream, options, lfirst(cell), etl_name_relation(stream->target));
 

@@ -124,6 +124,25 @@ print_record(FuzzOutput *output, EtlDecoder *decoder, EtlRecordState state, cons
 		if (value->text[value->length] != '\0')
 			abort();
 	}
+	for (i = 0; i < record->nlists; i++)
+	{
+		StringInfoData item;
+		char	   *at = NULL;
+
+		put(output, " ");
+		put(output, record->lists[i].path);
+		put(output, "[");
+		initStringInfo(&item);
+		while (etl_nested_next(&record->lists[i], &at, &item))
+		{
+			put(output, "<");
+			put_bytes(output, item.data, item.len);
+			put(output, ">");
+			if (memchr(item.data, '\n', item.len) != NULL)
+				abort();
+		}
+		put(output, "]");
+	}
 	end_line(output);
 }
 
