@@ -1102,7 +1102,8 @@ COMMENT ON FUNCTION etl.test(text) IS
 selector: which models, as in etl.run; default all whose tests one may run. In an environment its models are tested, by the tests of production where they have none of that name.
 Returns a row per test. status: pass, fail (something else came than expected) or error (it could not be run). diff: null when it passes, else a list of {"in": query or table, "row": changed, missing or unexpected, "key": {…}, "columns": {name: {"expected": …, "actual": …}}}, sorted by key, only the columns that differ; at most 100 rows, then {"more": how many}. The key is that of option key, of the model, or the first columns that tell rows apart. For errors {"in": "error", "expected": …, "actual": {"sqlstate": …, "message": …}}.
 Errors: ET001 and ET002 as etl.run for a wrong selector.
-Example: SELECT ok(status = ''pass'', concat_ws('': '', target, test_name)) FROM etl.test(''mart.*''); -- with pgTAP';
+With pgTAP: SELECT ok(status = ''pass'', concat_ws('': '', target, test_name)) || coalesce(E''\n'' || diag(jsonb_pretty(diff)), '''') FROM etl.test().
+Example: SELECT target, test_name, diff FROM etl.test(''*'') WHERE status <> ''pass'';';
 
 CREATE FUNCTION etl.draw(selector text DEFAULT '*', format text DEFAULT 'mermaid')
 RETURNS text LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'etl_sql_draw';
@@ -1174,7 +1175,7 @@ LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'etl_sql_lineage';
 COMMENT ON FUNCTION etl.lineage(text, text, text, int) IS
 'Follows columns through the models: where they come from, or where they go.
 target: a relation. column_name: one of its columns, default all. direction: upstream (default), downstream or both. depth: how many steps at most, default all.
-Returns one row per edge: depth (1 is next to the column), target and column_name made of source and source_column, transformation as in etl.column_lineage. Errors: 42703 for a column that is not there; ET001 for another direction or a depth below 1; ET002 for an unknown relation.
+Returns one row per edge: depth (1 is next to the column), target and column_name made of source and source_column, transformation as in etl.column_lineage. Downstream are views and functions, too, that etl does not manage: of a function the target is its signature, and opaque when its body cannot be looked through. Errors: 42703 for a column that is not there; ET001 for another direction or a depth below 1; ET002 for an unknown relation.
 Example: SELECT * FROM etl.lineage(''mart.daily_sales'', ''amount'');';
 
 -- ====================================================================

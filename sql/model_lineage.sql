@@ -56,6 +56,21 @@ SELECT * FROM etl.lineage('ml.two', 'no_such');
 SELECT * FROM etl.lineage('ml.nothing');
 SELECT * FROM etl.lineage('ml.two', direction => 'sideways');
 
+-- downstream are views and functions that etl does not manage, too: on models, on each other, through functions
+CREATE VIEW ml.shown AS SELECT id AS key, xx + 1 AS more, y.n FROM ml.one, LATERAL (SELECT count(*) AS n FROM ml.b WHERE a_id = xx) AS y;
+CREATE VIEW ml."shown ""again""" AS SELECT sum(more) AS sum FROM ml.shown WHERE key > 0;
+CREATE MATERIALIZED VIEW ml.kept AS SELECT max(xx) AS most FROM ml.one;
+CREATE VIEW ml.of_kept AS SELECT -most AS least FROM ml.kept;
+CREATE FUNCTION ml.told(of_id int) RETURNS TABLE (twice int) LANGUAGE sql STABLE BEGIN ATOMIC SELECT xx * 2 FROM ml.one WHERE id = of_id; END;
+CREATE FUNCTION ml.opaque() RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN (SELECT sum(xx) FROM ml.one); END';
+CREATE FUNCTION ml.nothing() RETURNS int LANGUAGE sql AS $$SELECT 1 -- no ml.one here$$;
+SELECT * FROM etl.lineage('ml.one', 'xx', 'downstream') ORDER BY depth, target COLLATE "C", column_name COLLATE "C", source, source_column, transformation;
+SELECT DISTINCT depth, target FROM etl.lineage('ml.a', 'x', 'downstream', depth => 2) ORDER BY 1, 2;
+SELECT count(*) FROM etl.lineage('ml.of_kept', direction => 'downstream');
+DROP FUNCTION ml.told, ml.opaque, ml.nothing;
+DROP VIEW ml.of_kept, ml."shown ""again""", ml.shown;
+DROP MATERIALIZED VIEW ml.kept;
+
 -- whoever may not read a relation does not see what it is made of
 CREATE ROLE ml_user;
 GRANT USAGE ON SCHEMA etl, ml TO ml_user;

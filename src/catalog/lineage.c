@@ -9,6 +9,7 @@
 
 #include "catalog/lineage.h"
 #include "catalog/sql.h"
+#include "common/names.h"
 
 /*
  * walk follows the edges in one direction.  An edge from "*" (something of
@@ -74,11 +75,63 @@ etl_lineage_walk(const char *target, const char *column, const char *direction, 
 	return steps;
 }
 
+List *
+etl_views_on(Oid relid)
+{
+	EtlParams	params = {0};
+	EtlRows    *rows;
+	List	   *views = NIL;
+
+	etl_param_int8(&params, relid);
+	rows = etl_sql_query(
+		"SELECT DISTINCT r.ev_class::bigint AS view FROM pg_depend AS d JOIN pg_rewrite AS r"
+		" ON r.oid = d.objid AND d.classid = 'pg_rewrite'::regclass"
+		" JOIN pg_class AS c ON c.oid = r.ev_class AND c.relkind IN ('v', 'm')"
+		" WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = $1::oid AND r.ev_class <> "
+		"$1::oid"
+		" AND c.relnamespace <> 'etl'::regnamespace ORDER BY 1", &params);
+	for (int i = 0; i < rows->n; i++)
+		views = lappend_oid(views, (Oid) etl_row_int8(rows, i, "view"));
+	return views;
+}
+
+List *
+etl_functions_reading(const char *name, Oid relid)
+{
+	EtlParams	params = {0};
+	EtlRows    *rows;
+	List	   *functions = NIL;
+
+	etl_param_text(&params, name);
+	etl_param_int8(&params, relid);
+	rows = etl_sql_query(
+		"SELECT p.oid::bigint AS oid, p.oid::regprocedure::text AS name, l.lanname = 'sql' AS "
+		"is_sql"
+		" FROM pg_proc AS p JOIN pg_language AS l ON l.oid = p.prolang"
+		" WHERE l.lanname IN ('sql', 'plpgsql') AND p.pronamespace NOT IN"
+		" ('pg_catalog'::regnamespace, 'information_schema'::regnamespace, 'etl'::regnamespace)"
+		" AND CASE WHEN p.prosqlbody IS NOT NULL THEN true WHEN l.lanname = 'sql' THEN strpos("
+		"p.prosrc, (SELECT relname FROM pg_class WHERE oid = $2::oid)) > 0"
+		" ELSE strpos(p.prosrc, $1) > 0 END ORDER BY 2", &params);
+	for (int i = 0; i < rows->n; i++)
+	{
+		EtlFunctionReader *function = palloc0(sizeof(EtlFunctionReader));
+
+		function->oid = (Oid) etl_row_int8(rows, i, "oid");
+		function->name = etl_row_text(rows, i, "name");
+		function->is_sql = etl_row_bool(rows, i, "is_sql");
+		functions = lappend(functions, function);
+	}
+	return functions;
+}
+
 void
 etl_lineage_must_know(const char *target)
 {
 	EtlParams	params = {0};
 
+	if (OidIsValid(etl_name_relation(target)))
+		return;
 	etl_param_text(&params, target);
 	if (etl_sql_query("SELECT FROM etl.column_edge WHERE $1 IN (target, source) LIMIT 1", &params)->n == 0)
 		etl_node_must_exist(target);

@@ -41,7 +41,8 @@ etl_pull_done(EtlPull *pull, EtlItem *item)
 {
 	if (!pull->finishes || pull->driver->atomic || pull->connector->done == NULL)
 		return;
-	XLogFlush(GetXLogInsertRecPtr());
+	/* the position of the next record may lie behind a page header that is not there yet */
+	XLogFlush(XactLastCommitEnd);
 	pull->connector->done(pull->state, item);
 }
 

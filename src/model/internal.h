@@ -90,6 +90,11 @@ extern Query *etl_query_open_functions(Query *query);
 
 extern List *etl_query_lineage(Query *query, const EtlModel *model);	/* EtlColumnEdge * */
 
+/* ---- downstream.c ---- */
+
+/* adds to the steps downstream of a column what etl does not manage: views and functions */
+extern List *etl_lineage_foreign(List *steps, const char *target, const char *column, int depth);
+
 /* ---- execute.c: running query trees ---- */
 
 extern uint64 etl_execute_query(Query *query, const char *source, QueryEnvironment *environment,

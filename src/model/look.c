@@ -67,6 +67,7 @@ etl_sql_lineage(PG_FUNCTION_ARGS)
 	char	   *direction = PG_ARGISNULL(2) ? "upstream" : text_to_cstring(PG_GETARG_TEXT_PP(2));
 	int			depth = PG_ARGISNULL(3) ? 0 : PG_GETARG_INT32(3);
 	char	   *target;
+	List	   *steps = NIL;
 	ListCell   *cell;
 
 	InitMaterializedSRF(fcinfo, 0);
@@ -86,13 +87,19 @@ etl_sql_lineage(PG_FUNCTION_ARGS)
 	etl_lineage_must_know(target);
 	must_have_column(target, column);
 
-	foreach(cell, etl_lineage_walk(target, column, direction, depth))
+	if (strcmp(direction, "downstream") != 0)
+		steps = etl_lineage_walk(target, column, "upstream", depth);
+	if (strcmp(direction, "upstream") != 0)
+		steps = list_concat(steps,
+							etl_lineage_foreign(etl_lineage_walk(target, column, "downstream", depth),
+												target, column, depth));
+	foreach(cell, steps)
 	{
 		EtlLineageStep *step = lfirst(cell);
 		Datum		values[6];
 		bool		nulls[6] = {false};
 
-		if (!may_see(step->target))
+		if (!may_see(step->is_function ? step->edge.source : step->target))
 			continue;
 		values[0] = Int32GetDatum(step->depth);
 		values[1] = CStringGetTextDatum(step->target);
