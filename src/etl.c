@@ -54,6 +54,7 @@ _PG_init(void)
 	etl_quality_register_options();
 	etl_alert_select = etl_select_names;
 	etl_locks_install();
+	etl_watch_install();
 	if (process_shared_preload_libraries_in_progress)
 		etl_worker_install();
 }

@@ -38,9 +38,9 @@
 	object_ownercheck(ExtensionRelationId, (oid), (role))
 #define etl_qualified_name(string)	   stringToQualifiedNameList((string), NULL)
 #define etl_flatten_joins(query, node) flatten_join_alias_vars(NULL, (query), (node))
-#define etl_define_index(relid, statement) \
+#define etl_define_index(relid, statement, skip_build) \
 	DefineIndex((relid), (statement), InvalidOid, InvalidOid, InvalidOid, \
-				-1, false, false, false, false, true)
+				-1, false, false, false, (skip_build), true)
 #define rd_newRelfilenodeSubid			  rd_newRelfilelocatorSubid
 #define rd_firstRelfilenodeSubid		  rd_firstRelfilelocatorSubid
 #define RelationAssumeNewRelfilenode(rel) RelationAssumeNewRelfilelocator(rel)
@@ -55,9 +55,9 @@
 #define etl_owns_extension(oid, role)  pg_extension_ownercheck((oid), (role))
 #define etl_qualified_name(string)	   stringToQualifiedNameList(string)
 #define etl_flatten_joins(query, node) flatten_join_alias_vars((query), (node))
-#define etl_define_index(relid, statement) \
+#define etl_define_index(relid, statement, skip_build) \
 	DefineIndex((relid), (statement), InvalidOid, InvalidOid, InvalidOid, \
-				false, false, false, false, true)
+				false, false, false, (skip_build), true)
 #endif
 
 #if PG_VERSION_NUM >= 170000
@@ -82,6 +82,9 @@
 /* what a swap of two heaps exchanges in pg_class, beyond what all versions have */
 #define ETL_EXCHANGE_MORE(EXCHANGE) EXCHANGE(int32, relallfrozen)
 #define etl_executor_run(desc)		ExecutorRun((desc), ForwardScanDirection, 0)
+/* what an ExecutorRun_hook takes besides the query and the direction, and hands on */
+#define ETL_EXECUTOR_RUN_PARAMS		uint64 count
+#define ETL_EXECUTOR_RUN_ARGS		count
 #define etl_primary_key_index(rel)	RelationGetPrimaryKeyIndex((rel), false)
 #define etl_b64_encode(bytes, n, to, size) \
 	pg_b64_encode((const uint8 *) (bytes), (n), (to), (size))
@@ -90,6 +93,8 @@
 #define etl_check_index_constraints(result, slot, estate, conflict, indexes) \
 	ExecCheckIndexConstraints((result), (slot), (estate), (conflict), (indexes))
 #define etl_executor_run(desc)			   ExecutorRun((desc), ForwardScanDirection, 0, true)
+#define ETL_EXECUTOR_RUN_PARAMS			   uint64 count, bool execute_once
+#define ETL_EXECUTOR_RUN_ARGS			   count, execute_once
 #define etl_primary_key_index(rel)		   RelationGetPrimaryKeyIndex(rel)
 #define etl_b64_encode(bytes, n, to, size) pg_b64_encode((bytes), (n), (to), (size))
 #define ETL_EXCHANGE_MORE(EXCHANGE)

@@ -31,9 +31,9 @@ PG_FUNCTION_INFO_V1(etl_sql_progress);
 #define SLOTS			 64
 #define NODE_SIZE		 (4 * NAMEDATALEN + 8)
 #define PHASE_SIZE		 96
-#define MEASURE_EVERY_MS 1000
+#define MEASURE_EVERY_MS 500
 #define SAY_AFTER_MS	 2900	/* what is over in three seconds says nothing before its end */
-#define SAY_EVERY_MS	 1900
+#define SAY_EVERY_MS	 1450	/* and what the flag is late by: at least every two seconds */
 
 /* What one process shows. */
 typedef struct Slot
@@ -48,6 +48,7 @@ typedef struct Slot
 	int64		bytes;
 	int64		bytes_total;
 	TimestampTz started_at;
+	TimestampTz phase_at;		/* since when it is in this phase */
 } Slot;
 
 int64		etl_progress_rows = 0;
@@ -193,7 +194,7 @@ etl_progress_start(int64 run_id, const char *node, const char *phase)
 	strlcpy(mine->node, node, NODE_SIZE);
 	strlcpy(mine->phase, phase, PHASE_SIZE);
 	mine->rows = mine->bytes = mine->bytes_total = 0;
-	mine->started_at = now;
+	mine->started_at = mine->phase_at = now;
 	SpinLockRelease(&mine->mutex);
 	said_at = 0;
 	etl_progress_due = false;
@@ -206,13 +207,25 @@ etl_progress_start(int64 run_id, const char *node, const char *phase)
 void
 etl_progress_phase(const char *phase)
 {
+	TimestampTz now = GetCurrentTimestamp();
+
 	if (mine == NULL)
 		return;
 	SpinLockAcquire(&mine->mutex);
 	strlcpy(mine->phase, phase, PHASE_SIZE);
+	mine->phase_at = now;
 	SpinLockRelease(&mine->mutex);
 	/* what follows may be long and have no place to look at the flag */
 	etl_progress_report();
+}
+
+/*
+ * etl_progress_is_on: see progress.h.
+ */
+bool
+etl_progress_is_on(void)
+{
+	return mine != NULL;
 }
 
 /*
@@ -255,7 +268,7 @@ count(int64 number)
 static double
 seconds_left(const Slot *slot, TimestampTz now)
 {
-	double		seconds = (now - slot->started_at) / 1000000.0;
+	double		seconds = (now - slot->phase_at) / 1000000.0;
 
 	if (slot->bytes_total <= 0 || slot->bytes <= 0 || slot->bytes >= slot->bytes_total)
 		return -1;
@@ -304,7 +317,7 @@ copy_slot(Slot *slot, Slot *copy)
 }
 
 /*
- * etl_progress_say: see progress.h.  At most every two seconds.
+ * etl_progress_say: see progress.h.  At most every SAY_EVERY_MS.
  */
 void
 etl_progress_say(int64 run_id)
@@ -325,6 +338,23 @@ etl_progress_say(int64 run_id)
 		said_at = now;
 		say(&slot, now);
 	}
+}
+
+/*
+ * etl_progress_say_waiting: see progress.h.
+ */
+void
+etl_progress_say_waiting(int64 run_id, TimestampTz since, const char *what)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	etl_progress_say(run_id);
+	if (!TimestampDifferenceExceeds(said_at, now, SAY_EVERY_MS) ||
+		!TimestampDifferenceExceeds(since, now, SAY_AFTER_MS))
+		return;
+	said_at = now;
+	ereport(NOTICE, (errmsg_internal("run " INT64_FORMAT ": %s, for %.0f s", run_id, what,
+									 (now - since) / 1000000.0)));
 }
 
 /*

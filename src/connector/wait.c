@@ -18,6 +18,7 @@
 #include "utils/timestamp.h"
 
 #include "common/compat.h"
+#include "common/progress.h"
 #include "connector/connector.h"
 
 #define SLICE_MS 1000
@@ -70,6 +71,7 @@ etl_wait(const EtlWait *wait)
 		long		timeout = SLICE_MS;
 
 		CHECK_FOR_INTERRUPTS();
+		etl_progress_check();
 		if (!TIMESTAMP_NOT_FINITE(wait->until))
 		{
 			timeout = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), wait->until);

@@ -108,6 +108,11 @@ extern void etl_environment_add(QueryEnvironment *environment, const char *name,
 								TupleDesc	desc, Tuplestorestate *rows, double count);
 extern char *etl_query_deparse(Query *query);
 
+/* ---- index_build.c: as CREATE INDEX does, with progress ---- */
+
+extern Oid etl_index_build(Oid relid, IndexStmt *statement);
+extern void etl_index_build_sql(Oid relid, const char *sql);
+
 /* ---- writer.c: rows of a query into a heap or a tuplestore, through the row checks ---- */
 
 typedef struct EtlWriter EtlWriter;

@@ -20,6 +20,8 @@
 extern const EtlOptionDef etl_model_options[];	/* ended by a NULL name */
 extern const EtlOptionDef etl_unit_test_options[];
 
+extern void etl_watch_install(void);	/* once, from _PG_init */
+
 /*
  * etl_model_names returns the canonical names of relations that the raw
  * parse tree reads (tables, views, NULL::raw.t row types; CTE names are

@@ -198,14 +198,13 @@ etl_swap_clone_index(Oid from, Oid to, Oid index_oid, bool constraint)
 	Relation	fresh = table_open(to, ShareLock);
 	Relation	index = index_open(index_oid, AccessShareLock);
 	IndexStmt  *statement = clone_statement(rel, fresh, index, constraint);
-	ObjectAddress address;
+	Oid			made;
 
 	index_close(index, NoLock);
-	address = etl_define_index(to, statement);
+	made = etl_index_build(to, statement);
 	table_close(fresh, NoLock);
 	table_close(rel, NoLock);
-	CommandCounterIncrement();
-	return address.objectId;
+	return made;
 }
 
 /*
@@ -265,6 +264,7 @@ etl_lock_briefly(Oid relid)
 						 PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
+		etl_progress_check();
 		wait_ms = Min(wait_ms * 2, 50);
 	}
 }

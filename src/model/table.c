@@ -571,8 +571,9 @@ etl_table_indexes(const EtlModel *model, Oid relid)
 		etl_execute_utility(psprintf("DROP INDEX %s", (char *) lfirst(cell)));
 	foreach(cell, wanted)
 	{
-		etl_progress_phase("building indexes");
-		etl_execute_utility(((WantedIndex *) lfirst(cell))->sql);
+		etl_progress_phase(psprintf("building index %d of %d", foreach_current_index(cell) + 1,
+									list_length(wanted)));
+		etl_index_build_sql(relid, ((WantedIndex *) lfirst(cell))->sql);
 	}
 	if (drop != NIL || wanted != NIL)
 		CommandCounterIncrement();

@@ -4,9 +4,11 @@
  *    Seeing how far a running query has come.
  *
  * A query hands out its first row when a sort or an aggregate has read all
- * its input; until then only its scans run.  So each scan looks at the
- * progress flag before it fetches a row, and how far the query has come is
- * where its sequential scans stand in their tables.
+ * its input; until then only its scans run.  So each scan, and whatever
+ * stores rows, looks at the progress flag before it fetches one: those of the model's query, and of
+ * whatever else is executed while this process works on a node, checks,
+ * hooks and the statements of functions among them.  How far the model's
+ * query has come is where its sequential scans stand in their tables.
  *
  *-------------------------------------------------------------------------
  */
@@ -19,13 +21,17 @@
 #include "storage/bufmgr.h"
 #include "utils/rel.h"
 
+#include "common/compat.h"
 #include "common/progress.h"
+#include "model/model.h"
 #include "model/watch.h"
 
-static List *scans = NIL;		/* SeqScanState * of the query that runs */
+static List *scans = NIL;		/* SeqScanState * of the model's query that runs */
+
+static ExecutorRun_hook_type previous_run = NULL;
 
 /*
- * fetch is what a watched scan runs for each row.
+ * fetch is what a watched node runs for each row.
  */
 static TupleTableSlot *
 fetch(PlanState *node)
@@ -35,7 +41,31 @@ fetch(PlanState *node)
 }
 
 /*
- * watch makes the scans below a plan node watched ones.
+ * hands_out tells whether a plan node goes on to hand out rows when those
+ * below it have given theirs.
+ */
+static bool
+hands_out(const PlanState *node)
+{
+	switch (nodeTag(node))
+	{
+		case T_SortState:
+		case T_IncrementalSortState:
+		case T_AggState:
+		case T_WindowAggState:
+		case T_MaterialState:
+		case T_HashJoinState:
+		case T_GatherState:
+		case T_GatherMergeState:
+		case T_SetOpState:
+			return true;
+		default:
+			return node->lefttree == NULL && node->righttree == NULL;
+	}
+}
+
+/*
+ * watch makes a plan node, and those below it, watched ones.
  */
 static bool
 watch(PlanState *node, void *arg)
@@ -43,11 +73,46 @@ watch(PlanState *node, void *arg)
 	if (node == NULL)
 		return false;
 	/* with instrumentation the executor needs its own wrapper */
-	if (node->lefttree == NULL && node->righttree == NULL && node->instrument == NULL)
+	if (node->instrument == NULL && hands_out(node))
 		node->ExecProcNode = fetch;
+	return planstate_tree_walker(node, watch, arg);
+}
+
+/*
+ * run is the hook that sees every query.
+ */
+static void
+run(QueryDesc *desc, ScanDirection direction, ETL_EXECUTOR_RUN_PARAMS)
+{
+	if (unlikely(etl_progress_is_on()))
+		(void) watch(desc->planstate, NULL);
+	if (previous_run)
+		previous_run(desc, direction, ETL_EXECUTOR_RUN_ARGS);
+	else
+		standard_ExecutorRun(desc, direction, ETL_EXECUTOR_RUN_ARGS);
+}
+
+/*
+ * etl_watch_install puts the hook before those that were there.
+ */
+void
+etl_watch_install(void)
+{
+	previous_run = ExecutorRun_hook;
+	ExecutorRun_hook = run;
+}
+
+/*
+ * find_scans notes the sequential scans below a plan node.
+ */
+static bool
+find_scans(PlanState *node, void *arg)
+{
+	if (node == NULL)
+		return false;
 	if (IsA(node, SeqScanState))
 		scans = lappend(scans, node);
-	return planstate_tree_walker(node, watch, arg);
+	return planstate_tree_walker(node, find_scans, arg);
 }
 
 /*
@@ -99,7 +164,7 @@ void
 etl_watch_begin(PlanState *plan)
 {
 	scans = NIL;
-	(void) watch(plan, NULL);
+	(void) find_scans(plan, NULL);
 	etl_progress_measure = scans != NIL ? measure : NULL;
 }
 

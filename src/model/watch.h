@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * watch.h
- *    Seeing how far a running query has come; for model/execute.c.
+ *    Seeing how far a running query has come; for model/execute.c and index_build.c.
  *
  *-------------------------------------------------------------------------
  */
@@ -10,7 +10,7 @@
 
 #include "nodes/execnodes.h"
 
-/* makes the scans of a started plan report progress until etl_watch_end */
+/* measures a started plan by its scans until etl_watch_end */
 extern void etl_watch_begin(PlanState *plan);
 extern void etl_watch_end(void);
 

@@ -20,6 +20,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "common/progress.h"
 #include "run/board.h"
 
 /* the places of finished nodes */
@@ -344,6 +345,8 @@ etl_board_claim(EtlRunState *state, List *nodes)
 		entry->claimed_by = state->place;
 	}
 	SpinLockRelease(&board->mutex);
+	if (free)
+		state->waits_since = 0;
 	return free;
 }
 
@@ -468,10 +471,16 @@ etl_board_wait(EtlRunState *state, TimestampTz until)
 {
 	Sleep		sleep = {state->board, 1000};
 
+	if (state->waits_since == 0)
+		state->waits_since = GetCurrentTimestamp();
 	if (until != DT_NOEND)
 		sleep.timeout = Min(sleep.timeout,
 							TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until) + 1);
 	etl_driver_wait(&state->driver.base, sleep_on_board, &sleep);
+	if (state->tells)
+		etl_progress_say_waiting(state->run.run_id, state->waits_since,
+								 until == DT_NOEND ? "waiting for other processes" :
+													 "waiting for the next attempt, or a place in a pool");
 }
 
 /*

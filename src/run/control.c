@@ -26,6 +26,7 @@
 #include "catalog/tasks.h"
 #include "common/arguments.h"
 #include "common/errors.h"
+#include "common/progress.h"
 #include "common/guc.h"
 #include "common/json.h"
 #include "common/names.h"
@@ -207,6 +208,7 @@ etl_sql_wait(PG_FUNCTION_ARGS)
 						 PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
+		etl_progress_say(run_id);
 		pause_ms = Min(pause_ms + pause_ms / 2, LAST_LOOK_MS);
 	}
 	PG_RETURN_TEXT_P(cstring_to_text(status));

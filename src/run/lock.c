@@ -23,10 +23,13 @@
 #include "storage/lock.h"
 #include "storage/proc.h"
 #include "storage/sinvaladt.h"
+#include "tcop/tcopprot.h"
 #include "utils/fmgroids.h"
+#include "utils/guc.h"
 #include "utils/snapmgr.h"
 
 #include "common/compat.h"
+#include "common/errors.h"
 #include "run/run.h"
 
 /* field 4 of the tag: pg_advisory_lock uses 1 and 2 */
@@ -75,6 +78,48 @@ say_who_holds(const LOCKTAG *tag, const char *node)
 		ereport(NOTICE, (errmsg("waiting for %s, at work in another session", node)));
 }
 
+/* A node whose lock is waited for. */
+typedef struct Wanted
+{
+	LOCKTAG		tag;
+	bool		session;
+} Wanted;
+
+/*
+ * wait_a_while waits for a lock until it is time to say so; an argument of
+ * etl_subxact.
+ */
+static void
+wait_a_while(void *arg)
+{
+	Wanted	   *wanted = arg;
+	int			level = NewGUCNestLevel();
+
+	(void) set_config_option("lock_timeout", "1900ms", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true,
+							 0, false);
+	(void) LockAcquire(&wanted->tag, ExclusiveLock, wanted->session, false);
+	AtEOXact_GUC(false, level);
+}
+
+/*
+ * wait_aloud waits for a lock and says so again and again.
+ */
+static void
+wait_aloud(const LOCKTAG *tag, const char *node, bool session)
+{
+	Wanted		wanted = {*tag, session};
+	ErrorData  *error;
+
+	while ((error = etl_subxact(wait_a_while, &wanted)) != NULL)
+	{
+		if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
+			etl_rethrow(error);
+		FreeErrorData(error);
+		say_who_holds(tag, node);
+		InvalidateCatalogSnapshotConditionally();
+	}
+}
+
 /*
  * etl_lock_node waits until no other session works on the node.  While it
  * waits outside a transaction block no snapshot is held.
@@ -89,7 +134,11 @@ etl_lock_node(const char *node, bool session)
 		return;
 	say_who_holds(&tag, node);
 	InvalidateCatalogSnapshotConditionally();
-	(void) LockAcquire(&tag, ExclusiveLock, session, false);
+	/* to nobody, and with a limit of the user's own, there is nothing to say */
+	if (whereToSendOutput == DestRemote && LockTimeout == 0)
+		wait_aloud(&tag, node, session);
+	else
+		(void) LockAcquire(&tag, ExclusiveLock, session, false);
 }
 
 /*

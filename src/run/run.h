@@ -173,6 +173,7 @@ typedef struct EtlRunState
 
 	EtlIntervalRequest request; /* of a run with since and until: slices.c */
 	bool		paused;			/* it goes back into the queue */
+	TimestampTz waits_since;	/* 0: this process has something to do */
 	void	   *pulling;		/* the pull at work, execute.c */
 
 	/* with whom: board.c */
