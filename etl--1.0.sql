@@ -1356,6 +1356,17 @@ Outside of a transaction block the rows are published by a swap, inside of one b
 Returns what was put back, in words. Errors: ET002 for an unknown node or version, or one whose rows are not kept; ET013 when a model or view that reads the target needs a column that the version does not have; ET011 when a check fails; 42501 unless one is a member of its owner.
 Example: SELECT etl.rollback(''mart.daily_sales'');';
 
+CREATE FUNCTION etl.import_dbt(manifest jsonb)
+	RETURNS TABLE (dbt_id text, kind text, target text, name text, action text, detail text)
+	AS 'MODULE_PATHNAME', 'etl_sql_import_dbt' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION etl.import_dbt(jsonb) IS
+'Defines what is in a manifest of dbt 1.8 or later: models with their materialization, key, strategy, tags, descriptions, contract, indexes, hooks and privileges; snapshots; data tests as checks; unit tests.
+manifest: the contents of target/manifest.json after dbt compile --full-refresh, for the adapter postgres. The name of the database is left out of the compiled SQL, schemas that are missing are made, and a relation that dbt has built is taken over by the next run. In an environment (SET etl.environment) everything is defined beside what is there, and etl.compare tells whether the rows are the same.
+A test that dbt brings becomes a check of its kind; any other one a view of its query and a check that the view is empty.
+Returns a row for each entry of the manifest but macros and docs. action: created, updated, unchanged; inlined: an ephemeral model, which those that read it contain; read: a source; skipped: detail says why; failed: detail is the error, and the other entries are defined. detail also lists what of a definition has no counterpart.
+Errors: ET001 for what is no manifest of dbt 1.8 or later.
+Example: SELECT * FROM etl.import_dbt(pg_read_file(''/srv/shop/target/manifest.json'')::jsonb) WHERE detail IS NOT NULL;';
+
 CREATE FUNCTION etl.rename(old_name text, new_name text)
 	RETURNS TABLE (kind text, name text, part text, effect text, detail text)
 	AS 'MODULE_PATHNAME', 'etl_sql_rename' LANGUAGE C VOLATILE PARALLEL UNSAFE;

@@ -202,25 +202,24 @@ static void
 edit_column(EditContext *context, ColumnRef *column)
 {
 	const char *start = context->query + column->location;
-	const char *second;
 	const char *end;
+	int			parts = list_length(column->fields) - 1;	/* before the column; the first of three is a database */
+	char	   *relation;
 	char	   *new;
-	EtlName    *name;
 
-	if (list_length(column->fields) != 3 || column->location < 0 ||
-		!IsA(lsecond(column->fields), String))
+	if ((parts != 2 && parts != 3) || column->location < 0 ||
+		!IsA(list_nth(column->fields, parts - 1), String))
 		return;
-	new = meant(strVal(linitial(column->fields)), strVal(lsecond(column->fields)));
+	relation = strVal(list_nth(column->fields, parts - 1));
+	new = meant(strVal(list_nth(column->fields, parts - 2)), relation);
 	new = new ? context->new_name(new, context->arg) : NULL;
-	end = new ? skip_name(start, 2) : NULL;
+	end = new ? skip_name(start, parts) : NULL;
 	if (end == NULL)
 		return;
-	name = etl_name_parse(new);
-	second = skip_blank(skip_identifier(start));
-	if (strcmp(name->relation, strVal(lsecond(column->fields))) == 0)
+	if (strcmp(etl_name_parse(new)->relation, relation) == 0)
 		add_edit(context, start, end, new);
 	else
-		add_edit(context, start, skip_blank(second + 1), "");
+		add_edit(context, start, skip_blank(skip_blank(skip_name(start, parts - 1)) + 1), "");
 }
 
 /*

@@ -1,0 +1,1 @@
+select * from {{ ref('customers') }} order by amount desc limit 3
