@@ -126,4 +126,6 @@ reference: deps
 	@mkdir -p build
 	@scripts/with-cluster scripts/make-reference > build/reference.md
 	@mv build/reference.md docs/reference.md
+	@scripts/with-cluster scripts/make-shapes > build/modelling.md
+	@mv build/modelling.md docs/modelling.md
 	@scripts/list-files

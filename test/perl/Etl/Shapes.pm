@@ -5,7 +5,7 @@ use warnings;
 
 use Exporter 'import';
 
-our @EXPORT_OK = qw(pick some @upstream %must %may);
+our @EXPORT_OK = qw(pick some @upstream %must %may %words);
 
 # Queries are over schema S: f and b are append streams of facts, e a merge and r a replace stream of them, d a merge stream of
 # dimension rows, v a view of e.  Facts have id, k, cat, did, ts, amt; dimension rows id, name, country, grp.
@@ -126,5 +126,38 @@ our %may = (
 	optional_country => sub {
 		return ('country,name', 'SELECT d.country, e.name, count(*) AS n FROM ' . $fact->() . ' f LEFT JOIN ' . $dim->()
 			  . ' d ON d.id = f.did LEFT JOIN ' . $dim->() . ' e ON e.id::text = d.grp::text GROUP BY 1, 2') });
+
+# Each in a few words, for the table in docs/modelling.md.
+our %words = (
+	projection => 'filter and projection',
+	distinct_on => 'newest row of a key, by DISTINCT ON',
+	row_number => 'newest row of a key, by row_number() = 1',
+	grouped => 'GROUP BY, with HAVING and FILTER',
+	fact_dimension => 'fact joined with a dimension',
+	by_dimension => 'grouped by columns of a dimension',
+	two_dimensions => 'grouped over two joins',
+	fact_fact => 'fact joined with a fact',
+	fact_grouped => 'joined with a grouped subquery',
+	united => 'UNION ALL',
+	group_of_union => 'grouped over a UNION ALL',
+	cte => 'common table expressions',
+	exists_ => 'EXISTS',
+	in_ => 'IN',
+	window => 'windows partitioned by the key',
+	not_exists => 'NOT EXISTS',
+	scalar => 'a scalar subquery',
+	anti_join => 'anti join',
+	not_in => 'NOT IN',
+	total => 'an aggregate over everything',
+	full_join => 'FULL JOIN',
+	excepted => 'EXCEPT',
+	limited => 'LIMIT',
+	newest_grouped => 'grouped by what the newest row of another key says',
+	by_rows => 'grouped by an aggregate',
+	share => 'a window over everything',
+	optional_inner => 'joined by a computed column of an optional side',
+	lateral => 'LATERAL',
+	optional_country => q(grouped by columns of an optional side's dimension),
+);
 
 1;
