@@ -379,6 +379,12 @@ extern void etl_rejects_add(EtlRejects *rejects, int64 position, const char *raw
 extern void etl_rejects_end(EtlRejects *rejects);
 extern void etl_rejects_verdict(EtlRejects *rejects, bool at_end);	/* raises ET009 */
 
+/* refusal.c: what of a relation may refuse a row, or wants to know of it */
+extern bool etl_relation_is_simple(Relation rel);
+extern bool etl_relation_may_refuse(EtlLanding *landing, ResultRelInfo *result);
+extern bool etl_relation_has_deferrable(Relation rel);
+extern void etl_relation_hurry_constraints(Relation rel);
+
 /* writer.c: rows into the relation */
 
 extern EtlLoadWriter *etl_load_writer_begin(EtlLanding *landing);

@@ -25,25 +25,18 @@
 #include "postgres.h"
 
 #include "access/heapam.h"
-#include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_trigger.h"
-#include "commands/trigger.h"
 #include "executor/executor.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
-#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
-#include "utils/snapmgr.h"
 
-#include "catalog/change.h"
 #include "common/compat.h"
-#include "common/errors.h"
 #include "load/extend.h"
 #include "load/form.h"
 #include "load/landing.h"
@@ -93,43 +86,6 @@ struct EtlLoadWriter
 };
 
 /*
- * watches_inserts tells whether a statement trigger wants to know of inserts;
- * etl's own finds what a load inserted by the load's number.
- */
-static bool
-watches_inserts(TriggerDesc *triggers)
-{
-	for (int i = 0; i < triggers->numtriggers; i++)
-		if ((triggers->triggers[i].tgtype & TRIGGER_TYPE_INSERT) &&
-			strncmp(triggers->triggers[i].tgname, ETL_CHANGE_TRIGGER, strlen(ETL_CHANGE_TRIGGER)) != 0)
-			return true;
-	return false;
-}
-
-/*
- * is_simple tells whether rows may be written below the level of SQL, as far
- * as it is not an index that minds.
- */
-static bool
-is_simple(Relation rel)
-{
-	TriggerDesc *triggers = rel->trigdesc;
-	TupleDesc	desc = RelationGetDescr(rel);
-
-	if (rel->rd_rel->relkind != RELKIND_RELATION || rel->rd_rules != NULL ||
-		rel->rd_rel->relforcerowsecurity)
-		return false;
-	if (triggers != NULL && (triggers->trig_insert_before_row || triggers->trig_insert_after_row ||
-							 triggers->trig_insert_before_statement ||
-							 watches_inserts(triggers)))
-		return false;
-	for (int i = 0; i < desc->natts; i++)
-		if (TupleDescAttr(desc, i)->attgenerated || TupleDescAttr(desc, i)->attidentity)
-			return false;
-	return true;
-}
-
-/*
  * choose_kind looks at what the relation carries.
  */
 static WriterKind
@@ -137,7 +93,7 @@ choose_kind(EtlLoadWriter *writer)
 {
 	EtlLanding *landing = writer->landing;
 	ResultRelInfo *result = writer->result;
-	bool		simple = is_simple(landing->rel);
+	bool		simple = etl_relation_is_simple(landing->rel);
 
 	if (landing->options->merge)
 		return simple && etl_first_is(landing) && !writer->may_refuse && result->ri_NumIndices > 0 ?
@@ -155,86 +111,10 @@ choose_kind(EtlLoadWriter *writer)
 	return WRITE_BULK;
 }
 
-/*
- * may_refuse tells whether anything but the index of the key can refuse a
- * row of a merge, or keep it from being written.
- */
-static bool
-may_refuse(EtlLanding *landing, ResultRelInfo *result)
-{
-	Relation	rel = landing->rel;
-	TupleDesc	desc = RelationGetDescr(rel);
-	int			nunique = 0;
-
-	if (rel->rd_rel->relkind != RELKIND_RELATION || rel->rd_rules != NULL ||
-		rel->rd_rel->relforcerowsecurity || rel->trigdesc != NULL || rel->rd_rel->relhassubclass)
-		return true;
-	for (int i = 0; i < desc->natts; i++)
-		if (TupleDescAttr(desc, i)->attgenerated)
-			return true;
-	for (int i = 0; i < result->ri_NumIndices; i++)
-	{
-		Form_pg_index index = result->ri_IndexRelationDescs[i]->rd_index;
-
-		if (index->indisunique || index->indisexclusion)
-			nunique++;
-		/* an expression may raise, and a long value may not fit */
-		if (result->ri_IndexRelationInfo[i]->ii_Expressions != NIL)
-			return true;
-	}
-	return nunique > 1;
-}
-
 bool
 etl_load_writer_may_refuse(EtlLoadWriter *writer)
 {
 	return writer->kind == WRITE_STAGE && writer->may_refuse;
-}
-
-/*
- * has_deferrable tells whether a unique or exclusion constraint of the
- * relation may be deferred: ON CONFLICT does not know such ones.
- */
-static bool
-has_deferrable(Relation rel)
-{
-	bool		found = false;
-	ListCell   *cell;
-
-	foreach(cell, RelationGetIndexList(rel))
-	{
-		Relation	index = index_open(lfirst_oid(cell), AccessShareLock);
-
-		found = found || !index->rd_index->indimmediate;
-		index_close(index, AccessShareLock);
-	}
-	return found;
-}
-
-/*
- * hurry_constraints makes the deferrable constraints of the relation
- * immediate until the end of the transaction.
- */
-static void
-hurry_constraints(Relation rel)
-{
-	StringInfoData sql;
-
-	initStringInfo(&sql);
-	SPI_connect();
-	if (SPI_execute(psprintf("SELECT pg_catalog.format('%%I.%%I', n.nspname, c.conname)"
-							 " FROM pg_catalog.pg_constraint c"
-							 " JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.connamespace"
-							 " WHERE c.conrelid OPERATOR(pg_catalog.=) %u AND c.condeferrable",
-							 RelationGetRelid(rel)),
-					true, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not read the constraints of \"%s\"", RelationGetRelationName(rel));
-	for (uint64 i = 0; i < SPI_processed; i++)
-		appendStringInfo(&sql, "%s%s", i == 0 ? "SET CONSTRAINTS " : ", ",
-						 SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1));
-	if (sql.len > 0 && SPI_execute(psprintf("%s IMMEDIATE", sql.data), false, 0) < 0)
-		elog(ERROR, "could not run: %s", sql.data);
-	SPI_finish();
 }
 
 /*
@@ -274,12 +154,12 @@ etl_load_writer_begin(EtlLanding *landing)
 	InitResultRelInfo(writer->result, landing->rel, 0, NULL, 0);
 	if (landing->rel->rd_rel->relkind == RELKIND_RELATION)
 		ExecOpenIndices(writer->result, true);
-	writer->may_refuse = may_refuse(landing, writer->result);
+	writer->may_refuse = etl_relation_may_refuse(landing, writer->result);
 	writer->kind = choose_kind(writer);
 	writer->indexes_after = writer->kind == WRITE_BULK && writer->result->ri_NumIndices > 0 &&
 							etl_first_is(landing);
-	if (landing->rel->trigdesc != NULL || has_deferrable(landing->rel))
-		hurry_constraints(landing->rel);
+	if (landing->rel->trigdesc != NULL || etl_relation_has_deferrable(landing->rel))
+		etl_relation_hurry_constraints(landing->rel);
 
 	if (writer->kind == WRITE_BULK)
 	{
@@ -291,7 +171,7 @@ etl_load_writer_begin(EtlLanding *landing)
 	else if (writer->kind == WRITE_SQL)
 	{
 		writer->plain_sql = make_insert_sql(landing, "");
-		writer->insert_sql = landing->rel->rd_rules != NULL || has_deferrable(landing->rel) ?
+		writer->insert_sql = landing->rel->rd_rules != NULL || etl_relation_has_deferrable(landing->rel) ?
 								 writer->plain_sql :
 								 make_insert_sql(landing, "ON CONFLICT DO NOTHING");
 		writer->kept = palloc0(sizeof(Kept) * ETL_BATCH_ROWS);

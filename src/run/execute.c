@@ -37,147 +37,12 @@
 #include "catalog/graph.h"
 #include "catalog/pool.h"
 #include "catalog/tasks.h"
-#include "common/errors.h"
-#include "common/json.h"
-#include "common/options.h"
 #include "common/progress.h"
-#include "common/timeout.h"
-#include "load/load.h"
 #include "run/board.h"
 #include "run/run.h"
 
 /* how often a free place in a pool is looked for */
 #define POOL_POLL_MS 100
-
-typedef struct PullWork
-{
-	EtlRunState *state;
-	EtlNode    *node;
-	EtlPullResult result;
-	EtlPullResult told;			/* what is in the rows of former attempts */
-} PullWork;
-
-/*
- * pull_stream lands what is new; commits load by load.
- */
-static void
-pull_stream(void *arg)
-{
-	PullWork   *work = arg;
-	EtlRunState *state = work->state;
-	EtlNode    *node = work->node;
-	MemoryContext old;
-
-	etl_nodes_begin(state, list_make1(node));
-	etl_progress_start(state->run.run_id, node->name->canonical, "loading");
-	PushActiveSnapshot(GetTransactionSnapshot());
-	old = MemoryContextSwitchTo(state->driver.context);
-	node->stream = etl_stream_get(node->name->canonical);
-	MemoryContextSwitchTo(old);
-
-	/* outside a transaction block no snapshot may be held while a network is waited for */
-	if (!state->driver.base.atomic)
-		PopActiveSnapshot();
-	etl_pull(&state->driver.base, node->stream, &work->result);
-	if (state->driver.base.atomic)
-		PopActiveSnapshot();
-}
-
-/*
- * remember_version notes with which definition a stream was pulled, for
- * state:modified.
- */
-static void
-remember_version(EtlRunState *state, EtlNode *node)
-{
-	EtlNodeState *known;
-
-	PushActiveSnapshot(GetTransactionSnapshot());
-	known = etl_node_state_get(node->name->canonical);
-	if (known->built_version != node->stream->version)
-	{
-		known->built_version = node->stream->version;
-		etl_node_state_set(node->name->canonical, known);
-	}
-	PopActiveSnapshot();
-}
-
-/*
- * with_remark joins a reason and what is to be said beside it.
- */
-static const char *
-with_remark(const char *reason, const char *remark)
-{
-	return remark ? psprintf("%s; %s", reason, remark) : reason;
-}
-
-/*
- * note_retry makes a failed try of a request, which the connector tries
- * again in place, an attempt of the task.
- */
-static void
-note_retry(EtlDriver *driver, int sqlerrcode, const char *message)
-{
-	/* the driver is a part of its run */
-	EtlRunState *state = (EtlRunState *) ((char *) driver - offsetof(EtlRunState, driver));
-	PullWork   *work = state->pulling;
-	EtlTask    *task = work->node->task;
-
-	task->rows_inserted = work->result.inserted - work->told.inserted;
-	task->rows_updated = work->result.updated - work->told.updated;
-	task->rows_deleted = work->result.deleted - work->told.deleted;
-	task->rows_rejected = work->result.rejected - work->told.rejected;
-	work->told = work->result;
-	etl_node_retrying(state, work->node, sqlerrcode, message);
-}
-
-/*
- * work_on_stream pulls a stream and notes what came of it.
- */
-static void
-work_on_stream(EtlRunState *state, EtlNode *node)
-{
-	PullWork	work = {state, node, {0}, {0}};
-	EtlPullResult *result = &work.result;
-	EtlTask    *task;
-	ErrorData  *error;
-
-	state->pulling = &work;
-	state->driver.base.retrying = note_retry;
-	error = etl_driver_try(&state->driver, pull_stream, &work);
-	if (error != NULL && state->driver.base.atomic)
-		memset(result, 0, sizeof(EtlPullResult));	/* all of it was rolled back */
-	state->driver.base.retrying = NULL;
-	state->pulling = NULL;
-	task = node->task;
-	task->action = "load";
-	/* the attempts before this one have told what they did */
-	task->rows_inserted = result->inserted - work.told.inserted;
-	task->rows_updated = result->updated - work.told.updated;
-	task->rows_deleted = result->deleted - work.told.deleted;
-	task->rows_rejected = result->rejected - work.told.rejected;
-	node->changed = node->changed || result->loads > 0;
-	if (error != NULL && etl_node_is_cancelled(error))
-	{
-		etl_node_broken_off(state, node);
-		etl_rethrow(error);
-	}
-	if (error == NULL)
-		remember_version(state, node);
-	if (error != NULL)
-		etl_node_failed(state, node, error);
-	else if (result->loads == 0)
-		etl_node_unchanged(state, node, "load",
-						   with_remark(result->reason ? result->reason : "nothing new", result->remark));
-	else
-	{
-		char	   *loads = psprintf(INT64_FORMAT " load%s", result->loads, result->loads == 1 ? "" : "s");
-
-		task->reason = etl_run_keep(state, with_remark(loads, result->remark));
-		etl_node_finish(state, node, "succeeded");
-	}
-	etl_nodes_settle(state, list_make1(node));
-}
 
 /*
  * tell reports the finished tasks of the nodes; to the server log only what failed.
@@ -274,69 +139,6 @@ compare_names(const ListCell *a, const ListCell *b)
 }
 
 /*
- * limit_of reads a limit of time; 0 when there is none.
- */
-static int64
-limit_of(const Jsonb *options, const char *key)
-{
-	char	   *text = etl_json_get_text(options, key);
-
-	return text ? etl_option_duration_ms(key, text) : 0;
-}
-
-/*
- * start_clocks sets the limits of an attempt.
- */
-static void
-start_clocks(const Jsonb *options)
-{
-	int64		limit = limit_of(options, "timeout");
-
-	etl_statement_limit_ms = limit_of(options, "statement_timeout");
-	(void) etl_timeout_start(ETL_TIMEOUT_TASK, limit ? limit : limit_of(options, "task_timeout"), 0);
-}
-
-/*
- * stop_clocks takes them away.
- */
-static void
-stop_clocks(void)
-{
-	etl_statement_limit_ms = 0;
-	etl_timeout_stop(ETL_TIMEOUT_TASK);
-	etl_timeout_stop(ETL_TIMEOUT_STATEMENT);
-}
-
-/*
- * etl_node_is_cancelled tells whether an error is a cancel of the run, and
- * not the end of a limit of the node, which is a failure like others.
- */
-bool
-etl_node_is_cancelled(ErrorData *error)
-{
-	return !etl_timeout_take(ETL_TIMEOUT_TASK, error) &&
-		   !etl_timeout_take(ETL_TIMEOUT_STATEMENT, error) && etl_error_is_cancel(error);
-}
-
-/*
- * restate_timeout makes the error that is being raised say which limit has
- * ended, when one has.
- */
-static void
-restate_timeout(EtlRunState *state)
-{
-	ErrorData  *error;
-
-	MemoryContextSwitchTo(state->driver.context);
-	error = CopyErrorData();
-	if (etl_node_is_cancelled(error) && !etl_timeout_take(ETL_TIMEOUT_RUN, error))
-		return;
-	FlushErrorState();
-	stop_clocks();
-	etl_rethrow(error);
-}
-
-/*
  * give_back unlocks nodes and ends what was shown of their progress.
  */
 static void
@@ -376,9 +178,9 @@ lock_and_work(EtlRunState *state, List *nodes)
 			locked = lappend(locked, lfirst(cell));
 		}
 		state->driver.base.node = first->name->canonical;
-		start_clocks(options);
+		etl_clocks_start(options);
 		if (first->stream != NULL)
-			work_on_stream(state, first);
+			etl_work_on_stream(state, first);
 		else
 			done = etl_work_on_models(state, nodes);
 	}
@@ -387,13 +189,13 @@ lock_and_work(EtlRunState *state, List *nodes)
 		give_back(locked);
 		/* in a transaction block the end of a limit ends the block */
 		if (!session)
-			restate_timeout(state);
-		stop_clocks();
+			etl_clocks_restate(state);
+		etl_clocks_stop();
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
 	give_back(locked);
-	stop_clocks();
+	etl_clocks_stop();
 	return done;
 }
 

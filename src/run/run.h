@@ -5,7 +5,8 @@
  *
  * graph.c knows the nodes, selector.c picks some of them, plan.c says what
  * would happen, call.c and lead.c bring a run, open.c opens and closes it,
- * execute.c goes through the nodes (models by models.c and groups.c, when
+ * execute.c goes through the nodes (streams by streams.c, models by models.c
+ * and groups.c, within the limits of clocks.c, when
  * rule.c and pool.c let it) with driver.c, lock.c and board.c, outcome.c notes
  * what became of them, report.c tells it, explain.c explains it afterwards.
  *
@@ -174,7 +175,7 @@ typedef struct EtlRunState
 	EtlIntervalRequest request; /* of a run with since and until: slices.c */
 	bool		paused;			/* it goes back into the queue */
 	TimestampTz waits_since;	/* 0: this process has something to do */
-	void	   *pulling;		/* the pull at work, execute.c */
+	void	   *pulling;		/* the pull at work, streams.c */
 
 	/* with whom: board.c */
 	int			workers;		/* at most so many at work, this process included */
@@ -196,10 +197,19 @@ typedef struct EtlRunState
 extern void etl_run_execute(EtlRunState *state);
 extern void etl_run_look_around(EtlRunState *state);
 extern void etl_run_steps(EtlRunState *state);
-/* a cancel of the run, and not the end of a limit of the node */
-extern bool etl_node_is_cancelled(ErrorData *error);
 /* a node that is not selected is done when what is above it is */
 extern bool etl_node_is_done(EtlNode *node);
+
+/* ---- streams.c ---- */
+extern void etl_work_on_stream(EtlRunState *state, EtlNode *node);
+
+/* ---- clocks.c ---- */
+extern void etl_clocks_start(const Jsonb *options);
+extern void etl_clocks_stop(void);
+/* a cancel of the run, and not the end of a limit of the node */
+extern bool etl_node_is_cancelled(ErrorData *error);
+/* makes the error that is being raised say which limit has ended, when one has */
+extern void etl_clocks_restate(EtlRunState *state);
 
 /* ---- rank.c ---- */
 
