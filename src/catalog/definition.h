@@ -64,6 +64,7 @@ typedef struct EtlModel
 	bool		resolved;
 	char	   *owner;
 	int			version;
+	char	   *instead;		/* "b is read instead of a": its query is not its own; NULL: it is */
 	const struct EtlIntervalRequest *request;	/* which intervals a run asks for; NULL: those that are due */
 } EtlModel;
 

@@ -67,9 +67,10 @@ const EtlOptionDef etl_model_options[] = {
 	 "Constraints of the table, written as in CREATE TABLE: \"PRIMARY KEY (id)\", \"CHECK (amount "
 	 ">= 0)\"; "
 	 "a table that a FOREIGN KEY names must be there, which depends_on sees to."},
-	{"fallback", "last_good", NULL,
-	 "What to build on when an input did not succeed: last_good, its rows of before. The run and "
-	 "the dataset are then flagged incomplete."},
+	{"fallback", "any", NULL,
+	 "What to build on when an input did not succeed: last_good, its rows of before, or another "
+	 "relation with the columns that the query reads: {\"raw.rates\": \"raw.rates_2025\"}. The run "
+	 "and the dataset are then flagged incomplete."},
 	{"grants", "object", NULL,
 	 "Privileges that others have on the relation, these and no more: {\"analyst\": "
 	 "[\"SELECT\"]}."},
@@ -173,6 +174,7 @@ check_running_options(const EtlModel *model)
 	EtlRetryPolicy retry;
 
 	etl_retry_read(model->options, &retry);
+	etl_fallback_check(model);
 	for (int i = 0; i < lengthof(limits); i++)
 	{
 		char	   *text = etl_json_get_text(model->options, limits[i]);

@@ -90,6 +90,22 @@ follow_columns(EtlDue *due)
 }
 
 /*
+ * stand_in lets the fingerprint tell what is read instead of an input; raises
+ * ET001 when the query would have other columns so.
+ */
+static void
+stand_in(EtlDue *due, const EtlModel *model)
+{
+	due->fingerprint = etl_fallback_fingerprint(model, due->fingerprint);
+	if (OidIsValid(due->relid) && !etl_table_fits(model, due->relid, etl_query_desc(due->query)))
+		ereport(ERROR,
+				(errcode(ETL_ERR_DEFINITION),
+				 errmsg("%s has other columns or types when %s", model->target, model->instead),
+				 errhint("Cast in the query, or name a relation in option \"fallback\" whose columns are "
+						 "as those of the input.")));
+}
+
+/*
  * same_text compares two texts that may be NULL.
  */
 static bool
@@ -301,6 +317,8 @@ decide_stored(EtlDue *due, const EtlModel *model, const EtlQueryTraits *traits, 
 			   get_rel_relkind(due->relid) == RELKIND_VIEW ?
 				   "it was a view until now" :
 				   "it was made in another way until now");
+	else if (model->instead != NULL)
+		decide(due, "full", model->instead);
 	else if (full_refresh && model->request == NULL)
 		decide(due, "full",
 			   snapshot ?
@@ -324,6 +342,8 @@ decide_stored(EtlDue *due, const EtlModel *model, const EtlQueryTraits *traits, 
 	}
 	else if (!same_text(due->fingerprint, due->state->built_fingerprint))
 		decide(due, "full",
+			   etl_fallback_was_built(due->state->built_fingerprint) ?
+				   "the last build read another relation instead of an input" :
 			   snapshot ? "its columns, or a parameter that it reads, changed" :
 						  "a parameter that it reads changed");
 	else if (traits->uses_clock && model->request == NULL)
@@ -418,6 +438,8 @@ etl_due(const EtlModel *model, bool full_refresh)
 	due->fingerprint = params_fingerprint(&traits);
 	if (etl_model_is_snapshot(model))
 		follow_columns(due);
+	if (model->instead != NULL)
+		stand_in(due, model);
 	if (view)
 		decide_view(due, model);
 	else

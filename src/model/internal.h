@@ -108,6 +108,11 @@ extern void etl_environment_add(QueryEnvironment *environment, const char *name,
 								TupleDesc	desc, Tuplestorestate *rows, double count);
 extern char *etl_query_deparse(Query *query);
 
+/* ---- instead.c ---- */
+extern void etl_fallback_check(const EtlModel *model);
+extern char *etl_fallback_fingerprint(const EtlModel *model, const char *params);
+extern bool etl_fallback_was_built(const char *fingerprint);	/* of another relation? */
+
 /* ---- index_build.c: as CREATE INDEX does, with progress ---- */
 
 extern Oid etl_index_build(Oid relid, IndexStmt *statement);

@@ -89,6 +89,20 @@ extern void etl_model_finish(EtlStaged *staged);
  */
 extern bool etl_model_defer_triggers;
 
+/* ---- instead.c: what a model is built on when an input failed ---- */
+
+typedef enum EtlFallback
+{
+	ETL_FALLBACK_NONE,
+	ETL_FALLBACK_LAST_GOOD,		/* its rows of before */
+	ETL_FALLBACK_INPUT			/* another relation */
+} EtlFallback;
+
+/* *instead: that relation, by its canonical name */
+extern EtlFallback etl_fallback_of(const EtlModel *model, const char *input, char **instead);
+/* lets the query read other relations; 'pairs' holds char *: an input, what is read instead, and so on */
+extern void etl_fallback_apply(EtlModel *model, List *pairs);
+
 /* ---- requery.c: the texts of a model with other names for some relations ---- */
 
 /* the new canonical name of a relation, or NULL */

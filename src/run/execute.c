@@ -269,7 +269,8 @@ work_on(EtlRunState *state, List *nodes)
 		;
 	else if (skip.reason != NULL)
 		skip_all(state, nodes, &skip);
-	else if (first->planned_unchanged && !changed_above && first->group == 0 && !state->flags)
+	else if (first->planned_unchanged && !changed_above && first->group == 0 && !state->flags &&
+			 first->incomplete == NULL)
 		etl_node_unchanged(state, first, "unchanged", first->reason);
 	else
 		done = lock_and_work(state, nodes);

@@ -154,6 +154,7 @@ prepare_models(Work *work)
 		/* it may have been defined anew, or resolved by another run */
 		work->at = node;
 		node->model = etl_model_get(node->name->canonical);
+		etl_fallback_apply(node->model, node->instead);
 		etl_slices_ask(state, node);
 		MemoryContextSwitchTo(old);
 		if (!node->model->resolved && !resolve(work, node))

@@ -9,7 +9,8 @@
  *   one_failed    something above it failed
  *
  * A node that is tried although an input of it failed is built on what that
- * input held before, and it and the run are flagged incomplete.
+ * input held before, or on another relation, and it and the run are flagged
+ * incomplete.
  *
  *-------------------------------------------------------------------------
  */
@@ -37,15 +38,36 @@ rule_of(EtlNode *node)
 }
 
 /*
- * falls_back tells whether a node may be built on the last good publication
- * of an input that did not succeed.
+ * falls_back tells whether a node may be built although an input did not
+ * succeed, and notes what is read instead of it.
  */
 static bool
-falls_back(EtlNode *node, EtlNode *input)
+falls_back(EtlRunState *state, EtlNode *node, EtlNode *input)
 {
-	char	   *fallback = node->model ? etl_json_get_text(node->model->options, "fallback") : NULL;
+	char	   *instead = NULL;
+	EtlFallback fallback = ETL_FALLBACK_NONE;
+	MemoryContext old = MemoryContextSwitchTo(state->driver.context);
 
-	return fallback != NULL && strcmp(fallback, "last_good") == 0;
+	if (node->model != NULL)
+		fallback = etl_fallback_of(node->model,
+								   input->stands_for ? input->stands_for->canonical : input->name->canonical,
+								   &instead);
+	if (fallback == ETL_FALLBACK_INPUT)
+		node->instead = lappend(lappend(node->instead, input->name->canonical), instead);
+	MemoryContextSwitchTo(old);
+	return fallback != ETL_FALLBACK_NONE;
+}
+
+/*
+ * what_was_used says what a node is built on instead of an input's new rows.
+ */
+static const char *
+what_was_used(EtlNode *node, EtlNode *input)
+{
+	for (int i = 0; i < list_length(node->instead); i += 2)
+		if (strcmp(list_nth(node->instead, i), input->name->canonical) == 0)
+			return psprintf("%s was read instead", (char *) list_nth(node->instead, i + 1));
+	return "its rows of before were used";
 }
 
 /*
@@ -61,6 +83,7 @@ etl_rule_judge(EtlRunState *state, EtlNode *node, List *together, EtlSkip *skip)
 	EtlNode    *cause;
 	ListCell   *cell;
 
+	node->instead = NIL;
 	foreach(cell, node->parents)
 	{
 		EtlNode    *parent = lfirst(cell);
@@ -69,7 +92,7 @@ etl_rule_judge(EtlRunState *state, EtlNode *node, List *together, EtlSkip *skip)
 			continue;
 		if (parent->conditional)
 			skipped = skipped ? skipped : parent;
-		else if (falls_back(node, parent))
+		else if (falls_back(state, node, parent))
 			stale = stale ? stale : parent;
 		else
 			failed = failed ? failed : parent;
@@ -97,8 +120,8 @@ etl_rule_judge(EtlRunState *state, EtlNode *node, List *together, EtlSkip *skip)
 								skip->conditional ? "was skipped" : "did not succeed");
 	}
 	if (stale != NULL)
-		node->incomplete = etl_run_keep(state, psprintf("%s did not succeed, its rows of before were used",
-														stale->name->canonical));
+		node->incomplete = etl_run_keep(state, psprintf("%s did not succeed, %s", stale->name->canonical,
+														what_was_used(node, stale)));
 }
 
 /* ---- run_if ---- */

@@ -63,6 +63,7 @@ typedef struct EtlNode
 	TimestampTz not_before;		/* 0, or when it is to be tried again */
 	bool		lost;			/* whoever worked on it is gone */
 	bool		conditional;	/* skipped by a condition, not by a failure */
+	List	   *instead;		/* char * in pairs: an input that did not succeed, what is read instead */
 	char	   *incomplete;		/* which input did not succeed, when it is built nevertheless */
 	bool		done;
 	TimestampTz ended_at;		/* 0: when it is noted as finished */
