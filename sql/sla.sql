@@ -49,7 +49,15 @@ CALL s.done('2030-01-04 05:00+00');
 SET etl.test_now = '2030-01-04 06:00+00';
 CALL etl.tick();
 SELECT due_at, met, count(*) FROM etl.sla_results GROUP BY 1, 2 ORDER BY 1;
+-- by hand: 3 deadlines of 41 nodes, those of one day in time; made good after 1:20 and 23:00 hours, 12:10 on average
 SELECT sla, deadlines, met, share_met, worst_node, worst_late, mean_time_to_recover FROM etl.sla_report('2030-01-01', '2030-01-05');
+-- two runs of 41 nodes, and where both tries of one had failed 80 of 82; what was before or after does not count
+SELECT tries, success_rate FROM etl.sla_report('2030-01-01', '2030-01-05');
+BEGIN;
+UPDATE etl.task SET status = 'failed' WHERE node = 's.m1';
+SELECT tries, success_rate FROM etl.sla_report('2030-01-01', '2030-01-05');
+SELECT tries, success_rate, deadlines FROM etl.sla_report('2030-01-03', '2030-01-04');
+ROLLBACK;
 SELECT etl.drop_sla('morning');
 SELECT state, count(*) FROM etl.alerts GROUP BY 1;
 -- three days off: the deadlines are judged when somebody looks again; in summer it is 05:00 UTC
