@@ -24,6 +24,7 @@
 #include "utils/timeout.h"
 #include "utils/timestamp.h"
 
+#include "common/aloud.h"
 #include "common/progress.h"
 
 PG_FUNCTION_INFO_V1(etl_sql_progress);
@@ -72,12 +73,31 @@ etl_progress_shmem_size(void)
 }
 
 /*
- * become_due is the handler of the timer.
+ * become_due is the handler of the timer.  Where nobody has looked at the
+ * flag since the last time, and it is time to say something, it asks for a
+ * place to do so.
  */
 static void
 become_due(void)
 {
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (etl_progress_due && mine != NULL && etl_aloud_possible() &&
+		TimestampDifferenceExceeds(mine->started_at, now, SAY_AFTER_MS) &&
+		TimestampDifferenceExceeds(said_at, now, SAY_EVERY_MS))
+		etl_aloud_ask();
 	etl_progress_due = true;
+}
+
+/*
+ * say_aloud tells where this process is, as it was known last: what it works
+ * on is not to be looked at in the middle of a loop.
+ */
+static void
+say_aloud(void)
+{
+	if (mine != NULL)
+		etl_progress_say(mine->run_id);
 }
 
 /*
@@ -198,6 +218,7 @@ etl_progress_start(int64 run_id, const char *node, const char *phase)
 	SpinLockRelease(&mine->mutex);
 	said_at = 0;
 	etl_progress_due = false;
+	etl_aloud_begin(say_aloud);
 	enable_timeout_every(timer(), TimestampTzPlusMilliseconds(now, MEASURE_EVERY_MS), MEASURE_EVERY_MS);
 }
 

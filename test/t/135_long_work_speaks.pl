@@ -27,6 +27,7 @@ $cluster->sql(q(
 	SELECT etl.define_model('asking', 'SELECT (SELECT max(slowly(n)) FROM numbers) AS x', 'table');
 	SELECT etl.define_model('indexed', 'SELECT g::bigint AS n, now() AS at FROM generate_series(1, 120) g', 'table',
 		options => '{"indexes": ["slowly(n)"]}');
+	SELECT etl.define_model('asleep', 'SELECT pg_sleep(7.5) IS NULL AS x, now() AS at', 'table');
 	SELECT etl.define_model('retried', 'SELECT busy() AS x', 'table',
 		options => '{"retry": {"attempts": 4, "base": "60 s", "cap": "60 s"}}');
 ));
@@ -49,6 +50,32 @@ cmp_ok(said("CALL etl.run('indexed')", qr/public\.indexed: building index 1 of 1
 is($cluster->sql(q(SELECT count(*) FROM pg_index WHERE indrelid = 'indexed'::regclass AND indisvalid AND indisready)), '1', 'is there');
 is($cluster->sql(q(SET enable_seqscan = off; SELECT n FROM indexed WHERE slowly(n) = slowly(77))), '77', 'and finds its rows');
 cmp_ok(said("CALL etl.run('indexed')", qr/public\.indexed: building index 1 of 1, .*/), '>=', 1, 'the index of a table that is swapped');
+
+# One long call, in which only PostgreSQL looks whether there is something to do.  The server's log holds nothing of how etl gets a word
+# in there; what a user asks for in the same way goes there as ever, and a cancel is heard.
+cmp_ok(said("CALL etl.run('asleep')", qr/public\.asleep: building, for \d+ s/), '>=', 3, 'one long call of a function');
+unlike(slurp_file($node->logfile), qr/memory contexts|Grand total/, '... and the log is silent');
+my $asleep = begin_at_work($node, "CALL etl.run('asleep');");
+for (1 .. 3000)
+{
+	last if $asleep->{stderr} =~ /asleep: building/;
+	$asleep->{session}->pump_nb;
+	usleep(50_000);
+}
+$cluster->sql("SELECT pg_log_backend_memory_contexts($asleep->{pid})");
+my $logged;
+for (1 .. 200)
+{
+	$logged = slurp_file($node->logfile);
+	last if $logged =~ /Grand total/;
+	usleep(50_000);
+}
+like($logged, qr/logging memory contexts of PID $asleep->{pid}.*TopMemoryContext.*Grand total/s, 'pg_log_backend_memory_contexts() works');
+$cluster->sql("SELECT pg_cancel_backend($asleep->{pid})");
+$asleep->{stdin} .= "\\q\n";
+$asleep->{session}->finish;
+like($asleep->{stderr}, qr/canceling statement due to user request/, 'a cancel ends it');
+
 # The wait is a random one of up to a minute: of three, one is long.
 my $work = begin_at_work($node, "CALL etl.run('retried');");
 for (1 .. 3000)
