@@ -40,9 +40,12 @@ sub quickly
 	return;
 }
 
-# DROP
+# DROP; the same name is then another database
 make_database('dropped');
 quickly('DROP DATABASE', 'DROP DATABASE dropped');
+make_database('dropped');
+$cluster->back_at_work('after DROP DATABASE', 'dropped');
+$cluster->sql('DROP DATABASE dropped');
 
 # RENAME, in a transaction block as well
 my $run_id = make_database('old_name');

@@ -84,6 +84,7 @@ is($cluster->sql("SELECT status FROM etl.runs WHERE run_id = $run_id"), 'queued'
 $cluster->sql('ALTER SYSTEM SET etl.max_workers = 1');
 $node->reload;
 is($cluster->wait_run($run_id), 'succeeded', 'until it is raised');
+$cluster->back_at_work('after there was no place for a worker');
 
 # Two databases share one worker, though one of them always has work.
 $cluster->sql('CREATE DATABASE neighbour');
