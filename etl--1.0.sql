@@ -1365,7 +1365,8 @@ manifest: the contents of target/manifest.json after dbt compile --full-refresh,
 A test that dbt brings becomes a check of its kind; any other one a view of its query and a check that the view is empty.
 Returns a row for each entry of the manifest but macros and docs. action: created, updated, unchanged; inlined: an ephemeral model, which those that read it contain; read: a source; skipped: detail says why; failed: detail is the error, and the other entries are defined. detail also lists what of a definition has no counterpart.
 Errors: ET001 for what is no manifest of dbt 1.8 or later.
-Example: SELECT * FROM etl.import_dbt(pg_read_file(''/srv/shop/target/manifest.json'')::jsonb) WHERE detail IS NOT NULL;';
+Example: \set manifest `cat target/manifest.json`
+SELECT * FROM etl.import_dbt(:''manifest'') WHERE detail IS NOT NULL;';
 
 CREATE FUNCTION etl.rename(old_name text, new_name text)
 	RETURNS TABLE (kind text, name text, part text, effect text, detail text)

@@ -59,5 +59,7 @@ SELECT etl.define_model('mart.daily_sales', 'SELECT day, count(*) AS orders, sum
 	materialized => 'table');
 CALL etl.run('mart.daily_sales');
 RESET etl.environment;
+-- A dbt project, compiled.
+\! mkdir -p target && cp "$ETL_TREE/test/dbt/manifest.json" target/
 CREATE SCHEMA cron;
 CREATE FUNCTION cron.schedule(text, text, text) RETURNS bigint LANGUAGE sql AS 'SELECT 1::bigint';
