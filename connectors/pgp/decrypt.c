@@ -21,7 +21,7 @@
 
 #include "common/errors.h"
 
-#define BLOCK "65536"			/* bytes that the library handles at once */
+#define BLOCK 65536				/* bytes that the library handles at once */
 
 typedef struct Decryptor
 {
@@ -331,7 +331,7 @@ decrypt_stream(EtlRead *input, const char *key, size_t key_length, const char *p
 	d->passphrase = passphrase;
 	d->has_key = key != NULL;
 	d->context = CurrentMemoryContext;
-	d->capacity = 4 * atoi(BLOCK);
+	d->capacity = 4 * BLOCK;
 	d->buffer = palloc(d->capacity);
 	home_begin(&d->home, origin);
 	/* called before that of the home: gpg ends first */
@@ -344,8 +344,8 @@ decrypt_stream(EtlRead *input, const char *key, size_t key_length, const char *p
 		import_key(d, key, key_length);
 	check(d, gpgme_data_new_from_cbs(&d->cipher, &reads, d));
 	check(d, gpgme_data_new_from_cbs(&d->plain, &writes, d));
-	check(d, gpgme_data_set_flag(d->cipher, "io-buffer-size", BLOCK));
-	check(d, gpgme_data_set_flag(d->plain, "io-buffer-size", BLOCK));
+	check(d, gpgme_data_set_flag(d->cipher, "io-buffer-size", CppAsString2(BLOCK)));
+	check(d, gpgme_data_set_flag(d->plain, "io-buffer-size", CppAsString2(BLOCK)));
 	operation_attach(&d->operation, d->ctx);
 	check(d, gpgme_op_decrypt_start(d->ctx, d->cipher, d->plain));
 	return &d->output;

@@ -46,7 +46,8 @@ home_end(void *arg)
 	home->lifeline = -1;
 	if (home->watcher > 0)
 	{
-		for (int i = 0; i < 500 && waitpid(home->watcher, NULL, WNOHANG) == 0; i++)
+		/* a callback may not raise; what lives longer than a second ends by itself */
+		for (int i = 0; i < 100 && waitpid(home->watcher, NULL, WNOHANG) == 0; i++)
 			pg_usleep(10000);
 	}
 	else if (home->path[0] != '\0')
@@ -116,8 +117,12 @@ close_others(void)
 		return;
 	}
 	while ((entry = readdir(directory)) != NULL)
-		if (atoi(entry->d_name) > 2 && atoi(entry->d_name) != dirfd(directory))
-			close(atoi(entry->d_name));
+	{
+		long		fd = strtol(entry->d_name, NULL, 10);
+
+		if (fd > 2 && fd != dirfd(directory))
+			close(fd);
+	}
 	closedir(directory);
 }
 

@@ -108,14 +108,16 @@ static void
 note_fault(void *arg, xmlErrorPtr error)
 {
 	XmlReader  *xml = arg;
+	const char *message = error->message ? error->message : "";
+	size_t		length;
 
 	if (error->level < XML_ERR_ERROR || error->domain == XML_FROM_NAMESPACE || xml->fault != NULL)
 		return;
-	xml->fault = MemoryContextAllocExtended(xml->context, strlen(error->message ? error->message : "") + 1,
-											MCXT_ALLOC_NO_OOM);
+	length = strlen(message);
+	xml->fault = MemoryContextAllocExtended(xml->context, length + 1, MCXT_ALLOC_NO_OOM);
 	if (xml->fault == NULL)
 		return;
-	strcpy(xml->fault, error->message ? error->message : "");
+	memcpy(xml->fault, message, length + 1);
 	for (char *p = xml->fault; *p; p++)
 		if (*p == '\n')
 			*p = p[1] ? ' ' : '\0';

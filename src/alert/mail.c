@@ -17,6 +17,7 @@
 #include "utils/timestamp.h"
 
 #include "alert/internal.h"
+#include "common/compat.h"
 #include "common/json.h"
 
 #define LINE_LENGTH 76
@@ -31,7 +32,7 @@ encode(const char *bytes, int length)
 	int			size = pg_b64_enc_len(length);
 	char	   *text = palloc(size + 1);
 
-	text[pg_b64_encode(bytes, length, text, size)] = '\0';
+	text[etl_b64_encode(bytes, length, text, size)] = '\0';
 	return text;
 }
 

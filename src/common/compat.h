@@ -38,9 +38,13 @@
 	object_ownercheck(ExtensionRelationId, (oid), (role))
 #define etl_qualified_name(string)	   stringToQualifiedNameList((string), NULL)
 #define etl_flatten_joins(query, node) flatten_join_alias_vars(NULL, (query), (node))
+/* the entries that a part of a join tree joins; needs optimizer/prep.h */
+#define etl_entries_below(node)		   get_relids_in_jointree((node), false, false)
 #define etl_define_index(relid, statement, skip_build) \
 	DefineIndex((relid), (statement), InvalidOid, InvalidOid, InvalidOid, \
 				-1, false, false, false, (skip_build), true)
+/* what appendBinaryStringInfo takes */
+#define EtlBytes						  const void
 #define rd_newRelfilenodeSubid			  rd_newRelfilelocatorSubid
 #define rd_firstRelfilenodeSubid		  rd_firstRelfilelocatorSubid
 #define RelationAssumeNewRelfilenode(rel) RelationAssumeNewRelfilelocator(rel)
@@ -54,7 +58,9 @@
 #define etl_owns_database(oid, role)   pg_database_ownercheck((oid), (role))
 #define etl_owns_extension(oid, role)  pg_extension_ownercheck((oid), (role))
 #define etl_qualified_name(string)	   stringToQualifiedNameList(string)
+#define EtlBytes					   const char
 #define etl_flatten_joins(query, node) flatten_join_alias_vars((query), (node))
+#define etl_entries_below(node)		   get_relids_in_jointree((node), false)
 #define etl_define_index(relid, statement, skip_build) \
 	DefineIndex((relid), (statement), InvalidOid, InvalidOid, InvalidOid, \
 				false, false, false, (skip_build), true)
@@ -73,6 +79,7 @@
 #define etl_lock_held_by_me(tag, mode) LockHeldByMe((tag), (mode))
 /* needs storage/sinvaladt.h */
 #define etl_vxid_proc(vxid)			   BackendIdGetProc((vxid).backendId)
+#define AmBackgroundWorkerProcess()	   IsBackgroundWorker
 #endif
 
 #if PG_VERSION_NUM >= 180000
@@ -86,6 +93,7 @@
 #define ETL_EXECUTOR_RUN_PARAMS		uint64 count
 #define ETL_EXECUTOR_RUN_ARGS		count
 #define etl_primary_key_index(rel)	RelationGetPrimaryKeyIndex((rel), false)
+#define etl_op_interpretation(op)	get_op_index_interpretation(op)
 #define etl_b64_encode(bytes, n, to, size) \
 	pg_b64_encode((const uint8 *) (bytes), (n), (to), (size))
 #else
@@ -96,6 +104,7 @@
 #define ETL_EXECUTOR_RUN_PARAMS			   uint64 count, bool execute_once
 #define ETL_EXECUTOR_RUN_ARGS			   count, execute_once
 #define etl_primary_key_index(rel)		   RelationGetPrimaryKeyIndex(rel)
+#define etl_op_interpretation(op)		   get_op_btree_interpretation(op)
 #define etl_b64_encode(bytes, n, to, size) pg_b64_encode((bytes), (n), (to), (size))
 #define ETL_EXCHANGE_MORE(EXCHANGE)
 /* comes first in a declaration, as C11 wants it */

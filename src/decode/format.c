@@ -10,6 +10,40 @@
 #include "decode/decoder.h"
 #include "decode/format.h"
 
+/* ---- options that formats share ---- */
+
+#define OPTION_ENCODING \
+	{ \
+		"encoding", "text", "UTF8", \
+			"encoding of the file: any that PostgreSQL knows, or UTF16, UTF16LE, UTF16BE; a byte order " \
+			"mark of UTF-16 is recognised" \
+	}
+
+#define OPTION_INVALID_BYTES \
+	{ \
+		"invalid_bytes", "quarantine|replace|strip", "quarantine", \
+			"what becomes of bytes that are no text: their record is rejected, or each is replaced by " \
+			"U+FFFD, or taken out" \
+	}
+
+#define OPTIONS_TIME \
+	{"timezone", "text", "UTC", "zone of timestamps without one"}, \
+	{ \
+		"date_order", "YMD|DMY|MDY", "YMD", "how dates that are not ISO 8601 are read" \
+	}
+
+#define OPTIONS_NUMBERS \
+	{"decimal", "text", ".", "decimal mark of numbers"}, \
+	{ \
+		"thousands", "text", NULL, "mark between groups of three digits" \
+	}
+
+#define OPTION_COMPRESSION \
+	{ \
+		"compression", "auto|none|gzip|zstd|lz4|bzip2|xz", "auto", \
+			"how the input is packed; auto looks at its first bytes" \
+	}
+
 static const EtlOptionDef csv_options[] = {
 	{"dialect", "stated|auto", "stated",
 	 "auto finds what the other options do not state (encoding, delimiter, quote, header, decimal) in "
@@ -28,21 +62,14 @@ static const EtlOptionDef csv_options[] = {
 	 "fields whose quoted texts may mean NULL, too; *: all fields"},
 	{"force_not_null", "text[]", NULL,
 	 "fields that are never NULL: an empty one is an empty text; *: all fields"},
-	{"encoding", "text", "UTF8",
-	 "encoding of the file: any that PostgreSQL knows, or UTF16, UTF16LE, UTF16BE; a byte order "
-	 "mark of UTF-16 is recognised"},
-	{"invalid_bytes", "quarantine|replace|strip", "quarantine",
-	 "what becomes of bytes that are no text: their record is rejected, or each is replaced by "
-	 "U+FFFD, or taken out"},
+	OPTION_ENCODING,
+	OPTION_INVALID_BYTES,
 	{"skip_lines", "integer", "0", "lines to pass over before the header"},
 	{"comment", "text", NULL, "lines that begin with this are passed over"},
 	{"trim", "boolean", "false", "removes blanks around fields and around their quotes"},
-	{"timezone", "text", "UTC", "zone of timestamps without one"},
-	{"date_order", "YMD|DMY|MDY", "YMD", "how dates that are not ISO 8601 are read"},
-	{"decimal", "text", ".", "decimal mark of numbers"},
-	{"thousands", "text", NULL, "mark between groups of three digits"},
-	{"compression", "auto|none|gzip|zstd|lz4|bzip2|xz", "auto",
-	 "how the input is packed; auto looks at its first bytes"},
+	OPTIONS_TIME,
+	OPTIONS_NUMBERS,
+	OPTION_COMPRESSION,
 	{NULL}};
 
 static const EtlOptionDef json_options[] = {
@@ -51,13 +78,9 @@ static const EtlOptionDef json_options[] = {
 	{"encoding", "text", "UTF8",
 	 "encoding of the document: any that PostgreSQL knows, or UTF16, UTF16LE, UTF16BE; a byte "
 	 "order mark of UTF-16 is recognised"},
-	{"invalid_bytes", "quarantine|replace|strip", "quarantine",
-	 "what becomes of bytes that are no text: their record is rejected, or each is replaced by "
-	 "U+FFFD, or taken out"},
-	{"timezone", "text", "UTC", "zone of timestamps without one"},
-	{"date_order", "YMD|DMY|MDY", "YMD", "how dates that are not ISO 8601 are read"},
-	{"compression", "auto|none|gzip|zstd|lz4|bzip2|xz", "auto",
-	 "how the input is packed; auto looks at its first bytes"},
+	OPTION_INVALID_BYTES,
+	OPTIONS_TIME,
+	OPTION_COMPRESSION,
 	{NULL}};
 
 static const EtlOptionDef text_options[] = {
@@ -68,18 +91,11 @@ static const EtlOptionDef text_options[] = {
 	{"null", "text[]", "\\N", "texts that mean NULL, before anything is unescaped"},
 	{"skip_lines", "integer", "0", "lines to pass over at the beginning"},
 	{"comment", "text", NULL, "lines that begin with this are passed over"},
-	{"encoding", "text", "UTF8",
-	 "encoding of the file: any that PostgreSQL knows, or UTF16, UTF16LE, UTF16BE; a byte order "
-	 "mark of UTF-16 is recognised"},
-	{"invalid_bytes", "quarantine|replace|strip", "quarantine",
-	 "what becomes of bytes that are no text: their record is rejected, or each is replaced by "
-	 "U+FFFD, or taken out"},
-	{"timezone", "text", "UTC", "zone of timestamps without one"},
-	{"date_order", "YMD|DMY|MDY", "YMD", "how dates that are not ISO 8601 are read"},
-	{"decimal", "text", ".", "decimal mark of numbers"},
-	{"thousands", "text", NULL, "mark between groups of three digits"},
-	{"compression", "auto|none|gzip|zstd|lz4|bzip2|xz", "auto",
-	 "how the input is packed; auto looks at its first bytes"},
+	OPTION_ENCODING,
+	OPTION_INVALID_BYTES,
+	OPTIONS_TIME,
+	OPTIONS_NUMBERS,
+	OPTION_COMPRESSION,
 	{NULL}};
 
 static const EtlOptionDef fixed_options[] = {
@@ -94,18 +110,11 @@ static const EtlOptionDef fixed_options[] = {
 	{"trim", "boolean", "true", "takes the padding from both ends of a field"},
 	{"skip_lines", "integer", "0", "lines to pass over at the beginning"},
 	{"comment", "text", NULL, "lines that begin with this are passed over"},
-	{"encoding", "text", "UTF8",
-	 "encoding of the file: any that PostgreSQL knows, or UTF16, UTF16LE, UTF16BE; a byte order "
-	 "mark of UTF-16 is recognised"},
-	{"invalid_bytes", "quarantine|replace|strip", "quarantine",
-	 "what becomes of bytes that are no text: their record is rejected, or each is replaced by "
-	 "U+FFFD, or taken out"},
-	{"timezone", "text", "UTC", "zone of timestamps without one"},
-	{"date_order", "YMD|DMY|MDY", "YMD", "how dates that are not ISO 8601 are read"},
-	{"decimal", "text", ".", "decimal mark of numbers"},
-	{"thousands", "text", NULL, "mark between groups of three digits"},
-	{"compression", "auto|none|gzip|zstd|lz4|bzip2|xz", "auto",
-	 "how the input is packed; auto looks at its first bytes"},
+	OPTION_ENCODING,
+	OPTION_INVALID_BYTES,
+	OPTIONS_TIME,
+	OPTIONS_NUMBERS,
+	OPTION_COMPRESSION,
 	{NULL}};
 
 static const EtlOptionDef xml_options[] = {
@@ -115,12 +124,9 @@ static const EtlOptionDef xml_options[] = {
 	{"encoding", "text", NULL,
 	 "encoding of the document, whatever it says itself: any that PostgreSQL knows, or UTF16, UTF16LE, "
 	 "UTF16BE; default: as it says"},
-	{"timezone", "text", "UTC", "zone of timestamps without one"},
-	{"date_order", "YMD|DMY|MDY", "YMD", "how dates that are not ISO 8601 are read"},
-	{"decimal", "text", ".", "decimal mark of numbers"},
-	{"thousands", "text", NULL, "mark between groups of three digits"},
-	{"compression", "auto|none|gzip|zstd|lz4|bzip2|xz", "auto",
-	 "how the input is packed; auto looks at its first bytes"},
+	OPTIONS_TIME,
+	OPTIONS_NUMBERS,
+	OPTION_COMPRESSION,
 	{NULL}};
 
 static const EtlFormat formats[] = {

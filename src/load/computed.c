@@ -52,7 +52,7 @@ function_may_raise(Oid function, void *context)
 static bool
 is_comparison(Oid operator)
 {
-	return operator<FirstGenbkiObjectId && get_op_btree_interpretation(operator) != NIL;
+	return operator<FirstGenbkiObjectId && etl_op_interpretation(operator) != NIL;
 }
 
 /*

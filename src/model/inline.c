@@ -49,25 +49,32 @@ find_cte(RangeTblEntry *rte, Scope *scope)
 }
 
 /*
+ * etl_entry_open_view makes the entry of a view one of its query.
+ */
+void
+etl_entry_open_view(RangeTblEntry *rte)
+{
+	Relation	view = table_open(rte->relid, AccessShareLock);
+
+	rte->rtekind = RTE_SUBQUERY;
+	rte->subquery = copyObject(get_view_query(view));
+	rte->security_barrier = RelationIsSecurityView(view);
+	rte->relid = InvalidOid;
+	rte->relkind = 0;
+	rte->rellockmode = 0;
+	rte->inh = false;
+	etl_entry_forget_rights(rte);
+	table_close(view, NoLock);
+}
+
+/*
  * inline_entry turns a view or a plain CTE into a subquery.
  */
 static void
 inline_entry(RangeTblEntry *rte, Scope *scope)
 {
 	if (rte->rtekind == RTE_RELATION && rte->relkind == RELKIND_VIEW && rte->inFromCl)
-	{
-		Relation	view = table_open(rte->relid, AccessShareLock);
-
-		rte->rtekind = RTE_SUBQUERY;
-		rte->subquery = copyObject(get_view_query(view));
-		rte->security_barrier = RelationIsSecurityView(view);
-		rte->relid = InvalidOid;
-		rte->relkind = 0;
-		rte->rellockmode = 0;
-		rte->inh = false;
-		etl_entry_forget_rights(rte);
-		table_close(view, NoLock);
-	}
+		etl_entry_open_view(rte);
 	else if (rte->rtekind == RTE_CTE && !rte->self_reference)
 	{
 		CommonTableExpr *cte = find_cte(rte, scope);

@@ -16,6 +16,7 @@
 #include "utils/tuplestore.h"
 
 #include "catalog/consumption.h"
+#include "common/compat.h"
 #include "model/model.h"
 #include "model/slice.h"
 #include "quality/quality.h"
@@ -362,6 +363,8 @@ extern void etl_diff_apply_deletes(EtlDiff *diff);
 
 /* makes views and CTEs subqueries, and columns of joins those of what is joined, in place */
 extern void etl_query_inline(Query *query);
+/* makes the entry of a view one of its query */
+extern void etl_entry_open_view(RangeTblEntry *rte);
 
 /* One place where the query reads a relation. */
 typedef struct EtlDeltaLeaf
@@ -527,8 +530,8 @@ extern void etl_slices_remember(EtlDriver *driver, const EtlModel *model, const 
 /* raises ET021 for a row of the query that lies in no slice */
 extern void etl_slices_check_unplaced(const EtlModel *model, const EtlDue *due);
 /* raises ET021 for such a row, or one outside of a slice */
-extern void etl_slice_refuse(const EtlModel *model, const EtlSlicing *slicing, TupleTableSlot *row,
-							 TimestampTz since, TimestampTz until) pg_attribute_noreturn();
+pg_noreturn extern void etl_slice_refuse(const EtlModel *model, const EtlSlicing *slicing,
+										 TupleTableSlot *row, TimestampTz since, TimestampTz until);
 
 /* ---- cover.c: do the inputs still have what the target holds? ---- */
 

@@ -15,29 +15,12 @@
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
+#include "optimizer/prep.h"
 #include "parser/parsetree.h"
 #include "rewrite/rewriteManip.h"
 
 #include "common/compat.h"
 #include "model/relax.h"
-
-/*
- * entries_below collects the entries that a part of a join tree joins.
- */
-static Bitmapset *
-entries_below(Node *node)
-{
-	Bitmapset  *entries = NULL;
-	ListCell   *cell;
-
-	if (IsA(node, RangeTblRef))
-		return bms_make_singleton(((RangeTblRef *) node)->rtindex);
-	if (IsA(node, JoinExpr))
-		return bms_union(entries_below(((JoinExpr *) node)->larg), entries_below(((JoinExpr *) node)->rarg));
-	foreach(cell, castNode(FromExpr, node)->fromlist)
-		entries = bms_join(entries, entries_below(lfirst(cell)));
-	return entries;
-}
 
 /*
  * changed_below counts the places that changed below a part of a join tree,
@@ -46,7 +29,7 @@ entries_below(Node *node)
 static int
 changed_below(Node *node, EtlRelaxLevel *level, EtlRelaxSearch *search, bool *exact)
 {
-	Bitmapset  *entries = entries_below(node);
+	Bitmapset  *entries = etl_entries_below(node);
 	int			changed = 0;
 	int			i = -1;
 
@@ -65,7 +48,7 @@ changed_below(Node *node, EtlRelaxLevel *level, EtlRelaxSearch *search, bool *ex
 static void
 leave_out(Node *node, EtlRelaxLevel *level)
 {
-	Bitmapset  *entries = entries_below(node);
+	Bitmapset  *entries = etl_entries_below(node);
 	int			i = -1;
 
 	while ((i = bms_next_member(entries, i)) >= 0)
@@ -133,12 +116,12 @@ etl_relax_join(Node *node, EtlRelaxLevel *level, EtlRelaxSearch *search, int ent
 			search->why = "what changed is read by a FULL JOIN";
 		return node;
 	}
-	if (entry > 0 && bms_is_member(entry, entries_below(*optional)))
+	if (entry > 0 && bms_is_member(entry, etl_entries_below(*optional)))
 	{
 		make_inner(join, level);
 		search->optional++;
 		if (search->optional == search->variant)
-			level->nulls = entries_below(*optional);
+			level->nulls = etl_entries_below(*optional);
 		*weak = true;
 		return node;
 	}

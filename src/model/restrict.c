@@ -16,6 +16,7 @@
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
+#include "optimizer/prep.h"
 #include "parser/parsetree.h"
 #include "utils/acl.h"
 #include "utils/lsyscache.h"
@@ -155,24 +156,6 @@ add_pushed(List *pushed, int keyno, Node *expr, bool by_join)
 }
 
 /*
- * entries_below collects the entries that a part of a join tree joins.
- */
-static Bitmapset *
-entries_below(Node *node)
-{
-	Bitmapset  *entries = NULL;
-	ListCell   *cell;
-
-	if (IsA(node, RangeTblRef))
-		return bms_make_singleton(((RangeTblRef *) node)->rtindex);
-	if (IsA(node, JoinExpr))
-		return bms_union(entries_below(((JoinExpr *) node)->larg), entries_below(((JoinExpr *) node)->rarg));
-	foreach(cell, castNode(FromExpr, node)->fromlist)
-		entries = bms_join(entries, entries_below(lfirst(cell)));
-	return entries;
-}
-
-/*
  * add_equal adds what a condition says to equal a key column.  That of an
  * outer join, in which the entries 'optional' are optional, says it of these
  * alone, and only where the key is not one of theirs.
@@ -232,7 +215,7 @@ add_joins(List *pushed, Node *node)
 			return pushed;
 		quals = join->quals;
 		if (join->jointype != JOIN_INNER)
-			optional = entries_below(join->jointype == JOIN_LEFT ? join->rarg : join->larg);
+			optional = etl_entries_below(join->jointype == JOIN_LEFT ? join->rarg : join->larg);
 	}
 	foreach(cell, make_ands_implicit((Expr *) quals))
 		pushed = add_equal(pushed, lfirst(cell), optional);

@@ -140,19 +140,7 @@ look_at_entry(RangeTblEntry *rte, Places *places)
 	if (name == NULL || is_system(rte->relid))
 		return;
 	if (rte->relkind == RELKIND_VIEW && !etl_json_has(places->rows, name))
-	{
-		Relation	view = table_open(rte->relid, AccessShareLock);
-
-		rte->rtekind = RTE_SUBQUERY;
-		rte->subquery = copyObject(get_view_query(view));
-		rte->security_barrier = RelationIsSecurityView(view);
-		rte->relid = InvalidOid;
-		rte->relkind = 0;
-		rte->rellockmode = 0;
-		rte->inh = false;
-		etl_entry_forget_rights(rte);
-		table_close(view, NoLock);
-	}
+		etl_entry_open_view(rte);
 	else
 		places->entries = lappend(places->entries, rte);
 	if (rte->alias == NULL)

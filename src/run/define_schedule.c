@@ -93,6 +93,7 @@ static void
 check_options(const Jsonb *options)
 {
 	char	   *timeout = etl_json_get_text(options, "timeout");
+	int64		priority = 0;
 	EtlRetryPolicy policy;
 
 	etl_options_check(options, "schedule", etl_schedule_options, NULL);
@@ -105,8 +106,9 @@ check_options(const Jsonb *options)
 	if (etl_json_has(options, "workers") && etl_json_get_int64(options, "workers", 0) < 1)
 		ereport(ERROR,
 				(errcode(ETL_ERR_DEFINITION), errmsg("option \"workers\" must be at least 1")));
-	if (etl_json_has(options, "priority") &&
-		Abs(etl_json_get_int64(options, "priority", 0)) > 1000000)
+	if (etl_json_has(options, "priority"))
+		priority = etl_json_get_int64(options, "priority", 0);
+	if (priority < -1000000 || priority > 1000000)
 		ereport(ERROR,
 				(errcode(ETL_ERR_DEFINITION),
 				 errmsg("option \"priority\" must lie between -1000000 and 1000000")));

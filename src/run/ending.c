@@ -17,6 +17,7 @@
 #include "tcop/pquery.h"
 #include "utils/snapmgr.h"
 
+#include "common/compat.h"
 #include "run/ending.h"
 
 volatile sig_atomic_t etl_told_to_end = false;
@@ -34,7 +35,7 @@ write_down(int code, Datum unused)
 	void		(*note) (Datum arg) = at_end;
 
 	at_end = NULL;
-	if (note == NULL || (IsBackgroundWorker && !etl_told_to_end))
+	if (note == NULL || (AmBackgroundWorkerProcess() && !etl_told_to_end))
 		return;
 	AbortOutOfAnyTransaction();
 	/* its snapshot is gone */

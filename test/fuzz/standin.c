@@ -24,6 +24,7 @@
 #include "utils/datetime.h"
 #include "utils/memutils.h"
 
+#include "common/compat.h"
 #include "common/json.h"
 #include "common/part.h"
 #include "etl_part.h"
@@ -370,14 +371,8 @@ appendStringInfoVA(StringInfo string, const char *format, va_list args)
 	return n + 1;
 }
 
-#if PG_VERSION_NUM >= 160000
-#define Bytes const void
-#else
-#define Bytes const char
-#endif
-
 void
-appendBinaryStringInfo(StringInfo string, Bytes *data, int length)
+appendBinaryStringInfo(StringInfo string, EtlBytes *data, int length)
 {
 	enlargeStringInfo(string, length);
 	memcpy(string->data + string->len, data, length);
