@@ -146,6 +146,8 @@ older_condition(EtlLanding *landing)
 /*
  * merge_sql writes the statement: newest staged record per key, compared
  * with the relation, the difference applied, counted by what became of it.
+ * Its condition has the rows updated while they are compared: counted first,
+ * all pages would be read for the comparison and once more for the update.
  */
 static char *
 merge_sql(EtlLanding *landing)
@@ -200,7 +202,8 @@ merge_sql(EtlLanding *landing)
 		"changed),"
 		" pg_catalog.count(*) FILTER (WHERE \"etl op\" OPERATOR(pg_catalog.=) 'u'),"
 		" pg_catalog.count(*) FILTER (WHERE \"etl op\" OPERATOR(pg_catalog.=) 'o'),"
-		" pg_catalog.count(*) FROM compared",
+		" pg_catalog.count(*) FROM compared"
+		" WHERE (SELECT pg_catalog.count(*) FROM changed) OPERATOR(pg_catalog.>=) 0",
 		older_condition(landing), new.data, current.data, stream->target, join.data, stream->target,
 		set.data, same_table, stream->target, bare.data, bare.data);
 	return sql.data;

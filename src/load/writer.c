@@ -38,6 +38,7 @@
 
 #include "common/compat.h"
 #include "load/extend.h"
+#include "load/flush_ahead.h"
 #include "load/form.h"
 #include "load/landing.h"
 
@@ -71,6 +72,7 @@ struct EtlLoadWriter
 	TupleTableSlot *slots[ETL_BATCH_ROWS];	/* the rows of the batch */
 	HeapTuple	formed[ETL_BATCH_ROWS];	/* WRITE_BULK: their tuples */
 	EtlExtension extension;
+	XLogRecPtr	flushed;		/* WAL that etl_flush_ahead asked for */
 	bool		extends;		/* blocks are added by us, */
 	bool		begun;			/* from the second batch on */
 	char	   *tuples;			/* where these lie */
@@ -355,6 +357,7 @@ write_bulk(EtlLoadWriter *writer)
 			ResetPerTupleExprContext(writer->estate);
 		}
 	}
+	etl_flush_ahead(&writer->flushed);
 	landing->load->rows_loaded += writer->n;
 	writer->begun = true;
 	writer->tuples_used = 0;
