@@ -22,6 +22,8 @@
 #include "catalog/pg_operator.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
+#include "tcop/dest.h"
+#include "executor/tstoreReceiver.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -144,7 +146,29 @@ older_condition(EtlLanding *landing)
 }
 
 /*
- * merge_sql writes the statement: newest staged record per key, compared
+ * newest_sql writes the query that leaves one staged record per key.
+ */
+static char *
+newest_sql(EtlLanding *landing)
+{
+	const EtlStream *stream = landing->stream;
+	StringInfoData keys;
+	StringInfoData sql;
+	ListCell   *cell;
+
+	initStringInfo(&keys);
+	foreach(cell, stream->key)
+		appendStringInfo(&keys, "%s%s", keys.len ? ", " : "", quote_identifier(lfirst(cell)));
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "SELECT DISTINCT ON (%s) * FROM etl_staged ORDER BY %s", keys.data, keys.data);
+	if (stream->event_time != NULL)
+		appendStringInfo(&sql, ", %s DESC NULLS LAST", quote_identifier(stream->event_time));
+	appendStringInfoString(&sql, ", _etl_load_id DESC, _etl_row DESC");
+	return sql.data;
+}
+
+/*
+ * merge_sql writes the statement: the newest record of each key, compared
  * with the relation, the difference applied, counted by what became of it.
  * Its condition has the rows updated while they are compared: counted first,
  * all pages would be read for the comparison and once more for the update.
@@ -157,7 +181,6 @@ merge_sql(EtlLanding *landing)
 		new,
 		current,
 		set,
-		keys,
 		join,
 		sql;
 	/* partitions have places of the same number */
@@ -168,30 +191,22 @@ merge_sql(EtlLanding *landing)
 	ListCell   *cell;
 
 	column_lists(landing, &bare, &new, &current, &set);
-	initStringInfo(&keys);
 	initStringInfo(&join);
 	foreach(cell, stream->key)
 	{
 		const char *name = quote_identifier(lfirst(cell));
 
-		appendStringInfo(&keys, "%s%s", keys.len ? ", " : "", name);
 		appendStringInfo(&join, "%st.%s %s n.%s", join.len ? " AND " : "", name,
 						 column_operator(landing, lfirst(cell), false), name);
 	}
 
 	initStringInfo(&sql);
-	appendStringInfo(&sql,
-					 "WITH newest AS MATERIALIZED (SELECT DISTINCT ON (%s) * FROM etl_staged ORDER BY %s",
-					 keys.data, keys.data);
-	if (stream->event_time != NULL)
-		appendStringInfo(&sql, ", %s DESC NULLS LAST", quote_identifier(stream->event_time));
 	appendStringInfo(
 		&sql,
-		", _etl_load_id DESC, _etl_row DESC),"
-		" compared AS MATERIALIZED (SELECT n.*, t.ctid AS \"etl tid\", t.tableoid AS \"etl table\","
+		"WITH compared AS MATERIALIZED (SELECT n.*, t.ctid AS \"etl tid\", t.tableoid AS \"etl table\","
 		" CASE WHEN t.ctid IS NULL THEN 'i' WHEN %s THEN 'o'"
 		" WHEN pg_catalog.record_image_eq(ROW(%s), ROW(%s)) THEN 'u' ELSE 'c' END AS \"etl op\""
-		" FROM newest n LEFT JOIN %s t ON %s),"
+		" FROM etl_newest n LEFT JOIN %s t ON %s),"
 		" changed AS (UPDATE %s t SET %s FROM compared s"
 		" WHERE s.\"etl op\" OPERATOR(pg_catalog.=) 'c' AND t.ctid OPERATOR(pg_catalog.=) s.\"etl "
 		"tid\"%s"
@@ -213,11 +228,49 @@ merge_sql(EtlLanding *landing)
 typedef struct MergeWork
 {
 	EtlLanding *landing;
+	const char *newest;			/* what the statements are */
 	const char *sql;
 	Tuplestorestate *rows;
 	int64		n;
 	int64		count[5];		/* added, changed, unchanged, older, of distinct keys */
 } MergeWork;
+
+/*
+ * register_rows makes rows of the relation readable as 'name'.
+ */
+static void
+register_rows(EtlLanding *landing, char *name, Tuplestorestate *rows)
+{
+	EphemeralNamedRelation enr = palloc0(sizeof(EphemeralNamedRelationData));
+
+	enr->md.name = name;
+	enr->md.reliddesc = RelationGetRelid(landing->rel);
+	enr->md.enrtype = ENR_NAMED_TUPLESTORE;
+	enr->md.enrtuples = tuplestore_tuple_count(rows);
+	enr->reldata = rows;
+	SPI_register_relation(enr);
+}
+
+/*
+ * newest_rows returns the newest staged record of each key.  They are put
+ * aside, as the planner asks how many they are.
+ */
+static Tuplestorestate *
+newest_rows(MergeWork *work)
+{
+	SPIExecuteOptions options = {0};
+	Tuplestorestate *newest;
+
+	if (work->n == 1)
+		return work->rows;
+	newest = tuplestore_begin_heap(true, false, work_mem);
+	options.dest = CreateDestReceiver(DestTuplestore);
+	SetTuplestoreDestReceiverParams(options.dest, newest, CurrentMemoryContext, false, NULL, NULL);
+	register_rows(work->landing, "etl_staged", work->rows);
+	if (SPI_execute_extended(work->newest, &options) != SPI_OK_SELECT)
+		elog(ERROR, "unexpected result of: %s", work->newest);
+	return newest;
+}
 
 /*
  * merge_rows runs the statement over staged rows.  'arg' is a MergeWork.
@@ -226,17 +279,12 @@ static void
 merge_rows(void *arg)
 {
 	MergeWork  *work = arg;
-	EphemeralNamedRelation enr = palloc0(sizeof(EphemeralNamedRelationData));
 	int64	   *count = work->count;
-
-	enr->md.name = "etl_staged";
-	enr->md.reliddesc = RelationGetRelid(work->landing->rel);
-	enr->md.enrtype = ENR_NAMED_TUPLESTORE;
-	enr->md.enrtuples = work->n;
-	enr->reldata = work->rows;
+	Tuplestorestate *newest;
 
 	SPI_connect();
-	SPI_register_relation(enr);
+	newest = newest_rows(work);
+	register_rows(work->landing, "etl_newest", newest);
 	if (SPI_execute(work->sql, false, 0) != SPI_OK_SELECT || SPI_processed != 1)
 		elog(ERROR, "unexpected result of: %s", work->sql);
 	for (int i = 0; i < 5; i++)
@@ -246,6 +294,8 @@ merge_rows(void *arg)
 		count[i] = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, i + 1,
 											   &isnull));
 	}
+	if (newest != work->rows)
+		tuplestore_end(newest);
 	SPI_finish();
 
 	/* a trigger that suppresses a row would otherwise break the accounting */
@@ -285,10 +335,11 @@ refuse_row(EtlLanding *landing, Tuplestorestate *rows, const ErrorData *error, L
  * merge_range merges staged rows, halving them where rows are refused.
  */
 static void
-merge_range(EtlLanding *landing, const char *sql, Tuplestorestate *rows, int64 n, List **refused)
+merge_range(const MergeWork *all, Tuplestorestate *rows, int64 n, List **refused)
 {
+	EtlLanding *landing = all->landing;
 	EtlLoad    *load = landing->load;
-	MergeWork	work = {landing, sql, rows, n};
+	MergeWork	work = {landing, all->newest, all->sql, rows, n};
 	ErrorData  *error;
 	TupleTableSlot *slot;
 
@@ -325,7 +376,7 @@ merge_range(EtlLanding *landing, const char *sql, Tuplestorestate *rows, int64 n
 		for (int64 i = first; i < last && tuplestore_gettupleslot(rows, true, false, slot); i++)
 			tuplestore_puttupleslot(part, slot);
 		ExecClearTuple(slot);
-		merge_range(landing, sql, part, last - first, refused);
+		merge_range(all, part, last - first, refused);
 		tuplestore_end(part);
 	}
 	ExecDropSingleTupleTableSlot(slot);
@@ -338,13 +389,16 @@ merge_range(EtlLanding *landing, const char *sql, Tuplestorestate *rows, int64 n
 void
 etl_merge_apply(EtlLanding *landing, Tuplestorestate *staged)
 {
+	MergeWork	work = {landing};
 	List	   *refused = NIL;
 	int64		n = tuplestore_tuple_count(staged);
 	ListCell   *cell;
 
 	if (n == 0)
 		return;
-	merge_range(landing, merge_sql(landing), staged, n, &refused);
+	work.newest = newest_sql(landing);
+	work.sql = merge_sql(landing);
+	merge_range(&work, staged, n, &refused);
 	if (refused == NIL)
 		return;
 	if (landing->originals != NULL)
