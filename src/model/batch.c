@@ -26,6 +26,7 @@
 #include "utils/timestamp.h"
 
 #include "common/errors.h"
+#include "common/json.h"
 #include "common/run_as.h"
 #include "model/internal.h"
 
@@ -238,6 +239,25 @@ count_movers(const EtlModel *model, const EtlDue *due, TupleDesc desc, Tuplestor
 			key_match(model, desc), in_slice),
 		environment, &movers.pub);
 	return movers.n;
+}
+
+/* ---- several slices at the same time ---- */
+
+/*
+ * etl_model_slices_apart tells whether no row of one slice can be in the way
+ * of another's: where a key may move from slice to slice, it must be seen
+ * what became of the other.  Hooks and new partitions are for one at a time.
+ */
+bool
+etl_model_slices_apart(const EtlModel *model)
+{
+	bool		apart = model->key == NIL;
+	ListCell   *cell;
+
+	foreach(cell, model->key)
+		apart |= strcmp(lfirst(cell), model->event_time) == 0;
+	return apart && !etl_model_is_partitioned(model) && !etl_json_has(model->options, "pre_hook") &&
+		   !etl_json_has(model->options, "post_hook");
 }
 
 /* ---- staging ---- */

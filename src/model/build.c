@@ -15,6 +15,7 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/pg_class.h"
+#include "storage/lmgr.h"
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 
@@ -455,6 +456,11 @@ etl_slice_build(EtlDriver *driver, EtlModel *model, const EtlSlice *slice, EtlBu
 {
 	EtlStaged  *staged = slice_begin(driver, model, slice, result);
 
+	/* what several compute at the same time is published one after the other */
+	LockDatabaseObject(RelationRelationId, staged->due->relid, 0, ExclusiveLock);
+	PushActiveSnapshot(GetTransactionSnapshot());
+	staged->due->state = etl_node_state_get(model->target);
+	PopActiveSnapshot();
 	etl_model_apply_deletes(staged);
 	etl_model_apply_upserts(staged);
 	etl_model_finish(staged);

@@ -141,6 +141,8 @@ extern char *etl_model_rollback(EtlDriver *driver, const char *target, int to, E
 
 /* does a model keep an interval ledger? */
 extern bool etl_model_has_slices(const EtlModel *model);
+/* tells whether several slices may be built at the same time */
+extern bool etl_model_slices_apart(const EtlModel *model);
 /* builds one slice in the current (sub)transaction, as etl_model_build does a model */
 extern void etl_slice_build(EtlDriver *driver, EtlModel *model, const EtlSlice *slice,
 							EtlBuildResult *result);

@@ -56,6 +56,10 @@ typedef struct EtlBoardNode
 	int64		rows_written;
 	int64		rows_rejected;
 	TimestampTz not_before;		/* when it may be tried again */
+	TimestampTz slices_since;	/* of its intervals helpers may build those that begin from here … */
+	TimestampTz slices_until;	/* … to here; the same: none */
+	int			slices_version; /* of its definition, whose intervals they are */
+	int64		sliced[4];		/* rows that helpers inserted, updated, deleted and rejected */
 	uint32		name;			/* offset of its name from the board's beginning */
 } EtlBoardNode;
 

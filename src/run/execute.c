@@ -454,6 +454,8 @@ step(EtlRunState *state)
 	etl_nodes_flush(state);
 	if (is_over(state, until))
 		return false;
+	if (etl_slices_help(state))
+		return true;
 	etl_board_wait(state, until);
 	return true;
 }

@@ -229,14 +229,24 @@ etl_run_call_helpers(EtlRunState *state)
 {
 	EtlGraph   *graph = state->graph;
 	int			open = 0;
-	int			wanted;
 
 	for (int i = 0; i < graph->n; i++)
 		open += graph->nodes[i]->selected && !graph->nodes[i]->done &&
 				!graph->nodes[i]->planned_unchanged;
-	wanted = Min(Min(state->workers, open) - 1, ETL_BOARD_PARTICIPANTS - 1);
+	etl_run_call_more(state, open);
+}
+
+/*
+ * etl_run_call_more asks for more helpers, now that there is work for
+ * 'processes' in all, and no more than the run may have.
+ */
+void
+etl_run_call_more(EtlRunState *state, int processes)
+{
+	int			wanted = Min(Min(state->workers, processes) - 1, ETL_BOARD_PARTICIPANTS - 1) - state->called;
+
 	if (wanted > 0)
-		(void) etl_helpers->request(state->run.run_id, dsm_segment_handle(state->segment), wanted);
+		state->called += etl_helpers->request(state->run.run_id, dsm_segment_handle(state->segment), wanted);
 }
 
 /*

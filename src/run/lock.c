@@ -33,9 +33,10 @@
 #include "run/run.h"
 
 /* field 4 of the tag: pg_advisory_lock uses 1 and 2 */
-#define LOCK_CLASS_NODE 69
-#define LOCK_CLASS_RUN	70
-#define LOCK_CLASS_POOL 71
+#define LOCK_CLASS_NODE	 69
+#define LOCK_CLASS_RUN	 70
+#define LOCK_CLASS_POOL	 71
+#define LOCK_CLASS_SLICE 72
 
 static object_access_hook_type prev_object_access_hook = NULL;
 
@@ -295,6 +296,43 @@ etl_unlock_pool(const char *pool, int slot)
 }
 
 /*
+ * slice_tag makes the tag of a slice of a node.
+ */
+static void
+slice_tag(LOCKTAG *tag, const char *node, TimestampTz since)
+{
+	uint64		hash = hash_bytes_extended((const unsigned char *) node, strlen(node), since);
+
+	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, (uint32) (hash >> 32), (uint32) hash, LOCK_CLASS_SLICE);
+}
+
+/*
+ * etl_lock_slice keeps the others who work on a node from a slice of it.
+ */
+bool
+etl_lock_slice(const char *node, TimestampTz since, bool wait)
+{
+	LOCKTAG		tag;
+
+	slice_tag(&tag, node, since);
+	if (wait)
+		InvalidateCatalogSnapshotConditionally();
+	return LockAcquire(&tag, ExclusiveLock, true, !wait) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+/*
+ * etl_unlock_slice lets them.
+ */
+void
+etl_unlock_slice(const char *node, TimestampTz since)
+{
+	LOCKTAG		tag;
+
+	slice_tag(&tag, node, since);
+	(void) LockRelease(&tag, ExclusiveLock, true);
+}
+
+/*
  * holds_locks tells whether this process holds a lock of this file.
  */
 static bool
@@ -308,7 +346,7 @@ holds_locks(void)
 		const LOCKTAG *tag = &lock->locktag;
 
 		if (lock->pid == MyProcPid && tag->locktag_type == LOCKTAG_ADVISORY &&
-			tag->locktag_field4 >= LOCK_CLASS_NODE && tag->locktag_field4 <= LOCK_CLASS_POOL)
+			tag->locktag_field4 >= LOCK_CLASS_NODE && tag->locktag_field4 <= LOCK_CLASS_SLICE)
 			return true;
 	}
 	return false;

@@ -62,6 +62,7 @@ typedef struct EtlNode
 	int			tries;			/* ended ones of this run */
 	TimestampTz not_before;		/* 0, or when it is to be tried again */
 	bool		lost;			/* whoever worked on it is gone */
+	bool		unhelpful;		/* a slice of it failed here, and is left to its leader */
 	bool		conditional;	/* skipped by a condition, not by a failure */
 	List	   *instead;		/* char * in pairs: an input that did not succeed, what is read instead */
 	char	   *incomplete;		/* which input did not succeed, when it is built nevertheless */
@@ -144,6 +145,9 @@ extern void etl_unlock_run(int64 run_id);
 extern bool etl_run_is_alive(int64 run_id);
 extern int etl_run_leader(int64 run_id);	/* pid, 0 when nobody leads it */
 extern bool etl_lock_pool(const char *pool, int slot);	/* false: taken */
+/* keeps others from building a slice of a node; without 'wait' false when another does */
+extern bool etl_lock_slice(const char *node, TimestampTz since, bool wait);
+extern void etl_unlock_slice(const char *node, TimestampTz since);
 extern void etl_unlock_pool(const char *pool, int slot);
 extern void etl_locks_install(void);	/* once, from _PG_init: keeps them from pg_advisory_unlock_all() */
 
@@ -180,6 +184,7 @@ typedef struct EtlRunState
 
 	/* with whom: board.c */
 	int			workers;		/* at most so many at work, this process included */
+	int			called;			/* helpers that were to come */
 	struct EtlBoard *board;
 	struct dsm_segment *segment;	/* where the board lies; NULL: here */
 	int			place;			/* among the participants; 0: the leader */
@@ -246,6 +251,7 @@ extern ErrorData *etl_rule_run_if(EtlNode *node, bool *holds);
 /* ---- lead.c ---- */
 
 extern void etl_run_call_helpers(EtlRunState *state);
+extern void etl_run_call_more(EtlRunState *state, int processes);
 
 /* ---- open.c ---- */
 
@@ -304,6 +310,8 @@ extern EtlDriver etl_function_driver(const char *node);	/* of builds in an SQL f
 extern void etl_slices_ask(EtlRunState *state, EtlNode *node);
 /* builds a node slice by slice, each in a transaction; what becomes of it is noted and committed */
 extern void etl_slices_work(EtlRunState *state, EtlNode *node);
+/* builds a slice of a node that another participant works on; false when there is none to build */
+extern bool etl_slices_help(EtlRunState *state);
 /* builds slices in the current transaction, adding to 'result' */
 extern void etl_slices_build_here(EtlRunState *state, EtlNode *node, EtlBuildResult *result);
 

@@ -8,6 +8,11 @@
  * stop the others: it is written down, and the next try builds it alone.
  * What dies on the way goes on after the last slice that was committed.
  *
+ * Processes of the run that have no node of their own build slices of one
+ * whose slices are apart: each is locked by whoever builds it.  They only
+ * ever succeed: what fails is left to the one that works on the node, which
+ * builds whatever the others have not.
+ *
  * A backfill lies below live work: before each slice it looks whether it was
  * paused, and lets a run by that waits for the same model.
  *
@@ -23,8 +28,10 @@
 #include "utils/timestamp.h"
 
 #include "common/errors.h"
+#include "common/json.h"
 #include "common/progress.h"
 #include "run/backfill.h"
+#include "run/board.h"
 #include "run/run.h"
 
 /* that many failures in a row say that the next slice would fail, too */
@@ -40,6 +47,7 @@ typedef struct SliceWork
 	int			built;
 	int			failed;
 	int			failed_in_a_row;
+	bool		shared;			/* others may build some of them */
 	ErrorData  *error;			/* the first one */
 } SliceWork;
 
@@ -273,14 +281,131 @@ pause_node(SliceWork *work)
 	MemoryContextSwitchTo(old);
 }
 
+/* ---- several processes ---- */
+
+/*
+ * share lets others build slices that are due.  The last one is built here,
+ * so that the results of its checks are those of the node.  A backfill stays
+ * alone: it gives way to live work.
+ */
+static void
+share(SliceWork *work, List *slices)
+{
+	EtlRunState *state = work->state;
+	EtlBoardNode *entry = &state->board->node[work->node->place];
+	const EtlIntervalRequest *request = work->node->model->request;
+
+	work->shared = state->segment != NULL && state->run.priority >= 0 && list_length(slices) > 1 &&
+				   etl_model_slices_apart(work->node->model) &&
+				   !etl_json_has(work->node->model->options, "pool") &&
+				   (request == NULL || strcmp(request->reprocess, "failed") != 0);
+	if (!work->shared)
+		return;
+	SpinLockAcquire(&state->board->mutex);
+	memset(entry->sliced, 0, sizeof(entry->sliced));
+	entry->slices_since = ((EtlSlice *) linitial(slices))->since;
+	entry->slices_until = ((EtlSlice *) llast(slices))->since;
+	entry->slices_version = work->node->model->version;
+	SpinLockRelease(&state->board->mutex);
+	etl_run_call_more(state, list_length(slices));
+	ConditionVariableBroadcast(&state->board->moved);
+}
+
+/*
+ * unshare ends that, and counts what the others wrote.
+ */
+static void
+unshare(SliceWork *work)
+{
+	EtlBoardNode *entry = &work->state->board->node[work->node->place];
+	EtlBuildResult theirs = {0};
+
+	if (!work->shared)
+		return;
+	SpinLockAcquire(&work->state->board->mutex);
+	entry->slices_until = entry->slices_since;
+	theirs.inserted = entry->sliced[0];
+	theirs.updated = entry->sliced[1];
+	theirs.deleted = entry->sliced[2];
+	theirs.rejected = entry->sliced[3];
+	SpinLockRelease(&work->state->board->mutex);
+	add_rows(work->node->task, &theirs);
+}
+
+/*
+ * build_locked builds a slice while nobody else does; false when somebody is
+ * at it and is not to be waited for.
+ */
+static bool
+build_locked(SliceWork *work, bool wait)
+{
+	const char *name = work->node->name->canonical;
+
+	if (!work->shared)
+	{
+		build_slice(work);
+		return true;
+	}
+	if (!etl_lock_slice(name, work->slice->since, wait))
+		return false;
+	PG_TRY();
+	{
+		build_slice(work);
+	}
+	PG_FINALLY();
+	{
+		etl_unlock_slice(name, work->slice->since);
+	}
+	PG_END_TRY();
+	return true;
+}
+
+/*
+ * build_all builds the slices of a list in their order, and returns those that
+ * others are at.
+ */
+static List *
+build_all(SliceWork *work, List *slices, bool wait)
+{
+	MemoryContext outer = CurrentMemoryContext;
+	MemoryContext each = AllocSetContextCreate(outer, "etl slice", ALLOCSET_DEFAULT_SIZES);
+	List	   *elsewhere = NIL;
+	ListCell   *cell;
+
+	foreach(cell, slices)
+	{
+		bool		here;
+
+		CHECK_FOR_INTERRUPTS();
+		if (work->failed_in_a_row == MAX_FAILURES)
+			break;
+		if (let_others_by(work))
+		{
+			pause_node(work);
+			break;
+		}
+		/* the results of the checks of the last one that is built are the node's */
+		if (!wait)
+		{
+			work->node->check_results = NIL;
+			MemoryContextReset(each);
+		}
+		MemoryContextSwitchTo(each);
+		work->slice = lfirst(cell);
+		here = build_locked(work, wait);
+		MemoryContextSwitchTo(outer);
+		if (!here)
+			elsewhere = lappend(elsewhere, work->slice);
+	}
+	return elsewhere;
+}
+
 void
 etl_slices_work(EtlRunState *state, EtlNode *node)
 {
 	SliceWork	work = {state, node};
 	MemoryContext outer = CurrentMemoryContext;
-	MemoryContext each = AllocSetContextCreate(outer, "etl slice", ALLOCSET_DEFAULT_SIZES);
 	List	   *slices;
-	ListCell   *cell;
 
 	if (open_node(&work))
 	{
@@ -288,31 +413,150 @@ etl_slices_work(EtlRunState *state, EtlNode *node)
 		work.total = list_length(slices);
 		state->driver.base.commit(&state->driver.base);
 		MemoryContextSwitchTo(outer);
-		foreach(cell, slices)
-		{
-			CHECK_FOR_INTERRUPTS();
-			if (work.failed_in_a_row == MAX_FAILURES)
-				break;
-			if (let_others_by(&work))
-			{
-				pause_node(&work);
-				break;
-			}
-			MemoryContextSwitchTo(each);
-			work.slice = lfirst(cell);
-			build_slice(&work);
-			MemoryContextSwitchTo(outer);
-			if (lnext(slices, cell) != NULL)
-			{
-				node->check_results = NIL;
-				MemoryContextReset(each);
-			}
-		}
+		share(&work, slices);
+		slices = build_all(&work, slices, false);
+		if (slices != NIL)
+			(void) build_all(&work, slices, true);
+		unshare(&work);
 		if (!state->paused)
 			finish(&work);
 	}
 	etl_nodes_settle(state, list_make1(node));
-	MemoryContextDelete(each);
+}
+
+/*
+ * find_shared finds a node that shares its slices; its bounds are put into
+ * 'range'.
+ */
+static EtlNode *
+find_shared(EtlRunState *state, EtlSlice *range, int *version)
+{
+	EtlBoard   *board = state->board;
+	EtlNode    *found = NULL;
+
+	SpinLockAcquire(&board->mutex);
+	for (int i = 0; i < board->n && found == NULL && !board->closed; i++)
+	{
+		EtlBoardNode *entry = &board->node[i];
+
+		if (entry->state != ETL_BOARD_CLAIMED || entry->lost || entry->claimed_by == state->place ||
+			entry->slices_since >= entry->slices_until || state->at[i] == NULL || state->at[i]->unhelpful)
+			continue;
+		range->since = entry->slices_since;
+		range->until = entry->slices_until;
+		*version = entry->slices_version;
+		found = state->at[i];
+	}
+	SpinLockRelease(&board->mutex);
+	return found;
+}
+
+/*
+ * is_due tells whether a slice of the ledger is still to be built.
+ */
+static bool
+is_due(const char *name, TimestampTz since)
+{
+	bool		due = false;
+	ListCell   *cell;
+
+	PushActiveSnapshot(GetTransactionSnapshot());
+	foreach(cell, etl_intervals_read(name))
+	{
+		EtlSlice   *slice = lfirst(cell);
+
+		due |= slice->since == since && strcmp(slice->status, "due") == 0;
+	}
+	PopActiveSnapshot();
+	return due;
+}
+
+/*
+ * help_build builds a slice whose lock is held, and commits.
+ */
+static void
+help_build(SliceWork *work)
+{
+	EtlRunState *state = work->state;
+	EtlBoardNode *entry = &state->board->node[work->node->place];
+	ErrorData  *error = NULL;
+
+	if (!is_due(work->node->name->canonical, work->slice->since))
+		return;
+	etl_clocks_start(work->node->model->options);
+	error = try_build(work);
+	etl_clocks_stop();
+	work->node->unhelpful = error != NULL;
+	state->driver.base.commit(&state->driver.base);
+	if (error != NULL)
+		return;
+	work->built++;
+	SpinLockAcquire(&state->board->mutex);
+	entry->sliced[0] += work->result.inserted;
+	entry->sliced[1] += work->result.updated;
+	entry->sliced[2] += work->result.deleted;
+	entry->sliced[3] += work->result.rejected;
+	SpinLockRelease(&state->board->mutex);
+}
+
+/*
+ * help_slice locks a slice that is due and builds it; false when others are
+ * at all of them.
+ */
+static bool
+help_slice(SliceWork *work, const EtlSlice *range)
+{
+	const char *name = work->node->name->canonical;
+	List	   *ledger;
+	ListCell   *cell;
+
+	PushActiveSnapshot(GetTransactionSnapshot());
+	ledger = etl_intervals_read(name);
+	PopActiveSnapshot();
+	foreach(cell, ledger)
+	{
+		work->slice = lfirst(cell);
+		if (work->slice->since < range->since || work->slice->since >= range->until ||
+			strcmp(work->slice->status, "due") != 0 || !etl_lock_slice(name, work->slice->since, false))
+			continue;
+		PG_TRY();
+		{
+			help_build(work);
+		}
+		PG_FINALLY();
+		{
+			etl_clocks_stop();
+			etl_unlock_slice(name, work->slice->since);
+		}
+		PG_END_TRY();
+		return work->built > 0;
+	}
+	return false;
+}
+
+bool
+etl_slices_help(EtlRunState *state)
+{
+	SliceWork	work = {state};
+	EtlSlice	range = {0};
+	EtlModel   *model;
+	int			version;
+
+	if (state->segment == NULL || (work.node = find_shared(state, &range, &version)) == NULL)
+		return false;
+	/* the definition may be another than when this process joined the run */
+	PushActiveSnapshot(GetTransactionSnapshot());
+	model = etl_model_find(work.node->name->canonical);
+	PopActiveSnapshot();
+	if (model == NULL || model->version != version)
+	{
+		work.node->unhelpful = true;
+		return false;
+	}
+	ConditionVariableCancelSleep();
+	work.node->model = model;
+	state->driver.base.node = work.node->name->canonical;
+	return help_slice(&work, &range);
 }
 
 void
