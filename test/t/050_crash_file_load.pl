@@ -83,6 +83,10 @@ for my $round (1 .. $kills)
 	{
 		$node->poll_query_until('postgres', "SELECT count(*) > $loads FROM etl.loads WHERE target = '$stream'")
 		  or die "no load of $stream was committed";
+		# loads of a pull are flushed at its end: until then a crash may take the last away, with its entry in the ledger
+		my $written = $node->safe_psql('postgres', 'SELECT pg_current_wal_insert_lsn()');
+		$node->poll_query_until('postgres', "SELECT pg_current_wal_lsn() >= '$written'")
+		  or die 'the WAL is not written';
 	}
 	usleep(int(rand($stream ? 20_000 : 400_000)));
 	$killed += kill_at_work($work);
