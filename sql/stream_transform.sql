@@ -71,6 +71,17 @@ SELECT position, record ~ 'Ann|Bob|Cy|Dee|1969' AS leaks, reasons->0->>'check' A
 SELECT * FROM etl.replay('tr.pushed', NULL, '{"n": 5}');
 SELECT n, length(name) AS hashed, big FROM tr.pushed ORDER BY n;
 
+-- what is to be dropped and does not come, under that name, is told: it may be stored under another
+SELECT :'dir' || '/n.ndjson' AS n \gset
+COPY (VALUES ('{"id": 1, "who": {"name": "Ann"}}'), ('{"id": 2}')) TO :'n';
+SELECT etl.define_stream('tr.unmet', 'tr_files', '{"path": "n.ndjson", "transform": {"who.name": "drop", "emial": {"hash": {"secret": "tr_pepper"}}, "id": {"cast": "int"}, "x": {"derive": "id"}}}');
+CALL etl.run('tr.unmet');
+SELECT level, message, detail FROM etl.logs WHERE node = 'tr.unmet';
+SELECT etl.define_stream('tr.met', 'tr_files', '{"path": "n.ndjson", "nested": "flatten", "transform": {"who__name": "drop"}}');
+CALL etl.run('tr.met');
+SELECT count(*) FILTER (WHERE to_jsonb(m)::text LIKE '%Ann%') AS clear, count(*) FROM tr.met AS m;
+CALL etl.run('tr.unmet tr.met');
+
 -- an expression means what it meant where it was defined
 CREATE SCHEMA tr_mine;
 CREATE FUNCTION tr_mine.twice(n int) RETURNS int LANGUAGE sql AS 'SELECT 2 * n';

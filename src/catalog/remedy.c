@@ -147,6 +147,8 @@ static const Line lines[] = {
 	 "Raise max_connections, or end sessions that idle, before %n is run again."},
 	{"53", NULL, NULL, "The server lacks a resource that %n needs.",
 	 "?Give the server what the error names for %n."},
+	{"54011", "records have", NULL,
+	 "The records of %n have more fields than a table can have columns.", NULL},
 	{"54", NULL, NULL, "%n exceeds a limit of the server.", "Split %n into smaller models."},
 	{"55P03", NULL, etl_cure_lock, "Another session has locked what %n needs.", NULL},
 	{"40", NULL, etl_cure_again, "Another transaction was in the way of %n.", NULL},

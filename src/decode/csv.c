@@ -33,6 +33,7 @@ typedef struct CsvDecoder
 	CsvDialect	dialect;
 	CsvScan		scan;
 	bool		has_header;
+	bool		delimiter_given;
 	List	   *names;			/* of char *: the fields, where the option names them; NIL: not */
 	bool		begun;
 	int64		skip_lines;
@@ -110,6 +111,7 @@ configure(CsvDecoder *csv, const Jsonb *jsonb)
 	marks[2] = csv->dialect.escape;
 	csv->encoding = etl_json_get_text(jsonb, "encoding");
 	csv->has_header = etl_lines_header(jsonb, &csv->names);
+	csv->delimiter_given = etl_json_get_text(jsonb, "delimiter") != NULL;
 	csv->skip_lines = etl_json_get_int64(jsonb, "skip_lines", 0);
 	if (csv->skip_lines < 0)
 		ereport(ERROR, (errcode(ETL_ERR_DEFINITION),
@@ -422,11 +424,7 @@ read_header(CsvDecoder *csv, const char *raw)
 		etl_decoder_add_field(decoder, "", 0);
 	make_values(csv, work, n);
 	if (csv->has_header && etl_values_check(decoder, raw, csv->scan.length, n) >= 0)
-		ereport(ERROR,
-				(errcode(ETL_ERR_PROTOCOL),
-				 errmsg("header of \"%s\" is not valid text in encoding \"%s\"", decoder->origin,
-						pg_encoding_to_char(decoder->encoding)),
-				 errhint("Set the option \"encoding\" to the encoding of the file.")));
+		etl_header_not_text(decoder, raw, csv->scan.length);
 	for (i = 0; i < n; i++)
 	{
 		const char *name = decoder->values[i].text;
@@ -436,7 +434,9 @@ read_header(CsvDecoder *csv, const char *raw)
 		decoder->fields[i] = pstrdup(name);
 		decoder->field_lengths[i] = strlen(name);
 	}
-	etl_lines_check_names(decoder);
+	etl_header_check_names(decoder);
+	if (csv->has_header && n == 1 && !csv->delimiter_given && !(csv->scan.cells[0].flags & CSV_QUOTED))
+		etl_header_check_single(decoder);
 }
 
 /*
@@ -506,16 +506,7 @@ begin(CsvDecoder *csv)
 			return false;
 		csv->scan.grow = true;
 		if (!scan_record(csv, &record, &state))
-		{
-			if (!csv->has_header)
-				ereport(ERROR,
-						(errcode(ETL_ERR_PROTOCOL),
-						 errmsg("first record of \"%s\" is malformed: %s", decoder->origin, record.problem),
-						 errdetail("Without a header it tells the number of columns.")));
-			ereport(ERROR,
-					(errcode(ETL_ERR_PROTOCOL),
-					 errmsg("header of \"%s\" is malformed: %s", decoder->origin, record.problem)));
-		}
+			etl_header_malformed(decoder, csv->has_header ? "header" : "first record", &record);
 		csv->scan.grow = false;
 		if (csv->scan.length > 0)
 			break;

@@ -254,16 +254,14 @@ name_fields(FixedDecoder *fixed, EtlRecord *record)
 		return false;
 	cut(fixed, record->raw, record->raw_length);
 	if (etl_values_check(decoder, record->raw, record->raw_length, decoder->nfields) >= 0)
-		ereport(ERROR,
-				(errcode(ETL_ERR_PROTOCOL), errmsg("header of \"%s\" is not valid text", decoder->origin),
-				 errhint("Set the option \"encoding\" to the encoding of the file.")));
+		etl_header_not_text(decoder, record->raw, record->raw_length);
 	for (int i = 0; i < fixed->nextents; i++)
 		if (decoder->values[i].kind == ETL_VALUE_TEXT)
 		{
 			decoder->fields[i] = pstrdup(decoder->values[i].text);
 			decoder->field_lengths[i] = decoder->values[i].length;
 		}
-	etl_lines_check_names(decoder);
+	etl_header_check_names(decoder);
 	return true;
 }
 

@@ -102,6 +102,22 @@ ndjson_next(EtlDecoder *decoder, EtlRecord *record)
 }
 
 /*
+ * what_to_do is the hint for a document that is broken around the records.
+ */
+static const char *
+what_to_do(JsonDecoder *json, const char *problem)
+{
+	EtlInput   *input = &json->base.input;
+
+	if (input->start < input->end && input->data[input->start] == '<')
+		return "It is XML or HTML here, such as a page that tells of an error, and no JSON: look at it.";
+	if (strcmp(problem, "it ends early") == 0)
+		return "It was probably cut off while it was written or sent: get it again.";
+	return "Correct it at its origin; of the format \"ndjson\", a record a line, only the bad "
+		   "lines are left out.";
+}
+
+/*
  * broken raises what is wrong with the document around the records.
  */
 pg_noreturn static void
@@ -113,7 +129,8 @@ broken(JsonDecoder *json, const char *problem)
 			(errcode(ETL_ERR_PROTOCOL),
 			 errmsg("JSON document \"%s\" is malformed: %s", decoder->origin, problem),
 			 errdetail("The fault is near byte " INT64_FORMAT ", behind " INT64_FORMAT " records.",
-					   etl_decoder_bytes(decoder) + 1, decoder->position - 1)));
+					   etl_decoder_bytes(decoder) + 1, decoder->position - 1),
+			 errhint("%s", what_to_do(json, problem))));
 }
 
 /*

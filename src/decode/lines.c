@@ -264,17 +264,3 @@ etl_values_bad(EtlDecoder *decoder, EtlRecord *record, int bad)
 	return etl_decoder_bad(decoder, record, "encoding", "text is not valid in encoding %s",
 						   pg_encoding_to_char(decoder->encoding));
 }
-
-void
-etl_lines_check_names(EtlDecoder *decoder)
-{
-	for (int i = 0; i < decoder->nfields; i++)
-		for (int j = 0; j < i; j++)
-			if (strcmp(decoder->fields[j], decoder->fields[i]) == 0)
-				ereport(ERROR,
-						(errcode(ETL_ERR_PROTOCOL),
-						 errmsg("header of \"%s\" has the column \"%s\" twice", decoder->origin,
-								decoder->fields[i]),
-						 errdetail("Fields %d and %d have the same name.", j + 1, i + 1),
-						 errhint("Columns go by header name: give each its own.")));
-}

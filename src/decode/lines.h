@@ -3,13 +3,14 @@
  * lines.h
  *    What the formats share whose records are lines.
  *
- * Included only by src/decode/csv.c, text.c and fixed.c.
+ * Included only by src/decode/csv.c, text.c, fixed.c and header.c.
  *
  *-------------------------------------------------------------------------
  */
 #ifndef ETL_DECODE_LINES_H
 #define ETL_DECODE_LINES_H
 
+#include "common/compat.h"
 #include "decode/decoder.h"
 
 /* The options that such formats have in common. */
@@ -49,7 +50,14 @@ extern int etl_values_check(EtlDecoder *decoder, const char *raw, size_t length,
 /* makes a reject of a record whose value number 'bad' is no text */
 extern EtlRecordState etl_values_bad(EtlDecoder *decoder, EtlRecord *record, int bad);
 
-/* raises ET007 when a name of the header comes twice */
-extern void etl_lines_check_names(EtlDecoder *decoder);
+/* header.c: what all raise is ET007 */
+/* a page of HTML in the place of records, or a name that comes twice */
+extern void etl_header_check_names(EtlDecoder *decoder);
+/* a first line, or "header", that is a reject */
+pg_noreturn extern void etl_header_malformed(EtlDecoder *decoder, const char *what, const EtlRecord *record);
+/* a header that is no text in the encoding of the decoder */
+pg_noreturn extern void etl_header_not_text(EtlDecoder *decoder, const char *raw, size_t length);
+/* the only field of a header, in which another delimiter stands than the usual one */
+extern void etl_header_check_single(EtlDecoder *decoder);
 
 #endif							/* ETL_DECODE_LINES_H */

@@ -203,17 +203,13 @@ name_fields(TextDecoder *text, EtlRecord *record, bool *used)
 	{
 		if (state == ETL_RECORD_END)
 			return false;
-		ereport(ERROR,
-				(errcode(ETL_ERR_PROTOCOL),
-				 errmsg("first line of \"%s\" is malformed: %s", decoder->origin, record->problem)));
+		etl_header_malformed(decoder, "first line", record);
 	}
 	if (record->raw_length == 2 && memcmp(record->raw, "\\.", 2) == 0)
 		return false;
 	n = cut(text, etl_decoder_copy(decoder, record->raw, record->raw_length), record->raw_length, true);
 	if (text->lines.has_header && etl_values_check(decoder, record->raw, record->raw_length, n) >= 0)
-		ereport(ERROR,
-				(errcode(ETL_ERR_PROTOCOL), errmsg("header of \"%s\" is not valid text", decoder->origin),
-				 errhint("Set the option \"encoding\" to the encoding of the file.")));
+		etl_header_not_text(decoder, record->raw, record->raw_length);
 	for (int i = 0; i < n; i++)
 	{
 		const char *name = decoder->values[i].text;
@@ -223,7 +219,7 @@ name_fields(TextDecoder *text, EtlRecord *record, bool *used)
 		decoder->fields[i] = pstrdup(name);
 		decoder->field_lengths[i] = strlen(name);
 	}
-	etl_lines_check_names(decoder);
+	etl_header_check_names(decoder);
 	*used = !text->lines.has_header;
 	return true;
 }

@@ -86,6 +86,7 @@ etl_landing_begin(EtlLanding *landing, Oid relid)
 												ALLOCSET_DEFAULT_SIZES);
 	landing->rel = table_open(relid, RowExclusiveLock);
 	state->estate = CreateExecutorState();
+	state->fit = etl_fit_begin(landing->rel);
 	read_columns(landing);
 	etl_computed_begin(landing);
 	landing->checks = etl_checks_prepare(landing->stream->target, RelationGetDescr(landing->rel));
@@ -364,6 +365,8 @@ judge_row(EtlLanding *landing, TupleTableSlot *slot, EtlReasons *reasons)
 							"null value in a column that is not nullable");
 	}
 	etl_computed_check(landing, slot, reasons);
+	if (unlikely(state->fit != NULL))
+		etl_fit_check(state->fit, landing->rel, slot, reasons);
 
 	/* a row that is rejected anyway is not in the change that checks evaluate */
 	if (landing->check_rows && reasons->n == 0)

@@ -3,7 +3,7 @@
  * land.h
  *    What the files of the landing of records share.
  *
- * Included only by src/load/land.c, children.c, computed.c, held.c, item.c, merge.c and
+ * Included only by src/load/land.c, children.c, computed.c, fit.c, held.c, item.c, merge.c and
  * originals.c.
  *
  *-------------------------------------------------------------------------
@@ -34,6 +34,11 @@ typedef struct EtlHeld
 	const char **reasons;
 } EtlHeld;
 
+typedef struct EtlFit EtlFit;
+
+/* A row of this length fits whatever it holds. */
+#define ETL_SURE_TO_FIT 2000
+
 /* What land.c, held.c and item.c keep of a load besides EtlLanding. */
 struct EtlLandingState
 {
@@ -43,6 +48,7 @@ struct EtlLandingState
 	EtlRowExpression *generated;
 	int			ngenerated;
 	bool		risky;			/* one of these, or a default, may raise */
+	EtlFit	   *fit;			/* NULL: every row fits into a page, and its keys into the indexes */
 	int		   *not_null;		/* column indexes */
 	int			nnot_null;
 	bool	   *failed;			/* column index: has a reason already */
@@ -78,6 +84,10 @@ extern void etl_computed_begin(EtlLanding *landing);
 extern bool etl_computed_fill(EtlLanding *landing, TupleTableSlot *slot, EtlReasons *reasons);
 /* judges CHECK constraints of a filled slot */
 extern void etl_computed_check(EtlLanding *landing, TupleTableSlot *slot, EtlReasons *reasons);
+
+/* fit.c: whether a row fits into a page, and its keys into the indexes; NULL: any does */
+extern EtlFit *etl_fit_begin(Relation rel);
+extern void etl_fit_check(const EtlFit *fit, Relation rel, TupleTableSlot *slot, EtlReasons *reasons);
 
 /* held.c: records that wait for their coercion */
 extern void etl_held_add(EtlLanding *landing, const EtlRecord *record, bool bad);

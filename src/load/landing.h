@@ -381,6 +381,7 @@ extern void etl_rejects_verdict(EtlRejects *rejects, bool at_end);	/* raises ET0
 
 /* refusal.c: what of a relation may refuse a row, or wants to know of it */
 extern bool etl_relation_is_simple(Relation rel);
+extern bool etl_index_may_refuse(Relation index, const IndexInfo *keys);
 extern bool etl_relation_may_refuse(EtlLanding *landing, ResultRelInfo *result);
 extern bool etl_relation_has_deferrable(Relation rel);
 extern void etl_relation_hurry_constraints(Relation rel);

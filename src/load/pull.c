@@ -273,6 +273,30 @@ say_gone(EtlPull *pull)
 }
 
 /*
+ * say_unmet warns that a field which shall not be stored did not come: it may
+ * have another name, and be stored under that.
+ */
+static void
+say_unmet(EtlPull *pull)
+{
+	const EtlPullResult *result = pull->result;
+	char	   *unmet = result->read > result->rejected ? etl_transform_unmet(pull->options->transform) : NULL;
+	const char *detail =
+		"What is to be dropped or hashed may have come under another name, and be stored in clear text.";
+
+	if (unmet == NULL)
+		return;
+	ereport(
+		WARNING,
+		(errmsg("no record of %s had the fields %s of its transform", pull->stream->target, unmet),
+		 errdetail("%s", detail),
+		 errhint("Compare the names with those of etl.preview. Fields inside objects are seen"
+				 " with the option \"nested\": \"flatten\", as who__name.")));
+	etl_log_store("warning", pull->driver->run_id, pull->stream->target,
+				  psprintf("no record had the fields %s of the transform", unmet), detail);
+}
+
+/*
  * open_pull finds the connector and opens it with the committed position.
  */
 static void
@@ -351,6 +375,7 @@ etl_pull(EtlDriver *driver, const EtlStream *stream, EtlPullResult *result)
 			result->remark = pull->connector->remark(pull->state);
 		if (gone && (pull->connector->needs_network || pull->items_known > 0))
 			say_gone(pull);
+		say_unmet(pull);
 		if (result->loads == 0)
 			result->reason = nothing_new(pull);
 	}

@@ -8,6 +8,7 @@
 #include "postgres.h"
 
 #include "access/tableam.h"
+#include "catalog/pg_am.h"
 #include "catalog/pg_trigger.h"
 #include "executor/executor.h"
 #include "executor/spi.h"
@@ -55,6 +56,26 @@ etl_relation_is_simple(Relation rel)
 }
 
 /*
+ * etl_index_may_refuse tells whether an index may refuse a row for another reason than the
+ * same key: an expression may raise, and what other kinds of indexes cannot hold is not
+ * known before; of B-trees fit.c knows it.
+ */
+bool
+etl_index_may_refuse(Relation index, const IndexInfo *keys)
+{
+	TupleDesc	desc = RelationGetDescr(index);
+
+	if (keys->ii_Expressions != NIL || keys->ii_Predicate != NIL)
+		return true;
+	if (index->rd_rel->relam == BTREE_AM_OID || index->rd_rel->relam == HASH_AM_OID)
+		return false;
+	for (int i = 0; i < desc->natts; i++)
+		if (TupleDescAttr(desc, i)->attlen < 0)
+			return true;
+	return false;
+}
+
+/*
  * etl_relation_may_refuse tells whether anything but the index of the key can refuse a
  * row of a merge, or keep it from being written.
  */
@@ -77,8 +98,7 @@ etl_relation_may_refuse(EtlLanding *landing, ResultRelInfo *result)
 
 		if (index->indisunique || index->indisexclusion)
 			nunique++;
-		/* an expression may raise, and a long value may not fit */
-		if (result->ri_IndexRelationInfo[i]->ii_Expressions != NIL)
+		if (etl_index_may_refuse(result->ri_IndexRelationDescs[i], result->ri_IndexRelationInfo[i]))
 			return true;
 	}
 	return nunique > 1;

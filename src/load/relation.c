@@ -373,6 +373,24 @@ mark_created(const char *target)
 	etl_node_state_set(target, state);
 }
 
+/*
+ * refuse_width raises 54011 for more columns than a table can have, before the
+ * server does, which does not know what to do about it.
+ */
+static void
+refuse_width(const EtlStream *stream, int ncolumns)
+{
+	if (ncolumns > MaxHeapAttributeNumber)
+		ereport(ERROR, (errcode(ERRCODE_TOO_MANY_COLUMNS),
+						errmsg("the records have more fields than \"%s\" can have columns",
+							   stream->target),
+						errdetail("It would have %d columns, and a table can have %d.", ncolumns,
+								  MaxHeapAttributeNumber),
+						errhint("Declare the columns that you need, with schema_policy"
+								" '{\"columns\": \"discard_value\"}', or keep objects whole with "
+								"the option \"nested\".")));
+}
+
 Oid
 etl_relation_create(const EtlStream *stream, const EtlLoadOptions *options, List *columns,
 					int64 load_id)
@@ -392,6 +410,7 @@ etl_relation_create(const EtlStream *stream, const EtlLoadOptions *options, List
 	if (!OidIsValid(get_namespace_oid(name->schema, true)))
 		etl_relation_sql(psprintf("CREATE SCHEMA %s", quote_identifier(name->schema)));
 
+	refuse_width(stream, list_length(columns) + list_length(etl_columns_parse(stream->columns)) + 2);
 	initStringInfo(&sql);
 	appendStringInfo(&sql, "CREATE TABLE %s (%s bigint NOT NULL, %s bigint NOT NULL", stream->target,
 					 ETL_LOAD_ID_COLUMN, ETL_ROW_COLUMN);
@@ -546,8 +565,11 @@ etl_stream_relation(const EtlStream *stream)
 void
 etl_relation_add_columns(const EtlStream *stream, Oid relid, List *columns, int64 load_id)
 {
+	Relation	rel = table_open(relid, AccessShareLock);
 	ListCell   *cell;
 
+	refuse_width(stream, RelationGetNumberOfAttributes(rel) + list_length(columns));
+	table_close(rel, NoLock);
 	foreach(cell, columns)
 	{
 		EtlNewColumn *column = lfirst(cell);

@@ -143,6 +143,7 @@ describe(EtlLanding *landing, EtlTeam *team, Parts *parts)
 	team->position_base = landing->position_base;
 	team->max_record_kb = etl_max_record_size_kb;
 	team->wants_raw = !etl_land_is_plain(landing);
+	team->sure_length = landing->state->fit != NULL ? ETL_SURE_TO_FIT : MaxAllocSize;
 	team->load_id_attnum = landing->load_id_attnum;
 	team->row_attnum = landing->row_attnum;
 	team->natts = desc->natts;

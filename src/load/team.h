@@ -91,6 +91,7 @@ typedef struct EtlTeam
 	int64		position_base;
 	int			max_record_kb;
 	bool		wants_raw;		/* rows may still be rejected: their bytes are needed */
+	Size		sure_length;	/* longer ones may not fit: the leader judges the record */
 	AttrNumber	load_id_attnum;
 	AttrNumber	row_attnum;
 	int			natts;

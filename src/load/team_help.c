@@ -187,9 +187,8 @@ send_fields(Helper *helper)
  * send_row forms the tuple of the row where the leader finds it.
  */
 static void
-send_row(Helper *helper, const EtlRecord *record, int64 position)
+send_row(Helper *helper, const EtlRecord *record, int64 position, Size length)
 {
-	Size		length = etl_form_length(helper->desc, helper->values, helper->nulls);
 	bool		wants_raw = helper->team->wants_raw;
 	EtlTeamMessage *message = begin_message(helper, ETL_TEAM_ROW,
 											MAXALIGN(length) + (wants_raw ? record->raw_length : 0));
@@ -366,8 +365,13 @@ send(Helper *helper, EtlRecord *record, bool bad)
 		helper->nulls[team->row_attnum - 1] = false;
 		if (set_values(helper, record))
 		{
-			send_row(helper, record, position);
-			return;
+			Size		length = etl_form_length(helper->desc, helper->values, helper->nulls);
+
+			if (likely(length <= team->sure_length))
+			{
+				send_row(helper, record, position, length);
+				return;
+			}
 		}
 	}
 	send_record(helper, record, bad, position);

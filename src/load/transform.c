@@ -124,9 +124,11 @@ know_fields(Transformer *transformer, EtlDecoder *outer, const char **names, int
 	for (; transformer->nfields < n; transformer->nfields++)
 	{
 		const char *name = names[transformer->nfields];
-		const EtlTransformRule *rule = etl_transform_rule(transformer->transform, name);
+		EtlTransformRule *rule = etl_transform_rule(transformer->transform, name);
 		bool		goes = rule != NULL && rule->action == ETL_TRANSFORM_DROP;
 
+		if (rule != NULL)
+			rule->met = true;
 		transformer->rules[transformer->nfields] = rule;
 		/* without names, a field that goes leaves its place */
 		transformer->outer[transformer->nfields] =

@@ -19,6 +19,8 @@ typedef struct EtlTransform EtlTransform;
 extern EtlTransform *etl_transform_read(const Jsonb *options);
 /* true when something of a record must not be stored */
 extern bool etl_transform_redacts(const EtlTransform *transform);
+/* fields to be dropped or hashed that no record had so far; NULL: none */
+extern char *etl_transform_unmet(const EtlTransform *transform);
 /* the type that the column of a field shall have, as SQL; NULL: as inferred */
 extern char *etl_transform_type(const EtlTransform *transform, const char *field);
 

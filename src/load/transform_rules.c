@@ -201,7 +201,7 @@ etl_transform_redacts(const EtlTransform *transform)
 /*
  * etl_transform_rule returns what is said of a field; NULL: nothing.
  */
-const EtlTransformRule *
+EtlTransformRule *
 etl_transform_rule(const EtlTransform *transform, const char *field)
 {
 	char	   *identifier = NULL;
@@ -215,6 +215,27 @@ etl_transform_rule(const EtlTransform *transform, const char *field)
 		if (strcmp(((EtlTransformRule *) lfirst(cell))->name, identifier) == 0)
 			return lfirst(cell);
 	return NULL;
+}
+
+/*
+ * etl_transform_unmet: see transform.h.
+ */
+char *
+etl_transform_unmet(const EtlTransform *transform)
+{
+	StringInfoData names;
+	ListCell   *cell;
+
+	initStringInfo(&names);
+	if (transform != NULL)
+		foreach(cell, transform->rules)
+		{
+			const EtlTransformRule *rule = lfirst(cell);
+
+			if (!rule->met && (rule->action == ETL_TRANSFORM_DROP || rule->action == ETL_TRANSFORM_HASH))
+				appendStringInfo(&names, "%s\"%s\"", names.len > 0 ? ", " : "", rule->name);
+		}
+	return names.len > 0 ? names.data : NULL;
 }
 
 char *

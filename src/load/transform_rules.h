@@ -32,6 +32,7 @@ typedef struct EtlTransformRule
 	char	   *cast;			/* type of its column; NULL: as inferred */
 	Oid			type;			/* of cast or of the expression; InvalidOid: unknown */
 	int32		typmod;
+	bool		met;			/* a record had such a field */
 } EtlTransformRule;
 
 struct EtlTransform
@@ -41,7 +42,7 @@ struct EtlTransform
 };
 
 /* what is said of a field; NULL: nothing */
-extern const EtlTransformRule *etl_transform_rule(const EtlTransform *transform, const char *field);
+extern EtlTransformRule *etl_transform_rule(const EtlTransform *transform, const char *field);
 /* the tree of a derivation; 'names' are the fields that it reads (char *), parameter i the i-th as text */
 extern Node *etl_transform_analyze(const EtlTransformRule *rule, List **names);
 

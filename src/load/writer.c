@@ -107,7 +107,8 @@ choose_kind(EtlLoadWriter *writer)
 	{
 		Form_pg_index index = result->ri_IndexRelationDescs[i]->rd_index;
 
-		if (index->indisunique || index->indisexclusion)
+		if (index->indisunique || index->indisexclusion ||
+			etl_index_may_refuse(result->ri_IndexRelationDescs[i], result->ri_IndexRelationInfo[i]))
 			return WRITE_SQL;
 	}
 	return WRITE_BULK;

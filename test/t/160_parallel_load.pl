@@ -213,5 +213,21 @@ over($session);
 $cluster->sql("CALL etl.run('raw.many', workers => 2)");
 is($cluster->sql('SELECT count(*), count(DISTINCT _etl_row) FROM raw.many'), '6000|6000', 'the next run loads it once');
 
+# ---- rows that no page or index holds ----
+
+sub noise { return join('', map { chr(97 + int(rand(26))) } 1 .. $_[0]); }
+write_file('long.csv', "id,t\n" . join('', map { $_ % 97 == 0 ? "$_," . noise(5000) . "\n" : $_ % 89 == 0 ? "$_," . noise(2300) . "\n" : "$_,short $_\n" } 1 .. 3000));
+foreach my $workers (1, 2)
+{
+	my $target = "raw.long_$workers";
+
+	$cluster->sql("SELECT etl.define_stream('$target', 'files', '{\"path\": \"long.csv\"}', 'csv', 'id bigint, t text', key => '{t}', mode => 'merge')");
+	$cluster->sql("CALL etl.run('$target', workers => $workers)");
+	is($cluster->sql("SELECT count(*), count(DISTINCT id), min(_etl_row - id), max(length(t)) FROM $target"), '2970|2970|1|2300',
+		"$workers: rows whose key is too long for the index are left out of the first load");
+	is($cluster->sql("SELECT count(*), count(*) FILTER (WHERE (position - 1) % 97 = 0 AND length(raw) > 5000), min(reasons->0->>'check') FROM etl.rejects WHERE target = '$target'"),
+		'30|30|insert', '... and rejects with all their bytes');
+}
+
 
 done_testing();
