@@ -7,17 +7,13 @@
  */
 #include "postgres.h"
 
-#include <ctype.h>
-
 #include "fmgr.h"
 #include "miscadmin.h"
-#include "pgtime.h"
 #include "utils/builtins.h"
 
+#include "alert/internal.h"
 #include "catalog/alert_rule.h"
 #include "catalog/environment.h"
-#include "alert/internal.h"
-#include "catalog/schedule.h"
 #include "catalog/schedule.h"
 #include "common/arguments.h"
 #include "common/clock.h"
@@ -49,17 +45,6 @@ etl_name_check(const char *kind, const char *name)
 		ereport(ERROR,
 				(errcode(ETL_ERR_DEFINITION),
 				 errmsg("the name of the %s is longer than %d bytes", kind, MAX_NAME)));
-}
-
-void
-etl_timezone_check(const char *name)
-{
-	/* offsets in POSIX notation are refused: there +2 means two hours behind */
-	if (!isalpha((unsigned char) name[0]) || pg_tzset(name) == NULL)
-		ereport(ERROR,
-				(errcode(ETL_ERR_DEFINITION),
-				 errmsg("time zone \"%s\" does not exist", name),
-				 errhint("SELECT name FROM pg_timezone_names lists them.")));
 }
 
 /*

@@ -70,6 +70,8 @@ typedef struct EtlChannelRetry
 extern void etl_channel_retry_read(const Jsonb *options, EtlChannelRetry *retry);
 /* raises ET001 for options of a channel that cannot work */
 extern void etl_channel_check(const char *kind, const Jsonb *options);
+/* raises ET001 for a time zone that does not exist */
+extern void etl_timezone_check(const char *name);
 
 /* ---- define.c ---- */
 
@@ -77,8 +79,6 @@ extern void etl_channel_check(const char *kind, const Jsonb *options);
 extern void etl_selector_check(const char *kind, const char *name, const char *selector);
 /* raises ET001 for a name that is no name */
 extern void etl_name_check(const char *kind, const char *name);
-/* raises ET001 for a time zone that does not exist */
-extern void etl_timezone_check(const char *name);
 
 /* ---- fact.c ---- */
 

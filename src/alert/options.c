@@ -7,10 +7,12 @@
  */
 #include "postgres.h"
 
+#include <ctype.h>
 #include <math.h>
 
-#include "utils/date.h"
+#include "pgtime.h"
 #include "utils/builtins.h"
+#include "utils/date.h"
 
 #include "alert/internal.h"
 #include "catalog/sla.h"
@@ -193,6 +195,17 @@ read_escalation(const Jsonb *options, EtlRuleOptions *result)
 				(errcode(ETL_ERR_DEFINITION),
 				 errmsg("option \"escalate\" does not say after how long"),
 				 errhint("Write \"escalate\": {\"after\": \"30 min\", \"channels\": [\"pager\"]}.")));
+}
+
+void
+etl_timezone_check(const char *name)
+{
+	/* offsets in POSIX notation are refused: there +2 means two hours behind */
+	if (!isalpha((unsigned char) name[0]) || pg_tzset(name) == NULL)
+		ereport(ERROR,
+				(errcode(ETL_ERR_DEFINITION),
+				 errmsg("time zone \"%s\" does not exist", name),
+				 errhint("SELECT name FROM pg_timezone_names lists them.")));
 }
 
 void

@@ -12,8 +12,8 @@
 #include "utils/builtins.h"
 #include "utils/date.h"
 
-#include "catalog/environment.h"
 #include "alert/internal.h"
+#include "catalog/environment.h"
 #include "catalog/schedule.h"
 #include "catalog/sla.h"
 #include "common/arguments.h"

@@ -18,10 +18,10 @@
 #include "catalog/history.h"
 #include "catalog/history_room.h"
 #include "catalog/sql.h"
-#include "common/wake.h"
 #include "common/errors.h"
 #include "common/guc.h"
 #include "common/json.h"
+#include "common/wake.h"
 
 /* ---- loads ---- */
 

@@ -19,8 +19,8 @@
 
 #include "common/errors.h"
 #include "common/json.h"
-#include "common/options.h"
 #include "common/option_sets.h"
+#include "common/options.h"
 
 /*
  * find_option looks a key up in a set; NULL when it is not there.

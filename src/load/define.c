@@ -21,9 +21,9 @@
 #include "utils/typcache.h"
 
 #include "catalog/definition.h"
+#include "catalog/environment.h"
 #include "catalog/landing.h"
 #include "catalog/schedule.h"
-#include "catalog/environment.h"
 #include "common/arguments.h"
 #include "common/errors.h"
 #include "common/json.h"

@@ -29,8 +29,8 @@
 #include "common/errors.h"
 #include "common/json.h"
 #include "common/names.h"
-#include "common/run_as.h"
 #include "common/progress.h"
+#include "common/run_as.h"
 #include "model/internal.h"
 
 /*

@@ -19,8 +19,8 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
-#include "catalog/environment.h"
 #include "alert/alert.h"
+#include "catalog/environment.h"
 #include "catalog/schedule.h"
 #include "catalog/tasks.h"
 #include "common/errors.h"

@@ -28,8 +28,8 @@
 #include "utils/guc.h"
 #include "utils/memutils.h"
 
-#include "catalog/environment.h"
 #include "catalog/definition.h"
+#include "catalog/environment.h"
 #include "catalog/secret.h"
 #include "common/arguments.h"
 #include "common/errors.h"
