@@ -44,6 +44,23 @@ SELECT * FROM ml.edges('SELECT DISTINCT ON (id) id, x FROM ml.a ORDER BY id, d')
 SELECT * FROM ml.edges('SELECT ml.f(a_id) AS v, r.y FROM ml.b, jsonb_populate_record(NULL::ml.a, ''{}'') r');
 SELECT * FROM ml.edges('SELECT id, x FROM etl.dedupe(NULL::ml.a, ''{id}'')');
 
+-- what decides about the rows of what is read decides here, too: through CTEs, views, functions, branches; one row of an aggregate decides nothing
+SELECT * FROM ml.edges('WITH c AS (SELECT * FROM ml.a WHERE x > 0) SELECT count(*) AS n FROM c');
+SELECT * FROM ml.edges('SELECT b.z FROM ml.b CROSS JOIN (SELECT DISTINCT d FROM ml.a) AS d CROSS JOIN (SELECT max(id) FROM ml.a WHERE y = '''') AS m');
+SELECT * FROM ml.edges('SELECT count(*) AS n FROM ml.unmanaged');
+CREATE FUNCTION ml.positive() RETURNS SETOF int LANGUAGE sql AS 'SELECT id FROM ml.a WHERE x > 0';
+CREATE FUNCTION ml.any() RETURNS SETOF int LANGUAGE plpgsql AS 'BEGIN RETURN QUERY SELECT id FROM ml.a; END';
+SELECT * FROM ml.edges('SELECT count(*) AS n FROM ml.positive(), ml.any()');
+DROP FUNCTION ml.positive, ml.any;
+SELECT * FROM ml.edges('SELECT id FROM ml.a WHERE EXISTS (SELECT FROM ml.b WHERE a_id = id)');
+SELECT * FROM ml.edges('SELECT id, y FROM ml.a EXCEPT SELECT a_id, flag::text FROM ml.b');
+SELECT * FROM ml.edges('SELECT id, y FROM ml.a INTERSECT SELECT a_id, flag::text FROM ml.b');
+SELECT * FROM ml.edges('SELECT id FROM (SELECT id, x AS sorted FROM ml.a UNION ALL SELECT a_id, z::int FROM ml.b ORDER BY sorted LIMIT (SELECT max(x) FROM ml.a)) AS u');
+-- a long chain, each link read twice by each column, is followed once
+SELECT count(*) FROM ml.edges((SELECT 'WITH c0 AS (SELECT id, x, y FROM ml.a)' || string_agg(format(
+	', c%s AS (SELECT p.id, p.x + 1 AS x, max(p.y) AS y FROM c%2$s AS p JOIN c%2$s AS q USING (id) WHERE p.x > 0 AND q.y <> '''' GROUP BY 1, 2)', i, i - 1), '' ORDER BY i)
+	|| ' SELECT id, x, y FROM c20' FROM generate_series(1, 20) AS i));
+
 -- from model to model, up and down; it stops at managed nodes and goes on from there
 SELECT etl.define_model('ml.one', 'SELECT id, x * 2 AS xx FROM ml.a');
 CALL etl.run('ml.one');

@@ -5,8 +5,8 @@
  *
  * The analyzer has resolved each column to a range-table entry; this file
  * follows these references through subqueries, CTEs, set operations, joins
- * and unmanaged views down to columns of nodes and tables, and tells on the
- * way what happened to the value, and which columns decided about its row.
+ * and unmanaged views down to columns of nodes and tables, and tells which
+ * columns decided about a row: of the query itself, and of all that it reads.
  *
  *-------------------------------------------------------------------------
  */
@@ -14,135 +14,88 @@
 
 #include "access/table.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_proc.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
-#include "nodes/pathnodes.h"
 #include "optimizer/optimizer.h"
+#include "optimizer/tlist.h"
 #include "parser/parsetree.h"
 #include "rewrite/rewriteHandler.h"
-#include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
-#include "utils/syscache.h"
 
 #include "common/compat.h"
 #include "common/json.h"
 #include "common/names.h"
-#include "model/internal.h"
-
-/* What happens to a value, weakest first; from CONDITIONAL on: what decides about a row. */
-typedef enum Kind
-{
-	IDENTITY,
-	TRANSFORMATION,
-	AGGREGATION,
-	OPAQUE,
-	CONDITIONAL,
-	JOIN,
-	FILTER,
-	GROUP,
-	SORT,
-	WINDOW
-} Kind;
+#include "model/lineage.h"
 
 static const char *const kind_names[] = {
 	"identity", "transformation", "aggregation", "opaque", "conditional", "join", "filter", "group",
 	"sort", "window"};
 
-/* A query and those around it, as varlevelsup counts them. */
-typedef struct Level
-{
-	Query	   *query;
-	struct Level *outer;
-	List	  **known;			/* of a recursive CTE: edges of each column, as far as they are known */
-	FuncExpr   *call;			/* of the body of an SQL function: its call … */
-	struct Level *call_level;	/* … and where that stands */
-} Level;
-
-typedef struct Edge
-{
-	char	   *source;
-	char	   *column;
-	Kind		kind;
-} Edge;
-
-/* The walk over one expression. */
-typedef struct Trace
-{
-	Level	   *level;
-	Kind		kind;
-	List	   *edges;			/* Edge * */
-} Trace;
-
-static List *column_edges(Level *level, int resno);
-static bool trace_walker(Node *node, Trace *trace);
-
 /*
- * combine tells what happened when an outer step follows an inner one.
+ * new_level makes a level of a query inside of another one; NULL: of none.
  */
-static Kind
-combine(Kind outer, Kind inner)
+static EtlLineageLevel *
+new_level(EtlLineageLevel *outer, Query *query)
 {
-	if (outer >= CONDITIONAL)
-		return outer;
-	if (inner >= CONDITIONAL)
-		return inner;
-	return Max(outer, inner);
+	EtlLineageLevel *level = palloc0(sizeof(EtlLineageLevel));
+
+	level->query = query;
+	level->outer = outer;
+	level->root = outer ? outer->root : level;
+	return level;
 }
 
 /*
- * add_edge adds an edge that is not there yet.
+ * etl_lineage_level returns the level of a query inside of another one, the
+ * same one every time.
  */
-static List *
-add_edge(List *edges, const char *source, const char *column, Kind kind)
+EtlLineageLevel *
+etl_lineage_level(EtlLineageLevel *outer, Query *query)
 {
-	Edge	   *edge;
+	EtlLineageLevel *level;
 	ListCell   *cell;
 
-	if (source == NULL || column == NULL)
-		return edges;
-	foreach(cell, edges)
+	foreach(cell, outer->below)
 	{
-		edge = lfirst(cell);
-		if (edge->kind == kind && strcmp(edge->column, column) == 0 && strcmp(edge->source, source) == 0)
-			return edges;
+		level = lfirst(cell);
+		if (level->query == query)
+			return level;
 	}
-	edge = palloc(sizeof(Edge));
-	edge->source = pstrdup(source);
-	edge->column = pstrdup(column);
-	edge->kind = kind;
-	return lappend(edges, edge);
+	level = new_level(outer, query);
+	outer->below = lappend(outer->below, level);
+	return level;
 }
 
 /*
- * add_edges adds edges that an outer step of this kind reaches.
+ * view_level returns the level of a view that etl does not manage; NULL when
+ * the relation is none.
  */
-static List *
-add_edges(List *edges, List *inner, Kind kind)
+static EtlLineageLevel *
+view_level(EtlLineageLevel *level, Oid relid)
 {
+	EtlLineageLevel *root = level->root;
+	EtlLineageLevel *found;
+	Relation	view;
 	ListCell   *cell;
 
-	foreach(cell, inner)
+	if (get_rel_relkind(relid) != RELKIND_VIEW || etl_node_owner(etl_name_of_relation(relid)) != NULL)
+		return NULL;
+	foreach(cell, root->below)
 	{
-		Edge	   *edge = lfirst(cell);
-
-		edges = add_edge(edges, edge->source, edge->column, combine(kind, edge->kind));
+		found = lfirst(cell);
+		if (found->view == relid)
+			return found;
 	}
-	return edges;
-}
-
-/*
- * trace_expression returns the edges of an expression of a level.
- */
-static List *
-trace_expression(Node *expression, Level *level, Kind kind)
-{
-	Trace		trace = {level, kind, NIL};
-
-	trace_walker(expression, &trace);
-	return trace.edges;
+	view = table_open(relid, AccessShareLock);
+	found = new_level(NULL, copyObject(get_view_query(view)));
+	table_close(view, NoLock);
+	(void) etl_ungroup((Node *) found->query, &(bool){true});
+	found->root = root;
+	found->view = relid;
+	root->below = lappend(root->below, found);
+	return found;
 }
 
 /*
@@ -150,9 +103,9 @@ trace_expression(Node *expression, Level *level, Kind kind)
  * through it when it is a view that etl does not manage.
  */
 static List *
-relation_edges(Oid relid, AttrNumber attnum)
+relation_edges(EtlLineageLevel *level, Oid relid, AttrNumber attnum)
 {
-	char	   *name = etl_name_of_relation(relid);
+	EtlLineageLevel *view;
 	List	   *edges = NIL;
 
 	if (attnum == 0)
@@ -163,141 +116,119 @@ relation_edges(Oid relid, AttrNumber attnum)
 		table_close(rel, NoLock);
 		for (AttrNumber i = 1; i <= natts; i++)
 			if (get_attname(relid, i, true) != NULL)
-				edges = add_edges(edges, relation_edges(relid, i), TRANSFORMATION);
+				edges = etl_lineage_add_all(edges, relation_edges(level, relid, i), EDGE_TRANSFORMATION);
 		return edges;
 	}
-	if (get_rel_relkind(relid) == RELKIND_VIEW && attnum > 0 && etl_node_owner(name) == NULL)
-	{
-		Relation	view = table_open(relid, AccessShareLock);
-		Level		level = {copyObject(get_view_query(view)), NULL};
-
-		(void) etl_ungroup((Node *) level.query, &(bool){true});
-		table_close(view, NoLock);
-		return column_edges(&level, attnum);
-	}
-	return add_edge(NIL, name, get_attname(relid, attnum, true), IDENTITY);
+	view = attnum > 0 ? view_level(level, relid) : NULL;
+	if (view != NULL)
+		return etl_lineage_of_column(view, attnum);
+	return etl_lineage_add(NIL, etl_name_of_relation(relid), get_attname(relid, attnum, true), EDGE_IDENTITY);
 }
 
 /*
- * recursive_edges returns the edges of a column of a recursive CTE.  Its
- * columns feed each other: the edges of all are found again, with those
- * known so far where the CTE reads itself, until no new one appears.
+ * settle finds the edges of all columns of a recursive CTE.  They feed each
+ * other: all are found again, with those known so far where the CTE reads
+ * itself, until no new one appears.  Returns the last turn.
  */
-static List *
-recursive_edges(Level *inner, AttrNumber attnum)
+static EtlLineageLevel *
+settle(EtlLineageLevel *cte)
 {
-	int			ncolumns = list_length(inner->query->targetList);
-	bool		grown = true;
+	int			ncolumns = list_length(cte->query->targetList);
+	List	  **known = palloc0(sizeof(List *) * ncolumns);
+	EtlLineageLevel *turn = NULL;
+	bool		grown = cte->settled == NULL;
 
-	if (attnum > ncolumns)
-		return NIL;				/* of a SEARCH or CYCLE clause */
-	inner->known = palloc0(sizeof(List *) * ncolumns);
 	while (grown)
 	{
+		/* of a turn before nothing is kept: less was known */
+		turn = new_level(cte->outer, cte->query);
+		turn->known = known;
 		grown = false;
 		for (int i = 0; i < ncolumns; i++)
 		{
-			List	   *edges = add_edges(list_copy(inner->known[i]), column_edges(inner, i + 1), IDENTITY);
+			List	   *edges = etl_lineage_add_all(list_copy(known[i]), etl_lineage_of_column(turn, i + 1),
+													EDGE_IDENTITY);
 
-			grown = grown || list_length(edges) > list_length(inner->known[i]);
-			inner->known[i] = edges;
+			grown = grown || list_length(edges) > list_length(known[i]);
+			known[i] = edges;
 		}
+		if (!grown)
+			cte->settled = turn;
 	}
-	return inner->known[attnum - 1];
+	return cte->settled;
 }
 
 /*
- * cte_edges returns the edges of a column of a CTE.
+ * recursive_edges returns the edges of a column of a recursive CTE; those of
+ * a SEARCH or CYCLE clause are made of all others.
  */
 static List *
-cte_edges(RangeTblEntry *rte, Level *level, AttrNumber attnum)
+recursive_edges(EtlLineageLevel *cte, AttrNumber attnum)
+{
+	int			ncolumns = list_length(cte->query->targetList);
+	List	  **known = settle(cte)->known;
+	List	   *edges = NIL;
+
+	if (attnum <= ncolumns)
+		return known[attnum - 1];
+	for (int i = 0; i < ncolumns; i++)
+		edges = etl_lineage_add_all(edges, known[i], EDGE_TRANSFORMATION);
+	return edges;
+}
+
+/*
+ * find_cte returns the level of a CTE and tells whether it is recursive;
+ * NULL for a term of a recursive one that reads itself, which is *term then.
+ */
+static EtlLineageLevel *
+find_cte(RangeTblEntry *rte, EtlLineageLevel *level, bool *recursive, EtlLineageLevel **term)
 {
 	ListCell   *cell;
-	Level		inner = {0};
-	Level	   *term = NULL;
-	List	   *all = NIL;
 
-	if (attnum <= 0)
-	{
-		for (int i = 1; i <= list_length(rte->coltypes); i++)
-			all = add_edges(all, cte_edges(rte, level, i), TRANSFORMATION);
-		return all;
-	}
+	*term = NULL;
 	for (Index i = 0; i < rte->ctelevelsup && level; i++)
 	{
-		term = level;
+		*term = level;
 		level = level->outer;
 	}
-	if (level == NULL)
-		return NIL;
-	if (rte->self_reference)
-	{
-		Query	   *query = term ? term->query : NULL;
-
-		if (term == NULL || term->known == NULL || attnum > list_length(query->targetList))
-			return NIL;
-		return term->known[attnum - 1];
-	}
+	if (level == NULL || rte->self_reference)
+		return NULL;
+	*term = NULL;
 	foreach(cell, level->query->cteList)
 	{
 		CommonTableExpr *cte = lfirst_node(CommonTableExpr, cell);
 
 		if (strcmp(cte->ctename, rte->ctename) != 0 || !IsA(cte->ctequery, Query))
 			continue;
-		inner.query = (Query *) cte->ctequery;
-		inner.outer = level;
-		return cte->cterecursive ? recursive_edges(&inner, attnum) : column_edges(&inner, attnum);
+		*recursive = cte->cterecursive;
+		return etl_lineage_level(level, (Query *) cte->ctequery);
 	}
-	return NIL;
+	return NULL;
 }
 
 /*
- * body_edges returns the edges of one column (0: all) of what an SQL function
- * yields, through its body; false when it is opaque, or calls itself.
- */
-static bool
-body_edges(FuncExpr *call, Level *level, AttrNumber attnum, List **edges)
-{
-	Level		inner = {0};
-
-	for (Level *outer = level; outer != NULL; outer = outer->outer ? outer->outer : outer->call_level)
-		if (outer->call != NULL && outer->call->funcid == call->funcid)
-			return false;
-	inner.query = etl_sql_function_query(call);
-	if (inner.query == NULL)
-		return false;
-	inner.call = call;
-	inner.call_level = level;
-	(void) etl_ungroup((Node *) inner.query, &(bool){true});
-	*edges = NIL;
-	for (int i = 1; i <= list_length(inner.query->targetList); i++)
-		if (attnum == i || attnum == 0)
-			*edges = add_edges(*edges, column_edges(&inner, i), attnum ? IDENTITY : TRANSFORMATION);
-	return true;
-}
-
-/*
- * param_edges returns the edges of a parameter in the body of a function:
- * those of the argument.
+ * cte_edges returns the edges of a column of a CTE.
  */
 static List *
-param_edges(Param *param, Level *level)
+cte_edges(RangeTblEntry *rte, EtlLineageLevel *level, AttrNumber attnum)
 {
-	ListCell   *cell;
+	List	   *all = NIL;
+	bool		recursive;
+	EtlLineageLevel *term;
+	EtlLineageLevel *cte;
 
-	while (level->call == NULL && level->outer != NULL)
-		level = level->outer;
-	if (level->call == NULL || param->paramkind != PARAM_EXTERN)
-		return NIL;
-	foreach(cell, level->call->args)
+	if (attnum <= 0)
 	{
-		Node	   *arg = lfirst(cell);
-		int			place = IsA(arg, NamedArgExpr) ? ((NamedArgExpr *) arg)->argnumber : foreach_current_index(cell);
-
-		if (place == param->paramid - 1)
-			return trace_expression(arg, level->call_level, IDENTITY);
+		for (int i = 1; i <= list_length(rte->coltypes); i++)
+			all = etl_lineage_add_all(all, cte_edges(rte, level, i), EDGE_TRANSFORMATION);
+		return all;
 	}
-	return NIL;					/* its default */
+	cte = find_cte(rte, level, &recursive, &term);
+	if (cte != NULL)
+		return recursive ? recursive_edges(cte, attnum) : etl_lineage_of_column(cte, attnum);
+	if (term == NULL || term->known == NULL || attnum > list_length(term->query->targetList))
+		return NIL;
+	return term->known[attnum - 1];
 }
 
 /*
@@ -305,7 +236,7 @@ param_edges(Param *param, Level *level)
  * its arguments say, and the relation whose row type it was given.
  */
 static List *
-function_edges(RangeTblEntry *rte, Level *level, AttrNumber attnum)
+function_edges(RangeTblEntry *rte, EtlLineageLevel *level, AttrNumber attnum)
 {
 	List	   *edges = NIL;
 	ListCell   *cell;
@@ -314,19 +245,17 @@ function_edges(RangeTblEntry *rte, Level *level, AttrNumber attnum)
 	foreach(cell, rte->functions)
 	{
 		FuncExpr   *call = (FuncExpr *) lfirst_node(RangeTblFunction, cell)->funcexpr;
-		List	   *body;
+		EtlLineageLevel *body;
 		bool		keeps_columns;
 
 		if (!IsA(call, FuncExpr))
 		{
-			edges = add_edges(edges, trace_expression((Node *) call, level, TRANSFORMATION), TRANSFORMATION);
+			edges = etl_lineage_add_all(edges, etl_lineage_trace((Node *) call, level, EDGE_TRANSFORMATION), EDGE_TRANSFORMATION);
 			continue;
 		}
-		if (list_length(rte->functions) == 1 && body_edges(call, level, Max(attnum, 0), &body))
-		{
-			edges = add_edges(edges, body, IDENTITY);
-			continue;
-		}
+		body = list_length(rte->functions) == 1 ? etl_lineage_body(call, level) : NULL;
+		if (body != NULL)
+			return etl_lineage_of_body(body, Max(attnum, 0));
 		keeps_columns = call->funcid >= FirstNormalObjectId &&
 						strcmp(get_func_name(call->funcid), "dedupe") == 0 &&
 						strcmp(get_namespace_name(get_func_namespace(call->funcid)), "etl") == 0;
@@ -337,28 +266,27 @@ function_edges(RangeTblEntry *rte, Level *level, AttrNumber attnum)
 
 			if (OidIsValid(relid) && attnum > 0 && get_attname(relid, attnum, true) != NULL &&
 				get_rel_relkind(relid) != RELKIND_COMPOSITE_TYPE)
-				edges = add_edges(edges, relation_edges(relid, attnum), keeps_columns ? IDENTITY : OPAQUE);
+				edges = etl_lineage_add_all(edges, relation_edges(level, relid, attnum), keeps_columns ? EDGE_IDENTITY : EDGE_OPAQUE);
 			else
-				edges = add_edges(edges, trace_expression(node, level, TRANSFORMATION), TRANSFORMATION);
+				edges = etl_lineage_add_all(edges, etl_lineage_trace(node, level, EDGE_TRANSFORMATION), EDGE_TRANSFORMATION);
 		}
 		foreach(arg, etl_names_of_function(call->funcid))
-			edges = add_edge(edges, lfirst(arg), "*", OPAQUE);
+			edges = etl_lineage_add(edges, lfirst(arg), "*", EDGE_OPAQUE);
 	}
 	return edges;
 }
 
 /*
- * var_edges returns the edges of a column reference.
+ * etl_lineage_of_var returns the edges of a column reference.
  */
-static List *
-var_edges(Var *var, Level *level)
+List *
+etl_lineage_of_var(Var *var, EtlLineageLevel *level)
 {
 	RangeTblEntry *rte;
 	List	   *edges = NIL;
 	ListCell   *cell;
-	Level		inner = {0};
+	EtlLineageLevel *inner;
 
-	check_stack_depth();
 	for (Index i = 0; i < var->varlevelsup && level; i++)
 		level = level->outer;
 	if (level == NULL || var->varno <= 0 || var->varno > list_length(level->query->rtable))
@@ -367,19 +295,18 @@ var_edges(Var *var, Level *level)
 	switch (rte->rtekind)
 	{
 		case RTE_RELATION:
-			return relation_edges(rte->relid, var->varattno);
+			return relation_edges(level, rte->relid, var->varattno);
 		case RTE_SUBQUERY:
-			inner.query = rte->subquery;
-			inner.outer = level;
+			inner = etl_lineage_level(level, rte->subquery);
 			if (var->varattno > 0)
-				return column_edges(&inner, var->varattno);
+				return etl_lineage_of_column(inner, var->varattno);
 			for (int i = 1; i <= list_length(rte->subquery->targetList); i++)
-				edges = add_edges(edges, column_edges(&inner, i), TRANSFORMATION);
+				edges = etl_lineage_add_all(edges, etl_lineage_of_column(inner, i), EDGE_TRANSFORMATION);
 			return edges;
 		case RTE_JOIN:
 			if (var->varattno > 0)
-				return trace_expression(list_nth(rte->joinaliasvars, var->varattno - 1), level, IDENTITY);
-			return trace_expression((Node *) rte->joinaliasvars, level, TRANSFORMATION);
+				return etl_lineage_trace(list_nth(rte->joinaliasvars, var->varattno - 1), level, EDGE_IDENTITY);
+			return etl_lineage_trace((Node *) rte->joinaliasvars, level, EDGE_TRANSFORMATION);
 		case RTE_CTE:
 			return cte_edges(rte, level, var->varattno);
 		case RTE_FUNCTION:
@@ -387,181 +314,86 @@ var_edges(Var *var, Level *level)
 		case RTE_VALUES:
 			foreach(cell, rte->values_lists)
 				if (var->varattno > 0)
-					edges = add_edges(edges,
-									  trace_expression(list_nth(lfirst(cell), var->varattno - 1),
-													   level, TRANSFORMATION),
-									  TRANSFORMATION);
+					edges = etl_lineage_add_all(edges,
+									  etl_lineage_trace(list_nth(lfirst(cell), var->varattno - 1),
+													   level, EDGE_TRANSFORMATION),
+									  EDGE_TRANSFORMATION);
 			return edges;
 		case RTE_TABLEFUNC:
-			return trace_expression((Node *) rte->tablefunc, level, TRANSFORMATION);
+			return etl_lineage_trace((Node *) rte->tablefunc, level, EDGE_TRANSFORMATION);
 		default:
 			return NIL;
 	}
 }
 
 /*
- * collect adds what an expression reaches, with its own kind.
+ * rows_of_entry returns the edges of what decides about the rows of an entry
+ * in FROM.
  */
-static void
-collect(Trace *trace, Node *expression, Kind kind)
+static List *
+rows_of_entry(RangeTblEntry *rte, EtlLineageLevel *level)
 {
-	trace->edges = add_edges(trace->edges,
-							 trace_expression(expression, trace->level, combine(kind, IDENTITY)),
-							 trace->kind >= CONDITIONAL ? trace->kind : IDENTITY);
-}
-
-/*
- * trace_case tells the tested columns of a CASE from its results.
- */
-static void
-trace_case(Trace *trace, CaseExpr *expression)
-{
+	EtlLineageLevel *inner = NULL;
+	EtlLineageLevel *term;
+	List	   *edges = NIL;
 	ListCell   *cell;
+	ListCell   *name;
+	bool		recursive = false;
 
-	collect(trace, (Node *) expression->arg, CONDITIONAL);
-	foreach(cell, expression->args)
+	if (rte->rtekind == RTE_RELATION)
+		inner = view_level(level, rte->relid);
+	else if (rte->rtekind == RTE_SUBQUERY)
+		inner = etl_lineage_level(level, rte->subquery);
+	else if (rte->rtekind == RTE_CTE)
+		inner = find_cte(rte, level, &recursive, &term);
+	else if (rte->rtekind == RTE_FUNCTION)
 	{
-		CaseWhen   *when = lfirst_node(CaseWhen, cell);
+		foreach(cell, rte->functions)
+		{
+			FuncExpr   *call = (FuncExpr *) lfirst_node(RangeTblFunction, cell)->funcexpr;
 
-		collect(trace, (Node *) when->expr, CONDITIONAL);
-		collect(trace, (Node *) when->result, Max(trace->kind, TRANSFORMATION));
+			inner = IsA(call, FuncExpr) ? etl_lineage_body(call, level) : NULL;
+			if (inner == NULL && IsA(call, FuncExpr))
+				foreach(name, etl_names_of_function(call->funcid))
+					edges = etl_lineage_add(edges, lfirst(name), "*", EDGE_OPAQUE);
+			else if (inner != NULL)
+				edges = etl_lineage_add_all(edges, etl_lineage_of_rows(inner), EDGE_IDENTITY);
+		}
+		return edges;
 	}
-	collect(trace, (Node *) expression->defresult, Max(trace->kind, TRANSFORMATION));
+	if (inner == NULL)
+		return NIL;
+	if (recursive)
+		inner = settle(inner);
+	/* an aggregate over everything yields one row, whatever there is */
+	if (inner->query->hasAggs && inner->query->groupClause == NIL && inner->query->groupingSets == NIL &&
+		inner->query->havingQual == NULL)
+		return NIL;
+	return etl_lineage_of_rows(inner);
 }
 
 /*
- * sort_expression returns the expression that a sort or group clause means.
+ * qual_edges returns the edges of a FROM clause: of what decides about the
+ * rows that are read, and of the conditions; those between relations are
+ * joins, the others filters.
  */
-static Node *
-sort_expression(SortGroupClause *clause, List *targets)
+static List *
+qual_edges(Node *node, EtlLineageLevel *level, List *edges)
 {
-	return get_sortgroupclause_expr(clause, targets);
-}
-
-/*
- * trace_window follows a window function: arguments, partition, order.
- */
-static void
-trace_window(Trace *trace, WindowFunc *function)
-{
-	ListCell   *cell;
-	ListCell   *clause;
-
-	collect(trace, (Node *) function->args, function->winagg ? AGGREGATION : TRANSFORMATION);
-	collect(trace, (Node *) function->aggfilter, CONDITIONAL);
-	foreach(cell, trace->level->query->windowClause)
-	{
-		WindowClause *window = lfirst_node(WindowClause, cell);
-
-		if (window->winref != function->winref)
-			continue;
-		foreach(clause, list_concat_copy(window->partitionClause, window->orderClause))
-			collect(trace, sort_expression(lfirst(clause), trace->level->query->targetList), WINDOW);
-	}
-}
-
-/*
- * trace_sublink follows a subquery in an expression.
- */
-static void
-trace_sublink(Trace *trace, SubLink *link)
-{
-	Level		inner = {(Query *) link->subselect, trace->level};
-	Kind		kind = link->subLinkType == EXPR_SUBLINK || link->subLinkType == ARRAY_SUBLINK ?
-					Max(trace->kind, TRANSFORMATION) :
-					CONDITIONAL;
-	int			resno = 0;
-	ListCell   *cell;
-
-	collect(trace, link->testexpr, kind);
-	foreach(cell, inner.query->targetList)
-	{
-		resno++;
-		if (!lfirst_node(TargetEntry, cell)->resjunk)
-			trace->edges = add_edges(trace->edges, column_edges(&inner, resno),
-									 trace->kind >= CONDITIONAL ? trace->kind : kind);
-	}
-}
-
-/*
- * trace_walker collects the edges below one node of an expression.
- */
-static bool
-trace_walker(Node *node, Trace *trace)
-{
-	Trace		inner = *trace;
-	List	   *body;
 	ListCell   *cell;
 
 	if (node == NULL)
-		return false;
-	switch (nodeTag(node))
-	{
-		case T_Var:
-			trace->edges = add_edges(trace->edges, var_edges((Var *) node, trace->level), trace->kind);
-			return false;
-		case T_CaseExpr:
-			trace_case(trace, (CaseExpr *) node);
-			return false;
-		case T_Aggref:
-			collect(trace, (Node *) ((Aggref *) node)->aggdirectargs, AGGREGATION);
-			foreach(cell, ((Aggref *) node)->args)
-				collect(trace, (Node *) lfirst_node(TargetEntry, cell)->expr,
-						lfirst_node(TargetEntry, cell)->resjunk ? SORT : AGGREGATION);
-			collect(trace, (Node *) ((Aggref *) node)->aggfilter, CONDITIONAL);
-			return false;
-		case T_WindowFunc:
-			trace_window(trace, (WindowFunc *) node);
-			return false;
-		case T_SubLink:
-			trace_sublink(trace, (SubLink *) node);
-			return false;
-		case T_Query:
-			return false;
-		case T_RelabelType:
-		case T_CollateExpr:
-		case T_List:
-		case T_TargetEntry:
-			return expression_tree_walker(node, trace_walker, trace);
-		case T_Param:
-			trace->edges = add_edges(trace->edges, param_edges((Param *) node, trace->level), trace->kind);
-			return false;
-		case T_FuncExpr:
-			if (body_edges((FuncExpr *) node, trace->level, 0, &body))
-			{
-				trace->edges = add_edges(trace->edges, body, Max(trace->kind, TRANSFORMATION));
-				return false;
-			}
-			foreach(cell, etl_names_of_function(((FuncExpr *) node)->funcid))
-				trace->edges = add_edge(trace->edges, lfirst(cell), "*", combine(trace->kind, OPAQUE));
-			break;
-		default:
-			break;
-	}
-	/* any other operation transforms the values below it */
-	inner.edges = trace->edges;
-	inner.kind = trace->kind == IDENTITY ? TRANSFORMATION : trace->kind;
-	expression_tree_walker(node, trace_walker, &inner);
-	trace->edges = inner.edges;
-	return false;
-}
-
-/*
- * qual_edges returns the edges of the conditions of a FROM clause: those
- * between relations are joins, the others filters.
- */
-static List *
-qual_edges(Node *node, Level *level, List *edges)
-{
-	ListCell   *cell;
-
-	if (node == NULL || IsA(node, RangeTblRef))
 		return edges;
+	if (IsA(node, RangeTblRef))
+		return etl_lineage_add_all(edges,
+								   rows_of_entry(rt_fetch(((RangeTblRef *) node)->rtindex, level->query->rtable),
+												 level),
+								   EDGE_IDENTITY);
 	if (IsA(node, JoinExpr))
 	{
 		JoinExpr   *join = (JoinExpr *) node;
 
-		edges = add_edges(edges, trace_expression(join->quals, level, JOIN), JOIN);
+		edges = etl_lineage_add_all(edges, etl_lineage_trace(join->quals, level, EDGE_JOIN), EDGE_JOIN);
 		return qual_edges(join->rarg, level, qual_edges(join->larg, level, edges));
 	}
 	foreach(cell, castNode(FromExpr, node)->fromlist)
@@ -569,37 +401,20 @@ qual_edges(Node *node, Level *level, List *edges)
 	foreach(cell, make_ands_implicit((Expr *) castNode(FromExpr, node)->quals))
 	{
 		Relids		relids = pull_varnos(NULL, lfirst(cell));
-		Kind		kind = bms_membership(relids) == BMS_MULTIPLE ? JOIN : FILTER;
+		EtlEdgeKind kind = bms_membership(relids) == BMS_MULTIPLE ? EDGE_JOIN : EDGE_FILTER;
 
-		edges = add_edges(edges, trace_expression(lfirst(cell), level, kind), kind);
+		edges = etl_lineage_add_all(edges, etl_lineage_trace(lfirst(cell), level, kind), kind);
 	}
 	return edges;
 }
 
 /*
- * row_edges returns the edges of what decides about the rows of a level.
+ * branch_level returns the level of a branch of a set operation.
  */
-static List *
-row_edges(Level *level)
+static EtlLineageLevel *
+branch_level(RangeTblRef *branch, EtlLineageLevel *level)
 {
-	Query	   *query = level->query;
-	List	   *edges = qual_edges((Node *) query->jointree, level, NIL);
-	ListCell   *cell;
-
-	edges = add_edges(edges, trace_expression(query->havingQual, level, FILTER), FILTER);
-	foreach(cell, query->groupClause)
-		edges = add_edges(
-			edges, trace_expression(sort_expression(lfirst(cell), query->targetList), level, GROUP),
-			GROUP);
-	foreach(cell, query->distinctClause)
-		edges = add_edges(
-			edges, trace_expression(sort_expression(lfirst(cell), query->targetList), level, GROUP),
-			GROUP);
-	foreach(cell, query->sortClause)
-		edges = add_edges(
-			edges, trace_expression(sort_expression(lfirst(cell), query->targetList), level, SORT),
-			SORT);
-	return edges;
+	return etl_lineage_level(level, rt_fetch(branch->rtindex, level->query->rtable)->subquery);
 }
 
 /*
@@ -607,42 +422,123 @@ row_edges(Level *level)
  * operation; what EXCEPT takes away only filters.
  */
 static List *
-branch_edges(Node *node, Level *level, int resno, Kind kind)
+branch_edges(Node *node, EtlLineageLevel *level, int resno, EtlEdgeKind kind)
 {
+	SetOperationStmt *operation;
+	List	   *edges;
+
 	if (IsA(node, RangeTblRef))
-	{
-		RangeTblEntry *rte = rt_fetch(((RangeTblRef *) node)->rtindex, level->query->rtable);
-		Level		inner = {rte->subquery, level};
-
-		return add_edges(NIL, column_edges(&inner, resno), kind);
-	}
-	else
-	{
-		SetOperationStmt *operation = castNode(SetOperationStmt, node);
-		List	   *edges = branch_edges(operation->larg, level, resno, kind);
-
-		return add_edges(edges,
-						 branch_edges(operation->rarg, level, resno,
-									  operation->op == SETOP_EXCEPT ? FILTER : kind),
-						 IDENTITY);
-	}
+		return etl_lineage_add_all(NIL, etl_lineage_of_column(branch_level((RangeTblRef *) node, level), resno), kind);
+	operation = castNode(SetOperationStmt, node);
+	edges = branch_edges(operation->larg, level, resno, kind);
+	return etl_lineage_add_all(edges,
+							   branch_edges(operation->rarg, level, resno,
+											operation->op == SETOP_EXCEPT ? EDGE_FILTER : kind),
+							   EDGE_IDENTITY);
 }
 
 /*
- * column_edges returns all edges of one output column of a level.
+ * rows_of_branches returns the edges of what decides about the rows of a set
+ * operation: that of its branches, and every column of what EXCEPT and
+ * INTERSECT compare with.
  */
 static List *
-column_edges(Level *level, int resno)
+rows_of_branches(Node *node, EtlLineageLevel *level, List *edges)
 {
-	TargetEntry *entry = get_tle_by_resno(level->query->targetList, resno);
+	SetOperationStmt *operation;
+
+	if (IsA(node, RangeTblRef))
+		return etl_lineage_add_all(edges, etl_lineage_of_rows(branch_level((RangeTblRef *) node, level)), EDGE_IDENTITY);
+	operation = castNode(SetOperationStmt, node);
+	edges = rows_of_branches(operation->larg, level, edges);
+	edges = rows_of_branches(operation->rarg, level, edges);
+	if (operation->op == SETOP_UNION)
+		return edges;
+	for (int i = 1; i <= list_length(operation->colTypes); i++)
+	{
+		edges = etl_lineage_add_all(edges, branch_edges(operation->larg, level, i, EDGE_FILTER), EDGE_FILTER);
+		edges = etl_lineage_add_all(edges, branch_edges(operation->rarg, level, i, EDGE_FILTER), EDGE_FILTER);
+	}
+	return edges;
+}
+
+/*
+ * clause_edges adds the edges of the expressions that a list of clauses means.
+ */
+static List *
+clause_edges(List *edges, List *clauses, EtlLineageLevel *level, EtlEdgeKind kind)
+{
+	ListCell   *cell;
+
+	foreach(cell, clauses)
+	{
+		TargetEntry *entry = get_sortgroupclause_tle(lfirst(cell), level->query->targetList);
+
+		edges = etl_lineage_add_all(edges,
+									level->query->setOperations && !entry->resjunk ?
+									branch_edges(level->query->setOperations, level, entry->resno, kind) :
+									etl_lineage_trace((Node *) entry->expr, level, kind),
+									kind);
+	}
+	return edges;
+}
+
+/*
+ * etl_lineage_of_rows returns the edges of what decides about the rows of a
+ * level.
+ */
+List *
+etl_lineage_of_rows(EtlLineageLevel *level)
+{
+	Query	   *query = level->query;
 	List	   *edges;
 
 	check_stack_depth();
+	CHECK_FOR_INTERRUPTS();
+	if (level->rows_found)
+		return level->rows;
+	edges = query->setOperations ? rows_of_branches(query->setOperations, level, NIL) :
+		qual_edges((Node *) query->jointree, level, NIL);
+	edges = etl_lineage_add_all(edges, etl_lineage_trace(query->havingQual, level, EDGE_FILTER), EDGE_FILTER);
+	edges = clause_edges(edges, query->groupClause, level, EDGE_GROUP);
+	edges = clause_edges(edges, query->distinctClause, level, EDGE_GROUP);
+	edges = clause_edges(edges, query->sortClause, level, EDGE_SORT);
+	edges = etl_lineage_add_all(edges, etl_lineage_trace(query->limitOffset, level, EDGE_FILTER), EDGE_FILTER);
+	edges = etl_lineage_add_all(edges, etl_lineage_trace(query->limitCount, level, EDGE_FILTER), EDGE_FILTER);
+	level->rows = edges;
+	level->rows_found = true;
+	return edges;
+}
+
+/*
+ * etl_lineage_of_column returns all edges of one output column of a level.
+ */
+List *
+etl_lineage_of_column(EtlLineageLevel *level, int resno)
+{
+	int			ncolumns = list_length(level->query->targetList);
+	List	   *edges;
+
+	check_stack_depth();
+	CHECK_FOR_INTERRUPTS();
+	if (resno < 1 || resno > ncolumns)
+		return NIL;
+	if (level->columns == NULL)
+	{
+		level->columns = palloc0(sizeof(List *) * ncolumns);
+		level->found = palloc0(sizeof(bool) * ncolumns);
+	}
+	if (level->found[resno - 1])
+		return level->columns[resno - 1];
 	if (level->query->setOperations != NULL)
-		edges = branch_edges(level->query->setOperations, level, resno, IDENTITY);
+		edges = branch_edges(level->query->setOperations, level, resno, EDGE_IDENTITY);
 	else
-		edges = entry ? trace_expression((Node *) entry->expr, level, IDENTITY) : NIL;
-	return level->query->setOperations ? edges : add_edges(edges, row_edges(level), IDENTITY);
+		edges = etl_lineage_trace((Node *) list_nth_node(TargetEntry, level->query->targetList, resno - 1)->expr,
+								  level, EDGE_IDENTITY);
+	edges = etl_lineage_add_all(edges, etl_lineage_of_rows(level), EDGE_IDENTITY);
+	level->columns[resno - 1] = edges;
+	level->found[resno - 1] = true;
+	return edges;
 }
 
 /*
@@ -651,25 +547,25 @@ column_edges(Level *level, int resno)
 List *
 etl_query_lineage(Query *query, const EtlModel *model)
 {
-	Level		level = {copyObject(query), NULL};
+	EtlLineageLevel *level = new_level(NULL, copyObject(query));
 	List	   *result = NIL;
 	ListCell   *cell;
 	ListCell   *item;
 
-	(void) etl_ungroup((Node *) level.query, &(bool){true});
-	foreach(cell, level.query->targetList)
+	(void) etl_ungroup((Node *) level->query, &(bool){true});
+	foreach(cell, level->query->targetList)
 	{
 		TargetEntry *entry = lfirst_node(TargetEntry, cell);
 		List	   *edges;
 
 		if (entry->resjunk)
 			continue;
-		edges = column_edges(&level, entry->resno);
+		edges = list_copy(etl_lineage_of_column(level, entry->resno));
 		foreach(item, etl_json_get_list(model->options, "depends_on"))
-			edges = add_edge(edges, etl_name_canonical(lfirst(item)), "*", OPAQUE);
+			edges = etl_lineage_add(edges, etl_name_canonical(lfirst(item)), "*", EDGE_OPAQUE);
 		foreach(item, edges)
 		{
-			Edge	   *edge = lfirst(item);
+			EtlEdge	   *edge = lfirst(item);
 			EtlColumnEdge *column = palloc0(sizeof(EtlColumnEdge));
 
 			column->column_name = pstrdup(entry->resname);
