@@ -3,8 +3,9 @@
  * environment.c
  *    Environments: nodes that stand beside production under other names.
  *
- * A session is in an environment when etl.environment says another word than
- * the server's configuration does, which names production.
+ * A session is in an environment when it, or the client that began it, says
+ * another word for etl.environment than the configuration of the server, the
+ * database or the role does, which names production.
  *
  *-------------------------------------------------------------------------
  */
@@ -29,12 +30,8 @@ bool		etl_environment_suspended = false;
 bool
 etl_environment_on(void)
 {
-	const char *production;
-
-	if (etl_environment_suspended || etl_environment == NULL || *etl_environment == '\0')
-		return false;
-	production = GetConfigOptionResetString("etl.environment");
-	return production == NULL || strcmp(production, etl_environment) != 0;
+	return !etl_environment_suspended && etl_environment_of_session && etl_environment != NULL &&
+		*etl_environment != '\0';
 }
 
 /*

@@ -34,6 +34,7 @@
 	object_ownercheck(RelationRelationId, (oid), (role))
 #define etl_owns_database(oid, role) \
 	object_ownercheck(DatabaseRelationId, (oid), (role))
+#define etl_guc_extra(size) guc_malloc(LOG, (size))
 #define etl_owns_extension(oid, role) \
 	object_ownercheck(ExtensionRelationId, (oid), (role))
 #define etl_qualified_name(string)	   stringToQualifiedNameList((string), NULL)
@@ -54,6 +55,7 @@
 #define etl_insert_index_tuples(result, slot, estate) \
 	ExecInsertIndexTuples((result), (slot), (estate), false, false, NULL, NIL)
 #define EtlRelFileNumber(rel)		   ((rel)->rd_node.relNode)
+#define etl_guc_extra(size)			   malloc(size)
 #define etl_owns_relation(oid, role)   pg_class_ownercheck((oid), (role))
 #define etl_owns_database(oid, role)   pg_database_ownercheck((oid), (role))
 #define etl_owns_extension(oid, role)  pg_extension_ownercheck((oid), (role))

@@ -14,6 +14,7 @@
 
 #include "utils/guc.h"
 
+#include "common/compat.h"
 #include "common/guc.h"
 
 char	   *etl_allowed_directories = NULL;
@@ -35,6 +36,39 @@ int			etl_publish_lock_timeout_ms = 60000;
 int			etl_run_timeout_ms = 0;
 bool		etl_adopt_roles = false;
 bool		etl_log_json = false;
+bool		etl_environment_of_session = false;
+
+/* the environment that the server's configuration names: production; empty: it names none */
+static char production[NAMEDATALEN] = "";
+
+/*
+ * check_environment notes who says the name: the session, or the client that
+ * began it, or the configuration of server, database or role.
+ */
+static bool
+check_environment(char **value, void **extra, GucSource source)
+{
+	bool	   *of_session = etl_guc_extra(sizeof(bool));
+
+	if (of_session == NULL)
+		return false;
+	*of_session = source >= PGC_S_CLIENT;
+	*extra = of_session;
+	return true;
+}
+
+/*
+ * assign_environment tells an environment from production.
+ */
+static void
+assign_environment(const char *value, void *extra)
+{
+	etl_environment_of_session = extra != NULL && *(bool *) extra;
+	if (!etl_environment_of_session)
+		strlcpy(production, value ? value : "", sizeof(production));
+	else if (strcmp(production, value) == 0)
+		etl_environment_of_session = false;
+}
 
 /*
  * etl_guc_define registers every setting; called once, from _PG_init.
@@ -56,7 +90,8 @@ etl_guc_define(void)
 							   &etl_allowed_hosts, "", PGC_SUSET, 0, NULL, NULL, NULL);
 	DefineCustomStringVariable("etl.environment",
 							   "Name of this environment, for example prod or dev.",
-							   NULL, &etl_environment, "", PGC_USERSET, 0, NULL, NULL, NULL);
+							   NULL, &etl_environment, "", PGC_USERSET, 0, check_environment,
+							   assign_environment, NULL);
 	DefineCustomIntVariable("etl.history_max_age",
 							"Runs, tasks, check results and log entries that are older are removed.",
 							"0 keeps them for ever.", &etl_history_max_age_min, 90 * 24 * 60, 0, INT_MAX,

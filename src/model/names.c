@@ -15,6 +15,7 @@
 #include "catalog/pg_language.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
+#include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "parser/parse_type.h"
@@ -22,6 +23,7 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
+#include "utils/varlena.h"
 
 #include "common/errors.h"
 #include "common/json.h"
@@ -123,15 +125,19 @@ canonical_of(const char *schema, const char *relation)
 /*
  * node_in_path finds the node that an unqualified name of a relation that
  * does not exist will mean: the first schema of the path with such a node.
+ * Schemas are made when something is built in them: the path names them all.
  */
 static char *
 node_in_path(const char *relation)
 {
+	List	   *schemas = NIL;
 	ListCell   *cell;
 
-	foreach(cell, fetch_search_path(false))
+	(void) SplitIdentifierString(pstrdup(namespace_search_path), ',', &schemas);
+	foreach(cell, schemas)
 	{
-		char	   *schema = get_namespace_name(lfirst_oid(cell));
+		char	   *schema = strcmp(lfirst(cell), "$user") == 0 ? GetUserNameFromId(GetUserId(), true) :
+																   lfirst(cell);
 		char	   *name = schema ? canonical_of(schema, relation) : NULL;
 
 		if (name != NULL && etl_node_owner(name) != NULL)

@@ -19,6 +19,7 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
+#include "catalog/environment.h"
 #include "common/arguments.h"
 #include "common/errors.h"
 #include "common/names.h"
@@ -60,7 +61,7 @@ etl_sql_watch(PG_FUNCTION_ARGS)
 	Oid			relid = find_table(fcinfo, &name);
 
 	LockRelationOid(relid, ShareRowExclusiveLock);
-	if (etl_record_is_on(relid))
+	if (etl_record_is_on(relid) || etl_environment_skips("capture of the changes of", name))
 		PG_RETURN_TEXT_P(cstring_to_text("unchanged"));
 	if (!etl_record_make(name, relid))
 		ereport(ERROR, (errcode(ETL_ERR_DEFINITION), errmsg("%s cannot be watched", name),
@@ -81,6 +82,7 @@ etl_sql_unwatch(PG_FUNCTION_ARGS)
 	char	   *name;
 	Oid			relid = find_table(fcinfo, &name);
 
+	etl_environment_must_be_off("nothing stops being watched");
 	LockRelationOid(relid, ShareRowExclusiveLock);
 	if (!etl_record_is_on(relid))
 		PG_RETURN_BOOL(false);

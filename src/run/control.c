@@ -259,6 +259,7 @@ etl_sql_retry(PG_FUNCTION_ARGS)
 	EtlRun	   *other = find_run(argument_run_id(fcinfo));
 	int64		run_id;
 
+	etl_environment_must_be_off("runs are not queued");
 	check_may_control(other, "retry");
 	etl_run_check_ended(other);
 	run.retry_of = other->run_id;
@@ -281,7 +282,7 @@ Datum
 etl_sql_mark(PG_FUNCTION_ARGS)
 {
 	int64		run_id = argument_run_id(fcinfo);
-	char	   *node = etl_name_parse(etl_arg_required(fcinfo, 1, "node"))->canonical;
+	char	   *node = etl_environment_target(etl_name_parse(etl_arg_required(fcinfo, 1, "node"))->canonical);
 	char	   *status = etl_arg_required(fcinfo, 2, "status");
 	char	   *reason = etl_arg_required(fcinfo, 3, "reason");
 	char	   *user = GetUserNameFromId(GetUserId(), false);

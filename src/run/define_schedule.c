@@ -404,6 +404,7 @@ etl_sql_pause(PG_FUNCTION_ARGS)
 	char	   *name = etl_arg_text(fcinfo, 0);
 	EtlSchedule *schedule;
 
+	etl_environment_must_be_off("no schedule is paused");
 	if (name == NULL)
 	{
 		etl_check_may_operate(NULL);
@@ -473,6 +474,7 @@ etl_sql_resume(PG_FUNCTION_ARGS)
 {
 	char	   *name = etl_arg_text(fcinfo, 0);
 
+	etl_environment_must_be_off("no schedule is resumed");
 	if (name == NULL)
 	{
 		etl_check_may_operate(NULL);

@@ -285,6 +285,9 @@ etl_sql_export_definitions(PG_FUNCTION_ARGS)
 		{
 			EtlDefined *defined = lfirst(cell);
 
+			/* what is tried out beside production is no part of it */
+			if (etl_is_environment_node(defined->name))
+				continue;
 			if (may_export(defined))
 				append_definition(&script, defined, &role, &settings);
 			else

@@ -18,6 +18,7 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
+#include "catalog/environment.h"
 #include "catalog/event.h"
 #include "catalog/schedule.h"
 #include "common/clock.h"
@@ -233,6 +234,8 @@ etl_sql_tick(PG_FUNCTION_ARGS)
 				 errmsg("etl.tick() cannot run inside a transaction block"),
 				 errhint("CALL etl.tick() alone, with autocommit on.")));
 
+	/* what is due, and what waits, is production's */
+	etl_environment_must_be_off("nothing is looked at");
 	tick.context = AllocSetContextCreate(TopMemoryContext, "etl tick", ALLOCSET_SMALL_SIZES);
 	PG_TRY();
 	{
