@@ -31,7 +31,7 @@ bool
 etl_environment_on(void)
 {
 	return !etl_environment_suspended && etl_environment_of_session && etl_environment != NULL &&
-		*etl_environment != '\0';
+		   *etl_environment != '\0';
 }
 
 /*

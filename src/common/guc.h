@@ -12,7 +12,8 @@ extern char *etl_allowed_directories;	/* comma-separated; empty: none */
 extern char *etl_allowed_hosts; /* comma-separated; private addresses only when listed */
 extern char *etl_secret_key_file;
 extern char *etl_environment;
-extern bool etl_environment_of_session; /* said by the session or its client, not by the server's configuration */
+extern bool
+	etl_environment_of_session; /* said by the session or its client, not by the server's configuration */
 extern char *etl_project;		/* number and name of the deployment at work; empty: none */
 extern char *etl_params;		/* jsonb text: the run's parameters */
 extern char *etl_test_now;		/* the clock that schedules and retries read */

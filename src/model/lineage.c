@@ -147,7 +147,7 @@ settle(EtlLineageLevel *cte)
 		for (int i = 0; i < ncolumns; i++)
 		{
 			List	   *edges = etl_lineage_add_all(list_copy(known[i]), etl_lineage_of_column(turn, i + 1),
-													EDGE_IDENTITY);
+											  EDGE_IDENTITY);
 
 			grown = grown || list_length(edges) > list_length(known[i]);
 			known[i] = edges;
@@ -250,7 +250,9 @@ function_edges(RangeTblEntry *rte, EtlLineageLevel *level, AttrNumber attnum)
 
 		if (!IsA(call, FuncExpr))
 		{
-			edges = etl_lineage_add_all(edges, etl_lineage_trace((Node *) call, level, EDGE_TRANSFORMATION), EDGE_TRANSFORMATION);
+			edges = etl_lineage_add_all(
+				edges, etl_lineage_trace((Node *) call, level, EDGE_TRANSFORMATION),
+				EDGE_TRANSFORMATION);
 			continue;
 		}
 		body = list_length(rte->functions) == 1 ? etl_lineage_body(call, level) : NULL;
@@ -266,9 +268,12 @@ function_edges(RangeTblEntry *rte, EtlLineageLevel *level, AttrNumber attnum)
 
 			if (OidIsValid(relid) && attnum > 0 && get_attname(relid, attnum, true) != NULL &&
 				get_rel_relkind(relid) != RELKIND_COMPOSITE_TYPE)
-				edges = etl_lineage_add_all(edges, relation_edges(level, relid, attnum), keeps_columns ? EDGE_IDENTITY : EDGE_OPAQUE);
+				edges = etl_lineage_add_all(edges, relation_edges(level, relid, attnum),
+											keeps_columns ? EDGE_IDENTITY : EDGE_OPAQUE);
 			else
-				edges = etl_lineage_add_all(edges, etl_lineage_trace(node, level, EDGE_TRANSFORMATION), EDGE_TRANSFORMATION);
+				edges =
+					etl_lineage_add_all(edges, etl_lineage_trace(node, level, EDGE_TRANSFORMATION),
+										EDGE_TRANSFORMATION);
 		}
 		foreach(arg, etl_names_of_function(call->funcid))
 			edges = etl_lineage_add(edges, lfirst(arg), "*", EDGE_OPAQUE);
@@ -305,7 +310,8 @@ etl_lineage_of_var(Var *var, EtlLineageLevel *level)
 			return edges;
 		case RTE_JOIN:
 			if (var->varattno > 0)
-				return etl_lineage_trace(list_nth(rte->joinaliasvars, var->varattno - 1), level, EDGE_IDENTITY);
+				return etl_lineage_trace(list_nth(rte->joinaliasvars, var->varattno - 1), level,
+										 EDGE_IDENTITY);
 			return etl_lineage_trace((Node *) rte->joinaliasvars, level, EDGE_TRANSFORMATION);
 		case RTE_CTE:
 			return cte_edges(rte, level, var->varattno);
@@ -315,9 +321,9 @@ etl_lineage_of_var(Var *var, EtlLineageLevel *level)
 			foreach(cell, rte->values_lists)
 				if (var->varattno > 0)
 					edges = etl_lineage_add_all(edges,
-									  etl_lineage_trace(list_nth(lfirst(cell), var->varattno - 1),
-													   level, EDGE_TRANSFORMATION),
-									  EDGE_TRANSFORMATION);
+												etl_lineage_trace(list_nth(lfirst(cell), var->varattno - 1),
+																  level, EDGE_TRANSFORMATION),
+												EDGE_TRANSFORMATION);
 			return edges;
 		case RTE_TABLEFUNC:
 			return etl_lineage_trace((Node *) rte->tablefunc, level, EDGE_TRANSFORMATION);
@@ -385,10 +391,10 @@ qual_edges(Node *node, EtlLineageLevel *level, List *edges)
 	if (node == NULL)
 		return edges;
 	if (IsA(node, RangeTblRef))
-		return etl_lineage_add_all(edges,
-								   rows_of_entry(rt_fetch(((RangeTblRef *) node)->rtindex, level->query->rtable),
-												 level),
-								   EDGE_IDENTITY);
+		return etl_lineage_add_all(
+			edges,
+			rows_of_entry(rt_fetch(((RangeTblRef *) node)->rtindex, level->query->rtable), level),
+			EDGE_IDENTITY);
 	if (IsA(node, JoinExpr))
 	{
 		JoinExpr   *join = (JoinExpr *) node;
@@ -428,7 +434,8 @@ branch_edges(Node *node, EtlLineageLevel *level, int resno, EtlEdgeKind kind)
 	List	   *edges;
 
 	if (IsA(node, RangeTblRef))
-		return etl_lineage_add_all(NIL, etl_lineage_of_column(branch_level((RangeTblRef *) node, level), resno), kind);
+		return etl_lineage_add_all(
+			NIL, etl_lineage_of_column(branch_level((RangeTblRef *) node, level), resno), kind);
 	operation = castNode(SetOperationStmt, node);
 	edges = branch_edges(operation->larg, level, resno, kind);
 	return etl_lineage_add_all(edges,
@@ -448,7 +455,8 @@ rows_of_branches(Node *node, EtlLineageLevel *level, List *edges)
 	SetOperationStmt *operation;
 
 	if (IsA(node, RangeTblRef))
-		return etl_lineage_add_all(edges, etl_lineage_of_rows(branch_level((RangeTblRef *) node, level)), EDGE_IDENTITY);
+		return etl_lineage_add_all(
+			edges, etl_lineage_of_rows(branch_level((RangeTblRef *) node, level)), EDGE_IDENTITY);
 	operation = castNode(SetOperationStmt, node);
 	edges = rows_of_branches(operation->larg, level, edges);
 	edges = rows_of_branches(operation->rarg, level, edges);
@@ -476,8 +484,8 @@ clause_edges(List *edges, List *clauses, EtlLineageLevel *level, EtlEdgeKind kin
 
 		edges = etl_lineage_add_all(edges,
 									level->query->setOperations && !entry->resjunk ?
-									branch_edges(level->query->setOperations, level, entry->resno, kind) :
-									etl_lineage_trace((Node *) entry->expr, level, kind),
+										branch_edges(level->query->setOperations, level, entry->resno, kind) :
+										etl_lineage_trace((Node *) entry->expr, level, kind),
 									kind);
 	}
 	return edges;
@@ -498,12 +506,13 @@ etl_lineage_of_rows(EtlLineageLevel *level)
 	if (level->rows_found)
 		return level->rows;
 	edges = query->setOperations ? rows_of_branches(query->setOperations, level, NIL) :
-		qual_edges((Node *) query->jointree, level, NIL);
+								   qual_edges((Node *) query->jointree, level, NIL);
 	edges = etl_lineage_add_all(edges, etl_lineage_trace(query->havingQual, level, EDGE_FILTER), EDGE_FILTER);
 	edges = clause_edges(edges, query->groupClause, level, EDGE_GROUP);
 	edges = clause_edges(edges, query->distinctClause, level, EDGE_GROUP);
 	edges = clause_edges(edges, query->sortClause, level, EDGE_SORT);
-	edges = etl_lineage_add_all(edges, etl_lineage_trace(query->limitOffset, level, EDGE_FILTER), EDGE_FILTER);
+	edges = etl_lineage_add_all(edges, etl_lineage_trace(query->limitOffset, level, EDGE_FILTER),
+								EDGE_FILTER);
 	edges = etl_lineage_add_all(edges, etl_lineage_trace(query->limitCount, level, EDGE_FILTER), EDGE_FILTER);
 	level->rows = edges;
 	level->rows_found = true;
@@ -533,8 +542,9 @@ etl_lineage_of_column(EtlLineageLevel *level, int resno)
 	if (level->query->setOperations != NULL)
 		edges = branch_edges(level->query->setOperations, level, resno, EDGE_IDENTITY);
 	else
-		edges = etl_lineage_trace((Node *) list_nth_node(TargetEntry, level->query->targetList, resno - 1)->expr,
-								  level, EDGE_IDENTITY);
+		edges = etl_lineage_trace(
+			(Node *) list_nth_node(TargetEntry, level->query->targetList, resno - 1)->expr, level,
+			EDGE_IDENTITY);
 	edges = etl_lineage_add_all(edges, etl_lineage_of_rows(level), EDGE_IDENTITY);
 	level->columns[resno - 1] = edges;
 	level->found[resno - 1] = true;
@@ -565,7 +575,7 @@ etl_query_lineage(Query *query, const EtlModel *model)
 			edges = etl_lineage_add(edges, etl_name_canonical(lfirst(item)), "*", EDGE_OPAQUE);
 		foreach(item, edges)
 		{
-			EtlEdge	   *edge = lfirst(item);
+			EtlEdge    *edge = lfirst(item);
 			EtlColumnEdge *column = palloc0(sizeof(EtlColumnEdge));
 
 			column->column_name = pstrdup(entry->resname);

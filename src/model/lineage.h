@@ -44,7 +44,7 @@ typedef struct EtlLineageLevel
 	List	   *below;			/* EtlLineageLevel *, of what is inside; of the root: of views, too */
 	Oid			view;
 	FuncExpr   *call;			/* of the body of an SQL function: its call … */
-	struct EtlLineageLevel *call_level; /* … and where that stands */
+	struct EtlLineageLevel *call_level;	/* … and where that stands */
 	List	  **columns;		/* EtlEdge * of each column that was asked for */
 	bool	   *found;
 	List	   *rows;			/* EtlEdge * of what decides about its rows */

@@ -48,7 +48,7 @@ combine(EtlEdgeKind outer, EtlEdgeKind inner)
 List *
 etl_lineage_add(List *edges, const char *source, const char *column, EtlEdgeKind kind)
 {
-	EtlEdge	   *edge;
+	EtlEdge    *edge;
 	ListCell   *cell;
 
 	if (source == NULL || column == NULL)
@@ -76,7 +76,7 @@ etl_lineage_add_all(List *edges, List *inner, EtlEdgeKind kind)
 
 	foreach(cell, inner)
 	{
-		EtlEdge	   *edge = lfirst(cell);
+		EtlEdge    *edge = lfirst(cell);
 
 		edges = etl_lineage_add(edges, edge->source, edge->column, combine(kind, edge->kind));
 	}
@@ -105,7 +105,8 @@ etl_lineage_body(FuncExpr *call, EtlLineageLevel *level)
 	EtlLineageLevel *body;
 	ListCell   *cell;
 
-	for (EtlLineageLevel *outer = level; outer != NULL; outer = outer->outer ? outer->outer : outer->call_level)
+	for (EtlLineageLevel *outer = level; outer != NULL;
+		 outer = outer->outer ? outer->outer : outer->call_level)
 		if (outer->call != NULL && outer->call->funcid == call->funcid)
 			return NULL;
 	foreach(cell, level->below)
@@ -167,9 +168,9 @@ param_edges(Param *param, EtlLineageLevel *level)
 static void
 collect(Trace *trace, Node *expression, EtlEdgeKind kind)
 {
-	trace->edges = etl_lineage_add_all(trace->edges,
-							 etl_lineage_trace(expression, trace->level, combine(kind, EDGE_IDENTITY)),
-							 trace->kind >= EDGE_CONDITIONAL ? trace->kind : EDGE_IDENTITY);
+	trace->edges = etl_lineage_add_all(
+		trace->edges, etl_lineage_trace(expression, trace->level, combine(kind, EDGE_IDENTITY)),
+		trace->kind >= EDGE_CONDITIONAL ? trace->kind : EDGE_IDENTITY);
 }
 
 /*
@@ -209,7 +210,9 @@ trace_window(Trace *trace, WindowFunc *function)
 		if (window->winref != function->winref)
 			continue;
 		foreach(clause, list_concat_copy(window->partitionClause, window->orderClause))
-			collect(trace, get_sortgroupclause_expr(lfirst(clause), trace->level->query->targetList), EDGE_WINDOW);
+			collect(trace,
+					get_sortgroupclause_expr(lfirst(clause), trace->level->query->targetList),
+					EDGE_WINDOW);
 	}
 }
 
@@ -220,9 +223,9 @@ static void
 trace_sublink(Trace *trace, SubLink *link)
 {
 	EtlLineageLevel *inner = etl_lineage_level(trace->level, castNode(Query, link->subselect));
-	EtlEdgeKind		kind = link->subLinkType == EXPR_SUBLINK || link->subLinkType == ARRAY_SUBLINK ?
-					Max(trace->kind, EDGE_TRANSFORMATION) :
-					EDGE_CONDITIONAL;
+	EtlEdgeKind kind = link->subLinkType == EXPR_SUBLINK || link->subLinkType == ARRAY_SUBLINK ?
+						   Max(trace->kind, EDGE_TRANSFORMATION) :
+						   EDGE_CONDITIONAL;
 	int			resno = 0;
 	ListCell   *cell;
 
@@ -235,7 +238,7 @@ trace_sublink(Trace *trace, SubLink *link)
 		resno++;
 		if (!lfirst_node(TargetEntry, cell)->resjunk)
 			trace->edges = etl_lineage_add_all(trace->edges, etl_lineage_of_column(inner, resno),
-									 trace->kind >= EDGE_CONDITIONAL ? trace->kind : kind);
+											   trace->kind >= EDGE_CONDITIONAL ? trace->kind : kind);
 	}
 }
 
@@ -254,7 +257,8 @@ trace_walker(Node *node, Trace *trace)
 	switch (nodeTag(node))
 	{
 		case T_Var:
-			trace->edges = etl_lineage_add_all(trace->edges, etl_lineage_of_var((Var *) node, trace->level), trace->kind);
+			trace->edges = etl_lineage_add_all(
+				trace->edges, etl_lineage_of_var((Var *) node, trace->level), trace->kind);
 			return false;
 		case T_CaseExpr:
 			trace_case(trace, (CaseExpr *) node);
@@ -280,7 +284,8 @@ trace_walker(Node *node, Trace *trace)
 		case T_TargetEntry:
 			return expression_tree_walker(node, trace_walker, trace);
 		case T_Param:
-			trace->edges = etl_lineage_add_all(trace->edges, param_edges((Param *) node, trace->level), trace->kind);
+			trace->edges = etl_lineage_add_all(
+				trace->edges, param_edges((Param *) node, trace->level), trace->kind);
 			return false;
 		case T_FuncExpr:
 			body = etl_lineage_body((FuncExpr *) node, trace->level);
@@ -291,7 +296,8 @@ trace_walker(Node *node, Trace *trace)
 				return false;
 			}
 			foreach(cell, etl_names_of_function(((FuncExpr *) node)->funcid))
-				trace->edges = etl_lineage_add(trace->edges, lfirst(cell), "*", combine(trace->kind, EDGE_OPAQUE));
+				trace->edges = etl_lineage_add(trace->edges, lfirst(cell), "*",
+											   combine(trace->kind, EDGE_OPAQUE));
 			break;
 		default:
 			break;

@@ -137,7 +137,7 @@ node_in_path(const char *relation)
 	foreach(cell, schemas)
 	{
 		char	   *schema = strcmp(lfirst(cell), "$user") == 0 ? GetUserNameFromId(GetUserId(), true) :
-																   lfirst(cell);
+															lfirst(cell);
 		char	   *name = schema ? canonical_of(schema, relation) : NULL;
 
 		if (name != NULL && etl_node_owner(name) != NULL)

@@ -341,7 +341,8 @@ etl_sql_backfill(PG_FUNCTION_ARGS)
 Datum
 etl_sql_reset_intervals(PG_FUNCTION_ARGS)
 {
-	EtlModel   *model = etl_model_get(etl_environment_target(etl_name_canonical(etl_arg_required(fcinfo, 0, "target"))));
+	EtlModel   *model = etl_model_get(
+		etl_environment_target(etl_name_canonical(etl_arg_required(fcinfo, 0, "target"))));
 	TimestampTz since = PG_ARGISNULL(1) ? DT_NOBEGIN : PG_GETARG_TIMESTAMPTZ(1);
 	TimestampTz until = PG_ARGISNULL(2) ? DT_NOEND : PG_GETARG_TIMESTAMPTZ(2);
 	int64		n;
