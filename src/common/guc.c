@@ -90,7 +90,9 @@ etl_guc_define(void)
 							   &etl_allowed_hosts, "", PGC_SUSET, 0, NULL, NULL, NULL);
 	DefineCustomStringVariable("etl.environment",
 							   "Name of this environment, for example prod or dev.",
-							   NULL, &etl_environment, "", PGC_USERSET, 0, check_environment,
+							   "Set by a session or its client to another word than the configuration "
+							   "of server, database or role says: what it does happens beside production.",
+							   &etl_environment, "", PGC_USERSET, 0, check_environment,
 							   assign_environment, NULL);
 	DefineCustomIntVariable("etl.history_max_age",
 							"Runs, tasks, check results and log entries that are older are removed.",
