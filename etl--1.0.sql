@@ -824,7 +824,7 @@ COMMENT ON FUNCTION etl.define_stream(text, text, jsonb, text, text, text[], tex
 target: the relation, made by the first load when it is not there. source: a defined source. options: those of its connector, its format and etl.options(''stream''), default {}.
 format: csv, json or ndjson, default by the ending of the path, json for http. columns: a column definition list as in CREATE TABLE; other columns are inferred, never guessed.
 key: columns that identify a record, never null. mode: append (immutable history, default), merge (current state by key), replace (each load replaces all). event_time: column that tells which record of a key is newer.
-schema_policy: evolve (default), freeze, discard_row, discard_value or quarantine, or an object of them with the keys tables, columns and data_type. contract: schema_version, delivery, watermark, privacy_level. tags: for selectors. description: free text.
+schema_policy: evolve (default), freeze, discard_row, discard_value or quarantine, or an object of them with the keys tables, columns and data_type. A word is meant for columns and data_type. tables says what happens while the relation, or that of a child table, does not exist: evolve makes it, freeze fails the load, discard_row and discard_value discard the records, quarantine makes them rejects. contract: schema_version, delivery, watermark, privacy_level. tags: for selectors. description: free text.
 Returns created, updated or unchanged. Errors: ET001 for a wrong option or combination, ET002 for an unknown source, 42501 when the stream belongs to another role.
 Example: SELECT etl.define_stream(''raw.orders'', ''shop_files'', ''{"path": "orders/*.csv"}'', columns => ''id bigint, amount numeric(12,2)'', key => ''{id}'', mode => ''merge'');';
 
@@ -875,6 +875,15 @@ COMMENT ON FUNCTION etl.unload(bigint) IS
 load_id: a load as in etl.loads whose status is succeeded. Its open rejects become superseded, and its status unloaded; models that consumed it are built anew by the next run.
 Returns how many rows were taken out. Errors: ET002 for an unknown load; ET001 for one that is superseded or unloaded already, and for loads of merge streams, whose rows take the place of older ones that nobody keeps; 42501 unless the caller owns the stream or is a member of etl_operator.
 Example: SELECT etl.unload(max(load_id)) FROM etl.loads WHERE target = ''raw.orders'';';
+
+CREATE FUNCTION etl.erase(target text, keys jsonb, reason text, dry_run boolean DEFAULT false)
+RETURNS TABLE (target text, place text, rows bigint) LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'etl_sql_erase';
+COMMENT ON FUNCTION etl.erase(text, jsonb, text, boolean) IS
+'Takes out for good what a stream holds of somebody, also where the option immutable refuses every DELETE: the rows, what landed with them in child tables, and the copies that etl keeps of them, which are rejects of the stream, of its child tables and of the models below (open or closed; a record that cannot be decoded counts when all values of a key stand in it as words) and recorded changes.
+target: the stream. keys: an object of columns and values, or a list of such objects; what has all values of one of them is erased. reason: is logged in etl.logs with who did it, how much it was and the SHA-256 of the keys, never the keys; should not name the person. dry_run: only counts.
+Returns a row for each target and place (rows, rejects, changes) where there was something. Erased rejects keep their number and lose record, reasons and values; an open one becomes discarded. Stored models that read the stream are built in full by the next run, or refuse it where retention took other rows before (option force_full). Not touched: snapshots, former versions (keep_versions), partitions that retention archived, and what a source delivers again.
+Errors: ET002 for an unknown stream; ET001 for keys that name no column, and for child tables, which follow their stream; 42501 unless the caller owns the stream or is a member of etl_steward.
+Example: SELECT * FROM etl.erase(''raw.orders'', ''{"customer_id": 42}'', ''request 2026-117'');';
 
 CREATE FUNCTION etl.ingest(target text, records jsonb, idempotency_key text DEFAULT NULL)
 RETURNS bigint LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'etl_sql_ingest';
@@ -2046,7 +2055,7 @@ DECLARE
 	-- what the views call
 	for_views CONSTANT text[] := ARRAY['_may_read', '_owns', '_record', '_run_alive', '_progress', '_schedules_run', '_sla_nodes', '_now', 'redact'];
 	operators CONSTANT text[] := ARRAY['acknowledge', 'resolve_alert', 'silence', 'unsilence', 'test_channel', 'redeliver', 'run', 'submit', 'wait', 'cancel', 'retry', 'mark', 'check', 'test', 'pause', 'resume', 'tick', 'backfill', 'replay', 'discard', 'reload', 'reset', 'reset_intervals', 'unload', 'ingest'];
-	stewards CONSTANT text[] := ARRAY['replay', 'discard', 'validate', 'options'];
+	stewards CONSTANT text[] := ARRAY['replay', 'discard', 'erase', 'validate', 'options'];
 	admins CONSTANT text[] := ARRAY['define_secret', 'drop_secret', 'trim_history'];
 BEGIN
 	FOR routine IN

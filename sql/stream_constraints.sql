@@ -41,6 +41,21 @@ CREATE TABLE co.part_1 PARTITION OF co.part FOR VALUES FROM (0) TO (5000);
 CREATE TABLE co.part_2 PARTITION OF co.part (CONSTRAINT in_part CHECK (b > 0)) FOR VALUES FROM (5000) TO (20000);
 CREATE TABLE co.part_gap (id int, b int, email text) PARTITION BY LIST (b);
 CREATE TABLE co.part_gap_1 PARTITION OF co.part_gap FOR VALUES IN (1, 2, 3);
+CREATE DOMAIN co.above_none AS int CONSTRAINT above_none CHECK (VALUE > 0);
+CREATE DOMAIN co.given AS int CONSTRAINT given NOT NULL;
+CREATE TABLE co.dom (id int, b co.above_none, email text);
+CREATE TABLE co.trg_after (id int, b int, email text);
+CREATE TRIGGER t AFTER INSERT OR UPDATE ON co.trg_after FOR EACH ROW EXECUTE FUNCTION co.refuse_zero();
+CREATE TABLE co.trg_late (id int, b int, email text);
+CREATE CONSTRAINT TRIGGER no_zero_late AFTER INSERT OR UPDATE ON co.trg_late DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION co.refuse_zero();
+CREATE TABLE co.part_trg (id int, b int, email text) PARTITION BY RANGE (id);
+CREATE TABLE co.part_trg_1 PARTITION OF co.part_trg FOR VALUES FROM (0) TO (5000);
+CREATE TABLE co.part_trg_2 PARTITION OF co.part_trg FOR VALUES FROM (5000) TO (20000);
+CREATE TRIGGER t BEFORE INSERT OR UPDATE ON co.part_trg FOR EACH ROW EXECUTE FUNCTION co.skip_zero();
+CREATE TABLE co.part_fk (id int, b int CONSTRAINT part_of_parent REFERENCES co.parent, email text) PARTITION BY RANGE (id);
+CREATE TABLE co.part_fk_1 PARTITION OF co.part_fk DEFAULT;
+CREATE TABLE co.part_none (id int, b int, email text) PARTITION BY RANGE (b);
+CREATE TABLE co.part_none_1 PARTITION OF co.part_none FOR VALUES FROM (1) TO (1000);
 CREATE TABLE co.remote (_etl_load_id bigint, _etl_row bigint, id int, b int CONSTRAINT far CHECK (b > 0), email text);
 \set ECHO none
 SELECT format('CREATE SERVER co_loop FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host %L, port %L, dbname %L)',
@@ -57,6 +72,42 @@ SELECT count(*), count(DISTINCT n), count(DISTINCT m) FROM co.ident;
 SELECT count(*), sum(q) > 0 AS computed FROM co.gen;
 SELECT tableoid::regclass, count(*) FROM co.part GROUP BY 1 ORDER BY 1;
 SELECT count(*) FROM co.remote;
+
+-- what row security refuses, also when it binds the owner; nulls and fields that a column does not take
+CREATE TABLE co.pol (id int, b int, email text);
+CREATE POLICY positive ON co.pol USING (true) WITH CHECK (b > 0);
+CREATE POLICY not_6000 ON co.pol AS RESTRICTIVE USING (true) WITH CHECK (email <> 'm6000');
+ALTER TABLE co.pol ENABLE ROW LEVEL SECURITY;
+ALTER TABLE co.pol FORCE ROW LEVEL SECURITY;
+CREATE TABLE co.m_pol (id int PRIMARY KEY, b int, email text);
+CREATE POLICY positive ON co.m_pol USING (true) WITH CHECK (b > 0);
+ALTER TABLE co.m_pol ENABLE ROW LEVEL SECURITY;
+ALTER TABLE co.m_pol FORCE ROW LEVEL SECURITY;
+CREATE ROLE etlt_bound;
+ALTER TABLE co.pol OWNER TO etlt_bound; ALTER TABLE co.m_pol OWNER TO etlt_bound;
+GRANT ALL ON SCHEMA co TO etlt_bound;
+GRANT etl_developer TO etlt_bound;
+GRANT pg_read_server_files TO etlt_bound;
+SELECT etl.define_source('co_bound', 'file', jsonb_build_object('root', :'dir'));
+SET ROLE etlt_bound;
+SELECT etl.define_source('co_own', 'file', jsonb_build_object('root', :'dir'));
+SELECT etl.define_stream('co.pol', 'co_own', '{"path": "big.csv", "adopt": true}'), etl.define_stream('co.m_pol', 'co_own', '{"path": "big.csv", "adopt": true}', key => '{id}', mode => 'merge');
+RESET ROLE;
+CALL etl.run('co.pol co.m_pol');
+SELECT target, rows_read, rows_loaded, rows_rejected FROM etl.loads WHERE target ~ '^co.(m_)?pol$' ORDER BY target;
+SELECT target, position, "check", message FROM public.co_rejects WHERE target ~ '^co.(m_)?pol$' ORDER BY target, position;
+SELECT etl.drop_source('co_own', cascade => true) IS NOT NULL AS dropped, etl.drop_source('co_bound') IS NOT NULL AS dropped;
+ALTER TABLE co.pol OWNER TO CURRENT_USER; ALTER TABLE co.m_pol OWNER TO CURRENT_USER;
+REVOKE ALL ON SCHEMA co FROM etlt_bound;
+DROP ROLE etlt_bound;
+SELECT etl.define_source('co_push', 'push');
+CREATE DOMAIN co.seven AS int DEFAULT 7;
+CREATE TABLE co.nulls (id int, g co.given, f co.seven, always int GENERATED ALWAYS AS IDENTITY, made int GENERATED ALWAYS AS (id + 1) STORED);
+SELECT etl.define_stream('co.nulls', 'co_push', '{"adopt": true}');
+SELECT etl.ingest('co.nulls', '[{"id": 1, "g": 1}, {"id": 2, "g": null}, {"id": 3}, {"id": 4, "g": 4, "always": 99, "made": 99}]') > 0 AS loaded;
+SELECT id, g, f, always, made FROM co.nulls ORDER BY id;
+SELECT position, "check", "column" FROM public.co_rejects WHERE target = 'co.nulls' ORDER BY position;
+SELECT change, column_name FROM etl.schema_changes WHERE target = 'co.nulls' ORDER BY 1, 2;
 
 -- a clean file takes few transaction numbers, also on the slow way
 COPY (SELECT i AS id, 1 AS b, 'n' || i AS email FROM generate_series(1, 10000) AS i) TO :'few' (FORMAT csv, HEADER);
@@ -122,6 +173,7 @@ SELECT rows_loaded, rows_updated, rows_unchanged FROM etl.loads WHERE target = '
 SELECT count(*) FROM co.k JOIN co.k_before USING (id, seen, n);
 
 DROP VIEW public.co_rejects;
+SELECT etl.drop_source('co_push', cascade => true) IS NOT NULL AS dropped;
 SELECT etl.drop_source('co_files', cascade => true) IS NOT NULL AS dropped;
 DROP SERVER co_loop CASCADE;
 DROP SCHEMA co CASCADE;

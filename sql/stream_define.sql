@@ -22,7 +22,6 @@ SELECT etl.define_stream('sd.x', 'sd_files', '{"path": "x.dat"}', format => 'par
 SELECT etl.define_stream('sd.x', 'sd_fils', '{"path": "x.csv"}');
 SELECT etl.define_stream('sd.x', 'sd_files', '{"path": "x.csv"}', schema_policy => 'frozen');
 SELECT etl.define_stream('sd.x', 'sd_files', '{"path": "x.csv"}', schema_policy => '{"column": "freeze"}');
-SELECT etl.define_stream('sd.x', 'sd_files', '{"path": "x.csv"}', schema_policy => '{"tables": "discard_row"}');
 SELECT etl.define_stream('sd.x', 'sd_files', '{"path": "x.csv"}', contract => '{"delivery": "sometimes"}');
 SELECT etl.define_stream('sd.x', 'sd_files', '{"path": "x.csv", "path_columns": {"day": "("}}');
 SELECT etl.define_stream('sd.x', 'sd_files', '{"path": "x.csv", "path_columns": "day"}');

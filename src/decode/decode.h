@@ -135,11 +135,23 @@ extern EtlRecordState etl_decoder_refuse(EtlDecoder *decoder, EtlRecord *record,
 /*
  * flatten.c: objects inside the records of 'inner' become fields a__b, and
  * lists its items; 'nested' is the option of that name.  'digest': a field
- * ETL_ITEMS_FIELD is another one when the items of a record are.
+ * ETL_ITEMS_FIELD is another one when the items of a record are.  'whole'
+ * names fields and paths (char *) that stay values, whatever 'nested' says.
  */
 #define ETL_ITEMS_FIELD "_etl_children"
 extern void etl_nested_check(const Jsonb *nested);	/* ET001 */
-extern EtlDecoder *etl_decoder_flatten(EtlDecoder *inner, const Jsonb *nested, bool digest);
+extern EtlDecoder *etl_decoder_flatten(EtlDecoder *inner, const Jsonb *nested, bool digest, List *whole);
+/* for a reshape of what was flattened: puts that field; false: the record is refused */
+extern bool etl_decoder_digest(EtlDecoder *decoder, EtlRecord *record);
+/*
+ * items.c: records that were flattened before, and written with their lists
+ * in the field ETL_LISTS_FIELD: an object of paths and lists
+ */
+#define ETL_LISTS_FIELD "_etl_lists"
+extern EtlDecoder *etl_decoder_lists(EtlDecoder *inner);
+/* a decoder of JSON objects that are fed to it one at a time: each is a record, and then the end comes */
+extern EtlDecoder *etl_decoder_of_items(const char *origin);
+extern void etl_decoder_feed(EtlDecoder *decoder, char *text, int length);
 /*
  * the next element of a list, '*at' NULL: the first; false when there is none.
  * 'item' is a JSON object on one line without its closing brace, a comma behind

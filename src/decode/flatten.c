@@ -19,6 +19,7 @@
 
 #include "common/errors.h"
 #include "common/json.h"
+#include "common/names.h"
 #include "decode/json_decoder.h"
 #include "decode/json_scan.h"
 
@@ -39,6 +40,7 @@ typedef struct Flattener
 {
 	MemoryContext context;
 	const Jsonb *nested;
+	List	   *whole;			/* char *: names of values that are not cut up */
 	bool		digest;			/* a field tells whether the items are the same */
 	int			room;			/* for lists of a record */
 	EtlNestedList *lists;
@@ -129,6 +131,23 @@ make_place(Flattener *flattener, const Place *parent, const char *field)
 }
 
 /*
+ * stays_whole tells whether a value is wanted as it is: by its path, or by the
+ * name of the field that it is then.
+ */
+static bool
+stays_whole(const Flattener *flattener, const char *path, const char *field)
+{
+	char	   *identifier = flattener->whole != NIL ? etl_snake_case(field) : NULL;
+	ListCell   *cell;
+
+	foreach(cell, flattener->whole)
+		if (strcmp(lfirst(cell), path) == 0 || strcmp(lfirst(cell), field) == 0 ||
+			strcmp(lfirst(cell), identifier) == 0)
+			return true;
+	return false;
+}
+
+/*
  * know_fields follows the fields that the objects of a place have.
  */
 static void
@@ -154,12 +173,13 @@ know_fields(Flattener *flattener, EtlDecoder *outer, Place *place, const char **
 	{
 		const char *name = names[place->nfields];
 		char	   *path = *place->path ? psprintf("%s.%s", place->path, name) : pstrdup(name);
+		bool		whole = stays_whole(flattener, path, psprintf("%s%s", place->prefix, name));
+		const char *word = whole ? "jsonb" : etl_nested_word(flattener->nested, path);
 
 		/* the outer field is made with its first value: objects may never leave one */
 		place->fields[place->nfields] = -1;
-		place->flat[place->nfields] = strcmp(etl_nested_word(flattener->nested, path), "jsonb") != 0;
-		place->tables[place->nfields] =
-			strcmp(etl_nested_word(flattener->nested, path), "table") == 0 ? path : NULL;
+		place->flat[place->nfields] = strcmp(word, "jsonb") != 0;
+		place->tables[place->nfields] = strcmp(word, "table") == 0 ? path : NULL;
 		place->places[place->nfields] = NULL;
 	}
 	MemoryContextSwitchTo(old);
@@ -248,11 +268,11 @@ etl_nested_next(const EtlNestedList *list, char **at, StringInfo item)
 }
 
 /*
- * put_digest gives the record a value that is another one when its items are;
+ * etl_decoder_digest gives the record a value that is another one when its items are;
  * false: the record is refused.
  */
-static bool
-put_digest(EtlDecoder *outer, EtlRecord *record)
+bool
+etl_decoder_digest(EtlDecoder *outer, EtlRecord *record)
 {
 	uint64		hash[2] = {0, 0};
 	uint32		parts[4];
@@ -375,12 +395,12 @@ flatten(void *arg, EtlDecoder *outer, EtlRecord *record, EtlRecordState state)
 	flat = flatten_values(flattener, outer, &flattener->record, outer->inner->fields, record->values,
 						  record->nvalues, record);
 	if (flat && flattener->digest)
-		flat = put_digest(outer, record);
+		flat = etl_decoder_digest(outer, record);
 	return flat ? ETL_RECORD_OK : ETL_RECORD_BAD;
 }
 
 EtlDecoder *
-etl_decoder_flatten(EtlDecoder *inner, const Jsonb *nested, bool digest)
+etl_decoder_flatten(EtlDecoder *inner, const Jsonb *nested, bool digest, List *whole)
 {
 	MemoryContext old = MemoryContextSwitchTo(inner->context);
 	Flattener  *flattener = palloc0(sizeof(Flattener));
@@ -389,6 +409,7 @@ etl_decoder_flatten(EtlDecoder *inner, const Jsonb *nested, bool digest)
 	flattener->context = inner->context;
 	flattener->nested = nested;
 	flattener->digest = digest;
+	flattener->whole = whole;
 	flattener->record.path = flattener->record.prefix = "";
 	outer = etl_decoder_reshape(inner, flatten, flattener);
 	/* names and messages of the record at hand */

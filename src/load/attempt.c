@@ -358,6 +358,28 @@ etl_attempt_begin_load(EtlPull *pull, EtlLoad *load, EtlItem *item)
 }
 
 /*
+ * land_in_relation makes the relation what the load needs, lands every item
+ * and returns the ledger's entry of a file.
+ */
+static EtlFile
+land_in_relation(EtlAttempt *attempt)
+{
+	EtlPull    *pull = attempt->pull;
+	Oid			relid = etl_attempt_relation(attempt);
+
+	if (!etl_item_is_file(linitial(attempt->items)) && !pull->pushed)
+		etl_ledger_replace_former(attempt);
+	if (pull->options->replace)
+	{
+		etl_children_delete(pull->stream, "true",
+							psprintf("load " INT64_FORMAT " replaced all", attempt->load.load_id));
+		attempt->load.rows_deleted += etl_relation_sql(psprintf("DELETE FROM %s", pull->stream->target));
+	}
+	etl_landing_begin(attempt->landing, relid);
+	return land_items(attempt);
+}
+
+/*
  * land_attempt is one try to land a load, inside a subtransaction.  'arg' is
  * the EtlAttempt.
  */
@@ -371,7 +393,6 @@ land_attempt(void *arg)
 	EtlRunAs	as;
 	EtlFile		file = {0};
 	EtlFile    *known;
-	Oid			relid;
 
 	PushActiveSnapshot(GetTransactionSnapshot());
 	attempt->landing = etl_attempt_landing(attempt);
@@ -388,18 +409,8 @@ land_attempt(void *arg)
 			etl_pull_check_cursor(pull);
 		if (known != NULL)
 			etl_ledger_changed(attempt, known, first);
-		relid = etl_attempt_relation(attempt);
-		if (!etl_item_is_file(first) && !pull->pushed)
-			etl_ledger_replace_former(attempt);
-		if (pull->options->replace)
-		{
-			etl_children_delete(
-				stream, "true",
-				psprintf("load " INT64_FORMAT " replaced all", attempt->load.load_id));
-			attempt->load.rows_deleted += etl_relation_sql(psprintf("DELETE FROM %s", stream->target));
-		}
-		etl_landing_begin(attempt->landing, relid);
-		file = land_items(attempt);
+		file = etl_attempt_has_no_table(attempt) ? etl_attempt_without_table(attempt) :
+												   land_in_relation(attempt);
 	}
 	etl_run_as_end(&as);
 

@@ -194,11 +194,8 @@ named_tables(const Jsonb *nested)
 	return paths;
 }
 
-/*
- * nested_within returns the option "nested" for the items of a path.
- */
-static Jsonb *
-nested_within(const Jsonb *nested, const char *path)
+Jsonb *
+etl_nested_within(const Jsonb *nested, const char *path)
 {
 	EtlJsonBuilder *builder = etl_json_object_begin();
 	size_t		length = strlen(path);
@@ -227,13 +224,16 @@ inherit_options(const EtlStream *stream, const EtlLoadOptions *options, const ch
 											"max_rejects", "partition_by", "immutable",
 											"adopt"};
 	EtlJsonBuilder *builder = etl_json_object_begin();
+	Jsonb	   *transform = etl_transform_within(etl_json_get(stream->options, "transform"), path);
 
 	for (int i = 0; i < lengthof(inherited); i++)
 		if (etl_json_has(stream->options, inherited[i]))
 			etl_json_add(builder, inherited[i], etl_json_get(stream->options, inherited[i]));
 	etl_json_add_text(builder, ETL_CHILD_OF, stream->target);
 	etl_json_add_text(builder, ETL_CHILD_PATH, path);
-	etl_json_add(builder, "nested", nested_within(options->nested, path));
+	etl_json_add(builder, "nested", etl_nested_within(options->nested, path));
+	if (transform != NULL)
+		etl_json_add(builder, "transform", transform);
 	return etl_json_object_end(builder);
 }
 

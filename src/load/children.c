@@ -392,6 +392,7 @@ land_records(EtlLanding *landing, const EtlLoad *load, const EtlStream *child, T
 	pull->stream = child;
 	pull->options = etl_load_options_read(child);
 	pull->options->compression = "none";
+	pull->options->transformed = pull->options->transform != NULL;
 	pull->result = &result;
 	pull->context = AllocSetContextCreate(CurrentMemoryContext, "etl child load", ALLOCSET_DEFAULT_SIZES);
 	pull->connector = &child_records;

@@ -15,6 +15,7 @@
 
 #include "access/sysattr.h"
 #include "access/transam.h"
+#include "catalog/pg_type.h"
 #include "optimizer/optimizer.h"
 #include "rewrite/rewriteHandler.h"
 #include "utils/fmgroids.h"
@@ -110,8 +111,8 @@ prepare(struct EtlLandingState *state, Node *expression)
 ExprState *
 etl_computed_default(EtlLanding *landing, Form_pg_attribute att)
 {
-	Node	   *expression =
-		att->atthasdef || att->attidentity ? build_column_default(landing->rel, att->attnum) : NULL;
+	bool		has_default = att->atthasdef || att->attidentity || get_typtype(att->atttypid) == TYPTYPE_DOMAIN;
+	Node	   *expression = has_default ? build_column_default(landing->rel, att->attnum) : NULL;
 
 	if (expression == NULL)
 		return NULL;

@@ -92,6 +92,26 @@ is_computed(EtlLanding *landing, const char *field)
 }
 
 /*
+ * journal_once writes a schema change that would repeat itself row by row.
+ */
+static void
+journal_once(EtlLanding *landing, const char *change, const char *column, const char *type)
+{
+	char	   *entry = psprintf("%s %s", change, column);
+	MemoryContext old;
+	ListCell   *cell;
+
+	foreach(cell, landing->journaled)
+		if (strcmp(lfirst(cell), entry) == 0)
+			return;
+	old = MemoryContextSwitchTo(landing->context);
+	landing->journaled = lappend(landing->journaled, pstrdup(entry));
+	MemoryContextSwitchTo(old);
+	etl_schema_change_store(landing->stream->target, landing->load->load_id, change, column, type,
+							NULL);
+}
+
+/*
  * map_field maps one field and keeps its foreign name with the column.
  */
 static int
@@ -103,8 +123,13 @@ map_field(EtlLanding *landing, const char *field, int number)
 	if (!landing->options->header)
 		return number < landing->ncolumns ? number : -1;
 	i = etl_drift_column(landing, field);
+	if (i < 0 && is_computed(landing, field))
+	{
+		journal_once(landing, "field_discarded", field, NULL);
+		return -2;
+	}
 	if (i < 0)
-		return is_computed(landing, field) ? -2 : -1;
+		return -1;
 	column = &landing->columns[i];
 	if (column->original == NULL && strcmp(column->name, field) != 0)
 	{
@@ -138,26 +163,6 @@ etl_drift_map(EtlLanding *landing, int nfields)
 			landing->columns[column].mapped = landing->columns[column].ever_mapped = true;
 	}
 	MemoryContextSwitchTo(old);
-}
-
-/*
- * journal_once writes a schema change that would repeat itself row by row.
- */
-static void
-journal_once(EtlLanding *landing, const char *change, const char *column, const char *type)
-{
-	char	   *entry = psprintf("%s %s", change, column);
-	MemoryContext old;
-	ListCell   *cell;
-
-	foreach(cell, landing->journaled)
-		if (strcmp(lfirst(cell), entry) == 0)
-			return;
-	old = MemoryContextSwitchTo(landing->context);
-	landing->journaled = lappend(landing->journaled, pstrdup(entry));
-	MemoryContextSwitchTo(old);
-	etl_schema_change_store(landing->stream->target, landing->load->load_id, change, column, type,
-							NULL);
 }
 
 EtlPolicy

@@ -21,6 +21,17 @@ static const char *const other_classes[] = {
 	"42", "53", "55", "57", "58", "72", "ET", "F0", "XX"};
 
 /*
+ * is_policy tells whether a row was refused by a policy or by the condition of
+ * a view; the code of the one says only that something is not permitted.
+ */
+static bool
+is_policy(const ErrorData *error)
+{
+	return error->sqlerrcode == ERRCODE_INSUFFICIENT_PRIVILEGE && error->funcname != NULL &&
+		   strcmp(error->funcname, "ExecWithCheckOptions") == 0;
+}
+
+/*
  * etl_fault_of_row: see landing.h.
  */
 bool
@@ -28,6 +39,8 @@ etl_fault_of_row(const ErrorData *error)
 {
 	const char *code = unpack_sql_state(error->sqlerrcode);
 
+	if (is_policy(error))
+		return true;
 	for (int i = 0; i < lengthof(other_classes); i++)
 		if (strncmp(code, other_classes[i], 2) == 0)
 			return false;
@@ -68,6 +81,8 @@ etl_fault_reason(EtlReasons *reasons, const ErrorData *error)
 		check = "not_null";
 	else if (error->sqlerrcode == ERRCODE_CHECK_VIOLATION)
 		check = "partition";
+	else if (is_policy(error))
+		check = "row_security";
 	else if (ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_PLPGSQL_ERROR ||
 			 ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_TRIGGERED_ACTION_EXCEPTION)
 		check = "trigger";

@@ -136,7 +136,7 @@ etl_path_value(const EtlPathColumn *column, const char *origin)
 bool
 etl_records_are_rows(const EtlLoadOptions *options)
 {
-	return options->pushed || etl_transform_redacts(options->transform);
+	return options->pushed || options->transformed || etl_transform_redacts(options->transform);
 }
 
 bool
@@ -148,19 +148,24 @@ etl_landing_reshapes(const EtlLoadOptions *options)
 EtlDecoder *
 etl_landing_nested(const EtlLoadOptions *options, EtlDecoder *decoder)
 {
-	return etl_decoder_flatten(decoder, options->nested, options->child_tables && options->merge);
+	return etl_decoder_flatten(decoder, options->nested,
+							   options->child_tables && options->merge && options->transform == NULL,
+							   etl_transform_names(options->transform));
 }
 
 EtlDecoder *
 etl_landing_reshape(const EtlLoadOptions *options, EtlDecoder *decoder)
 {
+	if (options->transformed)
+		return etl_decoder_lists(decoder);
 	if (options->json_schema != NULL)
 		decoder = etl_decoder_promise(decoder, options->json_schema);
 	if (options->nested != NULL)
 		decoder = etl_landing_nested(options, decoder);
 	if (options->transform != NULL)
 		decoder = etl_decoder_transform(decoder, options->transform, options->header, options->is_json,
-										etl_records_are_rows(options));
+										etl_records_are_rows(options),
+										options->child_tables ? options->nested : NULL, options->merge);
 	return decoder;
 }
 

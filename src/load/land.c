@@ -19,12 +19,42 @@
 #include "catalog/pg_type.h"
 #include "commands/comment.h"
 #include "executor/executor.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+#include "utils/typcache.h"
 
 #include "common/compat.h"
+#include "common/errors.h"
 #include "common/json.h"
 #include "load/land.h"
+
+/*
+ * check_null gives a domain a null.  'arg' is its OID.
+ */
+static void
+check_null(void *arg)
+{
+	domain_check((Datum) 0, true, *(Oid *) arg, NULL, NULL);
+}
+
+/*
+ * takes_null tells whether a column of a type may have nulls: a domain may
+ * refuse them.
+ */
+static bool
+takes_null(Oid type)
+{
+	ErrorData  *error;
+
+	if (get_typtype(type) != TYPTYPE_DOMAIN || !DomainHasConstraints(type))
+		return true;
+	error = etl_subxact(check_null, &type);
+	if (error != NULL && !etl_fault_of_row(error))
+		etl_rethrow(error);
+	return error == NULL;
+}
 
 /*
  * read_columns describes the relation's columns, etl's own apart.
@@ -59,7 +89,7 @@ read_columns(EtlLanding *landing)
 			column->original = GetComment(RelationGetRelid(landing->rel), RelationRelationId, att->attnum);
 			column->type = att->atttypid;
 			column->typmod = att->atttypmod;
-			column->not_null = att->attnotnull;
+			column->not_null = att->attnotnull || !takes_null(att->atttypid);
 			column->declared = etl_column_declared(declared, column->name);
 			column->guards_time = column->type == DATEOID && !column->declared;
 			column->coercer = etl_coercer_make(att->atttypid, att->atttypmod, &landing->options->coerce);
@@ -67,7 +97,7 @@ read_columns(EtlLanding *landing)
 			column->is_text = etl_coercer_is_text(column->coercer);
 			state->hard = state->hard || !column->soft;
 			column->default_value = etl_computed_default(landing, att);
-			if (att->attnotnull)
+			if (column->not_null)
 				state->not_null[state->nnot_null++] = landing->ncolumns;
 			landing->ncolumns++;
 		}

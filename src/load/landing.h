@@ -102,6 +102,7 @@ typedef struct EtlLoadOptions
 	bool		header_matches; /* its names must be the columns of the table, in order */
 	bool		is_json;
 	bool		pushed;			/* JSON records by etl.ingest, whatever the stream's format */
+	bool		transformed;	/* items of records that were transformed with them */
 	bool		merge;
 	bool		replace;
 } EtlLoadOptions;

@@ -51,7 +51,7 @@ const EtlOptionDef etl_stream_options[] = {
 	{"transform", "any", NULL,
 	 "what becomes of fields before anything is stored: drop, {\"hash\": {\"secret\": name}} "
 	 "(HMAC-SHA-256, in hex), {\"cast\": type}, {\"derive\": SQL expression over the other fields, as "
-	 "text}"},
+	 "text}. A field inside what is nested is named by its path, a.b"},
 	{"timezone", "text", "UTC", "zone in which timestamps without one are read"},
 	{NULL}};
 
@@ -110,18 +110,13 @@ read_policy(EtlLoadOptions *options, const char *text)
 			options->columns = word;
 		else if (strcmp(key, "data_type") == 0)
 			options->data_type = word;
-		else if (strcmp(key, "tables") != 0)
+		else if (strcmp(key, "tables") == 0)
+			options->tables = word;
+		else
 			ereport(ERROR,
 					(errcode(ETL_ERR_DEFINITION),
 					 errmsg("unknown key \"%s\" in schema_policy", key),
 					 errhint("Its keys are tables, columns and data_type.")));
-		else if (word != ETL_EVOLVE && word != ETL_FREEZE)
-			ereport(ERROR,
-					(errcode(ETL_ERR_DEFINITION),
-					 errmsg("schema_policy for tables must be evolve or freeze"),
-					 errdetail("A stream has one table: without it there is nothing to land in.")));
-		else
-			options->tables = word;
 	}
 }
 
@@ -202,25 +197,6 @@ read_path_columns(const Jsonb *options)
 	return columns;
 }
 
-/*
- * read_nested reads what becomes of what is nested, and raises ET001 for what
- * does not go together with child tables.
- */
-static void
-read_nested(EtlLoadOptions *options)
-{
-	etl_nested_check(options->nested);
-	options->child_tables = etl_nested_has_tables(options->nested);
-	if (options->child_tables && options->transform != NULL)
-		ereport(
-			ERROR,
-			(errcode(ETL_ERR_DEFINITION),
-			 errmsg("option \"nested\" cannot make tables together with the option \"transform\""),
-			 errdetail("The items of a list would be stored as they are."),
-			 errhint("Use flatten or jsonb and transform the fields, or leave the transform to a "
-					 "model.")));
-}
-
 EtlLoadOptions *
 etl_load_options_read(const EtlStream *stream)
 {
@@ -260,7 +236,10 @@ etl_load_options_read(const EtlStream *stream)
 				 errhint("The values of a CSV file are text: derive what is inside one with the option "
 						 "transform.")));
 	if (options->nested != NULL)
-		read_nested(options);
+	{
+		etl_nested_check(options->nested);
+		options->child_tables = etl_nested_has_tables(options->nested);
+	}
 	etl_watermark_read(options, stream);
 	etl_zone_read(options, stream);
 	options->json_schema = options->is_json ? etl_json_get(stream->contract, "json_schema") : NULL;

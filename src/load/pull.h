@@ -100,6 +100,10 @@ extern Oid etl_attempt_relation(EtlAttempt *attempt);
 extern EtlFile etl_attempt_item(EtlAttempt *attempt, EtlItem *item);
 extern void etl_attempt_changed(EtlPull *pull, int64 changed, int64 more);
 
+/* no_table.c: whether the records of a load are refused for want of a relation; refusing them */
+extern bool etl_attempt_has_no_table(const EtlAttempt *attempt);
+extern EtlFile etl_attempt_without_table(EtlAttempt *attempt);
+
 /* crowd.c: small files, committed together */
 
 extern bool etl_crowd_takes(EtlPull *pull, const EtlItem *item);	/* one that the ledger does not know */

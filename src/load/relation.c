@@ -400,11 +400,11 @@ etl_relation_create(const EtlStream *stream, const EtlLoadOptions *options, List
 	ListCell   *cell;
 	Oid			relid;
 
-	if (options->tables == ETL_FREEZE)
+	if (options->tables != ETL_EVOLVE)
 		ereport(ERROR,
 				(errcode(ETL_ERR_SCHEMA_FROZEN),
-				 errmsg("relation \"%s\" does not exist, and the stream's schema_policy freezes tables",
-						stream->target),
+				 errmsg("relation \"%s\" does not exist, and the stream's schema_policy %s tables",
+						stream->target, options->tables == ETL_FREEZE ? "freezes" : "makes no"),
 				 errhint("Create it and set the option adopt, or let tables evolve.")));
 
 	if (!OidIsValid(get_namespace_oid(name->schema, true)))
@@ -530,7 +530,8 @@ etl_relation_ensure(const EtlStream *stream, const EtlLoadOptions *options)
 
 	if (!OidIsValid(relid))
 	{
-		if (!declares_enough(stream, options))
+		if (!declares_enough(stream, options) ||
+			(options->tables != ETL_EVOLVE && options->tables != ETL_FREEZE))
 			return InvalidOid;
 		relid = etl_relation_create(stream, options, NIL, 0);
 		etl_relation_ensure_key(stream, options, relid);

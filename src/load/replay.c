@@ -55,12 +55,10 @@ typedef struct Ids
 typedef struct Replay
 {
 	EtlStream  *stream;
-	EtlStream	decoded_as;		/* with the options of a single record */
+	EtlReread  *reread;
 	EtlLanding	landing;
 	EtlLoad		load;
 	MemoryContext record_context;
-	int64		fields_of;		/* load whose header 'fields' is */
-	List	   *fields;
 } Replay;
 
 /*
@@ -218,67 +216,6 @@ select_rejects(const char *target, const char *filter)
 	return ids;
 }
 
-/* ---- decoding one record again ---- */
-
-typedef struct Bytes
-{
-	EtlRead		read;
-	StringInfoData content;
-} Bytes;
-
-/*
- * read_bytes is the EtlRead callback of a record in memory.
- */
-static size_t
-read_bytes(void *arg, char *buffer, size_t size)
-{
-	Bytes	   *bytes = arg;
-	size_t		n = Min(size, bytes->content.len - bytes->content.cursor);
-
-	memcpy(buffer, bytes->content.data + bytes->content.cursor, n);
-	bytes->content.cursor += n;
-	return n;
-}
-
-/*
- * open_record opens a decoder on the bytes of one reject.
- */
-static EtlDecoder *
-open_record(Replay *replay, EtlRows *rows, int i, bytea *raw)
-{
-	Bytes	   *bytes = palloc0(sizeof(Bytes));
-	int64		load_id = etl_row_int8(rows, i, "load_id");
-	bool		of_row = etl_row_bool(rows, i, "of_row");
-	EtlDecodeOptions decode = {0};
-	EtlDecoder *decoder;
-
-	if (load_id != replay->fields_of)
-	{
-		MemoryContext old = MemoryContextSwitchTo(replay->landing.context);
-
-		replay->fields = etl_load_fields(load_id);
-		replay->fields_of = load_id;
-		MemoryContextSwitchTo(old);
-	}
-	bytes->read.read = read_bytes;
-	bytes->read.arg = bytes;
-	initStringInfo(&bytes->content);
-	appendBinaryStringInfo(&bytes->content, VARDATA_ANY(raw), VARSIZE_ANY_EXHDR(raw));
-	appendStringInfoChar(&bytes->content, '\n');
-
-	decode.format = of_row ? "ndjson" : replay->decoded_as.format;
-	decode.options = of_row ? etl_json_parse("{}") : replay->decoded_as.options;
-	if (!of_row && replay->fields != NIL)
-		decode.options = etl_reread_options(decode.options, replay->fields);
-	decode.origin = replay->landing.origin;
-	decode.max_record_size = (int64) bytes->content.len + 1024;
-	decoder = etl_decoder_open(&bytes->read, &decode);
-	/* what has a row's form was transformed before; what was pushed has its lists still */
-	if (of_row && replay->landing.options->transform == NULL && replay->landing.options->nested != NULL)
-		return etl_landing_nested(replay->landing.options, decoder);
-	return of_row ? decoder : etl_landing_reshape(replay->landing.options, decoder);
-}
-
 /*
  * replay_record sends one reject on its way again; what became of it is in
  * the landing's EtlReplay and in the accounting.
@@ -304,7 +241,9 @@ replay_record(Replay *replay, EtlRows *rows, int i)
 	/* of a record that was too large only the beginning is there */
 	if (raw != NULL && etl_row_int8(rows, i, "record_size") == VARSIZE_ANY_EXHDR(raw))
 	{
-		landing->decoder = open_record(replay, rows, i, raw);
+		landing->decoder =
+			etl_reread_open(replay->reread, landing->replay->load_id, etl_row_bool(rows, i, "of_row"), raw,
+							landing->origin);
 		state = etl_decoder_next(landing->decoder, &record);
 	}
 	if (state == ETL_RECORD_END)
@@ -390,24 +329,13 @@ static void
 begin_replay(Replay *replay, const Jsonb *patch)
 {
 	EtlLanding *landing = &replay->landing;
-	Jsonb	   *options = replay->stream->options;
-
-	/* the names are those of the file's header; nothing is to be skipped */
-	options = etl_json_without(options, "skip_lines");
-	options = etl_json_without(options, "records");
-	if (strcmp(replay->stream->format, "xml") == 0)
-		options = etl_reread_element(options);
-	/* what became UTF-8 before it was decoded is kept so */
-	if (etl_decoder_keeps_utf8(replay->stream->format, options))
-		options = etl_json_without(options, "encoding");
-	replay->decoded_as = *replay->stream;
-	replay->decoded_as.options = options;
 
 	landing->stream = replay->stream;
 	landing->options = etl_load_options_read(replay->stream);
 	landing->load = &replay->load;
 	landing->context = AllocSetContextCreate(CurrentMemoryContext, "etl replay", ALLOCSET_DEFAULT_SIZES);
 	landing->restart_context = landing->context;
+	replay->reread = etl_reread_begin(replay->stream, landing->options);
 	landing->origin = "replay";
 	landing->replay = palloc0(sizeof(EtlReplay));
 	landing->replay->patch = patch;
@@ -524,10 +452,11 @@ etl_sql_replay(PG_FUNCTION_ARGS)
 		etl_run_as_begin(&as, replay->stream->owner, replay->stream->settings);
 		relid = etl_relation_ensure(replay->stream, replay->landing.options);
 		if (!OidIsValid(relid))
-			ereport(ERROR,
-					(errcode(ERRCODE_UNDEFINED_TABLE),
-					 errmsg("relation \"%s\" does not exist", replay->stream->target),
-					 errhint("Run the stream first: its first load makes the relation.")));
+			ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE),
+							errmsg("relation \"%s\" does not exist", replay->stream->target),
+							errhint("Run the stream first: its first load makes the relation, "
+									"where its schema_policy "
+									"lets tables evolve.")));
 		etl_landing_begin(&replay->landing, relid);
 		replay_all(replay, ids);
 		check_patched(&replay->landing);

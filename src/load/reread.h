@@ -1,22 +1,23 @@
 /*-------------------------------------------------------------------------
  *
  * reread.h
- *    The names of a file's fields for a record of it that is read again.
+ *    Decoding the bytes of one reject again.
  *
- * Included only by src/load/replay.c and reread.c.
+ * Included only by src/load/replay.c, erase_reject.c and reread.c.
  *
  *-------------------------------------------------------------------------
  */
 #ifndef ETL_LOAD_REREAD_H
 #define ETL_LOAD_REREAD_H
 
-#include "nodes/pg_list.h"
-#include "utils/jsonb.h"
+#include "load/landing.h"
 
-/* the options with these names in the place of the file's header */
-extern Jsonb *etl_reread_options(const Jsonb *options, List *fields);
+typedef struct EtlReread EtlReread;
 
-/* the options with which one element is a document */
-extern Jsonb *etl_reread_element(const Jsonb *options);
+/* prepares for rejects of a stream, in the current memory context */
+extern EtlReread *etl_reread_begin(const EtlStream *stream, const EtlLoadOptions *options);
+/* a decoder of one record, in the current memory context; 'of_row' as in etl.reject */
+extern EtlDecoder *etl_reread_open(EtlReread *reread, int64 load_id, bool of_row, bytea *raw,
+								   const char *origin);
 
 #endif							/* ETL_LOAD_REREAD_H */

@@ -8,7 +8,7 @@
  * relation, checks, previews and the reasons of rejects only ever see the
  * result.  Where fields are dropped or hashed, the bytes of a reject are
  * those of the transformed record, as JSON; a record that could not be
- * decoded keeps none.
+ * decoded keeps none.  Items of lists are transformed with their record.
  *
  *-------------------------------------------------------------------------
  */
@@ -63,6 +63,8 @@ typedef struct Transformer
 	int		   *outer;			/* field numbers; -1: dropped */
 	List	   *derivations;
 	EState	   *estate;
+	EtlItemTransform *items;	/* NULL: lists are values */
+	bool		digest;			/* of them is a field */
 } Transformer;
 
 /*
@@ -127,8 +129,8 @@ know_fields(Transformer *transformer, EtlDecoder *outer, const char **names, int
 		EtlTransformRule *rule = etl_transform_rule(transformer->transform, name);
 		bool		goes = rule != NULL && rule->action == ETL_TRANSFORM_DROP;
 
-		if (rule != NULL)
-			rule->met = true;
+		for (EtlTransformRule *of = rule; of != NULL; of = of->outer)
+			of->met = true;
 		transformer->rules[transformer->nfields] = rule;
 		/* without names, a field that goes leaves its place */
 		transformer->outer[transformer->nfields] =
@@ -167,6 +169,24 @@ typedef struct Evaluation
 } Evaluation;
 
 /*
+ * set_list gives an expression a list of the record whose elements are items;
+ * there may be none of that name.
+ */
+static void
+set_list(ParamExternData *param, const char *name, const EtlRecord *record)
+{
+	for (int i = 0; i < record->nlists; i++)
+	{
+		const EtlNestedList *list = &record->lists[i];
+
+		if (strcmp(list->path, name) != 0 && strcmp(etl_snake_case(list->path), name) != 0)
+			continue;
+		param->isnull = false;
+		param->value = PointerGetDatum(cstring_to_text_with_len(list->text, list->length));
+	}
+}
+
+/*
  * set_params gives an expression the fields of the record.
  */
 static void
@@ -181,6 +201,8 @@ set_params(const Derivation *derivation, const EtlRecord *record)
 		param->isnull = field == NULL || field->kind == ETL_VALUE_NULL;
 		param->value = param->isnull ? (Datum) 0 :
 									   PointerGetDatum(cstring_to_text_with_len(field->text, field->length));
+		if (param->isnull)
+			set_list(param, list_nth(derivation->names, i), record);
 	}
 }
 
@@ -263,10 +285,30 @@ derive_fields(Transformer *transformer, EtlDecoder *outer, const EtlRecord *inne
 }
 
 /*
+ * write_lists writes the lists of a record as its last field.
+ */
+static void
+write_lists(StringInfo out, const EtlRecord *record)
+{
+	if (record->nlists == 0)
+		return;
+	appendStringInfo(out, "%s\"" ETL_LISTS_FIELD "\":{", out->len > 1 ? "," : "");
+	for (int i = 0; i < record->nlists; i++)
+	{
+		if (i > 0)
+			appendStringInfoChar(out, ',');
+		escape_json(out, record->lists[i].path);
+		appendStringInfoChar(out, ':');
+		appendBinaryStringInfo(out, record->lists[i].text, record->lists[i].length);
+	}
+	appendStringInfoChar(out, '}');
+}
+
+/*
  * write_record writes the transformed record as a JSON object.
  */
 static char *
-write_record(EtlDecoder *outer)
+write_record(EtlDecoder *outer, const EtlRecord *record)
 {
 	StringInfoData out;
 	int			n;
@@ -289,6 +331,7 @@ write_record(EtlDecoder *outer)
 		else
 			appendBinaryStringInfo(&out, value->text, value->length);
 	}
+	write_lists(&out, record);
 	appendStringInfoChar(&out, '}');
 	return out.data;
 }
@@ -299,7 +342,7 @@ write_record(EtlDecoder *outer)
 static void
 redact(EtlDecoder *outer, EtlRecord *record, bool decoded)
 {
-	record->raw = decoded ? write_record(outer) : "";
+	record->raw = decoded ? write_record(outer, record) : "";
 	record->raw_length = strlen(record->raw);
 	record->raw_sha256 = NULL;
 	if (decoded)
@@ -328,6 +371,25 @@ put_values(Transformer *transformer, EtlDecoder *outer, const EtlRecord *inner)
 }
 
 /*
+ * take_items transforms the lists of a record, and puts their digest.
+ */
+static EtlRecordState
+take_items(Transformer *transformer, EtlDecoder *outer, EtlRecord *record)
+{
+	int			n;
+	const char **fields = etl_decoder_fields(outer, &n);
+
+	for (int i = 0; i < n && transformer->replaces && record->nlists > 0; i++)
+		if (strcmp(fields[i], ETL_LISTS_FIELD) == 0 && etl_decoder_value(outer, i)->kind != ETL_VALUE_NULL)
+			return etl_decoder_refuse(outer, record, "malformed", ETL_LISTS_FIELD,
+									  "the field has a name that etl needs");
+	if (etl_item_transform(transformer->items, outer, record) != ETL_RECORD_OK ||
+		(transformer->digest && !etl_decoder_digest(outer, record)))
+		return ETL_RECORD_BAD;
+	return ETL_RECORD_OK;
+}
+
+/*
  * transform_record is the EtlReshape of this file.
  */
 static EtlRecordState
@@ -350,6 +412,8 @@ transform_record(void *arg, EtlDecoder *outer, EtlRecord *record, EtlRecordState
 		}
 		put_values(transformer, outer, &inner);
 		state = derive_fields(transformer, outer, &inner, record);
+		if (state == ETL_RECORD_OK && transformer->items != NULL)
+			state = take_items(transformer, outer, record);
 	}
 	if (transformer->replaces)
 		redact(outer, record, state == ETL_RECORD_OK);
@@ -393,7 +457,8 @@ prepare_derivations(Transformer *transformer)
 		bool		varlena;
 		int			n;
 
-		if (rule->action != ETL_TRANSFORM_DERIVE)
+		if (rule->action != ETL_TRANSFORM_DERIVE ||
+			(transformer->items != NULL && etl_transform_is_of_items(rule)))
 			continue;
 		expr = etl_transform_analyze(rule, &derivation->names);
 		n = list_length(derivation->names);
@@ -416,7 +481,7 @@ prepare_derivations(Transformer *transformer)
 
 EtlDecoder *
 etl_decoder_transform(EtlDecoder *inner, const EtlTransform *transform, bool named, bool is_json,
-					  bool replaces)
+					  bool replaces, const Jsonb *nested, bool digest)
 {
 	MemoryContext context =
 		AllocSetContextCreate(CurrentMemoryContext, "etl transform", ALLOCSET_DEFAULT_SIZES);
@@ -430,6 +495,8 @@ etl_decoder_transform(EtlDecoder *inner, const EtlTransform *transform, bool nam
 	transformer->named = named;
 	transformer->is_json = is_json;
 	transformer->replaces = replaces;
+	transformer->items = nested ? etl_item_transform_begin(transform, nested) : NULL;
+	transformer->digest = digest;
 	outer = etl_decoder_reshape(inner, transform_record, transformer);
 	open_keys(transformer);
 	prepare_derivations(transformer);

@@ -158,11 +158,16 @@ EtlTransform *
 etl_transform_read(const Jsonb *options)
 {
 	Jsonb	   *value = etl_json_get(options, "transform");
+
+	return value == NULL ? NULL : etl_transform_of(value);
+}
+
+EtlTransform *
+etl_transform_of(const Jsonb *value)
+{
 	EtlTransform *transform;
 	ListCell   *cell;
 
-	if (value == NULL)
-		return NULL;
 	if (etl_json_kind(value) != 'o')
 		ereport(ERROR,
 				(errcode(ETL_ERR_DEFINITION),
@@ -170,6 +175,7 @@ etl_transform_read(const Jsonb *options)
 				 errhint("Give an object of fields: {\"email\": {\"hash\": {\"secret\": \"pepper\"}}, "
 						 "\"ssn\": \"drop\"}.")));
 	transform = palloc0(sizeof(EtlTransform));
+	transform->option = value;
 	foreach(cell, etl_json_keys(value))
 	{
 		EtlTransformRule *rule = read_rule(value, lfirst(cell));
@@ -199,6 +205,23 @@ etl_transform_redacts(const EtlTransform *transform)
 }
 
 /*
+ * joined writes a path with another separator than the dot, its parts as they
+ * are or in snake_case.
+ */
+static char *
+joined(const char *path, const char *separator, bool snake)
+{
+	StringInfoData out;
+	char	   *parts = pstrdup(path);
+	char	   *rest = NULL;
+
+	initStringInfo(&out);
+	for (char *part = strtok_r(parts, ".", &rest); part != NULL; part = strtok_r(NULL, ".", &rest))
+		appendStringInfo(&out, "%s%s", out.len ? separator : "", snake ? etl_snake_case(part) : part);
+	return out.data;
+}
+
+/*
  * etl_transform_rule returns what is said of a field; NULL: nothing.
  */
 EtlTransformRule *
@@ -214,6 +237,16 @@ etl_transform_rule(const EtlTransform *transform, const char *field)
 	foreach(cell, transform->rules)
 		if (strcmp(((EtlTransformRule *) lfirst(cell))->name, identifier) == 0)
 			return lfirst(cell);
+	/* a.b is the field a__b */
+	foreach(cell, transform->rules)
+	{
+		EtlTransformRule *rule = lfirst(cell);
+		char	   *name = joined(rule->name, "__", false);
+
+		if (rule->action != ETL_TRANSFORM_DERIVE &&
+			(strcmp(name, field) == 0 || strcmp(name, identifier) == 0))
+			return rule;
+	}
 	return NULL;
 }
 
@@ -236,6 +269,102 @@ etl_transform_unmet(const EtlTransform *transform)
 				appendStringInfo(&names, "%s\"%s\"", names.len > 0 ? ", " : "", rule->name);
 		}
 	return names.len > 0 ? names.data : NULL;
+}
+
+bool
+etl_transform_is_of_items(const EtlTransformRule *rule)
+{
+	return rule->action == ETL_TRANSFORM_DERIVE && strchr(rule->name, '.') != NULL;
+}
+
+List *
+etl_transform_names(const EtlTransform *transform)
+{
+	List	   *names = NIL;
+	ListCell   *cell;
+
+	if (transform != NULL)
+		foreach(cell, transform->rules)
+			names = lappend(names, ((EtlTransformRule *) lfirst(cell))->name);
+	return names;
+}
+
+/*
+ * behind returns what a name has behind a prefix; NULL when it has another one.
+ */
+static const char *
+behind(const char *name, const char *prefix)
+{
+	size_t		length = strlen(prefix);
+
+	return strncmp(name, prefix, length) == 0 && name[length] != '\0' ? name + length : NULL;
+}
+
+/*
+ * name_within returns the name that a rule has inside the items of a path;
+ * NULL: it says nothing of them.
+ */
+static const char *
+name_within(const char *name, const char *path, bool by_path)
+{
+	const char *within = NULL;
+
+	for (int snake = 0; snake < 2 && within == NULL; snake++)
+	{
+		within = behind(name, psprintf("%s.", joined(path, ".", snake)));
+		if (within == NULL && !by_path)
+			within = behind(name, psprintf("%s__", joined(path, "__", snake)));
+	}
+	return within;
+}
+
+/*
+ * derives tells whether an option derives a field.
+ */
+static bool
+derives(const Jsonb *rule)
+{
+	return rule != NULL && etl_json_kind(rule) == 'o' && etl_json_has(rule, "derive");
+}
+
+void
+etl_transform_bind(EtlTransform *items, const EtlTransform *transform, const char *path)
+{
+	ListCell   *cell;
+	ListCell   *other;
+
+	foreach(cell, transform->rules)
+	{
+		EtlTransformRule *rule = lfirst(cell);
+		const char *within = name_within(rule->name, path, rule->action == ETL_TRANSFORM_DERIVE);
+
+		foreach(other, items->rules)
+			if (within != NULL && strcmp(((EtlTransformRule *) lfirst(other))->name, within) == 0)
+				((EtlTransformRule *) lfirst(other))->outer = rule;
+	}
+}
+
+Jsonb *
+etl_transform_within(const Jsonb *transform, const char *path)
+{
+	EtlJsonBuilder *builder = etl_json_object_begin();
+	bool		some = false;
+	ListCell   *cell;
+
+	if (transform == NULL || etl_json_kind(transform) != 'o')
+		return NULL;
+	foreach(cell, etl_json_keys(transform))
+	{
+		const char *name = lfirst(cell);
+		Jsonb	   *rule = etl_json_get(transform, name);
+		const char *within = name_within(name, path, derives(rule));
+
+		if (within == NULL)
+			continue;
+		etl_json_add(builder, within, rule);
+		some = true;
+	}
+	return some ? etl_json_object_end(builder) : NULL;
 }
 
 char *

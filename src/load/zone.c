@@ -7,7 +7,7 @@
  * In a partitioned stream every row has the moment at which its load began,
  * so that a load lies in one partition.  Statements that change an immutable
  * relation are refused by a trigger, except those of etl itself: a file that
- * is loaded again, an unload, retention.  What retention takes is not told
+ * is loaded again, an unload, an erasure, retention.  What retention takes is not told
  * to models as a deletion; that loads are gone stays known (status expired).
  *
  *-------------------------------------------------------------------------
@@ -107,12 +107,14 @@ etl_sql_immutable(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("etl._immutable() is a trigger before statements")));
 	if (!etl_relation_at_work())
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("the rows of \"%s\" are immutable", RelationGetRelationName(trigger->tg_relation)),
-				 errdetail("They are what a source delivered."),
-				 errhint("Take a load out with etl.unload(), let retention remove what is old, or define the "
-						 "stream without the option immutable.")));
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("the rows of \"%s\" are immutable",
+							   RelationGetRelationName(trigger->tg_relation)),
+						errdetail("They are what a source delivered."),
+						errhint("Take a load out with etl.unload(), what there is of somebody with "
+								"etl.erase(), let "
+								"retention remove what is old, or define the stream without the "
+								"option immutable.")));
 	PG_RETURN_POINTER(NULL);
 }
 

@@ -205,7 +205,7 @@ fuzz_decode(const FuzzCase *test, size_t piece, FuzzOutput *output)
 		packing.compression = etl_json_get_text(options.options, "compression");
 		decoder = etl_decoder_open(etl_unpack(&reader, &packing, "input"), &options);
 		if (nested)
-			decoder = etl_decoder_flatten(decoder, nested, true);
+			decoder = etl_decoder_flatten(decoder, nested, true, NIL);
 		while ((state = etl_decoder_next(decoder, &record)) != ETL_RECORD_END)
 		{
 			output->records++;
