@@ -25,6 +25,7 @@
 #include "utils/tuplestore.h"
 #include "utils/typcache.h"
 
+#include "catalog/environment.h"
 #include "catalog/erase.h"
 #include "catalog/landing.h"
 #include "common/errors.h"
@@ -377,7 +378,8 @@ etl_sql_erase(PG_FUNCTION_ARGS)
 				 errmsg("target, keys and reason must be given"),
 				 errhint("The reason is logged; it should not name the person.")));
 	keys = PG_GETARG_JSONB_P(1);
-	erasure.stream = etl_stream_get(etl_name_canonical(text_to_cstring(PG_GETARG_TEXT_PP(0))));
+	erasure.stream =
+		etl_stream_get(etl_environment_target(etl_name_canonical(text_to_cstring(PG_GETARG_TEXT_PP(0)))));
 	check_caller(erasure.stream);
 	etl_stream_refuse_child(erasure.stream, "erased from by itself");
 	InitMaterializedSRF(fcinfo, 0);
