@@ -61,6 +61,21 @@ SELECT count(*) FROM ml.edges((SELECT 'WITH c0 AS (SELECT id, x, y FROM ml.a)' |
 	', c%s AS (SELECT p.id, p.x + 1 AS x, max(p.y) AS y FROM c%2$s AS p JOIN c%2$s AS q USING (id) WHERE p.x > 0 AND q.y <> '''' GROUP BY 1, 2)', i, i - 1), '' ORDER BY i)
 	|| ' SELECT id, x, y FROM c20' FROM generate_series(1, 20) AS i));
 
+-- and where changes cannot be followed through all its copies in good time, that is said at once
+SELECT etl.define_source('ml_push', 'push');
+SELECT etl.define_stream('ml.s', 'ml_push', columns => 'id int, x int, y text');
+SELECT etl.ingest('ml.s', '[{"id": 1, "x": 1, "y": "a"}]') > 0;
+SELECT etl.define_model('ml.chain' || n, (SELECT 'WITH c0 AS (SELECT id, x, y FROM ml.s)' || string_agg(format(
+	', c%s AS (SELECT p.id, p.x + 1 AS x, max(p.y) AS y FROM c%2$s AS p JOIN c%2$s AS q USING (id) WHERE p.x > 0 AND q.y <> '''' GROUP BY 1, 2)', i, i - 1), '' ORDER BY i)
+	|| format(' SELECT id, x, y FROM c%s', n) FROM generate_series(1, n) AS i), 'incremental', key => '{id, x}') FROM unnest('{3,12}'::int[]) AS n;
+CALL etl.run('ml.chain*');
+SELECT etl.ingest('ml.s', '[{"id": 2, "x": 1, "y": "b"}]') > 0;
+SELECT node, action, reason FROM etl.plan('ml.chain*') ORDER BY node;
+CALL etl.run('ml.chain*');
+SELECT (SELECT count(*) FROM ml.chain3) AS short, (SELECT count(*) FROM ml.chain12) AS long;
+SELECT count(etl.drop_model(target, true, true)) FROM etl.models WHERE target LIKE 'ml.chain%';
+SELECT etl.drop_source('ml_push', true, true);
+
 -- from model to model, up and down; it stops at managed nodes and goes on from there
 SELECT etl.define_model('ml.one', 'SELECT id, x * 2 AS xx FROM ml.a');
 CALL etl.run('ml.one');

@@ -26,6 +26,9 @@
 #include "common/names.h"
 #include "model/internal.h"
 
+/* a chain of CTEs that each read the one before twice doubles: what finding its keys costs, too */
+#define MAX_ENTRIES 300
+
 /* ---- row by row ---- */
 
 /*
@@ -268,6 +271,11 @@ plan_query(EtlDelta *delta, const EtlModel *model, const Query *query)
 {
 	Oid			owner = get_role_oid(model->owner, false);
 
+	if (etl_query_is_larger(query, MAX_ENTRIES))
+	{
+		delta->hindrance = "its query is too large with all its CTEs and views written out";
+		return;
+	}
 	delta->query = copyObject(unconstify(Query *, query));
 	etl_query_inline(delta->query);
 	delta->leaves = etl_leaves_find(delta->query, delta->inputs, &delta->hindrance);

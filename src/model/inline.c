@@ -13,6 +13,7 @@
 
 #include "access/table.h"
 #include "catalog/pg_class.h"
+#include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
 #include "rewrite/rewriteHandler.h"
@@ -132,6 +133,72 @@ inline_query(Query *query, Scope *outer)
 		if (lfirst_node(CommonTableExpr, cell)->cterecursive)
 			kept = lappend(kept, lfirst(cell));
 	query->cteList = kept;
+}
+
+/* How many entries a query would have with all it reads written out. */
+typedef struct Extent
+{
+	Scope	   *scope;
+	int			n;
+	int			limit;
+} Extent;
+
+/*
+ * size_walker counts the entries of the queries below a node, and those of
+ * what they name each time that they name it, until there are too many.
+ */
+static bool
+size_walker(Node *node, Extent *size)
+{
+	Scope	   *outer = size->scope;
+	ListCell   *cell;
+
+	if (node == NULL || size->n > size->limit)
+		return false;
+	if (!IsA(node, Query))
+		return expression_tree_walker(node, size_walker, size);
+	check_stack_depth();
+	size->scope = &(Scope){((Query *) node)->cteList, outer};
+	foreach(cell, ((Query *) node)->rtable)
+	{
+		RangeTblEntry *rte = lfirst_node(RangeTblEntry, cell);
+		CommonTableExpr *cte =
+			rte->rtekind == RTE_CTE && !rte->self_reference ? find_cte(rte, size->scope) : NULL;
+		Scope	   *scope = size->scope;
+
+		size->n++;
+		if (cte != NULL && !cte->cterecursive)
+		{
+			for (Index i = 0; i < rte->ctelevelsup; i++)
+				size->scope = size->scope->outer;
+			(void) size_walker(cte->ctequery, size);
+		}
+		else if (rte->rtekind == RTE_RELATION && rte->relkind == RELKIND_VIEW && rte->inFromCl)
+		{
+			Relation	view = table_open(rte->relid, AccessShareLock);
+
+			size->scope = NULL;
+			(void) size_walker((Node *) get_view_query(view), size);
+			table_close(view, NoLock);
+		}
+		size->scope = scope;
+	}
+	(void) query_tree_walker((Query *) node, size_walker, size, QTW_IGNORE_CTE_SUBQUERIES);
+	size->scope = outer;
+	return false;
+}
+
+/*
+ * etl_query_is_larger tells whether a query has more than so many entries
+ * when etl_query_inline has written out what it reads.
+ */
+bool
+etl_query_is_larger(const Query *query, int limit)
+{
+	Extent		size = {NULL, 0, limit};
+
+	(void) size_walker((Node *) unconstify(Query *, query), &size);
+	return size.n > limit;
 }
 
 /*

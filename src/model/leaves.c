@@ -7,6 +7,7 @@
  */
 #include "postgres.h"
 
+#include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
 #include "parser/parsetree.h"
 #include "rewrite/rewriteManip.h"
@@ -120,6 +121,7 @@ count_walker(Node *node, LeafCount *count)
 {
 	if (node == NULL)
 		return false;
+	CHECK_FOR_INTERRUPTS();
 	if (IsA(node, Query))
 		return query_tree_walker((Query *) node, count_walker, count, QTW_EXAMINE_RTES_BEFORE);
 	if (IsA(node, RangeTblEntry))
