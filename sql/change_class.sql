@@ -60,6 +60,12 @@ SELECT etl.define_model('cc.c', 'SELECT id FROM cc.s', 'table', options => '{"co
 SELECT etl.define_model('cc.c', 'SELECT id FROM cc.s', 'table', options => '{"contract": {"colums": {"id": "int"}}}');
 SELECT etl.define_model('cc.c', 'SELECT id, a FROM cc.s', 'table', options => '{"contract": {"columns": {"id": "int", "a": "numeric"}, "not_null": ["id", "a"], "unique": ["id"]}}');
 SELECT name, kind, columns, on_fail FROM etl.checks WHERE target = 'cc.c' ORDER BY name;
+-- no row is read for that: reading one would fail
+CREATE VIEW cc.poison AS SELECT 1 / (id - id) AS id FROM cc.t;
+INSERT INTO cc.t VALUES (1);
+SELECT etl.define_model('cc.poisoned', 'SELECT id FROM cc.poison', 'table', options => '{"contract": {"columns": {"id": "bigint"}}}');
+SELECT etl.define_model('cc.poisoned', 'SELECT id FROM cc.poison', 'table', options => '{"contract": {"columns": {"id": "int"}, "not_null": ["id"], "unique": ["id"]}}');
+SELECT etl.drop_model('cc.poisoned');
 SET client_min_messages = error;
 DO $$ BEGIN CALL etl.run('cc.c'); EXCEPTION WHEN SQLSTATE 'ET012' THEN RAISE INFO 'the run failed'; END $$;
 SET client_min_messages = warning;
