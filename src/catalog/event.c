@@ -11,6 +11,7 @@
 
 #include "catalog/event.h"
 #include "catalog/sql.h"
+#include "common/options.h"
 
 /*
  * Whoever defines something in a long transaction locks its events: the
@@ -155,7 +156,7 @@ List *
 etl_file_events(void)
 {
 	EtlRows    *rows = etl_sql_query(
-		"SELECT e.*, s.owner, s.options ->> 'path' AS path,"
+		"SELECT e.*, s.owner, s.options ->> 'path' AS path, s.options ->> 'settle' AS settle,"
 		" c.options ->> 'root' AS root"
 		" FROM etl.schedule_event AS e"
 		" JOIN etl.stream AS s ON s.target = e.argument"
@@ -168,11 +169,14 @@ etl_file_events(void)
 	for (int i = 0; i < rows->n; i++)
 	{
 		EtlFileEvent *event = palloc0(sizeof(EtlFileEvent));
+		char	   *settle;
 
 		read_event(rows, i, &event->event);
 		event->owner = etl_row_text(rows, i, "owner");
 		event->root = etl_row_text(rows, i, "root");
 		event->path = etl_row_text(rows, i, "path");
+		settle = etl_row_text(rows, i, "settle");
+		event->settle_ms = settle ? etl_option_duration_ms("settle", settle) : 0;
 		events = lappend(events, event);
 	}
 	return events;
@@ -245,6 +249,22 @@ etl_event_missed(const char *kind, const char *argument, TimestampTz at)
 	return etl_sql_int8("SELECT count(*) FROM etl.schedule_event AS e WHERE kind = $1 AND argument = $2"
 						" AND happened_at IS DISTINCT FROM $3 AND" OF_NONE_PAUSED,
 						&params) > 0;
+}
+
+bool
+etl_event_look_by(const char *argument, TimestampTz at)
+{
+	EtlParams	params = {0};
+
+	etl_param_text(&params, argument);
+	etl_param_timestamp(&params, at);
+	etl_sql_exec("UPDATE etl.schedule_event AS e SET check_at = least(e.check_at, $2) WHERE (schedule, "
+				 "number) IN (" FREE_EVENTS " e.kind = 'file' AND e.argument = $1 AND" OF_NONE_PAUSED
+					 SKIP_LOCKED ")",
+				 &params);
+	return etl_sql_int8("SELECT count(*) FROM etl.schedule_event AS e WHERE kind = 'file' AND argument = $1"
+						" AND (check_at <= $2) IS NOT TRUE AND" OF_NONE_PAUSED,
+						&params) == 0;
 }
 
 void

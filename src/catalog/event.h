@@ -39,6 +39,8 @@ extern List *etl_events_happened(void);	/* char *: schedules with one */
 extern bool etl_event_happened(const char *kind, const char *argument, TimestampTz at);
 /* after etl_event_happened: some of them could not be told, since they are locked */
 extern bool etl_event_missed(const char *kind, const char *argument, TimestampTz at);
+/* somebody has to look for files of a stream by then; false: some events are locked */
+extern bool etl_event_look_by(const char *argument, TimestampTz at);
 extern void etl_event_set(const EtlEvent *event);	/* seen, error, check_at, every; happened_at when given */
 extern void etl_events_reset(const char *schedule);
 /* nothing that happened before now counts, but files that are still to be loaded; NULL: for all schedules */
@@ -53,6 +55,7 @@ typedef struct EtlFileEvent
 	char	   *owner;			/* of the stream */
 	char	   *root;			/* may be NULL */
 	char	   *path;
+	int64		settle_ms;		/* how long a file must not have been written */
 } EtlFileEvent;
 
 extern List *etl_file_events(void);	/* of those that are not paused */

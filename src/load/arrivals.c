@@ -31,10 +31,11 @@ add_item(uint64 hash, const EtlItem *item)
 }
 
 /*
- * list_arrivals goes through what the connector would hand out.
+ * list_arrivals goes through what the connector would hand out.  What it does
+ * not hand out yet, it remarks.
  */
 static char *
-list_arrivals(const EtlConnector *connector, EtlConnectorContext *context)
+list_arrivals(const EtlConnector *connector, EtlConnectorContext *context, bool *more)
 {
 	void	   *state = connector->open(context);
 	uint64		hash = 0;
@@ -53,6 +54,7 @@ list_arrivals(const EtlConnector *connector, EtlConnectorContext *context)
 		hash = add_item(hash, item);
 		n++;
 	}
+	*more = connector->remark != NULL && connector->remark(state) != NULL;
 	connector->close(state);
 	return n == 0 ? NULL : psprintf(INT64_FORMAT " files, " UINT64_FORMAT, n, hash);
 }
@@ -61,13 +63,14 @@ list_arrivals(const EtlConnector *connector, EtlConnectorContext *context)
  * etl_pull_arrivals: see load.h.
  */
 char *
-etl_pull_arrivals(const EtlStream *stream)
+etl_pull_arrivals(const EtlStream *stream, bool *more)
 {
 	EtlSource  *source = etl_source_get(stream->source);
 	const EtlConnector *connector = etl_connector_find(source->connector);
 	EtlConnectorContext context = {0};
 	char	   *result;
 
+	*more = false;
 	if (connector->needs_network || etl_stream_parent(stream) != NULL)
 		return NULL;
 	context.context = AllocSetContextCreate(CurrentMemoryContext, "etl arrivals", ALLOCSET_DEFAULT_SIZES);
@@ -78,7 +81,7 @@ etl_pull_arrivals(const EtlStream *stream)
 	context.source_options = source->options;
 	context.stream_options = stream->options;
 	context.services = etl_connector_services();
-	result = list_arrivals(connector, &context);
+	result = list_arrivals(connector, &context, more);
 	MemoryContextDelete(context.context);
 	return result;
 }

@@ -39,9 +39,10 @@ extern bool etl_pull_needs_network(const EtlStream *stream);
 /*
  * etl_pull_arrivals returns a text that stands for the files that a pull
  * would look at closer, another one for other files; NULL when there are none,
- * or the stream is not fed from files.
+ * or the stream is not fed from files.  'more': there are others, which are
+ * still being written.
  */
-extern char *etl_pull_arrivals(const EtlStream *stream);
+extern char *etl_pull_arrivals(const EtlStream *stream, bool *more);
 
 /*
  * etl_stream_relation returns the landing relation of a stream, creating or

@@ -30,6 +30,7 @@
 #include "common/errors.h"
 #include "common/json.h"
 #include "common/names.h"
+#include "common/options.h"
 #include "common/run_as.h"
 #include "common/timeout.h"
 #include "common/wake.h"
@@ -50,6 +51,7 @@ typedef struct Look
 	EtlEvent   *event;
 	TimestampTz now;
 	bool		happened;
+	int64		again_ms;		/* when a file may be taken that is still being written; 0: there is none */
 } Look;
 
 /* ---- sql ---- */
@@ -165,13 +167,27 @@ look_at_files(Look *look)
 {
 	EtlEvent   *event = look->event;
 	EtlStream  *stream = etl_stream_find(event->argument);
-	char	   *arrivals = stream ? etl_pull_arrivals(stream) : NULL;
+	bool		unsettled = false;
+	char	   *arrivals = stream ? etl_pull_arrivals(stream, &unsettled) : NULL;
+	char	   *settle = unsettled ? etl_json_get_text(stream->options, "settle") : NULL;
 
 	look->happened = arrivals != NULL && (event->seen == NULL || strcmp(event->seen, arrivals) != 0);
 	event->seen = arrivals;
+	if (settle != NULL)
+		look->again_ms = etl_option_duration_ms("settle", settle);
 }
 
 /* ---- looking ---- */
+
+/*
+ * look_again has an event looked at by then.
+ */
+static void
+look_again(EtlEvent *event, TimestampTz at)
+{
+	if (event->check_at == DT_NOBEGIN || event->check_at > at)
+		event->check_at = at;
+}
 
 /*
  * look_at_event looks at one event and notes what was there; an argument of
@@ -196,6 +212,8 @@ look_at_event(void *arg)
 						  DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
 																  TimestampTzGetDatum(look->now),
 																  IntervalPGetDatum(event->every)));
+	if (look->again_ms > 0)
+		look_again(event, look->now + look->again_ms * 1000);
 	etl_event_set(event);
 }
 

@@ -49,6 +49,7 @@ typedef struct Watcher
 	char	   *target;
 	char	   *pattern;		/* the whole path */
 	char	   *name_pattern;	/* its last part */
+	int64		settle_ms;		/* files are looked for that long after they arrived; 0: at once */
 	bool		recursive;		/* directories below are watched, too */
 	bool		seen;			/* still defined */
 	bool		stale;			/* to be set up again */
@@ -226,6 +227,7 @@ add_watcher(const EtlFileEvent *file, const char *pattern)
 	watcher->pattern = pstrdup(pattern);
 	watcher->name_pattern = strrchr(watcher->pattern, '/');
 	watcher->name_pattern = watcher->name_pattern ? watcher->name_pattern + 1 : watcher->pattern;
+	watcher->settle_ms = file->settle_ms;
 	watcher->seen = true;
 	watchers = lappend(watchers, watcher);
 	MemoryContextSwitchTo(old);
@@ -270,7 +272,10 @@ etl_watch_refresh(void)
 			watcher = NULL;
 		}
 		if (watcher != NULL)
+		{
 			watcher->seen = true;
+			watcher->settle_ms = event->settle_ms;
+		}
 		else
 			add_watcher(event, pattern);
 	}
@@ -308,17 +313,47 @@ take_note(const struct inotify_event *event, List **targets)
 }
 
 /*
- * tell makes the events of a stream happen; those that could not be told are
- * made up for at the next refresh.
+ * settle_time returns how long files of a stream are still being written
+ * after they arrived.
+ */
+static int64
+settle_time(const char *target)
+{
+	int64		most = 0;
+	ListCell   *cell;
+
+	foreach(cell, watchers)
+		if (strcmp(((Watcher *) lfirst(cell))->target, target) == 0)
+			most = Max(most, ((Watcher *) lfirst(cell))->settle_ms);
+	return most;
+}
+
+/*
+ * tell makes the events of a stream happen, or has them looked at when the
+ * file has settled; those that could not be told are made up for at the next
+ * refresh.
  */
 static void
 tell(const char *target, TimestampTz now)
 {
+	int64		settle_ms = settle_time(target);
 	ListCell   *cell;
 
-	(void) etl_event_happened("file", target, now);
-	if (!etl_event_missed("file", target, now))
-		return;
+	if (settle_ms > 0)
+	{
+		bool		told = etl_event_look_by(target, now + settle_ms * 1000);
+
+		/* it is a chore that takes this look */
+		etl_wake_now();
+		if (told)
+			return;
+	}
+	else
+	{
+		(void) etl_event_happened("file", target, now);
+		if (!etl_event_missed("file", target, now))
+			return;
+	}
 	foreach(cell, watchers)
 		if (strcmp(((Watcher *) lfirst(cell))->target, target) == 0)
 			((Watcher *) lfirst(cell))->stale = true;

@@ -88,6 +88,25 @@ drop_file('in/a_2.csv', 4);
 drop_file('in/a_3.csv', 5);
 comes('SELECT count(*) FROM raw.a', '5', 'files that arrive together are loaded');
 
+# a file is taken when nobody has written it for the settle time, without another event
+$cluster->sql(qq(
+	SELECT etl.define_stream('raw.slow', 'files', '{"path": "in/slow_*.csv", "settle": "2 s"}', columns => 'id bigint');
+	SELECT etl.define_schedule('slow', 'raw.slow', on_event => '{"file": "raw.slow"}');
+));
+$cluster->poll(q(SELECT count(*) FROM etl.schedule_event WHERE schedule = 'settles' AND check_at IS NULL AND every IS NULL), '1');
+append_to_file("$files/in/slow_1.csv", "id\n0\n");
+for my $id (1 .. 4)
+{
+	sleep(0.6);
+	append_to_file("$files/in/slow_1.csv", "$id\n");
+}
+comes('SELECT count(*) FROM raw.slow', '5', 'a file that is written slowly is loaded when it is complete', 20);
+is($cluster->sql("SELECT count(*), bool_and(started_at >= (pg_stat_file(origin)).modification + interval '2 s') FROM etl.loads WHERE target = 'raw.slow'"),
+	'1|t', 'once, and after the settle time');
+drop_file('in/slow_2.csv', 9);
+comes('SELECT count(*) FROM raw.slow', '6', 'so is the next one', 20);
+$cluster->sql(q(SELECT etl.drop_schedule('settles')));
+
 # in a directory that is not there yet; it is polled until it can be watched
 $cluster->sql(qq(
 	SELECT etl.define_stream('raw.deep', 'files', '{"path": "deep/*/x_*.csv"}', columns => 'id bigint');
