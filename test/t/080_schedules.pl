@@ -91,7 +91,7 @@ comes('SELECT count(*) FROM raw.a', '5', 'files that arrive together are loaded'
 # a file is taken when nobody has written it for the settle time, without another event
 $cluster->sql(qq(
 	SELECT etl.define_stream('raw.slow', 'files', '{"path": "in/slow_*.csv", "settle": "2 s"}', columns => 'id bigint');
-	SELECT etl.define_schedule('slow', 'raw.slow', on_event => '{"file": "raw.slow"}');
+	SELECT etl.define_schedule('settles', 'raw.slow', on_event => '{"file": "raw.slow"}');
 ));
 $cluster->poll(q(SELECT count(*) FROM etl.schedule_event WHERE schedule = 'settles' AND check_at IS NULL AND every IS NULL), '1');
 append_to_file("$files/in/slow_1.csv", "id\n0\n");
