@@ -269,7 +269,7 @@ etl_slice_stage(EtlDriver *driver, const EtlModel *model, EtlDue *due, EtlCheckS
 	EtlDelta   *delta = etl_slice_delta(model, due);
 	TupleDesc	desc = etl_query_desc(due->query);
 	QueryEnvironment *environment = create_queryEnv();
-	char	   *scope = etl_delta_scope(delta, "c", false);
+	EtlDiffScope scope = {etl_delta_scope(delta, "c", false)};
 	EtlWriter  *writer;
 	Tuplestorestate *rows;
 
@@ -283,9 +283,10 @@ etl_slice_stage(EtlDriver *driver, const EtlModel *model, EtlDue *due, EtlCheckS
 	etl_writer_end(writer);
 	result->rejected += etl_writer_rejected(writer);
 	if (model->key != NIL && etl_writer_rows(writer) > 0 &&
-		count_movers(model, due, desc, rows, etl_writer_rows(writer), scope) > 0)
-		scope = psprintf("(%s OR EXISTS (SELECT FROM etl_staged x WHERE %s))", scope, key_match(model, desc));
-	return etl_diff_compute(model, due->relid, desc, rows, etl_writer_rows(writer), environment, scope);
+		count_movers(model, due, desc, rows, etl_writer_rows(writer), scope.condition) > 0)
+		scope.condition = psprintf("(%s OR EXISTS (SELECT FROM etl_staged x WHERE %s))", scope.condition,
+								   key_match(model, desc));
+	return etl_diff_compute(model, due->relid, desc, rows, etl_writer_rows(writer), environment, &scope);
 }
 
 /* ---- the ledger ---- */

@@ -313,12 +313,12 @@ etl_diff_make(Oid relid, List *columns, TupleDesc staged_desc, const char *sql,
 
 /*
  * etl_diff_compute compares staged rows with the table's, or with those of
- * them that 'scope' (a condition on the table's row c, using relations of
- * 'environment') selects.  It takes the staged rows over.
+ * them that 'scope' (which may use relations of 'environment') selects.  It
+ * takes the staged rows over.
  */
 EtlDiff *
 etl_diff_compute(const EtlModel *model, Oid relid, TupleDesc staged_desc, Tuplestorestate *staged,
-				 int64 staged_rows, QueryEnvironment *environment, const char *scope)
+				 int64 staged_rows, QueryEnvironment *environment, const EtlDiffScope *scope)
 {
 	List	   *columns = etl_diff_common_columns(relid, staged_desc);
 	char	   *names = column_list(columns, "");
@@ -330,12 +330,13 @@ etl_diff_compute(const EtlModel *model, Oid relid, TupleDesc staged_desc, Tuples
 	EtlDiff    *diff;
 
 	etl_environment_add(environment, "etl_staged", staged_desc, staged, staged_rows);
-	if (keyed)
+	if (keyed && (scope == NULL || !scope->once))
 		require_unique_key(model, environment);
-	if (first_row(psprintf("SELECT ''::pg_catalog.text FROM %s LIMIT 1", table), NULL, one_text()) == NULL)
+	if (scope == NULL &&
+		first_row(psprintf("SELECT ''::pg_catalog.text FROM %s LIMIT 1", table), NULL, one_text()) == NULL)
 		return etl_diff_inserts(relid, staged_desc, staged, staged_rows);
 
-	by_columns = keyed && !has_null_keys(model, environment);
+	by_columns = keyed && ((scope != NULL && scope->not_null) || !has_null_keys(model, environment));
 	key = keyed ? psprintf("ROW(%s)", column_list(model->key, "")) : row_hash(staged_desc, names);
 	/* rows without a key may be there several times: the n-th pairs with the n-th */
 	copy = keyed ? pstrdup("1") : psprintf("pg_catalog.row_number() OVER (PARTITION BY %s)", key);
@@ -349,7 +350,7 @@ etl_diff_compute(const EtlModel *model, Oid relid, TupleDesc staged_desc, Tuples
 			" c.tableoid AS etl_table, c.ctid AS etl_ctid, c.* FROM %s c WHERE %s) c ON %s"
 			" WHERE s.etl_here IS NULL OR c.etl_here IS NULL"
 			" OR ROW(%s)::pg_catalog.record OPERATOR(pg_catalog.*<>) ROW(%s)::pg_catalog.record",
-			column_list(columns, "s."), key, copy, key, copy, table, scope ? scope : "true",
+			column_list(columns, "s."), key, copy, key, copy, table, scope ? scope->condition : "true",
 			match_condition(model, staged_desc, by_columns), column_list(columns, "s."),
 			column_list(columns, "c.")),
 		environment);
@@ -375,6 +376,19 @@ etl_diff_inserts(Oid relid, TupleDesc staged_desc, Tuplestorestate *staged, int6
 	return diff;
 }
 
+EtlDiff *
+etl_diff_written(Oid relid, TupleDesc staged_desc, int64 rows)
+{
+	EtlDiff    *diff = palloc0(sizeof(EtlDiff));
+
+	diff->relid = relid;
+	diff->columns = etl_diff_common_columns(relid, staged_desc);
+	diff->desc = staged_desc;
+	diff->inserted = rows;
+	diff->only_inserts = true;
+	return diff;
+}
+
 /*
  * apply runs one DML statement that reads the diff.
  */
@@ -387,6 +401,32 @@ apply(EtlDiff *diff, const char *sql)
 	etl_environment_add(environment, "etl_diff", diff->desc, diff->rows,
 						diff->inserted + diff->updated + diff->deleted);
 	etl_execute(sql, environment, NULL);
+}
+
+/*
+ * insert inserts what is new, without a statement if it can.
+ */
+static void
+insert(EtlDiff *diff, const char *table)
+{
+	EtlInsertion *insertion = etl_insertion_begin(diff->relid, diff->desc, diff->only_inserts ? 0 : 3);
+	TupleTableSlot *row;
+	bool		isnull;
+
+	if (insertion == NULL)
+	{
+		apply(diff, psprintf("INSERT INTO %s (%s) SELECT %s FROM etl_diff d%s",
+							 table, column_list(diff->columns, ""), column_list(diff->columns, "d."),
+							 diff->only_inserts ? "" : " WHERE d.etl_op OPERATOR(pg_catalog.=) 'I'"));
+		return;
+	}
+	row = MakeSingleTupleTableSlot(diff->desc, &TTSOpsMinimalTuple);
+	tuplestore_rescan(diff->rows);
+	while (tuplestore_gettupleslot(diff->rows, true, false, row))
+		if (diff->only_inserts || DatumGetChar(slot_getattr(row, 1, &isnull)) == 'I')
+			etl_insertion_put(insertion, row);
+	ExecDropSingleTupleTableSlot(row);
+	etl_insertion_end(insertion);
 }
 
 /*
@@ -404,10 +444,8 @@ etl_diff_apply_upserts(EtlDiff *diff)
 					   "OPERATOR(pg_catalog.=) d.etl_ctid"
 					   " AND c.tableoid OPERATOR(pg_catalog.=) d.etl_table",
 					   table, column_list(diff->columns, ""), column_list(diff->columns, "d.")));
-	if (diff->inserted > 0)
-		apply(diff, psprintf("INSERT INTO %s (%s) SELECT %s FROM etl_diff d%s",
-							 table, column_list(diff->columns, ""), column_list(diff->columns, "d."),
-							 diff->only_inserts ? "" : " WHERE d.etl_op OPERATOR(pg_catalog.=) 'I'"));
+	if (diff->inserted > 0 && diff->rows != NULL)
+		insert(diff, table);
 }
 
 /*

@@ -327,7 +327,7 @@ etl_model_finish(EtlStaged *staged)
 		etl_run_as_end(&as);
 	}
 	/* it may have spilled to a file, which must not outlive the transaction */
-	if (staged->diff != NULL)
+	if (staged->diff != NULL && staged->diff->rows != NULL)
 	{
 		tuplestore_end(staged->diff->rows);
 		staged->diff->rows = NULL;

@@ -18,7 +18,9 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
+#include "utils/guc.h"
 #include "utils/tuplestore.h"
+#include "utils/typcache.h"
 
 #include "catalog/consumption.h"
 #include "model/internal.h"
@@ -30,6 +32,28 @@ typedef struct Affected
 	int64		count;
 	bool		nulls;			/* a key has a NULL */
 } Affected;
+
+/*
+ * key_order renders the order that affected keys are kept in: that of an
+ * index on them, if their types have one.
+ */
+static const char *
+key_order(const EtlDelta *delta)
+{
+	StringInfoData sql;
+	ListCell   *cell;
+
+	initStringInfo(&sql);
+	foreach(cell, delta->keys)
+	{
+		EtlDeltaKey *key = lfirst(cell);
+
+		if (!OidIsValid(lookup_type_cache(key->type, TYPECACHE_LT_OPR)->lt_opr))
+			return "";
+		appendStringInfo(&sql, "%s%d", sql.len ? ", " : " ORDER BY ", foreach_current_index(cell) + 1);
+	}
+	return sql.data;
+}
 
 /*
  * collect_keys runs the queries of the affected keys.
@@ -47,13 +71,14 @@ collect_keys(const EtlDelta *delta, const EtlModel *model, TupleDesc desc, Affec
 	changes = etl_delta_changes(delta, environment, true);
 	SetTuplestoreDestReceiverParams(receiver, found, CurrentMemoryContext, false, NULL, NULL);
 	foreach(cell, etl_delta_finders(delta, environment))
-		etl_execute_query(lfirst(cell), model->query, environment, receiver);
+		etl_execute_query(etl_query_around(lfirst(cell), "DISTINCT *", "true", environment), model->query,
+						  environment, receiver);
 	tuplestore_rescan(found);
 
 	etl_environment_add(environment, "etl_found", desc, found, tuplestore_tuple_count(found));
 	affected->rows = tuplestore_begin_heap(true, false, work_mem);
 	SetTuplestoreDestReceiverParams(receiver, affected->rows, CurrentMemoryContext, false, NULL, NULL);
-	etl_execute("SELECT DISTINCT * FROM etl_found", environment, receiver);
+	etl_execute(psprintf("SELECT DISTINCT * FROM etl_found%s", key_order(delta)), environment, receiver);
 	tuplestore_end(found);
 	foreach(cell, changes)
 		tuplestore_end(lfirst(cell));
@@ -126,11 +151,10 @@ spare_frozen(const EtlFrozen *frozen, TupleDesc desc, Affected *affected)
 }
 
 /*
- * etl_incremental_stage computes the difference that the pending loads make.
+ * stage computes the difference that the pending loads make.
  */
-EtlDiff *
-etl_incremental_stage(EtlDriver *driver, const EtlModel *model, EtlDue *due, EtlCheckSet *checks,
-					  EtlBuildResult *result)
+static EtlDiff *
+stage(EtlDriver *driver, const EtlModel *model, EtlDue *due, EtlCheckSet *checks, EtlBuildResult *result)
 {
 	EtlDelta   *delta = due->delta;
 	TupleDesc	desc = etl_query_desc(due->query);
@@ -141,7 +165,7 @@ etl_incremental_stage(EtlDriver *driver, const EtlModel *model, EtlDue *due, Etl
 	Tuplestorestate *quarantined = NULL;
 	EtlFrozen  *frozen = NULL;
 	Query	   *query;
-	char	   *scope = NULL;
+	EtlDiffScope scope = {NULL, etl_query_yields_once(due->query, model->key)};
 	EtlDiff    *diff;
 
 	if (!delta->append)
@@ -155,11 +179,15 @@ etl_incremental_stage(EtlDriver *driver, const EtlModel *model, EtlDue *due, Etl
 		if (frozen == NULL || spare_frozen(frozen, keys, &affected))
 			supersede_rejects(model, delta, &affected, keys);
 		etl_environment_add(environment, "etl_affected", keys, affected.rows, affected.count);
-		scope = etl_delta_scope(delta, "c", affected.nulls);
+		scope.condition = etl_delta_scope(delta, "c", affected.nulls);
+		scope.not_null = !affected.nulls && list_length(delta->keys) == list_length(model->key);
 	}
 
 	writer = etl_writer_begin(model, desc, checks, driver->run_id);
-	rows = etl_writer_to_tuplestore(writer);
+	/* rows that only come need not be kept beside: that took a quarter of their time */
+	rows = delta->append && !etl_model_is_snapshot(model) && etl_writer_to_table(writer, due->relid) ?
+			   NULL :
+			   etl_writer_to_tuplestore(writer);
 	if (etl_model_is_snapshot(model))
 		quarantined = etl_writer_keep_quarantined(writer);
 	query = etl_delta_rewrite(delta, affected.nulls, environment);
@@ -167,7 +195,7 @@ etl_incremental_stage(EtlDriver *driver, const EtlModel *model, EtlDue *due, Etl
 	{
 		etl_frozen_to_environment(frozen, environment);
 		query = etl_query_around(query, "*", etl_frozen_spares(frozen, "c"), environment);
-		scope = psprintf("%s AND %s", scope, etl_frozen_spares(frozen, "c"));
+		scope.condition = psprintf("%s AND %s", scope.condition, etl_frozen_spares(frozen, "c"));
 	}
 	etl_execute_query(query, model->query, environment, etl_writer_receiver(writer));
 	etl_writer_end(writer);
@@ -175,16 +203,36 @@ etl_incremental_stage(EtlDriver *driver, const EtlModel *model, EtlDue *due, Etl
 
 	if (etl_model_is_snapshot(model))
 		diff = etl_snapshot_stage(model, due, rows, etl_writer_rows(writer), quarantined, environment,
-								  scope);
+								  scope.condition);
+	else if (rows == NULL)
+		diff = etl_diff_written(due->relid, desc, etl_writer_rows(writer));
 	else if (delta->append)
 		diff = etl_diff_inserts(due->relid, desc, rows, etl_writer_rows(writer));
 	else
 		diff = etl_diff_compute(model, due->relid, desc, rows, etl_writer_rows(writer), environment,
-								scope);
+								&scope);
 	if (affected.rows != NULL)
 		tuplestore_end(affected.rows);
 	if (frozen != NULL)
 		etl_frozen_end(frozen);
+	return diff;
+}
+
+/*
+ * etl_incremental_stage does it without compiling the queries: what is
+ * estimated to take long enough for that are thousands of short index scans,
+ * and compiling took longer than these.
+ */
+EtlDiff *
+etl_incremental_stage(EtlDriver *driver, const EtlModel *model, EtlDue *due, EtlCheckSet *checks,
+					  EtlBuildResult *result)
+{
+	int			level = NewGUCNestLevel();
+	EtlDiff    *diff;
+
+	(void) set_config_option("jit", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	diff = stage(driver, model, due, checks, result);
+	AtEOXact_GUC(false, level);
 	return diff;
 }
 

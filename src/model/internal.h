@@ -127,6 +127,8 @@ extern EtlWriter *etl_writer_begin(const EtlModel *model, TupleDesc query_desc, 
 								   int64 run_id);
 extern void etl_writer_to_heap(EtlWriter *writer, Oid relid, Oid constraints_of, bool frozen);
 extern Tuplestorestate *etl_writer_to_tuplestore(EtlWriter *writer);
+/* sends new rows into the model's table, which others use; false: they must be staged */
+extern bool etl_writer_to_table(EtlWriter *writer, Oid relid);
 /* keeps the rows that are quarantined, too */
 extern Tuplestorestate *etl_writer_keep_quarantined(EtlWriter *writer);
 extern DestReceiver *etl_writer_receiver(EtlWriter *writer);
@@ -335,17 +337,34 @@ typedef struct EtlDiff
 	Oid			relid;
 	List	   *columns;		/* char *: columns of the query */
 	TupleDesc	desc;
-	Tuplestorestate *rows;		/* (etl_op, etl_table, etl_ctid, columns…) */
+	Tuplestorestate *rows;		/* (etl_op, etl_table, etl_ctid, columns…); NULL: written already */
 	bool		only_inserts;	/* rows are (columns…) */
 	int64		inserted;
 	int64		updated;
 	int64		deleted;
 } EtlDiff;
 
+/* ---- insert.c: new rows into a table that nothing watches ---- */
+
+typedef struct EtlInsertion EtlInsertion;
+
+/* rows have the table's columns from number 'first' (from 0) on; NULL: a statement must insert them */
+extern EtlInsertion *etl_insertion_begin(Oid relid, TupleDesc rows, int first);
+extern void etl_insertion_put(EtlInsertion *insertion, TupleTableSlot *row);
+extern void etl_insertion_end(EtlInsertion *insertion);
+
+/* Which part of a result staged rows are, and what is known of them. */
+typedef struct EtlDiffScope
+{
+	char	   *condition;		/* selects the same part of the table, as c */
+	bool		once;			/* no two staged rows have one key */
+	bool		not_null;		/* no staged row has a NULL in its key */
+} EtlDiffScope;
+
 extern char *etl_diff_key_columns(const EtlModel *model);
 extern EtlDiff *etl_diff_compute(const EtlModel *model, Oid relid, TupleDesc staged_desc,
 								 Tuplestorestate *staged, int64 staged_rows,
-								 QueryEnvironment *environment, const char *scope);
+								 QueryEnvironment *environment, const EtlDiffScope *scope);
 extern List *etl_diff_common_columns(Oid relid, TupleDesc desc);
 /* runs a query of rows (op, table, ctid, columns…) of a difference and keeps them */
 extern EtlDiff *etl_diff_make(Oid relid, List *columns, TupleDesc staged_desc, const char *sql,
@@ -356,6 +375,8 @@ extern EtlDiff *etl_diff_inserts(Oid relid, TupleDesc staged_desc, Tuplestoresta
 								 int64 staged_rows);
 /* "a = b" with the type's own equality, under any search path */
 extern char *etl_sql_equals(Oid type, const char *a, const char *b);
+/* new rows that the table holds already */
+extern EtlDiff *etl_diff_written(Oid relid, TupleDesc staged_desc, int64 rows);
 extern void etl_diff_apply_upserts(EtlDiff *diff);
 extern void etl_diff_apply_deletes(EtlDiff *diff);
 
@@ -381,6 +402,8 @@ extern List *etl_leaves_find(Query *query, List *inputs, const char **hindrance)
 extern int etl_leaves_in(Query *query, List *leaves);
 extern int etl_leaves_of(RangeTblEntry *rte, List *leaves);
 extern int etl_leaves_below(Node *node, List *leaves);
+/* the columns that a query uses of a leaf that it joins, by which rows can be grouped; NULL otherwise */
+extern Bitmapset *etl_leaf_used(Query *query, const EtlDeltaLeaf *leaf);
 
 /* does every row of an entry reach the result of a join tree, if it meets the conditions? */
 extern bool etl_query_preserves(Node *node, int varno);
@@ -388,6 +411,7 @@ extern bool etl_query_reads_whole_row(Query *query, int varno);
 extern bool etl_query_only_unites(Node *node, bool all);	/* set operations are UNION (ALL) */
 /* do the operators of one level keep the rows of different values of a target apart? */
 extern bool etl_query_keeps(Query *query, TargetEntry *target);
+extern bool etl_query_yields_once(Query *query, List *key);	/* no two rows of a key, as its clauses say */
 
 /* ---- affected.c, restrict.c, delta.c, rewrite.c: a query restricted to what changed ---- */
 

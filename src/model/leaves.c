@@ -13,9 +13,11 @@
 #include "rewrite/rewriteManip.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/typcache.h"
 
 #include "common/compat.h"
 #include "common/names.h"
+#include "common/parse.h"
 #include "model/internal.h"
 
 typedef struct LeafSearch
@@ -191,6 +193,92 @@ etl_leaves_of(RangeTblEntry *rte, List *leaves)
 	return 0;
 }
 
+typedef struct UseSearch
+{
+	RangeTblEntry *rte;
+	Query	   *level;			/* the query that reads it */
+	int			varno;			/* its number there */
+	int			levels;
+	Bitmapset  *columns;
+	bool		more;			/* something else than plain columns of it is used */
+} UseSearch;
+
+/*
+ * use_walker collects the columns of an entry that its query uses.
+ */
+static bool
+use_walker(Node *node, UseSearch *search)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Var))
+	{
+		Var		   *var = (Var *) node;
+
+		if (var->varlevelsup != search->levels)
+			return false;
+		if (var->varno != search->varno)
+			search->more |= rt_fetch(var->varno, search->level->rtable)->rtekind == RTE_JOIN;
+		else if (var->varattno > 0)
+			search->columns = bms_add_member(search->columns, var->varattno);
+		else
+			search->more = true;
+		return false;
+	}
+	if (IsA(node, Query))
+	{
+		search->levels++;
+		(void) query_tree_walker((Query *) node, use_walker, search, QTW_IGNORE_JOINALIASES);
+		search->levels--;
+		return false;
+	}
+	return expression_tree_walker(node, use_walker, search);
+}
+
+/*
+ * level_walker finds the query that reads an entry.
+ */
+static bool
+level_walker(Node *node, UseSearch *search)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Query))
+	{
+		Query	   *query = (Query *) node;
+
+		for (int i = 1; i <= list_length(query->rtable); i++)
+			if (rt_fetch(i, query->rtable) == search->rte)
+			{
+				search->level = query;
+				search->varno = i;
+				return true;
+			}
+		return query_tree_walker(query, level_walker, search, 0);
+	}
+	return expression_tree_walker(node, level_walker, search);
+}
+
+/*
+ * etl_leaf_used returns the columns of a leaf that a query uses, if it joins
+ * the leaf to something else and rows can be grouped by them; NULL otherwise.
+ */
+Bitmapset *
+etl_leaf_used(Query *query, const EtlDeltaLeaf *leaf)
+{
+	UseSearch	search = {leaf->rte};
+	int			column = -1;
+
+	if (!level_walker((Node *) query, &search) || list_length(search.level->rtable) < 2)
+		return NULL;
+	(void) query_tree_walker(search.level, use_walker, &search, QTW_IGNORE_JOINALIASES);
+	while ((column = bms_next_member(search.columns, column)) >= 0)
+		search.more |= !OidIsValid(lookup_type_cache(get_atttype(leaf->rte->relid, column),
+													 TYPECACHE_EQ_OPR)
+									   ->eq_opr);
+	return search.more ? NULL : search.columns;
+}
+
 /* ---- what keeps rows and keys apart ---- */
 
 /*
@@ -293,6 +381,28 @@ in_clause(TargetEntry *entry, List *clause)
 			lfirst_node(SortGroupClause, cell)->tleSortGroupRef == entry->ressortgroupref)
 			return true;
 	return false;
+}
+
+/*
+ * etl_query_yields_once tells whether a query yields no two rows of a key, as
+ * its grouping or its DISTINCT says.
+ */
+bool
+etl_query_yields_once(Query *query, List *key)
+{
+	List	   *clause = query->groupClause ? query->groupClause : query->distinctClause;
+	ListCell   *cell;
+
+	if (clause == NIL || query->setOperations || query->groupingSets || query->hasTargetSRFs)
+		return false;
+	foreach(cell, clause)
+	{
+		TargetEntry *entry = get_sortgroupclause_tle(lfirst(cell), query->targetList);
+
+		if (entry->resjunk || !etl_name_among(key, entry->resname))
+			return false;
+	}
+	return true;
 }
 
 /*

@@ -22,6 +22,7 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/ruleutils.h"
+#include "utils/typcache.h"
 
 #include "common/compat.h"
 #include "common/names.h"
@@ -115,31 +116,64 @@ in_slice(const EtlDelta *delta, const char *value)
 }
 
 /*
- * affected renders that the given values of the given key columns are those
- * of an affected key, with equality of the types; NULLs are taken care of
- * apart.
+ * affected_keys renders the affected keys as a relation of the given key
+ * columns, each value once.  They come sorted where they can be, as
+ * etl_affected is: what an index then finds lies side by side, which took a
+ * third off reading the history of 6,000 keys.
  */
 static char *
-affected(const EtlDelta *delta, List *keynos, List *values)
+affected_keys(const EtlDelta *delta, List *keynos)
+{
+	StringInfoData names;
+	bool		sorts = true;
+	ListCell   *cell;
+
+	initStringInfo(&names);
+	foreach(cell, keynos)
+	{
+		EtlDeltaKey *key = list_nth(delta->keys, lfirst_int(cell));
+
+		sorts &= OidIsValid(lookup_type_cache(key->type, TYPECACHE_LT_OPR)->lt_opr);
+		appendStringInfo(&names, "%sk%d", names.len ? ", " : "", lfirst_int(cell) + 1);
+	}
+	return psprintf("(SELECT DISTINCT %s FROM etl_affected%s%s)", names.data,
+					sorts ? " ORDER BY " : "", sorts ? names.data : "");
+}
+
+/*
+ * equals_affected renders that the given values of the given key columns are
+ * those of the affected key a, with equality of the types.
+ */
+static char *
+equals_affected(const EtlDelta *delta, List *keynos, List *values)
 {
 	StringInfoData sql;
 	ListCell   *keyno;
 	ListCell   *value;
 
-	if (delta->slicing != NULL)
-		return in_slice(delta, linitial(values));
 	initStringInfo(&sql);
-	appendStringInfoString(&sql, "EXISTS (SELECT FROM etl_affected a WHERE ");
 	forboth(keyno, keynos, value, values)
 	{
 		EtlDeltaKey *key = list_nth(delta->keys, lfirst_int(keyno));
 
-		appendStringInfo(&sql, "%s%s", keyno == list_head(keynos) ? "" : " AND ",
+		appendStringInfo(&sql, "%s%s", sql.len ? " AND " : "",
 						 etl_sql_equals(key->type, psprintf("a.k%d", lfirst_int(keyno) + 1),
 										lfirst(value)));
 	}
-	appendStringInfoChar(&sql, ')');
 	return sql.data;
+}
+
+/*
+ * affected renders that the given values of the given key columns are those
+ * of an affected key; NULLs are taken care of apart.
+ */
+static char *
+affected(const EtlDelta *delta, List *keynos, List *values)
+{
+	if (delta->slicing != NULL)
+		return in_slice(delta, linitial(values));
+	return psprintf("EXISTS (SELECT FROM %s a WHERE %s)", affected_keys(delta, keynos),
+					equals_affected(delta, keynos, values));
 }
 
 /*
@@ -176,10 +210,11 @@ etl_delta_scope(const EtlDelta *delta, const char *alias, bool null_keys)
 
 /*
  * leaf_columns renders the columns of a relation so that each keeps its
- * number; dropped ones are NULLs.
+ * number; dropped ones, and those that are not 'used' (NULL: all are), are
+ * NULLs.
  */
 static char *
-leaf_columns(Oid relid)
+leaf_columns(Oid relid, Bitmapset *used)
 {
 	Relation	rel = table_open(relid, AccessShareLock);
 	TupleDesc	desc = RelationGetDescr(rel);
@@ -187,12 +222,37 @@ leaf_columns(Oid relid)
 
 	initStringInfo(&sql);
 	for (int i = 0; i < desc->natts; i++)
-		appendStringInfo(&sql, "%s%s%s", i ? ", " : "",
-						 TupleDescAttr(desc, i)->attisdropped ? "NULL::pg_catalog.int4" : "t.",
-						 TupleDescAttr(desc, i)->attisdropped ?
-							 psprintf(" AS etl_dropped_%d", i) :
-							 quote_identifier(NameStr(TupleDescAttr(desc, i)->attname)));
+	{
+		Form_pg_attribute column = TupleDescAttr(desc, i);
+		const char *name = quote_identifier(NameStr(column->attname));
+
+		if (i > 0)
+			appendStringInfoString(&sql, ", ");
+		if (column->attisdropped)
+			appendStringInfo(&sql, "NULL::pg_catalog.int4 AS etl_dropped_%d", i);
+		else if (used != NULL && !bms_is_member(i + 1, used))
+			appendStringInfo(&sql, "NULL::pg_catalog.int4 AS %s", name);
+		else
+			appendStringInfo(&sql, "t.%s", name);
+	}
 	table_close(rel, NoLock);
+	return sql.data;
+}
+
+/*
+ * once renders that of rows t that are alike in the columns used one is
+ * enough.
+ */
+static char *
+once(Oid relid, Bitmapset *used)
+{
+	StringInfoData sql;
+	int			column = -1;
+
+	initStringInfo(&sql);
+	while ((column = bms_next_member(used, column)) >= 0)
+		appendStringInfo(&sql, "%st.%s", sql.len ? ", " : " GROUP BY ",
+						 quote_identifier(get_attname(relid, column, false)));
 	return sql.data;
 }
 
@@ -222,9 +282,9 @@ record_text(Oid relid, const char *sign)
  * with the text of each row.
  */
 static char *
-from_leaf(const EtlDeltaLeaf *leaf, bool told)
+from_leaf(const EtlDeltaLeaf *leaf, Bitmapset *used, bool told)
 {
-	return psprintf("SELECT %s%s FROM %s%s t", leaf_columns(leaf->rte->relid),
+	return psprintf("SELECT %s%s FROM %s%s t", leaf_columns(leaf->rte->relid, used),
 					told ? record_text(leaf->rte->relid, "'+'") : "",
 					leaf->rte->inh ? "" : "ONLY ", etl_quoted_relation(leaf->rte->relid));
 }
@@ -244,20 +304,50 @@ etl_delta_key_values(const EtlDeltaLeaf *place, const EtlDeltaLeaf *leaf)
 }
 
 /*
+ * may_join tells whether a place may be joined to the affected keys instead
+ * of being asked for each of its rows whether its key is one: then a key that
+ * is there once must meet a row once.
+ */
+static bool
+may_join(const EtlDelta *delta, const EtlDeltaLeaf *place)
+{
+	ListCell   *keyno;
+	ListCell   *key;
+
+	if (delta->slicing != NULL)
+		return false;
+	forboth(keyno, place->keynos, key, place->keys)
+		if (exprCollation(lfirst(key)) !=
+			((EtlDeltaKey *) list_nth(delta->keys, lfirst_int(keyno)))->collation)
+			return false;
+	return true;
+}
+
+/*
  * place_sql renders the subquery that restricts a place to the affected keys.
+ * Joined to them, the planner knows how many they are.
  */
 static char *
 place_sql(const EtlDelta *delta, const EtlDeltaLeaf *place, bool null_keys)
 {
-	char	   *select = from_leaf(place, false);
+	char	   *select = from_leaf(place, NULL, false);
+	char	   *restricted;
 	List	   *values = NIL;
 	ListCell   *cell;
 
 	foreach(cell, place->keys)
 		values = lappend(values, deparse_key(lfirst(cell), place->rte->relid));
+	if (may_join(delta, place))
+		restricted = psprintf("%s JOIN %s a ON %s", select,
+							  list_length(place->keynos) == list_length(delta->keys) ?
+								  "etl_affected" :
+								  affected_keys(delta, place->keynos),
+							  equals_affected(delta, place->keynos, values));
+	else
+		restricted = psprintf("%s WHERE %s", select, affected(delta, place->keynos, values));
 	/* two disjoint scans can be hashed where one with an OR could not */
-	return psprintf("%s WHERE %s%s", select, affected(delta, place->keynos, values),
-					null_keys ? psprintf(" UNION ALL %s WHERE (%s)", select, any_null(values)) : "");
+	return null_keys ? psprintf("%s UNION ALL %s WHERE (%s)", restricted, select, any_null(values)) :
+					   restricted;
 }
 
 /*
@@ -290,23 +380,26 @@ has_records(const EtlInput *input)
 /*
  * changed_sql renders the rows of a leaf that changed, as before and as since:
  * those of new loads, and those recorded.  What a merge loads is recorded.
- * 'told': with the text of each.
+ * Not NULL, 'used' tells the columns that matter, and that alike rows count
+ * once.  'told': with the text of each.
  */
 static char *
-changed_sql(const EtlDelta *delta, const EtlDeltaLeaf *leaf, bool told)
+changed_sql(const EtlDelta *delta, const EtlDeltaLeaf *leaf, Bitmapset *used, bool told)
 {
 	const EtlInput *input = leaf->input;
+	Oid			relid = leaf->rte->relid;
 	char	   *records = psprintf(
-		"SELECT %s%s FROM %s t", leaf_columns(leaf->rte->relid),
-		told ? record_text(leaf->rte->relid, "CASE WHEN t.etl_gone THEN '-' ELSE '+' END") : "",
-		changes_name(delta, input));
+		"SELECT %s%s FROM %s t%s", leaf_columns(relid, used),
+		told ? record_text(relid, "CASE WHEN t.etl_gone THEN '-' ELSE '+' END") : "",
+		changes_name(delta, input), once(relid, used));
 	/* of rows that are only appended, those that came and went do not count */
 	bool		recorded = has_records(input) && !delta->append;
 	char	   *loads;
 
 	if (input->kind != 's' || strcmp(input->stream->mode, "merge") == 0 || input->consumption->pending == NIL)
-		return recorded ? records : psprintf("%s WHERE false", from_leaf(leaf, told));
-	loads = psprintf("%s WHERE %s", from_leaf(leaf, told), pending_condition(leaf, leaf->rte->relid));
+		return recorded ? records : psprintf("%s WHERE false", from_leaf(leaf, NULL, told));
+	loads = psprintf("%s WHERE %s%s", from_leaf(leaf, used, told), pending_condition(leaf, relid),
+					 once(relid, used));
 	return recorded ? psprintf("%s UNION ALL %s", loads, records) : loads;
 }
 
@@ -319,8 +412,8 @@ whole_sql(const EtlDelta *delta, const EtlDeltaLeaf *leaf)
 {
 	if (!has_records(leaf->input))
 		return NULL;
-	return psprintf("%s UNION ALL SELECT %s FROM %s t WHERE t.etl_gone", from_leaf(leaf, false),
-					leaf_columns(leaf->rte->relid), changes_name(delta, leaf->input));
+	return psprintf("%s UNION ALL SELECT %s FROM %s t WHERE t.etl_gone", from_leaf(leaf, NULL, false),
+					leaf_columns(leaf->rte->relid, NULL), changes_name(delta, leaf->input));
 }
 
 /*
@@ -482,11 +575,13 @@ etl_delta_changes(const EtlDelta *delta, QueryEnvironment *environment, bool wit
 static void
 fill_finder(const EtlDelta *delta, EtlDeltaFinder *finder, bool told, QueryEnvironment *environment)
 {
+	/* of what a changed row touches, it is enough to know it once */
+	Bitmapset  *used = told ? NULL : etl_leaf_used(finder->query, finder->leaf);
 	List	   *texts = NIL;
 	ListCell   *leaf;
 
 	foreach(leaf, finder->leaves)
-		texts = lappend(texts, lfirst(leaf) == finder->leaf ? changed_sql(delta, lfirst(leaf), told) :
+		texts = lappend(texts, lfirst(leaf) == finder->leaf ? changed_sql(delta, lfirst(leaf), used, told) :
 															  whole_sql(delta, lfirst(leaf)));
 	replace_leaves(finder->leaves, texts, environment);
 }
@@ -572,7 +667,7 @@ etl_delta_rewrite(EtlDelta *delta, bool null_keys, QueryEnvironment *environment
 		EtlDeltaLeaf *leaf = lfirst(cell);
 
 		if (delta->append)
-			texts = lappend(texts, changed_sql(delta, leaf, false));
+			texts = lappend(texts, changed_sql(delta, leaf, NULL, false));
 		/* rows with a NULL in any key column are all computed anew: none may be left out */
 		else if (null_keys && list_length(leaf->keys) < list_length(delta->keys))
 			texts = lappend(texts, NULL);

@@ -53,9 +53,11 @@ struct EtlWriter
 	Tuplestorestate *quarantined;	/* the rows themselves; NULL: nobody asks for them */
 	TupleTableSlot *versioned;	/* a row with the columns of a snapshot, for the checks */
 
-	/* one of the two sinks */
+	/* one of the three sinks */
 	Tuplestorestate *store;
 	TupleTableSlot *store_slot;
+
+	EtlInsertion *insertion;
 
 	Relation	heap;
 	Relation	constraints_of;
@@ -219,6 +221,8 @@ receive(TupleTableSlot *row, DestReceiver *self)
 	writer->rows++;
 	if (writer->store != NULL)
 		tuplestore_puttupleslot(writer->store, row);
+	else if (writer->insertion != NULL)
+		etl_insertion_put(writer->insertion, row);
 	else
 		put_heap(writer, row);
 	MemoryContextSwitchTo(old);
@@ -324,6 +328,13 @@ etl_writer_to_tuplestore(EtlWriter *writer)
 	return writer->store;
 }
 
+bool
+etl_writer_to_table(EtlWriter *writer, Oid relid)
+{
+	writer->insertion = etl_insertion_begin(relid, writer->query_desc, 0);
+	return writer->insertion != NULL;
+}
+
 Tuplestorestate *
 etl_writer_keep_quarantined(EtlWriter *writer)
 {
@@ -405,6 +416,8 @@ etl_writer_end(EtlWriter *writer)
 		table_close(writer->heap, NoLock);
 		table_close(writer->constraints_of, NoLock);
 	}
+	if (writer->insertion != NULL)
+		etl_insertion_end(writer->insertion);
 	if (writer->rejects != NULL)
 		store_rejects(writer);
 	MemoryContextDelete(writer->row_context);

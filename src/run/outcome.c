@@ -342,15 +342,30 @@ etl_nodes_begin(EtlRunState *state, List *nodes)
 }
 
 /*
+ * is_last tells whether nothing is left to do for a run but to end it: of a
+ * leader who works alone.
+ */
+static bool
+is_last(const EtlRunState *state)
+{
+	const EtlRun *run = &state->run;
+
+	return state->segment == NULL && run->nodes_failed == 0 &&
+		   run->nodes_succeeded + run->nodes_skipped == run->nodes_total;
+}
+
+/*
  * etl_nodes_settle writes and commits what became of the nodes, and tells it.
  * For a view, whose rows are those of its inputs, no flush is waited for: the
  * last commit of the run makes all of them durable, and a crash before it
- * loses the view and its task together.
+ * loses the view and its task together.  The same holds of a model that comes
+ * last, since the end of the run is written right after it.
  */
 void
 etl_nodes_settle(EtlRunState *state, List *nodes)
 {
 	bool		quick = state->run.crashes == 0;
+	bool		last = is_last(state);
 	ListCell   *cell;
 
 	PushActiveSnapshot(GetTransactionSnapshot());
@@ -364,7 +379,8 @@ etl_nodes_settle(EtlRunState *state, List *nodes)
 		node->check_results = NIL;
 		if (node->done && state->flags && strcmp(node->task->status, "succeeded") == 0)
 			etl_node_flag(node->name->canonical, node->incomplete);
-		quick = quick && is_quick(node) && strcmp(node->task->status, "succeeded") == 0;
+		quick = quick && (is_quick(node) || (last && node->model != NULL)) &&
+				strcmp(node->task->status, "succeeded") == 0;
 	}
 	write_finished(state);
 	PopActiveSnapshot();
