@@ -427,4 +427,5 @@ etl_affected_narrow(EtlDeltaFinder *finder, List *resnos)
 	finder->query->targetList = targets;
 	/* of what is found only whether it is there counts */
 	finder->query->distinctClause = NIL;
+	etl_relax_drop_idle(finder->query, finder->leaf);
 }

@@ -36,7 +36,7 @@ PG_FUNCTION_INFO_V1(etl_sql_impact);
 /* options that say nothing about the relation or its rows */
 static const char *const of_running[] = {"pool", "retry", "timeout", "statement_timeout", "trigger_rule",
 										 "run_if", "fallback", "publish", "keep_versions", "contract",
-										 "deprecated_on", "replaced_by", NULL};
+										 "deprecated_on", "replaced_by", "backfill", NULL};
 
 /*
  * forget_aliases calls every relation by its name: by which alias a query
@@ -239,6 +239,25 @@ etl_model_follow_none(const EtlModel *old, const EtlModel *new)
 	etl_run_as_end(&as);
 }
 
+EtlModel *
+etl_model_served(const EtlModel *model)
+{
+	EtlVersion *version = etl_version_find("model", model->target,
+										   etl_node_state_get(model->target)->built_version);
+	EtlModel   *copy;
+
+	if (version == NULL || version->definition == NULL)
+		return NULL;
+	copy = palloc(sizeof(EtlModel));
+	*copy = *model;
+	copy->query = etl_json_get_text(version->definition, "query");
+	copy->options = etl_json_get(version->definition, "options");
+	copy->settings = etl_json_get(version->definition, "settings");
+	copy->materialized = etl_json_get_text(version->definition, "materialized");
+	copy->key = etl_json_get_list(version->definition, "key");
+	return copy;
+}
+
 /* ---- etl.impact ---- */
 
 /*
@@ -301,28 +320,6 @@ put_change(ReturnSetInfo *result, const char *target, const EtlModelChange *all,
 }
 
 /*
- * served returns the definition that a model is served by; NULL when none is.
- */
-static EtlModel *
-served(const EtlModel *model)
-{
-	EtlVersion *version = etl_version_find("model", model->target,
-										   etl_node_state_get(model->target)->built_version);
-	EtlModel   *copy;
-
-	if (version == NULL || version->definition == NULL)
-		return NULL;
-	copy = palloc(sizeof(EtlModel));
-	*copy = *model;
-	copy->query = etl_json_get_text(version->definition, "query");
-	copy->options = etl_json_get(version->definition, "options");
-	copy->settings = etl_json_get(version->definition, "settings");
-	copy->materialized = etl_json_get_text(version->definition, "materialized");
-	copy->key = etl_json_get_list(version->definition, "key");
-	return copy;
-}
-
-/*
  * etl_sql_impact: see the comment of etl.impact.
  */
 Datum
@@ -338,7 +335,7 @@ etl_sql_impact(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	etl_check_owner(model->owner, "model", target);
 	if (PG_ARGISNULL(1))
-		before = served(model);
+		before = etl_model_served(model);
 	else
 	{
 		changed.query = etl_arg_text(fcinfo, 1);

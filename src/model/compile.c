@@ -112,6 +112,8 @@ etl_model_compile(const EtlModel *model)
 		sql = psprintf("-- unresolved: %s\n%s", due->plan.reason, etl_query_text(model->query));
 	else if (due->sliced && strcmp(due->plan.action, "unchanged") != 0)
 		sql = slice_sql(model, due);
+	else if (strcmp(due->plan.action, "incremental") == 0 && due->delta == NULL)
+		sql = psprintf("-- %s\n%s", due->plan.reason, etl_query_deparse(due->query));
 	else if (strcmp(due->plan.action, "incremental") == 0)
 		sql = delta_sql(due->delta);
 	else if (strcmp(model->materialized, "view") == 0)

@@ -61,6 +61,9 @@ const EtlOptionDef etl_model_options[] = {
 	{"deprecated_on", "text", NULL,
 	 "Date from which on the model should not be read any more: defining a model that reads it "
 	 "warns, and from that date on every build of one."},
+	{"backfill", "boolean", "true",
+	 "Incremental models: whether a column that is added gets values in all rows, by a rebuild. false: in "
+	 "those that are computed from then on; the others hold NULL until a full refresh."},
 	{"comments", "object", NULL,
 	 "Comments of columns, such as {\"day\": \"the day of the order\"}."},
 	{"constraints", "text[]", NULL,
@@ -400,6 +403,7 @@ etl_sql_define_model(PG_FUNCTION_ARGS)
 	etl_options_check(model->options, "model", etl_model_options, NULL);
 	check_running_options(model);
 	check_stored_options(model);
+	etl_unfilled_check(model);
 	check_hooks(model);
 	check_storage(model);
 	etl_deprecation_check(model);

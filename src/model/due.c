@@ -308,6 +308,8 @@ decide_stored(EtlDue *due, const EtlModel *model, const EtlQueryTraits *traits, 
 	bool		snapshot = etl_model_is_snapshot(model);
 	char	   *changes;
 
+	due->unfilled = etl_unfilled_columns(model, due);
+	due->columns_changed = due->unfilled != NULL;
 	if (!OidIsValid(due->relid))
 		decide(due, "create", due->state->built_version ? "the table is gone" : "first build");
 	else if (due->state->built_version == 0)
@@ -324,7 +326,7 @@ decide_stored(EtlDue *due, const EtlModel *model, const EtlQueryTraits *traits, 
 			   snapshot ?
 				   "full refresh asked for: compared in full, since history is never rebuilt" :
 				   "full refresh asked for");
-	else if (due->state->built_version != model->version)
+	else if (due->state->built_version != model->version && due->unfilled == NULL)
 		decide(due, "full", "the definition changed");
 	else if (!same_text(due->sample, due->state->sample))
 		decide(due, "full",
@@ -335,7 +337,7 @@ decide_stored(EtlDue *due, const EtlModel *model, const EtlQueryTraits *traits, 
 		due->columns_changed = !etl_table_fits(model, due->relid, etl_query_desc(due->query));
 		decide(due, "full", due->state->rebuild);
 	}
-	else if (!etl_table_fits(model, due->relid, etl_query_desc(due->query)))
+	else if (due->unfilled == NULL && !etl_table_fits(model, due->relid, etl_query_desc(due->query)))
 	{
 		due->columns_changed = true;
 		decide(due, "full", "the columns of its query changed");
@@ -369,6 +371,8 @@ decide_stored(EtlDue *due, const EtlModel *model, const EtlQueryTraits *traits, 
 				   psprintf("%s; %s, since %s", changes, snapshot ? "compared in full" : "rebuilt",
 							due->delta->hindrance));
 	}
+	if (due->unfilled != NULL && strcmp(due->plan.action, "full") != 0)
+		decide(due, "incremental", psprintf("%s; %s", due->unfilled, due->plan.reason));
 }
 
 /*

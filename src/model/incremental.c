@@ -168,6 +168,9 @@ stage(EtlDriver *driver, const EtlModel *model, EtlDue *due, EtlCheckSet *checks
 	EtlDiffScope scope = {NULL, etl_query_yields_once(due->query, model->key)};
 	EtlDiff    *diff;
 
+	/* there is only a column that comes */
+	if (delta == NULL)
+		return etl_diff_inserts(due->relid, desc, tuplestore_begin_heap(true, false, work_mem), 0);
 	if (!delta->append)
 	{
 		TupleDesc	keys = etl_delta_keys_desc(delta);

@@ -310,6 +310,8 @@ typedef struct EtlModelChange
 
 /* both must be analyzable */
 extern EtlModelChange *etl_model_change(const EtlModel *old, const EtlModel *new);
+/* the definition that a model is served by; NULL when none is */
+extern EtlModel *etl_model_served(const EtlModel *model);
 /* what is served is of the new definition too, when the change means nothing to it */
 extern void etl_model_follow_none(const EtlModel *old, const EtlModel *new);
 
@@ -509,6 +511,7 @@ typedef struct EtlDue
 	char	   *sample;			/* what of its inputs it is built of; NULL: all */
 	bool		sampled;		/* the run asks for that; else an input was built so */
 	bool		columns_changed;	/* the query's columns are not the relation's */
+	char	   *unfilled;		/* columns that come without values for the rows that are there, for people */
 	List	   *added;			/* snapshots: char *, columns that the last build did not know */
 
 	/* of a model that keeps an interval ledger: intervals.c */
@@ -524,6 +527,13 @@ typedef struct EtlDue
 	EtlSlice   *slice;			/* the one that is built */
 	Oid			built;			/* what holds the rows of a full build, for the ledger */
 } EtlDue;
+
+/* ---- unfilled.c: option backfill ---- */
+
+/* columns that are only to be added to the table, for people; NULL: none, or it is built in full */
+extern char *etl_unfilled_columns(const EtlModel *model, const EtlDue *due);
+/* raises ET001 for an option that makes no sense */
+extern void etl_unfilled_check(const EtlModel *model);
 
 /* before the snapshot of a build: waits for loads that change a column of an input */
 extern void etl_due_lock(const EtlModel *model);

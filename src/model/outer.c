@@ -132,3 +132,65 @@ etl_relax_join(Node *node, EtlRelaxLevel *level, EtlRelaxSearch *search, int ent
 	*weak = true;
 	return *kept;
 }
+
+/* ---- sides that only multiply ---- */
+
+/*
+ * without_idle returns what of a part of a join tree is used, or could leave
+ * rows out.
+ */
+static Node *
+without_idle(Node *node, Relids used)
+{
+	JoinExpr   *join = (JoinExpr *) node;
+	List	   *kept = NIL;
+	ListCell   *cell;
+
+	if (IsA(node, FromExpr))
+	{
+		foreach(cell, ((FromExpr *) node)->fromlist)
+		{
+			Node	   *item = without_idle(lfirst(cell), used);
+
+			if (bms_overlap(etl_entries_below(item), used))
+				kept = lappend(kept, item);
+		}
+		if (kept != NIL)
+			((FromExpr *) node)->fromlist = kept;
+		return node;
+	}
+	if (!IsA(node, JoinExpr) || join->jointype != JOIN_INNER)
+		return node;
+	join->larg = without_idle(join->larg, used);
+	join->rarg = without_idle(join->rarg, used);
+	if (join->quals != NULL)
+		return node;
+	if (!bms_overlap(etl_entries_below(join->larg), used))
+		return join->rarg;
+	return bms_overlap(etl_entries_below(join->rarg), used) ? node : join->larg;
+}
+
+/*
+ * etl_relax_drop_idle leaves out relations whose join condition was relaxed
+ * and that nothing else refers to: each row would be found once for each of
+ * theirs.
+ */
+void
+etl_relax_drop_idle(Query *query, EtlDeltaLeaf *leaf)
+{
+	Relids		used = bms_union(pull_varnos(NULL, (Node *) query->targetList),
+							pull_varnos(NULL, (Node *) query->jointree));
+	List	   *one = list_make1(leaf);
+
+	for (int i = 1; i <= list_length(query->rtable); i++)
+	{
+		RangeTblEntry *rte = rt_fetch(i, query->rtable);
+
+		if (rte->lateral || (rte->rtekind == RTE_JOIN && bms_is_member(i, used)))
+			return;
+		if (etl_leaves_of(rte, one) > 0)
+			used = bms_add_member(used, i);
+	}
+	if (query->setOperations == NULL)
+		query->jointree = (FromExpr *) without_idle((Node *) query->jointree, used);
+}

@@ -53,5 +53,7 @@ extern Node *etl_relax_keep_known(Node *quals, EtlRelaxLevel *level, EtlRelaxSea
 
 /* what is left of a part of a join tree; 'entry' is the one through which the change is read */
 extern Node *etl_relax_join(Node *node, EtlRelaxLevel *level, EtlRelaxSearch *search, int entry, bool *weak);
+/* leaves out of a relaxed query what only multiplies its rows */
+extern void etl_relax_drop_idle(Query *query, EtlDeltaLeaf *leaf);
 
 #endif							/* ETL_MODEL_RELAX_H */

@@ -84,7 +84,7 @@ sub deliver
 	return $name;
 }
 
-my %coverage;
+my (%coverage, %forms);
 my ($compared, $incremental, $full) = (0, 0, 0);
 my %reasons;
 
@@ -92,7 +92,7 @@ my %reasons;
 sub step_sql
 {
 	my ($schema, $shapes, $exclude) = @_;
-	my $sql = "SET client_min_messages = warning; SET statement_timeout = '180s';\nCALL etl.run('$schema.*'"
+	my $sql = "SET client_min_messages = warning; SET statement_timeout = '600s';\nCALL etl.run('$schema.*'"
 	  . ($exclude ? ", exclude => '$exclude'" : '') . ");\n";
 
 	for my $shape (@$shapes)
@@ -128,6 +128,7 @@ sub judge
 			next if $action eq 'unchanged';
 			$action eq 'incremental' ? $incremental++ : $full++;
 			$coverage{$kind}{$_}{$action}++ for @$happened;
+			$forms{ $shape{$name}{form} || 'merge' }{$action}++;
 			$reason =~ s/.*rebuilt, since //;
 			$reason =~ s/\w+\.(\w+)/x.$1/g;
 			$reasons{$kind}{$reason}++ if $action ne 'incremental' && !$may_refresh;
@@ -222,13 +223,17 @@ sub part
 	return "(abs(hashtext(id::text)) % $n)";
 }
 
-# define_sql defines the model of a shape.
+# define_sql defines the model of a shape; its form says how its rows get into place, and whether they lie in partitions.
 sub define_sql
 {
 	my ($schema, $shape) = @_;
+	my ($first) = split(/,/, $shape->{key} // '');
+	my $form = $first ? $shape->{form} // '' : '';
+	my $strategy = { insert => 'delete_insert', replace => 'partition_replace' }->{$form};
 
 	return "SELECT etl.define_model('$schema.$shape->{name}', \$\$$shape->{query}\$\$, 'incremental', "
-	  . ($shape->{key} ? "'{$shape->{key}}'" : 'NULL') . ");\n";
+	  . ($shape->{key} ? "'{$shape->{key}}'" : 'NULL') . ($strategy ? ", '$strategy'" : '')
+	  . ($form =~ /parts|replace/ ? ", options => '{\"partition_by\": {\"hash\": \"$first\", \"partitions\": 3}}'" : '') . ");\n";
 }
 
 # arrive delivers a new file of an input.
@@ -258,7 +263,8 @@ sub live
 		{
 			my ($key, $query) = ($must{$kind} // $may{$kind})->();
 
-			push @shapes, { name => "${kind}_$n", kind => $kind, must => defined $must{$kind}, key => $key, query => $query };
+			push @shapes, { name => "${kind}_$n", kind => $kind, must => defined $must{$kind}, key => $key, query => $query,
+				form => pick('', '', '', 'insert', 'parts', 'replace') };
 		}
 	}
 	$_->{query} =~ s/\bS\./$schema./g for @shapes;
@@ -314,6 +320,7 @@ for my $number (1 .. $histories)
 	last if @wrong || time - $begin > $seconds || $compared >= $cases;
 }
 diag("$compared cases: $incremental incremental, $full full");
+diag(join('; ', map { sprintf('%s %d/%d', $_, $forms{$_}{incremental} // 0, ($forms{$_}{incremental} // 0) + ($forms{$_}{full} // 0)) } sort keys %forms));
 for my $kind (sort keys %coverage)
 {
 	diag(sprintf('%-18s %s', $kind, join('; ', map { sprintf('%s %d/%d', $_, $coverage{$kind}{$_}{incremental} // 0,
