@@ -6,7 +6,7 @@
  * A view shows what is there.  A model that adds what new rows give never
  * looks at old loads again, once it has consumed them.  One that recomputes
  * by keys must have consumed them too, and the keys of what goes are frozen
- * first (frozen.c).  Every other one would have to compute from a remainder:
+ * first (freeze.c).  Every other one would have to compute from a remainder:
  * then the loads stay, unless the model says with force_full that the
  * remainder is what it wants.
  *

@@ -573,12 +573,17 @@ pg_noreturn extern void etl_slice_refuse(const EtlModel *model, const EtlSlicing
 extern void etl_cover_check(const EtlModel *model, EtlDue *due);	/* raises ET020 */
 extern void etl_cover_remember(const EtlModel *model, const EtlDue *due);
 
+/* ---- freeze.c: freezing the keys that retention takes rows from ---- */
+
+/* why the keys of what goes of a stream cannot be frozen; NULL: they can */
+extern const char *etl_frozen_hindrance(const EtlModel *model, const char *stream);
+/* a key as it is stored: the first columns of a row as a JSON array of texts */
+extern char *etl_frozen_key_text(TupleTableSlot *slot, int natts);
+
 /* ---- frozen.c: keys whose history retention removed in part ---- */
 
 typedef struct EtlFrozen EtlFrozen;
 
-/* why the keys of what goes of a stream cannot be frozen; NULL: they can */
-extern const char *etl_frozen_hindrance(const EtlModel *model, const char *stream);
 /*
  * which of the affected keys (rows of 'affected') are frozen, and with null_keys
  * which keys with a NULL; NULL: none

@@ -154,7 +154,7 @@ extern TimestampTz etl_slice_instant(const EtlModel *model, TimestampTz instant)
  * them any more, once their keys are frozen in the models *frozen (char *)
  */
 extern char *etl_model_needs(const char *stream, List *loads, List **frozen);
-/* frozen.c: freezes the keys that the rows of loads have in a model, before they go */
+/* freeze.c: freezes the keys that the rows of loads have in a model, before they go */
 extern void etl_model_freeze(const char *target, const char *stream, List *loads);
 
 /* sample.c: raises ET001 for parameters that ask for a part of the inputs outside of an environment */
