@@ -21,6 +21,7 @@
 #include "utils/lsyscache.h"
 
 #include "catalog/environment.h"
+#include "common/brief_lock.h"
 #include "common/errors.h"
 #include "common/names.h"
 #include "common/run_as.h"
@@ -345,12 +346,15 @@ List *
 etl_dependents_drop(Oid relid, List *columns)
 {
 	List	   *dropped = NIL;
+	List	   *views;
 	Oid			foreign = InvalidOid;
 	Oid			below;
 	ListCell   *cell;
 
 	etl_dependents_must_be_managed(relid, columns);
-	foreach(cell, collect(relid, columns, NIL, &foreign, &below))
+	views = collect(relid, columns, NIL, &foreign, &below);
+	etl_lock_all_briefly(lappend_oid(list_copy(views), relid));
+	foreach(cell, views)
 		dropped = lcons(drop_view(lfirst_oid(cell)), dropped);
 	return dropped;
 }

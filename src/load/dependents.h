@@ -38,7 +38,8 @@ extern void etl_dependents_must_be_managed(Oid relid, List *columns);
 /*
  * etl_dependents_drop drops the managed views that depend on columns (NIL: on
  * any) of a relation and returns what etl_dependents_restore needs; raises
- * ET013, before any change, when one is not managed.
+ * ET013, before any change, when one is not managed.  They and the relation
+ * are locked, without making readers queue.
  */
 extern List *etl_dependents_drop(Oid relid, List *columns);
 

@@ -12,6 +12,7 @@
  */
 #include "postgres.h"
 
+#include "access/relation.h"
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/pg_class.h"
@@ -19,6 +20,7 @@
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 
+#include "common/brief_lock.h"
 #include "common/errors.h"
 #include "common/names.h"
 #include "common/run_as.h"
@@ -238,6 +240,24 @@ analyze_whole(EtlStaged *staged)
 }
 
 /*
+ * hold_target keeps others from dropping or altering the table while the model
+ * is built; readers and writers are not disturbed.
+ */
+static void
+hold_target(const EtlModel *model, Oid relid)
+{
+	Relation	rel = OidIsValid(relid) ? try_relation_open(relid, AccessShareLock) : NULL;
+
+	if (rel != NULL)
+		relation_close(rel, NoLock);
+	else if (OidIsValid(relid))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("%s was dropped while its build began", model->target),
+				 errhint("Run the model again.")));
+}
+
+/*
  * stage_stored computes what the publication of a stored model will write.
  */
 static void
@@ -248,6 +268,7 @@ stage_stored(EtlStaged *staged, bool by_dml)
 	TupleDesc	desc = etl_query_desc(due->query);
 	EtlRunAs	as;
 
+	hold_target(model, due->relid);
 	etl_table_must_be_managed(model, due->relid, due->state);
 	if (strcmp(due->plan.action, "incremental") != 0 && !staged->copied && !due->sampled &&
 		due->state->sample == NULL)

@@ -30,6 +30,7 @@
 #include "common/errors.h"
 #include "common/json.h"
 #include "common/names.h"
+#include "common/node_lock.h"
 #include "common/options.h"
 #include "common/parse.h"
 #include "common/retry.h"
@@ -457,21 +458,27 @@ etl_model_readers(const char *target)
 }
 
 /*
- * drop_model forgets one model, and those that read it when 'cascade';
- * false when there is none.
+ * drop_model forgets one model, and those that read it when 'cascade', once
+ * nobody works on it; false when there is none.
  */
 static bool
 drop_model(const char *target, bool cascade, bool drop_relation)
 {
 	EtlModel   *model = etl_model_find(target);
-	List	   *readers = etl_model_readers(target);
-	EtlNodeState *state = etl_node_state_get(target);
+	List	   *readers;
+	EtlNodeState *state;
 	Oid			relid;
+	bool		dropped;
 	ListCell   *cell;
 
 	if (model == NULL)
 		return false;
 	etl_check_owner(model->owner, "model", target);
+	/* a run that is at work on it ends first, and what it has made is there then */
+	etl_lock_node(target, false);
+	PushActiveSnapshot(GetTransactionSnapshot());
+	readers = etl_model_readers(target);
+	state = etl_node_state_get(target);
 	if (readers != NIL && !cascade)
 		ereport(ERROR,
 				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
@@ -497,7 +504,9 @@ drop_model(const char *target, bool cascade, bool drop_relation)
 	foreach(cell, etl_unit_tests_of(target))
 		(void) etl_definition_delete("unit_test", target, ((EtlUnitTest *) lfirst(cell))->name);
 	etl_node_forget(target);
-	return etl_definition_delete("model", target, NULL);
+	dropped = etl_definition_delete("model", target, NULL);
+	PopActiveSnapshot();
+	return dropped;
 }
 
 /*

@@ -26,6 +26,7 @@
 #include "utils/syscache.h"
 
 #include "catalog/version.h"
+#include "common/brief_lock.h"
 #include "common/errors.h"
 #include "common/json.h"
 #include "common/options.h"

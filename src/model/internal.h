@@ -277,8 +277,6 @@ extern EtlSwap *etl_swap_begin(Oid relid);
 extern void etl_swap_index(EtlSwap *swap);
 extern void etl_swap_flush(void);	/* before the lock: what the commit then need not */
 extern void etl_swap_publish(EtlSwap *swap);
-extern void etl_lock_briefly(Oid relid);
-extern void etl_lock_all_briefly(List *relids);
 extern Oid etl_swap_clone_index(Oid from, Oid to, Oid index, bool constraint);
 
 /* ---- environment.c: models in an environment ---- */

@@ -27,6 +27,7 @@
 #include "utils/syscache.h"
 
 #include "catalog/kept.h"
+#include "common/brief_lock.h"
 #include "common/json.h"
 #include "common/names.h"
 #include "common/run_as.h"
@@ -155,7 +156,8 @@ etl_keep_prune(const EtlModel *model, int keep)
 
 		if (OidIsValid(etl_name_relation(kept->relation)))
 		{
-			if (keep-- > 0)
+			/* readers of the target may be waiting: what is being read goes another time */
+			if (keep-- > 0 || !etl_lock_at_once(etl_name_relation(kept->relation)))
 				continue;
 			etl_run_as_begin(&as, model->owner, NULL);
 			etl_execute_utility(psprintf("DROP TABLE %s", kept->relation));

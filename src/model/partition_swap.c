@@ -31,6 +31,7 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
+#include "common/brief_lock.h"
 #include "common/compat.h"
 #include "model/internal.h"
 

@@ -32,11 +32,8 @@
 #include "commands/defrem.h"
 #include "commands/publicationcmds.h"
 #include "commands/tablecmds.h"
-#include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "parser/parse_utilcmd.h"
-#include "pgstat.h"
-#include "storage/latch.h"
 #include "storage/lmgr.h"
 #include "storage/predicate.h"
 #include "storage/smgr.h"
@@ -45,11 +42,10 @@
 #include "utils/lsyscache.h"
 #include "utils/relcache.h"
 #include "utils/syscache.h"
-#include "utils/timestamp.h"
 
+#include "common/brief_lock.h"
 #include "common/compat.h"
 #include "common/errors.h"
-#include "common/guc.h"
 #include "common/progress.h"
 #include "model/internal.h"
 
@@ -225,80 +221,6 @@ etl_swap_index(EtlSwap *swap)
 									list_length(swap->indexes)));
 		swap->pairs = lappend_oid(swap->pairs, etl_swap_clone_index(swap->relid, swap->transient,
 																	lfirst_oid(cell), false));
-	}
-}
-
-/*
- * etl_lock_briefly takes the exclusive lock of a publication by polling: a
- * queued request would hold up every new reader.  Raises ET019 when readers
- * leave no gap within etl.publish_lock_timeout.  Where only requests are in
- * the way, and no holder, a request of ours goes before them: they wait for
- * the lock that the build has had from its beginning.
- */
-void
-etl_lock_briefly(Oid relid)
-{
-	TimestampTz start = GetCurrentTimestamp();
-	long		wait_ms = 1;
-
-	while (!ConditionalLockRelationOid(relid, AccessExclusiveLock))
-	{
-		LOCKTAG		tag;
-		int			holders = 0;
-
-		SET_LOCKTAG_RELATION(tag, MyDatabaseId, relid);
-		(void) GetLockConflicts(&tag, AccessExclusiveLock, &holders);
-		if (holders == 0)
-		{
-			LockRelationOid(relid, AccessExclusiveLock);
-			return;
-		}
-		if (TimestampDifferenceExceeds(start, GetCurrentTimestamp(), etl_publish_lock_timeout_ms))
-			ereport(ERROR,
-					(errcode(ETL_ERR_PUBLISH_LOCK),
-					 errmsg("could not get the lock to publish \"%s\" within %d ms",
-							get_rel_name(relid), etl_publish_lock_timeout_ms),
-					 errdetail("Sessions that read or lock the table left no gap."),
-					 errhint("Look for long transactions in pg_locks, or raise etl.publish_lock_timeout.")));
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, wait_ms,
-						 PG_WAIT_EXTENSION);
-		ResetLatch(MyLatch);
-		CHECK_FOR_INTERRUPTS();
-		etl_progress_check();
-		wait_ms = Min(wait_ms * 2, 50);
-	}
-}
-
-/*
- * etl_lock_all_briefly takes the locks of several tables, as etl_lock_briefly
- * does: all or none, so that nobody waits while we wait for another one.
- */
-void
-etl_lock_all_briefly(List *relids)
-{
-	List	   *order = list_copy(relids);
-	List	   *taken = NIL;
-	ListCell   *cell;
-
-	list_sort(order, list_oid_cmp);
-	while (order != NIL)
-	{
-		/* the one that was not to be had, then the others without waiting */
-		etl_lock_briefly(linitial_oid(order));
-		taken = list_make1_oid(linitial_oid(order));
-		foreach(cell, relids)
-		{
-			Oid			relid = lfirst_oid(cell);
-
-			if (list_member_oid(taken, relid))
-				continue;
-			if (!ConditionalLockRelationOid(relid, AccessExclusiveLock))
-				break;
-			taken = lappend_oid(taken, relid);
-		}
-		order = cell ? list_make1_oid(lfirst_oid(cell)) : NIL;
-		foreach(cell, order != NIL ? taken : NIL)
-			UnlockRelationOid(lfirst_oid(cell), AccessExclusiveLock);
 	}
 }
 

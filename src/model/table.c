@@ -26,6 +26,7 @@
 #include "utils/rel.h"
 #include "utils/ruleutils.h"
 
+#include "common/brief_lock.h"
 #include "common/errors.h"
 #include "common/json.h"
 #include "common/names.h"

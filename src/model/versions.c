@@ -23,6 +23,7 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
+#include "common/brief_lock.h"
 #include "common/errors.h"
 #include "common/json.h"
 #include "model/internal.h"

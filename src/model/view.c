@@ -22,6 +22,7 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
+#include "common/brief_lock.h"
 #include "common/errors.h"
 #include "common/names.h"
 #include "common/run_as.h"
@@ -104,6 +105,8 @@ replace_view(const EtlModel *model, EtlDue *due)
 
 	if (!OidIsValid(due->relid) || (is_view && keeps_columns(due->relid, etl_query_desc(due->query))))
 	{
+		if (OidIsValid(due->relid))
+			etl_lock_briefly(due->relid);
 		etl_run_as_begin(&as, model->owner, model->settings);
 		create_view(model, model->target, OidIsValid(due->relid));
 		etl_table_comment(model, "VIEW");

@@ -24,6 +24,7 @@
 #include "common/arguments.h"
 #include "common/errors.h"
 #include "common/names.h"
+#include "common/node_lock.h"
 #include "common/wake.h"
 #include "run/backfill.h"
 #include "run/lead.h"

@@ -31,6 +31,7 @@
 #include "common/errors.h"
 #include "common/guc.h"
 #include "common/json.h"
+#include "common/node_lock.h"
 #include "common/run_as.h"
 #include "model/model.h"
 #include "run/run.h"

@@ -37,6 +37,7 @@
 #include "catalog/graph.h"
 #include "catalog/pool.h"
 #include "catalog/tasks.h"
+#include "common/node_lock.h"
 #include "common/progress.h"
 #include "run/board.h"
 #include "run/run.h"

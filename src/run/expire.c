@@ -22,6 +22,7 @@
 #include "catalog/expiry.h"
 #include "catalog/history.h"
 #include "common/clock.h"
+#include "common/node_lock.h"
 #include "common/run_as.h"
 #include "load/load.h"
 #include "model/model.h"

@@ -23,6 +23,7 @@
 #include "catalog/tasks.h"
 #include "common/errors.h"
 #include "common/json.h"
+#include "common/node_lock.h"
 #include "common/timeout.h"
 #include "load/load.h"
 #include "run/backfill.h"

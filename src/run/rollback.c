@@ -18,6 +18,7 @@
 #include "common/arguments.h"
 #include "common/errors.h"
 #include "common/json.h"
+#include "common/node_lock.h"
 #include "common/run_as.h"
 #include "model/model.h"
 #include "run/run.h"

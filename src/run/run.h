@@ -134,11 +134,6 @@ extern ErrorData *etl_driver_try(EtlRunDriver *driver, void (*work)(void *arg), 
 
 /* ---- lock.c ---- */
 
-extern void etl_lock_node(const char *node, bool session);
-/* until the transaction ends, if nobody works on it */
-extern bool etl_try_lock_node(const char *node);
-extern void etl_unlock_node(const char *node);	/* session-level ones */
-extern bool etl_node_is_wanted(const char *node);	/* does another session wait for its lock? */
 extern bool etl_lock_run(int64 run_id);	/* false: another session has it */
 extern bool etl_lock_run_here(int64 run_id);	/* the same, until the transaction ends */
 extern void etl_unlock_run(int64 run_id);

@@ -29,6 +29,7 @@
 
 #include "common/errors.h"
 #include "common/json.h"
+#include "common/node_lock.h"
 #include "common/progress.h"
 #include "run/backfill.h"
 #include "run/board.h"
