@@ -104,8 +104,9 @@ name_holders(Oid relid)
 		PGPROC	   *proc = etl_vxid_proc(holders[i]);
 		char	   *role = proc && OidIsValid(proc->roleId) ? GetUserNameFromId(proc->roleId, true) : NULL;
 
-		if (proc == NULL || proc->pid == 0)
-			appendStringInfo(&text, "%sa prepared transaction", i ? ", " : "");
+		/* one that was prepared, or that has ended meanwhile, left its place to another */
+		if (proc == NULL || proc->pid == 0 || etl_proc_lxid(proc) != holders[i].localTransactionId)
+			appendStringInfo(&text, "%sa transaction without a process (see pg_prepared_xacts)", i ? ", " : "");
 		else if (role != NULL)
 			appendStringInfo(&text, "%sprocess %d of role \"%s\"", i ? ", " : "", proc->pid, role);
 		else

@@ -76,11 +76,13 @@
 /* the end of the transaction closes the files */
 #define RelationCloseSmgrByOid(relid)  ((void) (relid))
 #define etl_vxid_proc(vxid)			   ProcNumberGetProc((vxid).procNumber)
+#define etl_proc_lxid(proc)			   ((proc)->vxid.lxid)
 #else
 #define etl_create_wait_event_set(n)   CreateWaitEventSet(CurrentMemoryContext, (n))
 #define etl_lock_held_by_me(tag, mode) LockHeldByMe((tag), (mode))
 /* needs storage/sinvaladt.h */
 #define etl_vxid_proc(vxid)			   BackendIdGetProc((vxid).backendId)
+#define etl_proc_lxid(proc)			   ((proc)->lxid)
 #define AmBackgroundWorkerProcess()	   IsBackgroundWorker
 #endif
 
