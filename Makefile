@@ -1,7 +1,7 @@
 # etl: the ELT stack inside PostgreSQL.  `make demo` and `make test` need nothing else first.
 #
 #   make demo           the reference pipeline, in a private throwaway cluster
-#   make test           every test, in private throwaway clusters
+#   make test           every test, in private throwaway clusters: regression, isolation, TAP, a short fuzz, the examples of the docs
 #   make fuzz           libFuzzer on decoders, numbers and timestamps, FUZZ_SECONDS (60) each, and their coverage
 #   make mutants        mistakes put into the rewriter of incremental models, each of which the property tests must find
 #   make lint           format, warnings, cppcheck, is the reference complete

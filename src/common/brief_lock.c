@@ -31,10 +31,10 @@
 #include "common/progress.h"
 
 /* how long a request may stand in the queue, before others that wait */
-#define QUEUED "20ms"
+#define QUEUED			 "20ms"
 #define LONGEST_PAUSE_MS 50
 /* as many holders are named */
-#define NAMED_HOLDERS 3
+#define NAMED_HOLDERS	 3
 
 /*
  * conflicts lists the transactions that hold the relation against us.
@@ -106,7 +106,8 @@ name_holders(Oid relid)
 
 		/* one that was prepared, or that has ended meanwhile, left its place to another */
 		if (proc == NULL || proc->pid == 0 || etl_proc_lxid(proc) != holders[i].localTransactionId)
-			appendStringInfo(&text, "%sa transaction without a process (see pg_prepared_xacts)", i ? ", " : "");
+			appendStringInfo(&text, "%sa transaction without a process (see pg_prepared_xacts)",
+							 i ? ", " : "");
 		else if (role != NULL)
 			appendStringInfo(&text, "%sprocess %d of role \"%s\"", i ? ", " : "", proc->pid, role);
 		else

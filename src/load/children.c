@@ -312,6 +312,8 @@ next_line(Source *source)
 	if (utf8 != line)
 		pfree(utf8);
 	pfree(line);
+	/* one that was spilled to disk is in memory of whoever reads now */
+	ExecClearTuple(source->slot);
 	return true;
 }
 

@@ -379,6 +379,7 @@ reject_rows(const EtlModel *model, const FrozenSet *set, int64 run_id, TupleDesc
 			etl_json_quote(psprintf("retention removed rows of %s, so it keeps what it holds", key))));
 		etl_reject_writer_put(writer, &reject);
 		count++;
+		ExecClearTuple(slot);
 		MemoryContextReset(row_context);
 	}
 	MemoryContextSwitchTo(old);

@@ -75,6 +75,8 @@ add_rows(int64 set_id, int64 first, bool gone, Tuplestorestate *rows, TupleDesc 
 			etl_change_rows_add(set_id, first, gone, records, n);
 			first += n;
 			n = 0;
+			/* rows that were spilled to disk come in memory of their own, which the slot frees */
+			ExecClearTuple(slot);
 			MemoryContextReset(batch);
 			CHECK_FOR_INTERRUPTS();
 		}

@@ -1,0 +1,152 @@
+-- What keeps its OID, case by case: tables always, views while their columns stay or come at the end; and what stands on a relation stays in every case.
+\set VERBOSITY terse
+SET client_min_messages = error;
+CREATE EXTENSION IF NOT EXISTS etl;
+SET client_min_messages = warning;
+CREATE SCHEMA pi;
+CREATE ROLE etl_pi_reader;
+GRANT USAGE ON SCHEMA pi TO etl_pi_reader;
+CREATE TABLE pi.input AS SELECT i AS id, i % 3 AS g, 10 * i AS v, timestamptz '2026-01-01 00:00Z' + i * interval '1 day' AS at FROM generate_series(1, 6) AS i;
+CREATE TABLE pi.were (name text PRIMARY KEY, oid oid, toast boolean);
+
+-- what a relation is now, beside what it was when it was last looked at
+CREATE FUNCTION pi.look(relation text, OUT oid_is text, OUT granted boolean, OUT comment text, OUT policies bigint, OUT above text, OUT columns text, OUT rows bigint) LANGUAGE plpgsql AS $$
+BEGIN
+	SELECT CASE WHEN w.oid IS NULL THEN 'first' WHEN w.oid = relation::regclass THEN 'kept' ELSE 'NEW' END INTO oid_is FROM (SELECT) AS one LEFT JOIN pi.were w ON w.name = relation;
+	granted := has_table_privilege('etl_pi_reader', relation, 'SELECT');
+	comment := obj_description(relation::regclass, 'pg_class');
+	SELECT count(*) INTO policies FROM pg_policy WHERE polrelid = relation::regclass;
+	SELECT string_agg(DISTINCT ev_class::regclass::text, ' ') INTO above FROM pg_depend JOIN pg_rewrite r ON r.oid = objid
+		WHERE refobjid = relation::regclass AND classid = 'pg_rewrite'::regclass AND ev_class <> relation::regclass;
+	SELECT string_agg(attname || ' ' || format_type(atttypid, atttypmod), ', ' ORDER BY attnum) INTO columns FROM pg_attribute
+		WHERE attrelid = relation::regclass AND attnum > 0 AND NOT attisdropped AND attname !~ '^(valid_|is_current)';
+	EXECUTE format('SELECT count(*) FROM %s', relation) INTO rows;
+	INSERT INTO pi.were VALUES (relation, relation::regclass) ON CONFLICT (name) DO UPDATE SET oid = excluded.oid;
+END $$;
+CREATE FUNCTION pi.dress(relation text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+	EXECUTE format('GRANT SELECT ON %s TO etl_pi_reader', relation);
+	EXECUTE format('COMMENT ON %s %s IS %L', CASE relkind WHEN 'v' THEN 'VIEW' WHEN 'm' THEN 'MATERIALIZED VIEW' ELSE 'TABLE' END, relation, 'about ' || relation) FROM pg_class WHERE oid = relation::regclass;
+	IF (SELECT relkind IN ('r', 'p') FROM pg_class WHERE oid = relation::regclass) THEN
+		EXECUTE format('CREATE POLICY mine ON %s USING (true)', relation);
+	END IF;
+END $$;
+
+-- ---- a table, with a view that etl does not know on it ----
+SELECT etl.define_model('pi.t', 'SELECT id, g, v FROM pi.input', 'table', key => '{id}');
+CALL etl.run('pi.t');
+SELECT pi.dress('pi.t');
+CREATE VIEW pi.foreign_view AS SELECT id, v FROM pi.t;
+SELECT * FROM pi.look('pi.t');
+-- rebuilt
+UPDATE pi.input SET v = v + 1;
+CALL etl.run('pi.t');
+SELECT * FROM pi.look('pi.t');
+-- rebuilt by DML, in a transaction
+BEGIN;
+CALL etl.run('pi.t', full_refresh => true);
+COMMIT;
+SELECT * FROM pi.look('pi.t');
+-- a column more, a column less
+SELECT etl.define_model('pi.t', 'SELECT id, v, ''x'' AS more FROM pi.input', 'table', key => '{id}');
+CALL etl.run('pi.t');
+SELECT * FROM pi.look('pi.t');
+-- another type
+SELECT etl.define_model('pi.t', 'SELECT id, v, 1.5 AS more FROM pi.input', 'table', key => '{id}');
+CALL etl.run('pi.t');
+SELECT * FROM pi.look('pi.t');
+-- indexes, constraints, storage, hooks of the definition
+SELECT etl.define_model('pi.t', 'SELECT id, v, 1.5 AS more FROM pi.input', 'table', key => '{id}', options => '{"indexes": [["v"]], "constraints": ["CHECK (v > 0)"], "with": {"fillfactor": 70}}');
+CALL etl.run('pi.t');
+SELECT * FROM pi.look('pi.t');
+-- other ways to fill it, and back
+SELECT etl.define_model('pi.t', 'SELECT id, v, 1.5 AS more FROM pi.input', 'incremental', key => '{id}', strategy => 'merge');
+CALL etl.run('pi.t');
+SELECT * FROM pi.look('pi.t');
+SELECT etl.define_model('pi.t', 'SELECT id, v, 1.5 AS more FROM pi.input', 'table', key => '{id}', options => '{"keep_versions": 1}');
+CALL etl.run('pi.t');
+SELECT * FROM pi.look('pi.t');
+-- the old rows are kept, and come back
+UPDATE pi.input SET v = v + 1;
+CALL etl.run('pi.t');
+SELECT * FROM pi.look('pi.t');
+SELECT etl.rollback('pi.t');
+SELECT * FROM pi.look('pi.t');
+-- what a foreign view reads cannot go: the run stops before any work
+SELECT etl.define_model('pi.t', 'SELECT id FROM pi.input', 'table', key => '{id}');
+\set VERBOSITY default
+CALL etl.run('pi.t');
+\set VERBOSITY terse
+SELECT * FROM pi.look('pi.t');
+DROP VIEW pi.foreign_view;
+
+-- ---- a partitioned table: its partitions are replaced ----
+SELECT etl.define_model('pi.p', 'SELECT id, at, v FROM pi.input', 'table', key => '{id,at}', options => '{"partition_by": {"range": "at", "interval": "1 month"}}');
+CALL etl.run('pi.p');
+SELECT pi.dress('pi.p');
+SELECT * FROM pi.look('pi.p');
+INSERT INTO pi.input VALUES (7, 1, 70, '2026-02-03 00:00Z');
+CALL etl.run('pi.p', full_refresh => true);
+SELECT * FROM pi.look('pi.p');
+SELECT etl.define_model('pi.p', 'SELECT id, at, v, g AS more FROM pi.input', 'table', key => '{id,at}', options => '{"partition_by": {"range": "at", "interval": "1 month"}}');
+CALL etl.run('pi.p');
+SELECT * FROM pi.look('pi.p');
+
+-- ---- a snapshot, a seed ----
+SELECT etl.define_model('pi.s', 'SELECT id, v, at FROM pi.input', 'snapshot', key => '{id}', strategy => 'timestamp', event_time => 'at');
+CALL etl.run('pi.s');
+SELECT pi.dress('pi.s');
+SELECT * FROM pi.look('pi.s');
+UPDATE pi.input SET v = 0, at = '2026-03-01 00:00Z' WHERE id = 1;
+CALL etl.run('pi.s');
+SELECT * FROM pi.look('pi.s');
+SELECT etl.define_model('pi.s', 'SELECT id, v, at, g FROM pi.input', 'snapshot', key => '{id}', strategy => 'timestamp', event_time => 'at');
+CALL etl.run('pi.s', full_refresh => true);
+SELECT * FROM pi.look('pi.s');
+SELECT etl.define_model('pi.seed', 'VALUES (1, ''a'')', 'seed');
+CALL etl.run('pi.seed');
+SELECT pi.dress('pi.seed');
+SELECT * FROM pi.look('pi.seed');
+SELECT etl.define_model('pi.seed', 'VALUES (1, ''a''), (2, ''b'')', 'seed');
+CALL etl.run('pi.seed');
+SELECT * FROM pi.look('pi.seed');
+
+-- ---- a view: replaced in place while its columns stay ----
+SELECT etl.define_model('pi.v', 'SELECT id, v FROM pi.input');
+SELECT etl.define_model('pi.above', 'SELECT id FROM pi.v');
+CALL etl.run('pi.v+');
+SELECT pi.dress('pi.v'), pi.dress('pi.above');
+SELECT * FROM pi.look('pi.v'), pi.look('pi.above') AS a(a_oid_is, a_granted, a_comment);
+SELECT etl.define_model('pi.v', 'SELECT id, v * 2 AS v FROM pi.input');
+CALL etl.run('pi.v+');
+SELECT * FROM pi.look('pi.v'), pi.look('pi.above') AS a(a_oid_is, a_granted, a_comment);
+SELECT etl.define_model('pi.v', 'SELECT id, v * 2 AS v, g FROM pi.input');
+CALL etl.run('pi.v+');
+SELECT * FROM pi.look('pi.v'), pi.look('pi.above') AS a(a_oid_is, a_granted, a_comment);
+-- otherwise it is made again, and the managed views above it, with what they had
+SELECT etl.define_model('pi.v', 'SELECT g, id FROM pi.input');
+CALL etl.run('pi.v+');
+SELECT * FROM pi.look('pi.v'), pi.look('pi.above') AS a(a_oid_is, a_granted, a_comment);
+
+-- ---- a materialized view: the same, but nothing can be added to it in place ----
+SELECT etl.define_model('pi.m', 'SELECT id, v FROM pi.input', 'materialized_view');
+CALL etl.run('pi.m');
+SELECT pi.dress('pi.m');
+SELECT * FROM pi.look('pi.m');
+SELECT etl.define_model('pi.m', 'SELECT id, v + 1 AS v FROM pi.input WHERE id > 1', 'materialized_view');
+CALL etl.run('pi.m');
+SELECT * FROM pi.look('pi.m');
+SELECT etl.define_model('pi.m', 'SELECT id, v, g FROM pi.input', 'materialized_view');
+CALL etl.run('pi.m');
+SELECT * FROM pi.look('pi.m');
+
+-- ---- another kind of relation is another relation ----
+SELECT etl.define_model('pi.v', 'SELECT g, id FROM pi.input', 'table');
+CALL etl.run('pi.v+');
+SELECT * FROM pi.look('pi.v'), pi.look('pi.above') AS a(a_oid_is, a_granted, a_comment);
+
+SET client_min_messages = error;
+DO $$ BEGIN PERFORM etl.drop_model(target, cascade => true, drop_relation => true) FROM etl.models WHERE target LIKE 'pi.%'; END $$;
+DROP SCHEMA pi CASCADE;
+DROP OWNED BY etl_pi_reader;
+DROP ROLE etl_pi_reader;
