@@ -241,14 +241,11 @@ extern bool etl_snapshot_by_time(const EtlModel *model);	/* strategy timestamp *
 /* ---- table.c: the relation of a stored model ---- */
 
 extern char *etl_storage_parameters(const EtlModel *model);	/* WITH (…), or nothing */
-extern bool etl_index_is_ours(const char *name);
 extern char *etl_column_type(Form_pg_attribute column);
 
 extern TupleDesc etl_query_desc(Query *query);
 extern Oid etl_table_create(const EtlModel *model, TupleDesc desc);
-extern List *etl_table_index_lists(const EtlModel *model, const char *option);	/* of List * of char * */
 extern void etl_table_set_parameters(const EtlModel *model, Oid relid);
-extern void etl_table_indexes(const EtlModel *model, Oid relid);
 extern bool etl_table_fits(const EtlModel *model, Oid relid, TupleDesc desc);
 extern List *etl_table_lost_columns(const EtlModel *model, Oid relid, TupleDesc desc);
 extern bool etl_table_has_kept_columns(const EtlModel *model, Oid relid, TupleDesc desc);
@@ -258,6 +255,12 @@ extern void etl_table_hooks(const EtlModel *model, const char *which);
 extern void etl_table_comment(const EtlModel *model, const char *kind);
 extern void etl_table_must_be_managed(const EtlModel *model, Oid relid, const EtlNodeState *state);
 extern char *etl_quoted_relation(Oid relid);
+
+/* ---- table_indexes.c: the indexes of a stored model ---- */
+
+extern void etl_table_indexes(const EtlModel *model, Oid relid);
+/* is it the name of an index that etl_table_indexes made? */
+extern bool etl_index_is_ours(const char *name);
 
 /* ---- swap.c: publication under the same OID ---- */
 

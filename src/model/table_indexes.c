@@ -1,0 +1,208 @@
+/*-------------------------------------------------------------------------
+ *
+ * table_indexes.c
+ *    The indexes of a stored model.
+ *
+ * Those that the definition wants are made, those it no longer wants are
+ * dropped, and those that others made are left alone: the name of an index
+ * tells which is which.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "common/hashfn.h"
+#include "executor/executor.h"
+#include "mb/pg_wchar.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+
+#include "common/progress.h"
+#include "model/internal.h"
+
+typedef struct WantedIndex
+{
+	char	   *name;
+	char	   *sql;			/* from UNIQUE or INDEX on */
+} WantedIndex;
+
+/*
+ * want_index adds an index whose name tells its definition, so that it is
+ * made once and found again.  'more' follows the columns.
+ */
+static List *
+want_index(List *wanted, Oid relid, bool unique, const char *more, const char *columns)
+{
+	WantedIndex *index = palloc(sizeof(WantedIndex));
+	char	   *definition = psprintf("(%s)%s", columns, more);
+	uint32		hash = DatumGetUInt32(hash_any((unsigned char *) definition, strlen(definition)));
+	char	   *base = pstrdup(get_rel_name(relid));
+	ListCell   *cell;
+
+	base[pg_mbcliplen(base, strlen(base), 45)] = '\0';
+	index->name = psprintf("%s_etl_%c%08x", base, unique ? 'u' : 'i', hash);
+	index->sql = psprintf("CREATE %sINDEX %s ON %s %s", unique ? "UNIQUE " : "",
+						  quote_identifier(index->name), etl_quoted_relation(relid), definition);
+	foreach(cell, wanted)
+		if (strcmp(((WantedIndex *) lfirst(cell))->name, index->name) == 0)
+			return wanted;
+	return lappend(wanted, index);
+}
+
+/*
+ * quoted_columns joins column names.
+ */
+static char *
+quoted_columns(List *columns)
+{
+	StringInfoData text;
+	ListCell   *cell;
+
+	initStringInfo(&text);
+	foreach(cell, columns)
+		appendStringInfo(&text, "%s%s", text.len ? ", " : "", quote_identifier(lfirst(cell)));
+	return text.data;
+}
+
+/*
+ * want_option adds the indexes of one option.
+ */
+static List *
+want_option(List *wanted, const EtlModel *model, Oid relid, const char *option)
+{
+	ListCell   *cell;
+
+	foreach(cell, etl_model_indexes(model, option))
+	{
+		EtlModelIndex *index = lfirst(cell);
+
+		wanted = want_index(wanted, relid, strcmp(option, "unique") == 0, "",
+							index->text ? index->text : quoted_columns(index->columns));
+	}
+	return wanted;
+}
+
+/*
+ * etl_index_is_ours tells whether an index name is one that want_index makes.
+ */
+bool
+etl_index_is_ours(const char *name)
+{
+	size_t		length = strlen(name);
+	const char *tail = length > 14 ? name + length - 14 : "";
+
+	return strncmp(tail, "_etl_", 5) == 0 && (tail[5] == 'u' || tail[5] == 'i') &&
+		   strspn(tail + 6, "0123456789abcdef") == 8;
+}
+
+/*
+ * key_is_served tells whether an index that others made, such as a primary
+ * key, already keeps the key unique: on exactly its columns, none of which
+ * may be NULL.
+ */
+static bool
+key_is_served(Relation rel, List *key)
+{
+	bool		served = false;
+	ListCell   *cell;
+
+	foreach(cell, RelationGetIndexList(rel))
+	{
+		Relation	index = index_open(lfirst_oid(cell), AccessShareLock);
+		Form_pg_index form = index->rd_index;
+		bool		fits = form->indisunique && form->indisvalid && form->indimmediate &&
+					form->indnkeyatts == list_length(key) &&
+					heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL) &&
+					!etl_index_is_ours(RelationGetRelationName(index));
+
+		for (int i = 0; fits && i < form->indnkeyatts; i++)
+		{
+			AttrNumber	number = form->indkey.values[i];
+			Form_pg_attribute column;
+			bool		in_key = false;
+			ListCell   *name;
+
+			if (number <= 0)
+			{
+				fits = false;
+				break;
+			}
+			column = TupleDescAttr(RelationGetDescr(rel), number - 1);
+			foreach(name, key)
+				in_key = in_key || strcmp(lfirst(name), NameStr(column->attname)) == 0;
+			fits = in_key && column->attnotnull;
+		}
+		index_close(index, AccessShareLock);
+		served = served || fits;
+	}
+	return served;
+}
+
+/*
+ * etl_table_indexes makes the indexes that the definition wants (one on the
+ * key, where NULLs are equal) and drops those it no longer wants.  Indexes
+ * that others made are left alone.
+ */
+void
+etl_table_indexes(const EtlModel *model, Oid relid)
+{
+	Relation	rel = table_open(relid, AccessShareLock);
+	List	   *wanted = NIL;
+	List	   *drop = NIL;
+	ListCell   *cell;
+	ListCell   *have;
+
+	if (etl_model_is_snapshot(model))
+	{
+		wanted = want_index(wanted, relid, true, " NULLS NOT DISTINCT",
+							psprintf("%s, valid_from", quoted_columns(model->key)));
+		wanted = want_index(wanted, relid, true, " NULLS NOT DISTINCT WHERE is_current",
+							quoted_columns(model->key));
+	}
+	else if (model->key != NIL && !key_is_served(rel, model->key))
+		wanted = want_index(wanted, relid, true, " NULLS NOT DISTINCT", quoted_columns(model->key));
+	/* slices are read and replaced by it */
+	if (etl_model_has_slices(model))
+		wanted = want_index(wanted, relid, false, "", quote_identifier(model->event_time));
+	wanted = want_option(wanted, model, relid, "unique");
+	wanted = want_option(wanted, model, relid, "indexes");
+
+	foreach(have, RelationGetIndexList(rel))
+	{
+		char	   *name = get_rel_name(lfirst_oid(have));
+		bool		found = false;
+
+		foreach(cell, wanted)
+		{
+			WantedIndex *index = lfirst(cell);
+
+			if (strcmp(index->name, name) == 0)
+			{
+				wanted = foreach_delete_current(wanted, cell);
+				found = true;
+			}
+		}
+		if (!found && etl_index_is_ours(name))
+			drop = lappend(drop, etl_quoted_relation(lfirst_oid(have)));
+	}
+	table_close(rel, NoLock);
+
+	foreach(cell, drop)
+		etl_execute_utility(psprintf("DROP INDEX %s", (char *) lfirst(cell)));
+	foreach(cell, wanted)
+	{
+		etl_progress_phase(psprintf("building index %d of %d", foreach_current_index(cell) + 1,
+									list_length(wanted)));
+		etl_index_build_sql(relid, ((WantedIndex *) lfirst(cell))->sql);
+	}
+	if (drop != NIL || wanted != NIL)
+		CommandCounterIncrement();
+	if (etl_model_is_snapshot(model))
+		etl_snapshot_constraints(model, relid);
+}
