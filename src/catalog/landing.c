@@ -52,7 +52,7 @@ etl_rejects_close(const char *target, int64 load_id, const char *status)
 								&params);
 }
 
-void
+bool
 etl_reject_close(const char *target, int64 reject_id, const char *status)
 {
 	EtlParams	params = {0};
@@ -60,8 +60,8 @@ etl_reject_close(const char *target, int64 reject_id, const char *status)
 	etl_param_text(&params, target);
 	etl_param_int8(&params, reject_id);
 	etl_param_text(&params, status);
-	etl_sql_exec("UPDATE etl.reject SET status = $3, closed_at = clock_timestamp()"
-				 " WHERE target = $1 AND reject_id = $2 AND status = 'open'", &params);
+	return etl_sql_exec("UPDATE etl.reject SET status = $3, closed_at = clock_timestamp()"
+						" WHERE target = $1 AND reject_id = $2 AND status = 'open'", &params) > 0;
 }
 
 void
@@ -250,18 +250,22 @@ etl_stream_take_replace(const char *target)
 void
 etl_loads_supersede(const char *target, int64 load_id)
 {
-	static const char *const statements[] = {
-		"UPDATE etl.load SET status = 'superseded'"
-		" WHERE target = $1 AND load_id <= $2 AND status = 'succeeded'",
-		"UPDATE etl.reject SET status = 'superseded', closed_at = clock_timestamp()"
-		" WHERE target = $1 AND load_id <= $2 AND status = 'open'"};
+	EtlParams	params = {0};
 
-	for (int i = 0; i < lengthof(statements); i++)
-	{
-		EtlParams	params = {0};
+	etl_param_text(&params, target);
+	etl_param_int8(&params, load_id);
+	etl_sql_exec("UPDATE etl.load SET status = 'superseded'"
+				 " WHERE target = $1 AND load_id <= $2 AND status = 'succeeded'", &params);
+	etl_rejects_close_until(target, load_id);
+}
 
-		etl_param_text(&params, target);
-		etl_param_int8(&params, load_id);
-		etl_sql_exec(statements[i], &params);
-	}
+void
+etl_rejects_close_until(const char *target, int64 load_id)
+{
+	EtlParams	params = {0};
+
+	etl_param_text(&params, target);
+	etl_param_int8(&params, load_id);
+	etl_sql_exec("UPDATE etl.reject SET status = 'superseded', closed_at = clock_timestamp()"
+				 " WHERE target = $1 AND load_id <= $2 AND status = 'open'", &params);
 }

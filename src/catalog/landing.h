@@ -24,7 +24,8 @@ extern List *etl_load_fields(int64 load_id);
 /* Open rejects of a load (0: of all loads of the target) become 'status'; how many. */
 extern int64 etl_rejects_close(const char *target, int64 load_id, const char *status);
 /* of an open one */
-extern void etl_reject_close(const char *target, int64 reject_id, const char *status);
+/* false: it is not open any more */
+extern bool etl_reject_close(const char *target, int64 reject_id, const char *status);
 extern void etl_reject_set_reasons(const char *target, int64 reject_id, const Jsonb *reasons);
 
 /*
@@ -54,6 +55,8 @@ extern void etl_stream_replace_next(const char *target);
 extern int64 etl_stream_take_replace(const char *target);
 /* loads up to 'load_id' and their open rejects become superseded */
 extern void etl_loads_supersede(const char *target, int64 load_id);
+/* the open rejects of loads up to 'load_id' become superseded */
+extern void etl_rejects_close_until(const char *target, int64 load_id);
 
 /* What an idempotency key of etl.ingest brought; NULL: nothing yet. */
 typedef struct EtlIngestion

@@ -26,6 +26,7 @@
 #include "storage/fd.h"
 #include "utils/builtins.h"
 
+#include "common/compat.h"
 #include "common/errors.h"
 #include "common/json.h"
 #include "common/options.h"
@@ -343,6 +344,8 @@ make_item(FileState *state, char *path, const struct stat *status, EtlArchiveMem
 	item->mtime = etl_file_mtime_of(status);
 	item->own_load = true;
 	item->handle = handle;
+	handle->device = status->st_dev;
+	handle->inode = status->st_ino;
 	handle->member = member;
 	MemoryContextSwitchTo(old);
 	return item;
@@ -399,15 +402,32 @@ file_next(void *arg, EtlItem **item, EtlWait *wait)
 }
 
 /*
+ * raise_changed tells of a file that is not what it was.
+ */
+pg_noreturn static void
+raise_changed(const EtlItem *item)
+{
+	ereport(ERROR,
+			(errcode(ETL_ERR_PROTOCOL),
+			 errmsg("file \"%s\" changed while it was read", item->origin),
+			 errdetail("Nothing of it was loaded; the next pull reads it again."),
+			 errhint("Let producers write under another name and rename when complete.")));
+}
+
+/*
  * open_item opens the file of an item, closing that of another.
  */
 static void
 open_item(FileState *state, EtlItem *item)
 {
+	FileHandle *handle = item->handle;
 	struct stat status;
 
 	open_path(state, item->origin, &status);
-	state->open = item->handle;
+	/* another one of that name has another size and another beginning */
+	if (status.st_dev != handle->device || status.st_ino != handle->inode)
+		raise_changed(item);
+	state->open = handle;
 }
 
 /*
@@ -456,11 +476,7 @@ check_unchanged(const FileState *state, const EtlItem *item)
 
 	if (fstat(state->fd, &status) == 0 && status.st_size <= item->size &&
 		etl_file_mtime_of(&status) != item->mtime)
-		ereport(ERROR,
-				(errcode(ETL_ERR_PROTOCOL),
-				 errmsg("file \"%s\" changed while it was read", item->origin),
-				 errdetail("Nothing of it was loaded; the next pull reads it again."),
-				 errhint("Let producers write under another name and rename when complete.")));
+		raise_changed(item);
 }
 
 static size_t

@@ -34,6 +34,8 @@ typedef struct FileState
 typedef struct FileHandle
 {
 	int64		offset;
+	dev_t		device;			/* which file it was when it was listed */
+	ino_t		inode;
 	EtlArchiveMember *member;	/* NULL: a file */
 } FileHandle;
 

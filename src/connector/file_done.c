@@ -40,6 +40,8 @@ static bool
 remove_file(FileState *state, int directory, const char *name)
 {
 	int			archive;
+	int			saved_errno;
+	const char *link;
 	bool		done;
 
 	if (state->archive == NULL)
@@ -47,9 +49,19 @@ remove_file(FileState *state, int directory, const char *name)
 	archive = etl_path_open_directory(state->archive);
 	if (archive < 0)
 		return false;
-	done = linkat(directory, name, archive, free_name(archive, name), 0) == 0 &&
-		   unlinkat(directory, name, 0) == 0;
+	link = free_name(archive, name);
+	done = linkat(directory, name, archive, link, 0) == 0;
+	if (done && unlinkat(directory, name, 0) < 0)
+	{
+		/* it stays where it is, and there only */
+		saved_errno = errno;
+		(void) unlinkat(archive, link, 0);
+		errno = saved_errno;
+		done = false;
+	}
+	saved_errno = errno;
 	close(archive);
+	errno = saved_errno;
 	return done;
 }
 
@@ -89,6 +101,7 @@ etl_file_done(void *arg, EtlItem *item)
 	char	   *slash = strrchr(folder, '/');
 	struct stat status;
 	int			directory;
+	int			saved_errno;
 	bool		done = true;
 
 	if ((state->archive == NULL && !state->deletes) || (members != NULL && --members->left > 0))
@@ -109,7 +122,9 @@ etl_file_done(void *arg, EtlItem *item)
 			S_ISREG(status.st_mode) && status.st_size == size &&
 			etl_file_mtime_of(&status) == item->mtime)
 			done = remove_file(state, directory, slash + 1);
+		saved_errno = errno;
 		close(directory);
+		errno = saved_errno;
 	}
 	if (!done)
 		ereport(WARNING, (errcode_for_file_access(),

@@ -18,6 +18,7 @@
 #include <zstd.h>
 #include <zstd_errors.h>
 
+#include "miscadmin.h"
 #include "utils/memutils.h"
 
 #include "common/compat.h"
@@ -96,6 +97,8 @@ refill(Decompressor *d)
 {
 	if (d->start < d->end || d->eof)
 		return;
+	/* padding and empty members give nothing to who reads on */
+	CHECK_FOR_INTERRUPTS();
 	d->start = 0;
 	d->end = d->input->read(d->input->arg, d->buffer, CHUNK);
 	if (d->end == 0)

@@ -374,6 +374,7 @@ land_in_relation(EtlAttempt *attempt)
 		etl_children_delete(pull->stream, "true",
 							psprintf("load " INT64_FORMAT " replaced all", attempt->load.load_id));
 		attempt->load.rows_deleted += etl_relation_sql(psprintf("DELETE FROM %s", pull->stream->target));
+		(void) etl_rejects_close(pull->stream->target, 0, "superseded");
 	}
 	etl_landing_begin(attempt->landing, relid);
 	return land_items(attempt);
@@ -501,7 +502,8 @@ etl_pull_land(EtlPull *pull, Jsonb *position)
 		error = etl_subxact(land_attempt, &attempt);
 		if (error == NULL)
 			break;
-		if (!attempt.landing->restart || i == MAX_RESTARTS)
+		/* each may find one more column that is too narrow */
+		if (!attempt.landing->restart || i == MAX_RESTARTS + list_length(attempt.landing->widenings))
 			report_failure(&attempt, error);
 		attempt.infer = attempt.infer || attempt.landing->infer;
 		attempt.alone = attempt.alone || attempt.landing->alone;

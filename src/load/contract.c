@@ -281,8 +281,14 @@ parse_record(const EtlRecord *record)
 	}
 	PG_CATCH();
 	{
+		ErrorData  *error;
+
 		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
 		FlushErrorState();
+		if (!etl_fault_of_row(error) &&
+			ERRCODE_TO_CATEGORY(error->sqlerrcode) != ERRCODE_PROGRAM_LIMIT_EXCEEDED)
+			etl_rethrow(error);
 	}
 	PG_END_TRY();
 	return document;

@@ -88,7 +88,7 @@ etl_first_build_indexes(EtlLanding *landing)
 		error = etl_subxact(build, landing);
 	}
 	if (error != NULL && !etl_fault_of_row(error))
-		ReThrowError(error);
+		etl_rethrow(error);
 	if (error != NULL)
 	{
 		landing->stage = true;

@@ -184,11 +184,10 @@ etl_landing_decoder(const EtlStream *stream, const EtlLoadOptions *options, EtlR
 }
 
 /*
- * check_header raises ET007 unless the fields of a file are the columns of the
- * table, all of them and in order, but for those that its path gives.
+ * etl_landing_check_header: see landing.h.
  */
-static void
-check_header(EtlLanding *landing)
+void
+etl_landing_check_header(EtlLanding *landing)
 {
 	int			n;
 	int			field = 0;
@@ -246,7 +245,7 @@ etl_landing_item(EtlLanding *landing, EtlRead *input, const char *records_path)
 		while ((state = etl_decoder_next(landing->decoder, &record)) != ETL_RECORD_END)
 		{
 			if (unlikely(!matched))
-				check_header(landing);
+				etl_landing_check_header(landing);
 			matched = true;
 			record.position += landing->position_base;
 			last = record.position;

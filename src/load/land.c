@@ -266,6 +266,8 @@ patch_value(EtlLanding *landing, const char *field, int c, const EtlValue *value
 	}
 	if (found == NULL)
 		return value;
+	memset(patched, 0, sizeof(*patched));
+	patched->text = "";
 	if (found->type == jbvNull)
 		patched->kind = ETL_VALUE_NULL;
 	else
@@ -451,6 +453,19 @@ count_refused(EtlLanding *landing, const EtlRecord *record, Outcome outcome, Etl
 }
 
 /*
+ * set_loaded_at gives a row the time of its load, where the relation has a
+ * column for it.
+ */
+static inline void
+set_loaded_at(EtlLanding *landing, TupleTableSlot *slot)
+{
+	if (landing->loaded_at_attnum <= 0)
+		return;
+	slot->tts_values[landing->loaded_at_attnum - 1] = TimestampTzGetDatum(landing->load->started_at);
+	slot->tts_isnull[landing->loaded_at_attnum - 1] = false;
+}
+
+/*
  * etl_land_record takes one record to its end.
  */
 void
@@ -475,12 +490,7 @@ etl_land_record(EtlLanding *landing, const EtlRecord *record, bool bad, const Et
 		slot->tts_isnull[landing->load_id_attnum - 1] = false;
 		slot->tts_values[landing->row_attnum - 1] = Int64GetDatum(record->position);
 		slot->tts_isnull[landing->row_attnum - 1] = false;
-		if (landing->loaded_at_attnum > 0)
-		{
-			slot->tts_values[landing->loaded_at_attnum - 1] = TimestampTzGetDatum(load->started_at);
-			slot->tts_isnull[landing->loaded_at_attnum - 1] = false;
-		}
-
+		set_loaded_at(landing, slot);
 		outcome = set_values(landing, slot, record, held, &reasons);
 		if (outcome == KEEP)
 			outcome = finish_row(landing, slot, record, &reasons);
@@ -514,6 +524,7 @@ etl_land_tuple(EtlLanding *landing, HeapTuple tuple, const EtlRecord *record)
 
 	landing->load->rows_read++;
 	heap_deform_tuple(tuple, slot->tts_tupleDescriptor, slot->tts_values, slot->tts_isnull);
+	set_loaded_at(landing, slot);
 	outcome = finish_row(landing, slot, record, &reasons);
 	count_refused(landing, record, outcome, &reasons);
 }

@@ -88,7 +88,14 @@ etl_landed_close(const EtlReplay *replay, const char *target)
 {
 	for (int i = 0; i < replay->nlanded; i++)
 		if (replay->landed[i].reasons == NULL)
-			etl_reject_close(target, replay->landed[i].reject_id, "replayed");
+		{
+			if (!etl_reject_close(target, replay->landed[i].reject_id, "replayed"))
+				ereport(ERROR,
+						(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+						 errmsg("reject " INT64_FORMAT " of \"%s\" was closed by another session",
+								replay->landed[i].reject_id, target),
+						 errdetail("Nothing was replayed."), errhint("Replay again.")));
+		}
 		else
 			etl_reject_set_reasons(target, replay->landed[i].reject_id, replay->landed[i].reasons);
 }

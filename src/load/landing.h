@@ -290,6 +290,12 @@ typedef struct EtlLanding
 /* land.c, item.c */
 extern void etl_landing_begin(EtlLanding *landing, Oid relid);
 extern void etl_landing_item(EtlLanding *landing, EtlRead *input, const char *records_path);
+
+/*
+ * raises ET007 unless the fields of a file are the columns of the table, all
+ * of them and in order, but for those that its path gives
+ */
+extern void etl_landing_check_header(EtlLanding *landing);
 /* ends the load at work and goes on with another one; only without checks, in append streams */
 extern void etl_landing_next(EtlLanding *landing, EtlLoad *load);
 extern void etl_landing_end(EtlLanding *landing);

@@ -167,10 +167,13 @@ etl_ledger_changed(EtlAttempt *attempt, EtlFile *file, EtlItem *item)
 				 errhint("Write changed content under a new name, or set on_change to replace or append,"
 						 " or call etl.reload('%s', '%s').", pull->stream->target, item->origin)));
 	/* a reload (size -1) replaces whatever on_change says */
-	if (pull->options->merge || pull->options->replace ||
-		(file->size >= 0 && pull->options->on_change == ETL_ON_CHANGE_APPEND))
+	if (pull->options->replace || (file->size >= 0 && pull->options->on_change == ETL_ON_CHANGE_APPEND))
 		return;
-	attempt->load.rows_deleted += delete_load(pull, file->load_id);
+	/* what it says of a key is merged; the records that it rejects again come anew */
+	if (pull->options->merge)
+		(void) etl_rejects_close(pull->stream->target, file->load_id, "superseded");
+	else
+		attempt->load.rows_deleted += delete_load(pull, file->load_id);
 }
 
 /*
@@ -183,8 +186,13 @@ etl_ledger_replace_former(EtlAttempt *attempt)
 	const EtlStream *stream = attempt->pull->stream;
 	int64		last = etl_stream_take_replace(stream->target);
 
-	if (last == 0 || attempt->pull->options->merge || attempt->pull->options->replace)
+	if (last == 0 || attempt->pull->options->replace)
 		return;
+	if (attempt->pull->options->merge)
+	{
+		etl_rejects_close_until(stream->target, last);
+		return;
+	}
 	etl_children_delete(stream, psprintf(ETL_LOAD_ID_COLUMN " OPERATOR(pg_catalog.<=) " INT64_FORMAT, last),
 						psprintf("loads up to " INT64_FORMAT " are superseded", last));
 	attempt->load.rows_deleted +=

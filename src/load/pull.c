@@ -33,6 +33,23 @@
 #define MAX_BATCH_MS	1000
 
 /*
+ * flush waits until the loads of the pull are where a commit would have put
+ * them: on the disk, and on the standbys that are waited for.
+ */
+static void
+flush(EtlPull *pull)
+{
+	if (!pull->unflushed)
+		return;
+	/* the position of the next record may lie behind a page header that is not there yet */
+	XLogFlush(XactLastCommitEnd);
+	HOLD_INTERRUPTS();
+	SyncRepWaitForLSN(XactLastCommitEnd, true);
+	RESUME_INTERRUPTS();
+	pull->unflushed = false;
+}
+
+/*
  * etl_pull_done lets the connector archive or delete what is loaded, once
  * nothing can take the load away any more.
  */
@@ -41,8 +58,9 @@ etl_pull_done(EtlPull *pull, EtlItem *item)
 {
 	if (!pull->finishes || pull->driver->atomic || pull->connector->done == NULL)
 		return;
-	/* the position of the next record may lie behind a page header that is not there yet */
+	/* also where the session does not wait for its commits */
 	XLogFlush(XactLastCommitEnd);
+	flush(pull);
 	pull->connector->done(pull->state, item);
 }
 
@@ -60,22 +78,6 @@ etl_pull_commit(EtlPull *pull, const EtlItem *item)
 		pull->unflushed = true;
 	}
 	pull->driver->commit(pull->driver);
-}
-
-/*
- * flush waits until the loads of the pull are where a commit would have put
- * them: on the disk, and on the standbys that are waited for.
- */
-static void
-flush(EtlPull *pull)
-{
-	if (!pull->unflushed)
-		return;
-	XLogFlush(XactLastCommitEnd);
-	HOLD_INTERRUPTS();
-	SyncRepWaitForLSN(XactLastCommitEnd, true);
-	RESUME_INTERRUPTS();
-	pull->unflushed = false;
 }
 
 /*

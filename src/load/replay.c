@@ -277,9 +277,9 @@ close_replayed(Replay *replay, int64 reject_id, int64 discarded_before)
 	if (replay->landing.replay->reasons != NULL)
 		etl_reject_set_reasons(target, reject_id, replay->landing.replay->reasons);
 	else if (replay->landing.replay->superseded)
-		etl_reject_close(target, reject_id, "superseded");
+		(void) etl_reject_close(target, reject_id, "superseded");
 	else if (replay->load.rows_discarded > discarded_before)
-		etl_reject_close(target, reject_id, "discarded");
+		(void) etl_reject_close(target, reject_id, "discarded");
 	else
 		etl_landed_add(&replay->landing, reject_id);
 }
@@ -488,6 +488,6 @@ etl_sql_discard(PG_FUNCTION_ARGS)
 	check_filter(stream);
 	ids = select_rejects(stream->target, text_to_cstring(PG_GETARG_TEXT_PP(1)));
 	for (int i = 0; i < ids->n; i++)
-		etl_reject_close(stream->target, ids->ids[i], "discarded");
+		(void) etl_reject_close(stream->target, ids->ids[i], "discarded");
 	PG_RETURN_INT64(ids->n);
 }

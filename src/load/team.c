@@ -288,6 +288,8 @@ take_fields(Work *work, EtlTeamMessage *message)
 	for (int i = 0; i < team->nfields; i++, name += strlen(name) + 1)
 		names = lappend(names, name);
 	landing->decoder = etl_decoder_of_fields(names, landing->origin);
+	if (landing->options->header_matches)
+		etl_landing_check_header(landing);
 	etl_drift_map(landing, team->nfields);
 	memcpy(team->map, landing->map, sizeof(int) * team->nfields);
 	SpinLockAcquire(&team->mutex);

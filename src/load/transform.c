@@ -87,6 +87,7 @@ hash_value(const Transformer *transformer, const char *key, EtlValue *value)
 	value->kind = ETL_VALUE_TEXT;
 	value->text = hex;
 	value->length = 2 * sizeof(digest);
+	value->roomy = false;
 	value->from_json = transformer->is_json;
 }
 
@@ -255,6 +256,7 @@ derive(void *arg)
 		result->text = text_of(derivation, value);
 		result->length = strlen(result->text);
 		result->kind = derivation->is_json ? ETL_VALUE_JSON : ETL_VALUE_TEXT;
+		result->roomy = false;
 		result->from_json = transformer->is_json;
 	}
 	MemoryContextSwitchTo(old);
@@ -305,7 +307,8 @@ write_lists(StringInfo out, const EtlRecord *record)
 }
 
 /*
- * write_record writes the transformed record as a JSON object.
+ * write_record writes the transformed record as a JSON object on one line:
+ * a replay reads it as such.
  */
 static char *
 write_record(EtlDecoder *outer, const EtlRecord *record)
@@ -333,6 +336,10 @@ write_record(EtlDecoder *outer, const EtlRecord *record)
 	}
 	write_lists(&out, record);
 	appendStringInfoChar(&out, '}');
+	/* within texts they are escaped: these are blanks of a nested value */
+	for (char *p = out.data; *p; p++)
+		if (*p == '\n' || *p == '\r')
+			*p = ' ';
 	return out.data;
 }
 

@@ -48,6 +48,12 @@ check_load(int64 load_id, const EtlLoadHead *head)
 				 errdetail("Its rows took the place of older ones, which are not kept."),
 				 errhint("Correct the source and load it again, or keep the history in an append stream"
 						 " and merge it in a model.")));
+	if (head->origin != NULL && strcmp(head->origin, "replay") == 0)
+		ereport(ERROR,
+				(errcode(ETL_ERR_DEFINITION),
+				 errmsg("load " INT64_FORMAT " of \"%s\" is a replay", load_id, stream->target),
+				 errdetail("What it landed belongs to the loads that the records were first read with."),
+				 errhint("Unload those.")));
 	return stream;
 }
 

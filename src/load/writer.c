@@ -144,6 +144,18 @@ make_insert_sql(EtlLanding *landing, const char *on_conflict)
 					landing->stream->target, columns.data, columns.data, on_conflict, ETL_ROW_COLUMN);
 }
 
+/*
+ * begin_staged makes room for rows that are merged at the end.
+ */
+static void
+begin_staged(EtlLoadWriter *writer)
+{
+	MemoryContext old = MemoryContextSwitchTo(writer->landing->context);
+
+	writer->staged = tuplestore_begin_heap(false, false, work_mem);
+	MemoryContextSwitchTo(old);
+}
+
 EtlLoadWriter *
 etl_load_writer_begin(EtlLanding *landing)
 {
@@ -180,7 +192,7 @@ etl_load_writer_begin(EtlLanding *landing)
 		writer->kept = palloc0(sizeof(Kept) * ETL_BATCH_ROWS);
 	}
 	else
-		writer->staged = tuplestore_begin_heap(false, false, work_mem);
+		begin_staged(writer);
 	MemoryContextSwitchTo(old);
 	return writer;
 }
@@ -572,7 +584,9 @@ etl_load_writer_flush(EtlLoadWriter *writer)
 	if (writer->kind == WRITE_STAGE && writer->landing->replay != NULL)
 	{
 		etl_merge_apply(writer->landing, writer->staged);
-		tuplestore_clear(writer->staged);
+		/* not cleared: each statement over it has left a read pointer */
+		tuplestore_end(writer->staged);
+		begin_staged(writer);
 	}
 	writer->n = 0;
 	writer->bytes = 0;
