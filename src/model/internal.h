@@ -61,6 +61,7 @@ typedef struct EtlInput
 	EtlConsumption *consumption;	/* of what is 's', 'm', 'w' */
 	int64		missing;		/* append streams, for a full build: rows that are gone; cover.c */
 	int64		publication;	/* models */
+	int			placed;			/* are the rows of pending loads where these left them? 0: not looked; -1: no */
 } EtlInput;
 
 extern List *etl_model_inputs(const EtlModel *model);	/* EtlInput *, as the active snapshot sees them */
@@ -399,6 +400,7 @@ typedef struct EtlDeltaLeaf
 	EtlInput   *input;			/* that changed; NULL for a place that is only restricted */
 	List	   *keynos;			/* int: which key columns are computed from this relation alone … */
 	List	   *keys;			/* Node *: … and how, as varno 1 */
+	List	   *conditions;		/* Node *, of a place: without which a row matters to nothing, as varno 1 */
 } EtlDeltaLeaf;
 
 extern List *etl_leaves_find(Query *query, List *inputs, const char **hindrance);
@@ -471,7 +473,7 @@ extern List *etl_delta_fresh_finders(const EtlDelta *delta);
  * it is since) or - (as it was before); NULL where it is only tested
  */
 extern List *etl_delta_tellers(const EtlDelta *delta, QueryEnvironment *environment);
-/* the values of a place's keys in the new rows of a leaf, which is the place */
+/* the values of a place's keys in the new rows of a leaf, which is the place, that meet its conditions */
 extern char *etl_delta_key_values(const EtlDeltaLeaf *place, const EtlDeltaLeaf *leaf);
 
 /*

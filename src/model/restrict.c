@@ -41,7 +41,7 @@ typedef struct Restriction
 	bool		whole;			/* a place with all keys is on the way of every row */
 } Restriction;
 
-static void push(Restriction *restriction, Query *query, List *keys, bool always);
+static void push(Restriction *restriction, Query *query, List *keys, List *conditions, bool always);
 
 /*
  * unclean_walker finds what an expression over a relation cannot have.
@@ -236,10 +236,42 @@ may_restrict(Query *query, const Pushed *one)
 }
 
 /*
+ * conditions_on lists the conditions that every row of an entry meets, or it
+ * does not reach the result.
+ */
+static List *
+conditions_on(Node *node, int entry)
+{
+	List	   *all = NIL;
+	List	   *below = NIL;
+	Node	   *quals = NULL;
+	ListCell   *cell;
+
+	if (IsA(node, RangeTblRef))
+		return NIL;
+	if (IsA(node, FromExpr))
+	{
+		quals = ((FromExpr *) node)->quals;
+		below = ((FromExpr *) node)->fromlist;
+	}
+	else
+	{
+		JoinExpr   *join = castNode(JoinExpr, node);
+
+		quals = join->jointype == JOIN_INNER ? join->quals : NULL;
+		below = list_make2(join->larg, join->rarg);
+	}
+	foreach(cell, below)
+		if (etl_query_preserves(lfirst(cell), entry))
+			all = list_concat_copy(all, conditions_on(lfirst(cell), entry));
+	return list_concat_copy(all, make_ands_implicit((Expr *) quals));
+}
+
+/*
  * add_place restricts a relation.
  */
 static void
-add_place(Restriction *restriction, Query *query, int entry, List *keys, bool always)
+add_place(Restriction *restriction, Query *query, int entry, List *keys, List *conditions, bool always)
 {
 	RangeTblEntry *rte = rt_fetch(entry, query->rtable);
 	EtlDeltaLeaf *place = palloc0(sizeof(EtlDeltaLeaf));
@@ -265,6 +297,7 @@ add_place(Restriction *restriction, Query *query, int entry, List *keys, bool al
 	}
 	if (place->keys == NIL)
 		return;
+	place->conditions = conditions;
 	restriction->delta->places = lappend(restriction->delta->places, place);
 	if (always && list_length(place->keys) == list_length(restriction->delta->keys))
 		restriction->whole = true;
@@ -274,10 +307,11 @@ add_place(Restriction *restriction, Query *query, int entry, List *keys, bool al
  * push_into takes the key columns into one entry of a level.
  */
 static void
-push_into(Restriction *restriction, Query *query, int entry, List *pushed, bool always)
+push_into(Restriction *restriction, Query *query, int entry, List *pushed, List *conditions, bool always)
 {
 	RangeTblEntry *rte = rt_fetch(entry, query->rtable);
 	List	   *mine = NIL;
+	List	   *met = NIL;
 	Bitmapset  *keynos = NULL;
 	ListCell   *cell;
 
@@ -293,8 +327,12 @@ push_into(Restriction *restriction, Query *query, int entry, List *pushed, bool 
 	}
 	if (mine == NIL)
 		return;
+	if (etl_query_preserves((Node *) query->jointree, entry))
+		foreach(cell, list_concat_copy(conditions, conditions_on((Node *) query->jointree, entry)))
+			if (only_entry(lfirst(cell)) == entry && !contain_mutable_functions(lfirst(cell)))
+				met = lappend(met, renumbered(lfirst(cell)));
 	if (rte->rtekind == RTE_RELATION)
-		add_place(restriction, query, entry, mine, always);
+		add_place(restriction, query, entry, mine, met, always);
 	else if (rte->rtekind == RTE_SUBQUERY)
 	{
 		List	   *keys = NIL;
@@ -302,7 +340,7 @@ push_into(Restriction *restriction, Query *query, int entry, List *pushed, bool 
 		foreach(cell, mine)
 			keys = add_pushed(keys, ((Pushed *) lfirst(cell))->keyno,
 							  renumbered(((Pushed *) lfirst(cell))->expr), false);
-		push(restriction, rte->subquery, keys, always);
+		push(restriction, rte->subquery, keys, met, always);
 	}
 }
 
@@ -339,19 +377,20 @@ push_into_branches(Restriction *restriction, Query *query, List *keys)
 			if (fits)
 				same = lappend(same, one);
 		}
-		push(restriction, rte->subquery, same, false);
+		push(restriction, rte->subquery, same, NIL, false);
 	}
 }
 
 /*
  * push takes the key columns, expressions over the output of a query (as
- * varno 1), down to the relations.  'always': every row of the result comes
- * through this query.
+ * varno 1), down to the relations, and the conditions on it, too.  'always':
+ * every row of the result comes through this query.
  */
 static void
-push(Restriction *restriction, Query *query, List *keys, bool always)
+push(Restriction *restriction, Query *query, List *keys, List *conditions, bool always)
 {
 	List	   *pushed = NIL;
+	List	   *met = NIL;
 	ListCell   *cell;
 
 	if (query->setOperations != NULL)
@@ -367,9 +406,17 @@ push(Restriction *restriction, Query *query, List *keys, bool always)
 		if (!descent.failed)
 			pushed = add_pushed(pushed, ((Pushed *) lfirst(cell))->keyno, expr, false);
 	}
+	foreach(cell, conditions)
+	{
+		Descent		descent = {query, false};
+		Node	   *condition = descend_mutator(lfirst(cell), &descent);
+
+		if (!descent.failed)
+			met = lappend(met, condition);
+	}
 	pushed = add_joins(pushed, (Node *) query->jointree);
 	for (int i = 1; i <= list_length(query->rtable); i++)
-		push_into(restriction, query, i, pushed, always);
+		push_into(restriction, query, i, pushed, met, always);
 }
 
 void
@@ -387,6 +434,6 @@ etl_restrict_places(EtlDelta *delta, Oid owner)
 		keys = add_pushed(keys, keyno++,
 						  (Node *) makeVar(1, key->resno, key->type, key->typmod, key->collation, 0), false);
 	}
-	push(&restriction, delta->query, keys, true);
+	push(&restriction, delta->query, keys, NIL, true);
 	delta->wrapped = !restriction.whole;
 }

@@ -45,8 +45,29 @@ deparse_key(Node *key, Oid relid)
 }
 
 /*
+ * lie_there tells whether all rows that loads brought are among those that a
+ * condition selects: an UPDATE moves them.  Asked once for what runs under one
+ * snapshot, which is that of the caller.
+ */
+static bool
+lie_there(EtlInput *input, Oid relid, const char *condition, int64 rows)
+{
+	if (input->placed == 0)
+		input->placed = strcmp(etl_first_text(psprintf("SELECT CASE WHEN pg_catalog.count(*)"
+													   " OPERATOR(pg_catalog.=) " INT64_FORMAT
+													   " THEN 'yes' ELSE 'no' END FROM ONLY %s t WHERE %s",
+													   rows, etl_quoted_relation(relid), condition),
+											  NULL),
+							   "yes") == 0 ?
+							1 :
+							-1;
+	return input->placed > 0;
+}
+
+/*
  * pending_condition selects the rows of the pending loads of a leaf: by
- * load id, and by blocks when all of them tell where their rows lie.
+ * load id, and by blocks when all of them tell where their rows lie, and they
+ * still do.
  */
 static char *
 pending_condition(const EtlDeltaLeaf *leaf, Oid relid)
@@ -56,7 +77,10 @@ pending_condition(const EtlDeltaLeaf *leaf, Oid relid)
 	int64		node = (int64) EtlRelFileNumber(rel);
 	int64		first = PG_INT64_MAX;
 	int64		last = -1;
-	bool		located = true;
+	int64		rows = 0;
+	bool		located = node != 0;
+	char	   *by_load;
+	char	   *by_blocks;
 	ListCell   *cell;
 
 	table_close(rel, NoLock);
@@ -69,14 +93,16 @@ pending_condition(const EtlDeltaLeaf *leaf, Oid relid)
 		located &= load->relfilenode == node && load->last_block >= load->first_block;
 		first = Min(first, load->first_block);
 		last = Max(last, load->last_block);
+		rows += load->rows_loaded;
 	}
-	return psprintf(
-		"t._etl_load_id OPERATOR(pg_catalog.=) ANY ('{%s}'::pg_catalog.int8[])%s", ids.data,
-		!located ?
-			"" :
-			psprintf(" AND t.ctid OPERATOR(pg_catalog.>=) '(" INT64_FORMAT ",0)'::pg_catalog.tid"
-					 " AND t.ctid OPERATOR(pg_catalog.<) '(" INT64_FORMAT ",0)'::pg_catalog.tid",
-					 first, last + 1));
+	by_load = psprintf("t._etl_load_id OPERATOR(pg_catalog.=) ANY ('{%s}'::pg_catalog.int8[])", ids.data);
+	if (!located)
+		return by_load;
+	by_blocks = psprintf("%s AND t.ctid OPERATOR(pg_catalog.>=) '(" INT64_FORMAT
+						 ",0)'::pg_catalog.tid"
+						 " AND t.ctid OPERATOR(pg_catalog.<) '(" INT64_FORMAT ",0)'::pg_catalog.tid",
+						 by_load, first, last + 1);
+	return lie_there(leaf->input, relid, by_blocks, rows) ? by_blocks : by_load;
 }
 
 /*
@@ -299,8 +325,12 @@ etl_delta_key_values(const EtlDeltaLeaf *place, const EtlDeltaLeaf *leaf)
 	initStringInfo(&sql);
 	foreach(cell, place->keys)
 		appendStringInfo(&sql, "%s%s", sql.len ? ", " : "", deparse_key(lfirst(cell), relid));
-	return psprintf("SELECT DISTINCT %s FROM %s%s t WHERE %s", sql.data, leaf->rte->inh ? "" : "ONLY ",
-					etl_quoted_relation(relid), pending_condition(leaf, relid));
+	appendStringInfo(&sql, " FROM %s%s t WHERE %s", leaf->rte->inh ? "" : "ONLY ",
+					 etl_quoted_relation(relid), pending_condition(leaf, relid));
+	/* a key may only be computable from the rows that the query reads */
+	foreach(cell, place->conditions)
+		appendStringInfo(&sql, " AND %s", deparse_key(lfirst(cell), relid));
+	return psprintf("SELECT DISTINCT %s", sql.data);
 }
 
 /*

@@ -1,0 +1,38 @@
+-- What is unlike the usual course of things makes no incremental model differ from its query, and stops none.
+SET client_min_messages = warning;
+CREATE EXTENSION IF NOT EXISTS etl;
+\set VERBOSITY terse
+SELECT etl.define_source('il_push', 'push');
+
+-- rows that an UPDATE moves before the load that brought them is consumed are not missed
+SELECT etl.define_stream('il.e', 'il_push', columns => 'id int, note text');
+SELECT etl.define_model('il.notes', 'SELECT id, note FROM il.e', 'incremental', '{id}');
+SELECT etl.define_model('il.rows', 'SELECT id, note FROM il.e', 'incremental');
+SELECT etl.ingest('il.e', '[{"id": 0, "note": "first"}]') > 0 AS loaded;
+CALL etl.run('il.notes il.rows');
+SELECT etl.ingest('il.e', (SELECT jsonb_agg(jsonb_build_object('id', i, 'note', repeat('x', 500))) FROM generate_series(1, 200) AS i)) > 0 AS loaded;
+UPDATE il.e SET note = upper(note) WHERE id % 2 = 0 AND id > 0;
+SELECT node, action FROM etl.plan('il.notes il.rows') ORDER BY node;
+CALL etl.run('il.notes il.rows');
+SELECT (SELECT count(*) FROM il.e) AS rows, (SELECT count(*) FROM il.notes) AS by_key, (SELECT count(*) FROM il.rows) AS by_row;
+SELECT count(*) AS differing FROM (TABLE il.notes EXCEPT SELECT id, note FROM il.e) AS d;
+
+-- retention takes the keys of rows that a model reads, not of those that its conditions leave out
+SELECT etl.define_stream('il.codes', 'il_push', '{"retention": {"max_loads": 1}}', columns => 'code text, day date');
+SELECT etl.define_model('il.numbers', $$SELECT code::int AS n, count(*) AS c FROM il.codes WHERE code ~ '^\d+$' GROUP BY 1$$, 'incremental', '{n}');
+SELECT etl.define_model('il.through', $$SELECT x.code::int AS n, max(x.day) AS last FROM (SELECT code, day FROM il.codes) x
+	JOIN (VALUES (7), (8)) v(n) ON v.n > 0 AND x.code ~ '^\d+$' GROUP BY 1$$, 'incremental', '{n}');
+SELECT etl.ingest('il.codes', '[{"code": "7", "day": "2026-01-01"}, {"code": "x", "day": "2026-01-01"}]') > 0 AS loaded;
+CALL etl.run('il.numbers il.through');
+SELECT etl.ingest('il.codes', '[{"code": "8", "day": "2026-01-02"}, {"code": "y", "day": "2026-01-02"}]') > 0 AS loaded;
+CALL etl.run('il.numbers il.through');
+SELECT rows, action, reason FROM etl.expire('il.codes');
+SELECT model, columns, key FROM etl.frozen_key WHERE model LIKE 'il.%' ORDER BY model, key;
+SELECT etl.ingest('il.codes', '[{"code": "8", "day": "2026-01-03"}, {"code": "z", "day": "2026-01-03"}, {"code": "7", "day": "2026-01-03"}]') > 0 AS loaded;
+CALL etl.run('il.numbers il.through');
+SELECT n, c, last FROM il.numbers JOIN il.through USING (n) ORDER BY n;
+SELECT target, count(*) FROM etl.rejects WHERE target IN ('il.numbers', 'il.through') GROUP BY target ORDER BY target;
+
+SET client_min_messages = error;
+SELECT etl.drop_source('il_push', cascade => true, drop_relation => true) IS NOT NULL AS dropped;
+DROP SCHEMA il CASCADE;
