@@ -131,6 +131,8 @@ relax_entries(EtlRelaxLevel *level, EtlRelaxSearch *search, bool path, bool *exa
 			entry = i;
 		if (rte->rtekind != RTE_SUBQUERY)
 			continue;
+		if (on_path)
+			level->blurred[i] = etl_query_blurred(rte->subquery, one);
 		known = relax(rte->subquery, level, search, on_path, &sub_exact);
 		for (int n = 1; n <= list_length(rte->eref->colnames); n++)
 			if (!bms_is_member(n, known))
@@ -168,6 +170,28 @@ link_walker(Node *node, LinkSearch *search)
 }
 
 /*
+ * compares_alike tells whether the comparison of an ANY says the same of values of
+ * blurred columns that are equal.
+ */
+static bool
+compares_alike(Node *test, Bitmapset *blurred)
+{
+	OpExpr	   *comparison = (OpExpr *) test;
+	Param	   *param;
+	Var		   *column;
+
+	if (blurred == NULL)
+		return true;
+	if (!IsA(test, OpExpr) || list_length(comparison->args) != 2)
+		return false;
+	param = lsecond(comparison->args);
+	if (!IsA(param, Param))
+		return false;
+	column = makeVar(1, 1, param->paramtype, param->paramtypmod, param->paramcollid, 0);
+	return etl_compares_alike(comparison->opno, comparison->inputcollid, column);
+}
+
+/*
  * link_condition turns a subquery in an expression into the condition that
  * the change matters to a row.
  */
@@ -176,12 +200,13 @@ link_condition(SubLink *link, bool is_condition, EtlRelaxLevel *level, EtlRelaxS
 {
 	Query	   *query = castNode(Query, link->subselect);
 	bool		exact;
+	Bitmapset  *blurred = etl_query_blurred(query, list_make1(search->leaf));
 	Bitmapset  *known = relax(query, level, search, true, &exact);
 	SubLink    *result;
 
 	if (is_condition && link->subLinkType == ANY_SUBLINK &&
 		bms_num_members(known) == list_length(query->targetList) &&
-		!etl_relax_is_unknown(link->testexpr, level, search))
+		compares_alike(link->testexpr, blurred) && !etl_relax_is_unknown(link->testexpr, level, search))
 		return (Node *) link;
 	if (!contain_vars_of_level((Node *) query, 1))
 		search->why = "a subquery that reads what changed matters to all rows";
@@ -328,6 +353,7 @@ relax(Query *query, EtlRelaxLevel *outer, EtlRelaxSearch *search, bool path, boo
 	if (query->groupingSets != NIL)
 		search->why = "its query has grouping sets";
 	level.unknown = palloc0(sizeof(Bitmapset *) * n);
+	level.blurred = palloc0(sizeof(Bitmapset *) * n);
 	level.replaced = palloc0(sizeof(bool) * n);
 	level.inexact = palloc0(sizeof(bool) * n);
 
@@ -379,7 +405,7 @@ etl_affected_finders(const Query *query, List *inputs, Bitmapset **known, const 
 
 	*known = NULL;
 	for (int i = 0; i < nleaves; i++)
-		for (int variant = 0, variants = 0; variant <= variants; variant++)
+		for (int variant = 0, variants = 0; variant < 1 << variants; variant++)
 		{
 			EtlDeltaFinder *finder = palloc0(sizeof(EtlDeltaFinder));
 			EtlRelaxSearch search = {0};
@@ -399,7 +425,7 @@ etl_affected_finders(const Query *query, List *inputs, Bitmapset **known, const 
 				return NIL;
 			}
 			variants = search.optional;
-			if (variant > 0 && !search.shown)
+			if (search.again || (variant > 0 && !search.shown))
 				continue;
 			*known = finders == NIL ? columns : bms_int_members(*known, columns);
 			finders = lappend(finders, finder);

@@ -417,6 +417,12 @@ extern bool etl_query_only_unites(Node *node, bool all);	/* set operations are U
 /* do the operators of one level keep the rows of different values of a target apart? */
 extern bool etl_query_keeps(Query *query, TargetEntry *target);
 extern bool etl_query_yields_once(Query *query, List *key);	/* no two rows of a key, as its clauses say */
+/* does one level give one row for values of a target that are equal and not the same? */
+extern bool etl_query_blurs(Query *query, TargetEntry *target);
+/* the columns that the levels on the way to a leaf blur */
+extern Bitmapset *etl_query_blurred(Query *query, List *leaf);
+/* does an operator say the same of values of a column that are equal? */
+extern bool etl_compares_alike(Oid operator, Oid collation, const Var *column);
 
 /* ---- affected.c, restrict.c, delta.c, rewrite.c: a query restricted to what changed ---- */
 

@@ -21,6 +21,49 @@
 #include "model/relax.h"
 
 /*
+ * column_is_unknown tells whether a column is not known; 'alike': what is made of it
+ * is the same for values that are equal.
+ */
+static bool
+column_is_unknown(Var *var, EtlRelaxLook *look, bool alike)
+{
+	EtlRelaxLevel *level = look->level;
+
+	if ((int) var->varlevelsup < look->depth)
+		return false;
+	for (int i = (int) var->varlevelsup - look->depth; i > 0 && level != NULL; i--)
+		level = level->outer;
+	if (level == NULL)
+		return false;
+	if (look->nulls && bms_is_member(var->varno, level->nulls))
+		return true;
+	if (var->varattno <= 0)
+		return level->replaced[var->varno];
+	return bms_is_member(var->varattno, level->unknown[var->varno]) ||
+		   (!alike && bms_is_member(var->varattno, level->blurred[var->varno]));
+}
+
+/*
+ * comparison_is_unknown finds what is not known in the arguments of an operator.
+ */
+static bool
+comparison_is_unknown(Oid operator, Oid collation, List *args, EtlRelaxLook *look)
+{
+	ListCell   *cell;
+
+	foreach(cell, args)
+	{
+		Var		   *var = lfirst(cell);
+
+		if (IsA(var, Var) && etl_compares_alike(operator, collation, var) ?
+				column_is_unknown(var, look, true) :
+				etl_relax_unknown_walker((Node *) var, look))
+			return true;
+	}
+	return false;
+}
+
+/*
  * etl_relax_unknown_walker finds what is not known in an expression of a level.
  */
 bool
@@ -29,22 +72,16 @@ etl_relax_unknown_walker(Node *node, EtlRelaxLook *look)
 	if (node == NULL)
 		return false;
 	if (IsA(node, Var))
-	{
-		Var		   *var = (Var *) node;
-		EtlRelaxLevel *level = look->level;
-
-		if ((int) var->varlevelsup < look->depth)
-			return false;
-		for (int i = (int) var->varlevelsup - look->depth; i > 0 && level != NULL; i--)
-			level = level->outer;
-		if (level == NULL)
-			return false;
-		if (look->nulls && bms_is_member(var->varno, level->nulls))
-			return true;
-		if (var->varattno <= 0)
-			return level->replaced[var->varno];
-		return bms_is_member(var->varattno, level->unknown[var->varno]);
-	}
+		return column_is_unknown((Var *) node, look, false);
+	if (IsA(node, OpExpr) || IsA(node, DistinctExpr))
+		return comparison_is_unknown(((OpExpr *) node)->opno, ((OpExpr *) node)->inputcollid,
+									 ((OpExpr *) node)->args, look);
+	if (IsA(node, ScalarArrayOpExpr))
+		return comparison_is_unknown(((ScalarArrayOpExpr *) node)->opno,
+									 ((ScalarArrayOpExpr *) node)->inputcollid,
+									 ((ScalarArrayOpExpr *) node)->args, look);
+	if (IsA(node, NullTest) && IsA(((NullTest *) node)->arg, Var))
+		return column_is_unknown((Var *) ((NullTest *) node)->arg, look, true);
 	if (IsA(node, Aggref) && (int) ((Aggref *) node)->agglevelsup >= look->depth)
 		return true;
 	if (IsA(node, GroupingFunc) && (int) ((GroupingFunc *) node)->agglevelsup >= look->depth)
@@ -80,6 +117,9 @@ etl_relax_is_unknown(Node *node, EtlRelaxLevel *level, EtlRelaxSearch *search)
 	foreach(cell, search->leaves)
 		entries = lappend(entries, ((EtlDeltaLeaf *) lfirst(cell))->rte);
 	look.leaves = entries;
+	/* a column handed on is as known above as it is here */
+	if (IsA(node, Var))
+		return column_is_unknown((Var *) node, &look, true);
 	return etl_relax_unknown_walker(node, &look);
 }
 
@@ -111,10 +151,9 @@ nulls_mutator(Node *node, Nulls *nulls)
 	{
 		Query	   *result;
 
-		/* places are known by their entries, which a copy would lose */
+		/* entries are copied; none of them is a place that changed, since that is not known */
 		nulls->depth++;
-		result = query_tree_mutator((Query *) node, nulls_mutator, nulls,
-									QTW_DONT_COPY_QUERY | QTW_IGNORE_RANGE_TABLE);
+		result = query_tree_mutator((Query *) node, nulls_mutator, nulls, QTW_DONT_COPY_QUERY);
 		nulls->depth--;
 		return (Node *) result;
 	}

@@ -7,6 +7,7 @@
  */
 #include "postgres.h"
 
+#include "access/nbtree.h"
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
 #include "parser/parsetree.h"
@@ -431,4 +432,89 @@ etl_query_keeps(Query *query, TargetEntry *entry)
 			return false;
 	}
 	return true;
+}
+
+/* ---- equal is not always the same: 1.0 and 1.00 ---- */
+
+/*
+ * equal_is_same tells whether values of an expression that are equal are the
+ * same, to every function.
+ */
+static bool
+equal_is_same(Node *expr)
+{
+	Oid			collation = exprCollation(expr);
+	TypeCacheEntry *type = lookup_type_cache(exprType(expr), TYPECACHE_BTREE_OPFAMILY);
+	Oid			judge;
+
+	if (!OidIsValid(type->btree_opf) || (type_is_collatable(type->type_id) && !OidIsValid(collation)))
+		return false;
+	judge = get_opfamily_proc(type->btree_opf, type->btree_opintype, type->btree_opintype,
+							  BTEQUALIMAGE_PROC);
+	return OidIsValid(judge) &&
+		   DatumGetBool(OidFunctionCall1Coll(judge, collation, ObjectIdGetDatum(type->btree_opintype)));
+}
+
+/*
+ * etl_query_blurs tells whether one level gives one row for values of a target
+ * that are equal and not the same.
+ */
+bool
+etl_query_blurs(Query *query, TargetEntry *target)
+{
+	bool		gathers = query->groupClause || query->distinctClause || query->windowClause;
+
+	if (query->setOperations != NULL)
+		gathers = !etl_query_only_unites(query->setOperations, true);
+	return gathers && !equal_is_same((Node *) target->expr);
+}
+
+/*
+ * etl_query_blurred lists the columns of a query that its levels on the way to a
+ * leaf blur.
+ */
+Bitmapset *
+etl_query_blurred(Query *query, List *leaf)
+{
+	Bitmapset  *blurred = NULL;
+	ListCell   *cell;
+
+	foreach(cell, query->targetList)
+		if (etl_query_blurs(query, lfirst_node(TargetEntry, cell)))
+			blurred = bms_add_member(blurred, lfirst_node(TargetEntry, cell)->resno);
+	for (int i = 1; i <= list_length(query->rtable); i++)
+	{
+		RangeTblEntry *rte = rt_fetch(i, query->rtable);
+		Bitmapset  *below;
+
+		if (rte->rtekind != RTE_SUBQUERY || etl_leaves_of(rte, leaf) == 0)
+			continue;
+		below = etl_query_blurred(rte->subquery, leaf);
+		if (query->setOperations != NULL)
+			blurred = bms_add_members(blurred, below);
+		else
+			foreach(cell, query->targetList)
+			{
+				Var		   *var = (Var *) lfirst_node(TargetEntry, cell)->expr;
+
+				if (IsA(var, Var) && var->varlevelsup == 0 && var->varno == i &&
+					bms_is_member(var->varattno, below))
+					blurred = bms_add_member(blurred, lfirst_node(TargetEntry, cell)->resno);
+			}
+	}
+	return blurred;
+}
+
+/*
+ * etl_compares_alike tells whether an operator says the same of values of a
+ * column that are equal: it compares as their equality does.
+ */
+bool
+etl_compares_alike(Oid operator, Oid collation, const Var *column)
+{
+	Oid			family = lookup_type_cache(column->vartype, TYPECACHE_BTREE_OPFAMILY)->btree_opf;
+	Oid			negator = get_negator(operator);
+
+	return OidIsValid(family) && collation == column->varcollid &&
+		   (op_in_opfamily(operator, family) || (OidIsValid(negator) && op_in_opfamily(negator, family)));
 }

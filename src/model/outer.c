@@ -22,6 +22,9 @@
 #include "common/compat.h"
 #include "model/relax.h"
 
+/* Optional sides on one way: there is a variant for each choice of them. */
+#define MAX_OPTIONAL 5
+
 /*
  * changed_below counts the places that changed below a part of a join tree,
  * and tells whether all entries of it are exact.
@@ -119,9 +122,16 @@ etl_relax_join(Node *node, EtlRelaxLevel *level, EtlRelaxSearch *search, int ent
 	if (entry > 0 && bms_is_member(entry, etl_entries_below(*optional)))
 	{
 		make_inner(join, level);
-		search->optional++;
-		if (search->optional == search->variant)
+		if (search->variant & 1 << search->optional)
+		{
+			/* the variant without what nothing has seen until here is another one */
+			search->again |= search->nulls && !search->shown;
+			search->nulls = true;
+			search->shown = false;
 			level->nulls = etl_entries_below(*optional);
+		}
+		if (++search->optional > MAX_OPTIONAL)
+			search->why = "what changed is on the optional side of too many joins, one within the other";
 		*weak = true;
 		return node;
 	}

@@ -16,6 +16,7 @@ typedef struct EtlRelaxLevel
 	Query	   *query;
 	struct EtlRelaxLevel *outer;
 	Bitmapset **unknown;		/* by entry: columns that are not known */
+	Bitmapset **blurred;		/* by entry: columns known but for which of the values that are equal */
 	bool	   *replaced;		/* by entry: no whole row, no system columns */
 	bool	   *inexact;		/* by entry: may have rows of neither before nor after */
 	Bitmapset  *nulls;			/* entries shown as NULLs */
@@ -25,9 +26,11 @@ typedef struct EtlRelaxSearch
 {
 	EtlDeltaLeaf *leaf;			/* the place whose change is followed */
 	List	   *leaves;
-	int			variant;		/* which optional side on the way is shown as NULLs; 0: none */
+	int			variant;		/* bits: which optional sides on the way are shown as NULLs */
 	int			optional;		/* optional sides on the way */
-	bool		shown;			/* the variant makes a difference */
+	bool		nulls;			/* one has been shown as NULLs */
+	bool		shown;			/* … and makes a difference */
+	bool		again;			/* one before it made none: another variant is the same */
 	const char *why;			/* why it cannot be done */
 } EtlRelaxSearch;
 

@@ -83,6 +83,7 @@ only_entry(Node *expr)
 typedef struct Descent
 {
 	Query	   *query;
+	bool		itself;			/* the key is a column, and nothing is made of it */
 	bool		failed;
 } Descent;
 
@@ -98,7 +99,8 @@ descend_mutator(Node *node, Descent *descent)
 	{
 		TargetEntry *target = get_tle_by_resno(descent->query->targetList, ((Var *) node)->varattno);
 
-		if (target == NULL || target->resjunk || !etl_query_keeps(descent->query, target))
+		if (target == NULL || target->resjunk || !etl_query_keeps(descent->query, target) ||
+			(!descent->itself && etl_query_blurs(descent->query, target)))
 		{
 			descent->failed = true;
 			return node;
@@ -372,7 +374,8 @@ push_into_branches(Restriction *restriction, Query *query, List *keys)
 				TargetEntry *from = get_tle_by_resno(rte->subquery->targetList,
 													 lfirst_node(Var, var)->varattno);
 
-				fits &= from != NULL && exprType((Node *) from->expr) == lfirst_node(Var, var)->vartype;
+				fits &= from != NULL && exprType((Node *) from->expr) == lfirst_node(Var, var)->vartype &&
+						(IsA(one->expr, Var) || !etl_query_blurs(query, from));
 			}
 			if (fits)
 				same = lappend(same, one);
@@ -400,8 +403,9 @@ push(Restriction *restriction, Query *query, List *keys, List *conditions, bool 
 	}
 	foreach(cell, keys)
 	{
-		Descent		descent = {query, false};
-		Node	   *expr = descend_mutator(((Pushed *) lfirst(cell))->expr, &descent);
+		Node	   *key = ((Pushed *) lfirst(cell))->expr;
+		Descent		descent = {query, IsA(key, Var), false};
+		Node	   *expr = descend_mutator(key, &descent);
 
 		if (!descent.failed)
 			pushed = add_pushed(pushed, ((Pushed *) lfirst(cell))->keyno, expr, false);
