@@ -25,7 +25,8 @@
 int
 etl_change_text_begin(void)
 {
-	static const char *const settings[][2] = {{"datestyle", "ISO, YMD"},
+	static const char *const settings[][2] = {{"search_path", "pg_catalog"},
+											  {"datestyle", "ISO, YMD"},
 											  {"intervalstyle", "postgres"},
 											  {"extra_float_digits", "3"},
 											  {"bytea_output", "hex"},

@@ -305,6 +305,55 @@ etl_query_traits(Query *query, EtlQueryTraits *traits)
 /* ---- inputs ---- */
 
 /*
+ * declare marks inputs as read out of sight, and what is behind them when
+ * they are views.
+ */
+static void
+declare(List *inputs, List *names)
+{
+	ListCell   *cell;
+	ListCell   *other;
+
+	foreach(cell, names)
+	{
+		Oid			relid = etl_name_relation(lfirst(cell));
+		EtlInput   *input = NULL;
+
+		foreach(other, inputs)
+			if (strcmp(((EtlInput *) lfirst(other))->name, lfirst(cell)) == 0)
+				input = lfirst(other);
+		if (input != NULL && input->declared)
+			continue;
+		if (input != NULL)
+			input->declared = true;
+		if (input != NULL && input->kind == 'v')
+			declare(inputs, etl_dependencies_of(input->name));
+		else if (input == NULL && OidIsValid(relid) && get_rel_relkind(relid) == RELKIND_VIEW)
+			declare(inputs, etl_relation_behind(relid));
+	}
+}
+
+/*
+ * declare_inputs marks what option depends_on of a model names.
+ */
+static void
+declare_inputs(List *inputs, const EtlModel *model)
+{
+	List	   *given = etl_json_get_list(model->options, "depends_on");
+	List	   *names = NIL;
+	EtlRunAs	as;
+	ListCell   *cell;
+
+	if (given == NIL)
+		return;
+	etl_run_as_begin(&as, model->owner, model->settings);
+	foreach(cell, given)
+		names = lappend(names, etl_name_canonical(lfirst(cell)));
+	declare(inputs, names);
+	etl_run_as_end(&as);
+}
+
+/*
  * add_inputs adds what 'names' mean as data, looking through views.
  */
 static List *
@@ -316,7 +365,7 @@ add_inputs(List *inputs, const EtlModel *model, List *names)
 	{
 		char	   *name = lfirst(cell);
 		EtlInput   *input;
-		EtlModel   *feeding;
+		EtlModel   *feeding = NULL;
 		ListCell   *other;
 		bool		known = false;
 
@@ -360,7 +409,10 @@ add_inputs(List *inputs, const EtlModel *model, List *names)
 				 (!etl_input_is_recorded(input) || etl_record_is_on(etl_name_relation(name))));
 		inputs = lappend(inputs, input);
 		if (input->kind == 'v')
+		{
 			inputs = add_inputs(inputs, model, etl_dependencies_of(name));
+			declare_inputs(inputs, feeding);
+		}
 	}
 	return inputs;
 }
@@ -371,5 +423,8 @@ add_inputs(List *inputs, const EtlModel *model, List *names)
 List *
 etl_model_inputs(const EtlModel *model)
 {
-	return add_inputs(NIL, model, etl_dependencies_of(model->target));
+	List	   *inputs = add_inputs(NIL, model, etl_dependencies_of(model->target));
+
+	declare_inputs(inputs, model);
+	return inputs;
 }

@@ -249,6 +249,30 @@ unreadable_leaf(const EtlDelta *delta, Oid owner)
 }
 
 /*
+ * unseen_input tells which of the inputs that changed is read out of sight; NULL when all are seen.
+ */
+static const char *
+unseen_input(const EtlDelta *delta)
+{
+	ListCell   *cell;
+	ListCell   *leaf;
+
+	foreach(cell, delta->inputs)
+	{
+		EtlInput   *input = lfirst(cell);
+		bool		found = false;
+
+		if (input->declared)
+			return psprintf("option depends_on says that %s is read out of sight", input->name);
+		foreach(leaf, delta->leaves)
+			found |= ((EtlDeltaLeaf *) lfirst(leaf))->input == input;
+		if (!found)
+			return psprintf("its query does not show where it reads %s", input->name);
+	}
+	return NULL;
+}
+
+/*
  * changes_only_come tells whether all that changed are new rows.
  */
 static bool
@@ -279,6 +303,9 @@ plan_query(EtlDelta *delta, const EtlModel *model, const Query *query)
 	delta->query = copyObject(unconstify(Query *, query));
 	etl_query_inline(delta->query);
 	delta->leaves = etl_leaves_find(delta->query, delta->inputs, &delta->hindrance);
+	if (delta->hindrance != NULL)
+		return;
+	delta->hindrance = unseen_input(delta);
 	if (delta->hindrance != NULL)
 		return;
 	if (delta->leaves == NIL)

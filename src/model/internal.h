@@ -62,6 +62,7 @@ typedef struct EtlInput
 	int64		missing;		/* append streams, for a full build: rows that are gone; cover.c */
 	int64		publication;	/* models */
 	int			placed;			/* are the rows of pending loads where these left them? 0: not looked; -1: no */
+	bool		declared;		/* read by something that option depends_on vouches for */
 } EtlInput;
 
 extern List *etl_model_inputs(const EtlModel *model);	/* EtlInput *, as the active snapshot sees them */
