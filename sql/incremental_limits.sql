@@ -33,6 +33,22 @@ CALL etl.run('il.numbers il.through');
 SELECT n, c, last FROM il.numbers JOIN il.through USING (n) ORDER BY n;
 SELECT target, count(*) FROM etl.rejects WHERE target IN ('il.numbers', 'il.through') GROUP BY target ORDER BY target;
 
+-- unique values that rows take from one another, beside the key, are no duplicates; what is one still is
+SELECT etl.define_stream('il.ranks', 'il_push', columns => 'id int, rank int, "na""me" text', mode => 'merge', key => '{id}');
+SELECT etl.define_model('il.ranked', 'SELECT id, rank, "na""me" FROM il.ranks', 'incremental', '{id}', options => '{"unique": [["rank"], "lower(\"na\"\"me\")"]}');
+SELECT etl.ingest('il.ranks', '[{"id": 1, "rank": 1, "na\"me": "a"}, {"id": 2, "rank": 2, "na\"me": "b"}, {"id": 3, "rank": 3, "na\"me": "c"}, {"id": 4, "rank": 4, "na\"me": null}]') > 0 AS loaded;
+CALL etl.run('il.ranked');
+SELECT etl.ingest('il.ranks', '[{"id": 1, "rank": 2, "na\"me": "a"}, {"id": 2, "rank": 3, "na\"me": "b"}, {"id": 3, "rank": 1, "na\"me": "c"}, {"id": 4, "rank": 4, "na\"me": "d"}]') > 0 AS loaded;
+CALL etl.run('il.ranked');
+SELECT etl.ingest('il.ranks', '[{"id": 1, "rank": 2, "na\"me": "B"}, {"id": 2, "rank": 3, "na\"me": "A"}]') > 0 AS loaded;
+CALL etl.run('il.ranked');
+SELECT * FROM il.ranked ORDER BY id;
+SELECT action, rows_inserted, rows_updated, rows_deleted FROM etl.tasks WHERE run_id = etl.last_run_id() AND node = 'il.ranked';
+SELECT etl.ingest('il.ranks', '[{"id": 1, "rank": 3, "na\"me": "B"}]') > 0 AS loaded;
 SET client_min_messages = error;
+\set VERBOSITY sqlstate
+CALL etl.run('il.ranked');
+SELECT node, sqlstate FROM etl.tasks WHERE run_id = etl.last_run_id() AND node = 'il.ranked';
+
 SELECT etl.drop_source('il_push', cascade => true, drop_relation => true) IS NOT NULL AS dropped;
 DROP SCHEMA il CASCADE;

@@ -53,10 +53,10 @@ etl_diff_common_columns(Oid relid, TupleDesc desc)
 }
 
 /*
- * column_list joins columns, each with a prefix such as "s.".
+ * etl_diff_column_list joins columns, each with a prefix such as "s.".
  */
-static char *
-column_list(List *columns, const char *prefix)
+char *
+etl_diff_column_list(List *columns, const char *prefix)
 {
 	StringInfoData text;
 	ListCell   *cell;
@@ -155,7 +155,7 @@ etl_first_text(const char *sql, QueryEnvironment *environment)
 char *
 etl_diff_key_columns(const EtlModel *model)
 {
-	return column_list(model->key, "");
+	return etl_diff_column_list(model->key, "");
 }
 
 /*
@@ -164,7 +164,7 @@ etl_diff_key_columns(const EtlModel *model)
 static void
 require_unique_key(const EtlModel *model, QueryEnvironment *environment)
 {
-	char	   *columns = column_list(model->key, "s.");
+	char	   *columns = etl_diff_column_list(model->key, "s.");
 	char	   *twice = first_row(
 		psprintf("SELECT pg_catalog.row_to_json(k.*)::pg_catalog.text FROM (SELECT %s FROM etl_staged s"
 				 " GROUP BY %s HAVING pg_catalog.count(*) OPERATOR(pg_catalog.>) 1 LIMIT 1) k",
@@ -321,7 +321,7 @@ etl_diff_compute(const EtlModel *model, Oid relid, TupleDesc staged_desc, Tuples
 				 int64 staged_rows, QueryEnvironment *environment, const EtlDiffScope *scope)
 {
 	List	   *columns = etl_diff_common_columns(relid, staged_desc);
-	char	   *names = column_list(columns, "");
+	char	   *names = etl_diff_column_list(columns, "");
 	char	   *table = etl_quoted_relation(relid);
 	bool		keyed = model->key != NIL;
 	bool		by_columns;
@@ -337,7 +337,7 @@ etl_diff_compute(const EtlModel *model, Oid relid, TupleDesc staged_desc, Tuples
 		return etl_diff_inserts(relid, staged_desc, staged, staged_rows);
 
 	by_columns = keyed && ((scope != NULL && scope->not_null) || !has_null_keys(model, environment));
-	key = keyed ? psprintf("ROW(%s)", column_list(model->key, "")) : row_hash(staged_desc, names);
+	key = keyed ? psprintf("ROW(%s)", etl_diff_column_list(model->key, "")) : row_hash(staged_desc, names);
 	/* rows without a key may be there several times: the n-th pairs with the n-th */
 	copy = keyed ? pstrdup("1") : psprintf("pg_catalog.row_number() OVER (PARTITION BY %s)", key);
 	diff = etl_diff_make(
@@ -350,11 +350,12 @@ etl_diff_compute(const EtlModel *model, Oid relid, TupleDesc staged_desc, Tuples
 			" c.tableoid AS etl_table, c.ctid AS etl_ctid, c.* FROM %s c WHERE %s) c ON %s"
 			" WHERE s.etl_here IS NULL OR c.etl_here IS NULL"
 			" OR ROW(%s)::pg_catalog.record OPERATOR(pg_catalog.*<>) ROW(%s)::pg_catalog.record",
-			column_list(columns, "s."), key, copy, key, copy, table, scope ? scope->condition : "true",
-			match_condition(model, staged_desc, by_columns), column_list(columns, "s."),
-			column_list(columns, "c.")),
+			etl_diff_column_list(columns, "s."), key, copy, key, copy, table,
+			scope ? scope->condition : "true", match_condition(model, staged_desc, by_columns),
+			etl_diff_column_list(columns, "s."), etl_diff_column_list(columns, "c.")),
 		environment);
 	tuplestore_end(staged);
+	diff->key = model->key;
 	return diff;
 }
 
@@ -387,77 +388,4 @@ etl_diff_written(Oid relid, TupleDesc staged_desc, int64 rows)
 	diff->inserted = rows;
 	diff->only_inserts = true;
 	return diff;
-}
-
-/*
- * apply runs one DML statement that reads the diff.
- */
-static void
-apply(EtlDiff *diff, const char *sql)
-{
-	QueryEnvironment *environment = create_queryEnv();
-
-	tuplestore_rescan(diff->rows);
-	etl_environment_add(environment, "etl_diff", diff->desc, diff->rows,
-						diff->inserted + diff->updated + diff->deleted);
-	etl_execute(sql, environment, NULL);
-}
-
-/*
- * insert inserts what is new, without a statement if it can.
- */
-static void
-insert(EtlDiff *diff, const char *table)
-{
-	EtlInsertion *insertion = etl_insertion_begin(diff->relid, diff->desc, diff->only_inserts ? 0 : 3);
-	TupleTableSlot *row;
-	bool		isnull;
-
-	if (insertion == NULL)
-	{
-		apply(diff, psprintf("INSERT INTO %s (%s) SELECT %s FROM etl_diff d%s",
-							 table, column_list(diff->columns, ""), column_list(diff->columns, "d."),
-							 diff->only_inserts ? "" : " WHERE d.etl_op OPERATOR(pg_catalog.=) 'I'"));
-		return;
-	}
-	row = MakeSingleTupleTableSlot(diff->desc, &TTSOpsMinimalTuple);
-	tuplestore_rescan(diff->rows);
-	while (tuplestore_gettupleslot(diff->rows, true, false, row))
-		if (diff->only_inserts || DatumGetChar(slot_getattr(row, 1, &isnull)) == 'I')
-			etl_insertion_put(insertion, row);
-	ExecDropSingleTupleTableSlot(row);
-	etl_insertion_end(insertion);
-}
-
-/*
- * etl_diff_apply_upserts updates and inserts.
- */
-void
-etl_diff_apply_upserts(EtlDiff *diff)
-{
-	char	   *table = etl_quoted_relation(diff->relid);
-
-	if (diff->updated > 0)
-		apply(diff,
-			  psprintf("UPDATE %s c SET (%s) = ROW(%s) FROM etl_diff d"
-					   " WHERE d.etl_op OPERATOR(pg_catalog.=) 'U' AND c.ctid "
-					   "OPERATOR(pg_catalog.=) d.etl_ctid"
-					   " AND c.tableoid OPERATOR(pg_catalog.=) d.etl_table",
-					   table, column_list(diff->columns, ""), column_list(diff->columns, "d.")));
-	if (diff->inserted > 0 && diff->rows != NULL)
-		insert(diff, table);
-}
-
-/*
- * etl_diff_apply_deletes deletes.
- */
-void
-etl_diff_apply_deletes(EtlDiff *diff)
-{
-	if (diff->deleted > 0)
-		apply(diff, psprintf("DELETE FROM %s c USING etl_diff d"
-							 " WHERE d.etl_op OPERATOR(pg_catalog.=) 'D' AND c.ctid "
-							 "OPERATOR(pg_catalog.=) d.etl_ctid"
-							 " AND c.tableoid OPERATOR(pg_catalog.=) d.etl_table",
-							 etl_quoted_relation(diff->relid)));
 }

@@ -343,6 +343,7 @@ typedef struct EtlDiff
 	List	   *columns;		/* char *: columns of the query */
 	TupleDesc	desc;
 	Tuplestorestate *rows;		/* (etl_op, etl_table, etl_ctid, columns…); NULL: written already */
+	List	   *key;			/* char *: no two rows agree in; NIL: not known */
 	bool		only_inserts;	/* rows are (columns…) */
 	int64		inserted;
 	int64		updated;
@@ -366,6 +367,8 @@ typedef struct EtlDiffScope
 	bool		not_null;		/* no staged row has a NULL in its key */
 } EtlDiffScope;
 
+/* joins columns, each with a prefix such as "s." */
+extern char *etl_diff_column_list(List *columns, const char *prefix);
 extern char *etl_diff_key_columns(const EtlModel *model);
 extern EtlDiff *etl_diff_compute(const EtlModel *model, Oid relid, TupleDesc staged_desc,
 								 Tuplestorestate *staged, int64 staged_rows,

@@ -1,0 +1,279 @@
+/*-------------------------------------------------------------------------
+ *
+ * diff_apply.c
+ *    Writing a difference to the table.
+ *
+ * Rows go first, then others change, then new ones come.  Where a row that
+ * changes takes a unique value from another one that does, both are deleted
+ * and inserted anew: an UPDATE meets the value before it is given up.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/sysattr.h"
+#include "access/table.h"
+#include "executor/executor.h"
+#include "optimizer/optimizer.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+
+#include "common/parse.h"
+#include "model/internal.h"
+
+/*
+ * with_diff makes the diff visible to a statement.
+ */
+static QueryEnvironment *
+with_diff(EtlDiff *diff)
+{
+	QueryEnvironment *environment = create_queryEnv();
+
+	tuplestore_rescan(diff->rows);
+	etl_environment_add(environment, "etl_diff", diff->desc, diff->rows,
+						diff->inserted + diff->updated + diff->deleted);
+	return environment;
+}
+
+/*
+ * apply runs one DML statement that reads the diff.
+ */
+static void
+apply(EtlDiff *diff, const char *sql)
+{
+	etl_execute(sql, with_diff(diff), NULL);
+}
+
+/*
+ * insert inserts what is new, without a statement if it can.
+ */
+static void
+insert(EtlDiff *diff, const char *table)
+{
+	EtlInsertion *insertion = etl_insertion_begin(diff->relid, diff->desc, diff->only_inserts ? 0 : 3);
+	TupleTableSlot *row;
+	bool		isnull;
+
+	if (insertion == NULL)
+	{
+		apply(diff,
+			  psprintf("INSERT INTO %s (%s) SELECT %s FROM etl_diff d%s", table,
+					   etl_diff_column_list(diff->columns, ""),
+					   etl_diff_column_list(diff->columns, "d."),
+					   diff->only_inserts ? "" : " WHERE d.etl_op OPERATOR(pg_catalog.=) 'I'"));
+		return;
+	}
+	row = MakeSingleTupleTableSlot(diff->desc, &TTSOpsMinimalTuple);
+	tuplestore_rescan(diff->rows);
+	while (tuplestore_gettupleslot(diff->rows, true, false, row))
+		if (diff->only_inserts || DatumGetChar(slot_getattr(row, 1, &isnull)) == 'I')
+			etl_insertion_put(insertion, row);
+	ExecDropSingleTupleTableSlot(row);
+	etl_insertion_end(insertion);
+}
+
+/* ---- unique values that change hands ---- */
+
+/* a row of the table is that of a diff's row */
+static const char *const same_row =
+	"c.ctid OPERATOR(pg_catalog.=) d.etl_ctid AND c.tableoid OPERATOR(pg_catalog.=) d.etl_table";
+
+/*
+ * differs renders that a diff's row has other values in columns than the
+ * table's.
+ */
+static char *
+differs(List *columns)
+{
+	return psprintf("ROW(%s)::pg_catalog.record OPERATOR(pg_catalog.*<>) ROW(%s)::pg_catalog.record",
+					etl_diff_column_list(columns, "c."), etl_diff_column_list(columns, "d."));
+}
+
+/*
+ * covers_key tells whether columns are all of the key's, and perhaps more.
+ */
+static bool
+covers_key(const EtlDiff *diff, List *columns)
+{
+	ListCell   *cell;
+
+	foreach(cell, diff->key)
+		if (!etl_name_among(columns, lfirst(cell)))
+			return false;
+	return diff->key != NIL;
+}
+
+/*
+ * index_columns lists the columns of the diff that an index reads, those of
+ * its expressions, too; *plain: it is one of whole columns.
+ */
+static List *
+index_columns(const EtlDiff *diff, Relation rel, Relation index, bool *plain)
+{
+	List	   *columns = NIL;
+	Bitmapset  *attnos = NULL;
+	int			attno = -1;
+
+	*plain = RelationGetIndexExpressions(index) == NIL;
+	pull_varattnos((Node *) RelationGetIndexExpressions(index), 1, &attnos);
+	pull_varattnos((Node *) RelationGetIndexPredicate(index), 1, &attnos);
+	for (int i = 0; i < index->rd_index->indnkeyatts; i++)
+		if (index->rd_index->indkey.values[i] > 0)
+			attnos = bms_add_member(attnos, index->rd_index->indkey.values[i] -
+												FirstLowInvalidHeapAttributeNumber);
+	while ((attno = bms_next_member(attnos, attno)) >= 0)
+	{
+		int			column = attno + FirstLowInvalidHeapAttributeNumber;
+
+		if (column > 0 &&
+			etl_name_among(diff->columns, NameStr(TupleDescAttr(RelationGetDescr(rel), column - 1)->attname)))
+			columns = lappend(columns,
+							  pstrdup(NameStr(TupleDescAttr(RelationGetDescr(rel), column - 1)->attname)));
+	}
+	return columns;
+}
+
+/*
+ * takes_values tells whether a row that is updated gets values of an index
+ * that another row has until then; of an expression, whether it may.
+ */
+static bool
+takes_values(EtlDiff *diff, List *columns, bool plain)
+{
+	StringInfoData sql;
+	ListCell   *cell;
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "SELECT ''::pg_catalog.text FROM etl_diff d, %s c"
+						   " WHERE d.etl_op OPERATOR(pg_catalog.=) 'U' AND ",
+					 etl_quoted_relation(diff->relid));
+	if (!plain)
+		appendStringInfo(&sql, "%s AND %s", same_row, differs(columns));
+	else
+	{
+		appendStringInfo(&sql, "NOT (%s)", same_row);
+		foreach(cell, columns)
+		{
+			const char *name = quote_identifier(lfirst(cell));
+			char	   *equals = etl_sql_equals(get_atttype(diff->relid, get_attnum(diff->relid, lfirst(cell))),
+										  psprintf("c.%s", name), psprintf("d.%s", name));
+
+			if (equals != NULL)
+				appendStringInfo(&sql, " AND %s", equals);
+		}
+	}
+	appendStringInfoString(&sql, " LIMIT 1");
+	return etl_first_text(sql.data, with_diff(diff)) != NULL;
+}
+
+/*
+ * may_come_anew tells whether a row may be deleted and inserted instead of
+ * updated: the diff has all that it holds, and no foreign key leads to it.
+ */
+static bool
+may_come_anew(const EtlDiff *diff, Relation rel)
+{
+	for (int i = 0; i < RelationGetNumberOfAttributes(rel); i++)
+	{
+		Form_pg_attribute column = TupleDescAttr(RelationGetDescr(rel), i);
+
+		if (!column->attisdropped && column->attgenerated == '\0' &&
+			!etl_name_among(diff->columns, NameStr(column->attname)))
+			return false;
+	}
+	return etl_first_text(psprintf("SELECT ''::pg_catalog.text FROM pg_catalog.pg_constraint"
+								   " WHERE confrelid OPERATOR(pg_catalog.=) %u LIMIT 1",
+								   diff->relid),
+						  NULL) == NULL;
+}
+
+/*
+ * handed_columns lists the columns of unique indexes, other than on the key,
+ * whose values updated rows take from one another.  An UPDATE meets such a
+ * value before the row that has it gives it up.
+ */
+static List *
+handed_columns(EtlDiff *diff)
+{
+	Relation	rel = table_open(diff->relid, AccessShareLock);
+	List	   *handed = NIL;
+	ListCell   *cell;
+
+	foreach(cell, RelationGetIndexList(rel))
+	{
+		Relation	index = index_open(lfirst_oid(cell), AccessShareLock);
+		bool		unique = index->rd_index->indisunique && index->rd_index->indimmediate;
+		bool		plain;
+		List	   *columns = index_columns(diff, rel, index, &plain);
+
+		index_close(index, AccessShareLock);
+		if (!unique || columns == NIL ||
+			(plain && covers_key(diff, columns)))
+			continue;
+		if (takes_values(diff, columns, plain))
+			handed = list_concat(handed, columns);
+	}
+	if (handed != NIL && !may_come_anew(diff, rel))
+		handed = NIL;
+	table_close(rel, AccessShareLock);
+	return handed;
+}
+
+/*
+ * hand_over deletes the rows whose columns 'handed' change, and inserts them
+ * as they will be.
+ */
+static void
+hand_over(EtlDiff *diff, List *handed)
+{
+	char	   *table = etl_quoted_relation(diff->relid);
+
+	apply(diff, psprintf("DELETE FROM %s c USING etl_diff d WHERE d.etl_op OPERATOR(pg_catalog.=) 'U'"
+						 " AND %s AND %s", table, same_row, differs(handed)));
+	apply(
+		diff,
+		psprintf(
+			"INSERT INTO %s (%s) SELECT %s FROM etl_diff d"
+			" WHERE d.etl_op OPERATOR(pg_catalog.=) 'U' AND NOT EXISTS (SELECT FROM %s c WHERE %s)",
+			table, etl_diff_column_list(diff->columns, ""), etl_diff_column_list(diff->columns, "d."), table,
+			same_row));
+}
+
+/*
+ * etl_diff_apply_upserts updates and inserts.  What hand_over inserted is
+ * not there to be updated any more.
+ */
+void
+etl_diff_apply_upserts(EtlDiff *diff)
+{
+	char	   *table = etl_quoted_relation(diff->relid);
+	List	   *handed = diff->updated > 0 ? handed_columns(diff) : NIL;
+
+	if (handed != NIL)
+		hand_over(diff, handed);
+	if (diff->updated > 0)
+		apply(diff, psprintf("UPDATE %s c SET (%s) = ROW(%s) FROM etl_diff d"
+							 " WHERE d.etl_op OPERATOR(pg_catalog.=) 'U' AND c.ctid "
+							 "OPERATOR(pg_catalog.=) d.etl_ctid"
+							 " AND c.tableoid OPERATOR(pg_catalog.=) d.etl_table",
+							 table, etl_diff_column_list(diff->columns, ""),
+							 etl_diff_column_list(diff->columns, "d.")));
+	if (diff->inserted > 0 && diff->rows != NULL)
+		insert(diff, table);
+}
+
+/*
+ * etl_diff_apply_deletes deletes.
+ */
+void
+etl_diff_apply_deletes(EtlDiff *diff)
+{
+	if (diff->deleted > 0)
+		apply(diff, psprintf("DELETE FROM %s c USING etl_diff d"
+							 " WHERE d.etl_op OPERATOR(pg_catalog.=) 'D' AND c.ctid "
+							 "OPERATOR(pg_catalog.=) d.etl_ctid"
+							 " AND c.tableoid OPERATOR(pg_catalog.=) d.etl_table",
+							 etl_quoted_relation(diff->relid)));
+}
