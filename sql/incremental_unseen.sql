@@ -5,7 +5,7 @@ CREATE EXTENSION IF NOT EXISTS etl;
 SET client_min_messages = warning;
 CREATE SCHEMA iu;
 SELECT '/tmp/etl_incremental_unseen_' || system_identifier AS dir FROM pg_control_system() \gset
-\set command 'rm -rf ' :dir ' && mkdir -p ' :dir
+\set command 'cat > /dev/null; rm -rf ' :dir ' && mkdir -p ' :dir
 COPY (SELECT) TO PROGRAM :'command';
 SET etl.allowed_directories = :'dir';
 SELECT etl.define_source('iu_files', 'file', jsonb_build_object('root', :'dir'));
