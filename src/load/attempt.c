@@ -502,8 +502,7 @@ etl_pull_land(EtlPull *pull, Jsonb *position)
 		error = etl_subxact(land_attempt, &attempt);
 		if (error == NULL)
 			break;
-		/* each may find one more column that is too narrow */
-		if (!attempt.landing->restart || i == MAX_RESTARTS + list_length(attempt.landing->widenings))
+		if (!attempt.landing->restart || i == MAX_RESTARTS)
 			report_failure(&attempt, error);
 		attempt.infer = attempt.infer || attempt.landing->infer;
 		attempt.alone = attempt.alone || attempt.landing->alone;

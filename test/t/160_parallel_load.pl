@@ -79,7 +79,7 @@ sub outcome
 	my $name = $target =~ s/^raw\.//r;
 
 	return $cluster->sql(qq{
-		SELECT md5(coalesce(string_agg((to_jsonb(t) - '_etl_load_id')::text, E'\\n' ORDER BY n, _etl_row), '')), count(*)
+		SELECT md5(coalesce(string_agg((to_jsonb(t) - '_etl_load_id' - '_etl_loaded_at')::text, E'\\n' ORDER BY n, _etl_row), '')), count(*)
 			FROM (SELECT *, dense_rank() OVER (ORDER BY _etl_load_id) AS n FROM $target) t;
 		SELECT string_agg(attname || ' ' || format_type(atttypid, atttypmod), ', ' ORDER BY attnum)
 			FROM pg_attribute WHERE attrelid = '$target'::regclass AND attnum > 0;
@@ -139,6 +139,17 @@ compare('latin', 'random/4.csv', options => '{"encoding": "LATIN1"}');
 write_file('grow/1.csv', "id,a\n" . join('', map { "$_,$_\n" } 1 .. 300));
 write_file('grow/2.csv', "id,a,new\n" . join('', map { "$_," . ($_ == 290 ? '290.5' : $_) . ",$_\n" } 1 .. 300));
 like(compare('grow', 'grow/*.csv', columns => '', define => q(, schema_policy => '{"data_type": "evolve"}')), qr/a numeric.*new bigint/, 'columns come and widen in the middle of a file');
+
+like(compare('zone', 'random/1.csv', options => '{"partition_by": "day"}'), qr/\|[1-9]\d+\n/, 'rows of a partitioned zone have the time of their load');
+
+write_file('unlike.csv', "id,day,a\n" . join('', map { "$_,2026-01-01,word\n" } 1 .. 300));
+foreach my $workers (1, 2)
+{
+	$cluster->sql("SELECT etl.define_stream('raw.unlike_$workers', 'files', '{\"path\": \"unlike.csv\", \"header\": \"match\"}', format => 'csv',
+		columns => 'id bigint, day date, amount numeric, a text')");
+	my ($code, undef, $error) = $node->psql('postgres', "CALL etl.run('raw.unlike_$workers', workers => $workers)");
+	like($error, qr/does not match the columns/, "a header that has to match is looked at with $workers workers");
+}
 
 write_file('empty.csv', '');
 write_file('header.csv', "id,day,amount,a,b\n");
