@@ -92,8 +92,8 @@ stage_diff(EtlStaged *staged, TupleDesc desc)
 }
 
 /*
- * drop_unfit drops what another kind of model left, and a materialized view
- * of other columns.
+ * drop_unfit drops what another kind of model left, a materialized view of
+ * other columns, and a table partitioned by columns of other types.
  */
 static void
 drop_unfit(EtlStaged *staged, TupleDesc desc)
@@ -102,6 +102,7 @@ drop_unfit(EtlStaged *staged, TupleDesc desc)
 	char		relkind = get_rel_relkind(due->relid);
 
 	if (etl_kind_has(staged->model, relkind) && etl_partition_fits(staged->model, due->relid) &&
+		!etl_partition_key_is_among(due->relid, etl_table_lost_columns(staged->model, due->relid, desc)) &&
 		(relkind != RELKIND_MATVIEW || etl_matview_fits(due->relid, desc)))
 		return;
 	if (!due->state->created && relkind != RELKIND_VIEW && relkind != RELKIND_MATVIEW)

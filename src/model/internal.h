@@ -190,6 +190,7 @@ extern void etl_partition_check(const EtlModel *model);
 extern char *etl_partition_clause(const EtlModel *model);	/* PARTITION BY … */
 extern void etl_partition_begin(const EtlModel *model, Oid relid, const char *parameters);
 extern bool etl_partition_fits(const EtlModel *model, Oid relid);
+extern bool etl_partition_key_is_among(Oid relid, List *numbers);
 extern void etl_partition_make(const EtlModel *model, struct EtlDiff *diff, const char *parameters);
 extern List *etl_partition_columns(const EtlModel *model);	/* char *; NIL: it is by an expression */
 extern void etl_partitions_follow(Oid relid, const char *schema);	/* a table that was renamed */

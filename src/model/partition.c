@@ -12,6 +12,7 @@
  */
 #include "postgres.h"
 
+#include "access/table.h"
 #include "access/xact.h"
 #include "catalog/partition.h"
 #include "catalog/pg_inherits.h"
@@ -27,6 +28,7 @@
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
+#include "utils/partcache.h"
 #include "utils/timestamp.h"
 
 #include "common/errors.h"
@@ -243,6 +245,27 @@ etl_partition_fits(const EtlModel *model, Oid relid)
 		return true;			/* it was adopted so */
 	first = get_relname_relid(first_partition(model, relid), get_rel_namespace(relid));
 	return OidIsValid(first) && list_member_oid(find_inheritance_children(relid, NoLock), first);
+}
+
+/*
+ * etl_partition_key_is_among tells whether a table is partitioned by one of
+ * the columns of these numbers, which then cannot be dropped.
+ */
+bool
+etl_partition_key_is_among(Oid relid, List *numbers)
+{
+	Relation	rel;
+	PartitionKey key;
+	bool		among = false;
+
+	if (numbers == NIL || get_rel_relkind(relid) != RELKIND_PARTITIONED_TABLE)
+		return false;
+	rel = table_open(relid, AccessShareLock);
+	key = RelationGetPartitionKey(rel);
+	for (int i = 0; i < key->partnatts; i++)
+		among |= list_member_int(numbers, key->partattrs[i]);
+	table_close(rel, NoLock);
+	return among;
 }
 
 /*
