@@ -92,6 +92,30 @@ stage_diff(EtlStaged *staged, TupleDesc desc)
 }
 
 /*
+ * loses_key_of_partitions tells whether a partitioned table has a column of
+ * another type than the query that is of its partition key or of the model's
+ * key: one cannot be dropped, and the other's unique index is made over rows
+ * that are still there.
+ */
+static bool
+loses_key_of_partitions(EtlStaged *staged, TupleDesc desc)
+{
+	Oid			relid = staged->due->relid;
+	List	   *lost;
+	ListCell   *cell;
+	ListCell   *name;
+
+	if (get_rel_relkind(relid) != RELKIND_PARTITIONED_TABLE)
+		return false;
+	lost = etl_table_lost_columns(staged->model, relid, desc);
+	foreach(cell, lost)
+		foreach(name, staged->model->key)
+			if (get_attnum(relid, lfirst(name)) == lfirst_int(cell))
+				return true;
+	return etl_partition_key_is_among(relid, lost);
+}
+
+/*
  * drop_unfit drops what another kind of model left, a materialized view of
  * other columns, and a table partitioned by columns of other types.
  */
@@ -102,7 +126,7 @@ drop_unfit(EtlStaged *staged, TupleDesc desc)
 	char		relkind = get_rel_relkind(due->relid);
 
 	if (etl_kind_has(staged->model, relkind) && etl_partition_fits(staged->model, due->relid) &&
-		!etl_partition_key_is_among(due->relid, etl_table_lost_columns(staged->model, due->relid, desc)) &&
+		!loses_key_of_partitions(staged, desc) &&
 		(relkind != RELKIND_MATVIEW || etl_matview_fits(due->relid, desc)))
 		return;
 	if (!due->state->created && relkind != RELKIND_VIEW && relkind != RELKIND_MATVIEW)

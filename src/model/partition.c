@@ -258,8 +258,6 @@ etl_partition_key_is_among(Oid relid, List *numbers)
 	PartitionKey key;
 	bool		among = false;
 
-	if (numbers == NIL || get_rel_relkind(relid) != RELKIND_PARTITIONED_TABLE)
-		return false;
 	rel = table_open(relid, AccessShareLock);
 	key = RelationGetPartitionKey(rel);
 	for (int i = 0; i < key->partnatts; i++)
