@@ -883,7 +883,7 @@ COMMENT ON FUNCTION etl.erase(text, jsonb, text, boolean) IS
 target: the stream. keys: an object of columns and values, or a list of such objects; what has all values of one of them is erased. reason: is logged in etl.logs with who did it, how much it was and the SHA-256 of the keys, never the keys; should not name the person. dry_run: only counts.
 Returns a row for each target and place (rows, rejects, changes) where there was something. Erased rejects keep their number and lose record, reasons and values; an open one becomes discarded. Stored models that read the stream are built in full by the next run, or refuse it where retention took other rows before (option force_full). Not touched: snapshots, former versions (keep_versions), partitions that retention archived, and what a source delivers again.
 Errors: ET002 for an unknown stream; ET001 for keys that name no column, and for child tables, which follow their stream; 42501 unless the caller owns the stream or is a member of etl_steward.
-Example: SELECT * FROM etl.erase(''raw.orders'', ''{"customer_id": 42}'', ''request 2026-117'');';
+Example: SELECT * FROM etl.erase(''raw.orders'', ''{"user_id": 42}'', ''request 2026-117'');';
 
 CREATE FUNCTION etl.ingest(target text, records jsonb, idempotency_key text DEFAULT NULL)
 RETURNS bigint LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'etl_sql_ingest';

@@ -466,6 +466,22 @@ pg_cryptohash_free(pg_cryptohash_ctx *hash)
 /* ---- encodings: the server is UTF8, other files are taken as LATIN1 ---- */
 
 int
+pg_mblen(const char *text)
+{
+	return pg_utf_mblen((const unsigned char *) text);
+}
+
+int
+pg_mbcliplen(const char *text, int length, int limit)
+{
+	int			n = 0;
+
+	while (n < length && n + pg_mblen(text + n) <= limit)
+		n += pg_mblen(text + n);
+	return n;
+}
+
+int
 GetDatabaseEncoding(void)
 {
 	return PG_UTF8;
