@@ -13,6 +13,7 @@
 #include "postgres.h"
 
 #include "mb/pg_wchar.h"
+#include "miscadmin.h"
 
 #include "common/errors.h"
 #include "decode/lines.h"
@@ -43,6 +44,9 @@ etl_header_check_names(EtlDecoder *decoder)
 {
 	check_page(decoder);
 	for (int i = 0; i < decoder->nfields; i++)
+	{
+		/* a header may have as many names as etl.max_record_size has room for */
+		CHECK_FOR_INTERRUPTS();
 		for (int j = 0; j < i; j++)
 			if (strcmp(decoder->fields[j], decoder->fields[i]) == 0)
 				ereport(ERROR,
@@ -52,6 +56,7 @@ etl_header_check_names(EtlDecoder *decoder)
 						 errdetail("Fields %d and %d have the same name.", j + 1, i + 1),
 						 errhint("Columns go by header name: give each its own, with the options"
 								 " \"header\": [\"…\", \"…\"] and \"skip_lines\": 1.")));
+	}
 }
 
 /*

@@ -72,7 +72,6 @@ etl_slice_delta(const EtlModel *model, const EtlDue *due)
 	TargetEntry *entry = list_nth_node(TargetEntry, due->query->targetList, due->slicing->resno - 1);
 
 	delta->query = copyObject(due->query);
-	etl_query_inline(delta->query);
 	key->column = pstrdup(due->slicing->column);
 	key->resno = entry->resno;
 	key->type = due->slicing->type;
@@ -80,6 +79,12 @@ etl_slice_delta(const EtlModel *model, const EtlDue *due)
 	delta->keys = list_make1(key);
 	delta->slicing = due->slicing;
 	delta->slice = due->slice;
+
+	/* a query that is too large is cut around it: there are no places */
+	delta->wrapped = true;
+	if (etl_query_is_too_large(delta->query))
+		return delta;
+	etl_query_inline(delta->query);
 	etl_restrict_places(delta, get_role_oid(model->owner, false));
 	return delta;
 }

@@ -26,9 +26,6 @@
 #include "common/names.h"
 #include "model/internal.h"
 
-/* a chain of CTEs that each read the one before twice doubles: what finding its keys costs, too */
-#define MAX_ENTRIES 300
-
 /* ---- row by row ---- */
 
 /*
@@ -295,7 +292,7 @@ plan_query(EtlDelta *delta, const EtlModel *model, const Query *query)
 {
 	Oid			owner = get_role_oid(model->owner, false);
 
-	if (etl_query_is_larger(query, MAX_ENTRIES))
+	if (etl_query_is_too_large(query))
 	{
 		delta->hindrance = "its query is too large with all its CTEs and views written out";
 		return;

@@ -135,13 +135,28 @@ inline_query(Query *query, Scope *outer)
 	query->cteList = kept;
 }
 
-/* How many entries a query would have with all it reads written out. */
+/*
+ * How many entries a query would have with all it reads written out, and how
+ * many of them only since CTEs are written out where PostgreSQL keeps them:
+ * the time and memory of its planner grow with more than the square of those.
+ */
+#define MAX_ENTRIES 300
+#define MAX_COPIES	64
+
 typedef struct Extent
 {
 	Scope	   *scope;
+	List	   *seen;			/* CommonTableExpr */
 	int			n;
-	int			limit;
+	int			copies;
+	bool		again;			/* below a CTE that was seen before */
 } Extent;
+
+static bool
+too_large(const Extent *size)
+{
+	return size->n > MAX_ENTRIES || size->copies > MAX_COPIES;
+}
 
 /*
  * size_walker counts the entries of the queries below a node, and those of
@@ -153,7 +168,7 @@ size_walker(Node *node, Extent *size)
 	Scope	   *outer = size->scope;
 	ListCell   *cell;
 
-	if (node == NULL || size->n > size->limit)
+	if (node == NULL || too_large(size))
 		return false;
 	if (!IsA(node, Query))
 		return expression_tree_walker(node, size_walker, size);
@@ -167,11 +182,18 @@ size_walker(Node *node, Extent *size)
 		Scope	   *scope = size->scope;
 
 		size->n++;
+		if (size->again)
+			size->copies++;
 		if (cte != NULL && !cte->cterecursive)
 		{
+			bool		again = size->again;
+
+			size->again |= list_member_ptr(size->seen, cte);
+			size->seen = list_append_unique_ptr(size->seen, cte);
 			for (Index i = 0; i < rte->ctelevelsup; i++)
 				size->scope = size->scope->outer;
 			(void) size_walker(cte->ctequery, size);
+			size->again = again;
 		}
 		else if (rte->rtekind == RTE_RELATION && rte->relkind == RELKIND_VIEW && rte->inFromCl)
 		{
@@ -189,16 +211,16 @@ size_walker(Node *node, Extent *size)
 }
 
 /*
- * etl_query_is_larger tells whether a query has more than so many entries
- * when etl_query_inline has written out what it reads.
+ * etl_query_is_too_large tells whether a query is one that
+ * etl_query_inline shall not write out.
  */
 bool
-etl_query_is_larger(const Query *query, int limit)
+etl_query_is_too_large(const Query *query)
 {
-	Extent		size = {NULL, 0, limit};
+	Extent		size = {NULL, NIL, 0, 0, false};
 
 	(void) size_walker((Node *) unconstify(Query *, query), &size);
-	return size.n > limit;
+	return too_large(&size);
 }
 
 /*

@@ -393,7 +393,8 @@ extern void etl_diff_apply_deletes(EtlDiff *diff);
 
 /* makes views and CTEs subqueries, and columns of joins those of what is joined, in place */
 extern void etl_query_inline(Query *query);
-extern bool etl_query_is_larger(const Query *query, int limit);	/* written out, in entries of FROM */
+/* a chain of CTEs that each read the one before twice doubles, and what is done with it, too */
+extern bool etl_query_is_too_large(const Query *query);
 /* makes the entry of a view one of its query */
 extern void etl_entry_open_view(RangeTblEntry *rte);
 
