@@ -20,7 +20,7 @@ OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c src/*/*.c src/*/*/*.c)))
 PG_CPPFLAGS = -Isrc -Isrc/include -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers -Wno-cast-function-type
 SHLIB_LINK = -lcurl -ljson-c -lzstd -llz4 -lz -lcrypto
 REGRESS = $(sort $(patsubst sql/%.sql,%,$(wildcard sql/*.sql)))
-EXTRA_CLEAN = build log tmp_check $(wildcard connectors/*/*.o etl_*$(DLSUFFIX))
+EXTRA_CLEAN = build log tmp_check $(wildcard src/*.d src/*/*.d src/*/*/*.d connectors/*/*.[od] etl_*$(DLSUFFIX))
 
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
@@ -32,8 +32,10 @@ ifneq ($(and $(PGXS),$(wildcard $(PGXS))),)
 
 include $(PGXS)
 
-# Headers are few: when one changes, everything is compiled again.
-$(OBJS): $(wildcard src/*/*.h src/*/*/*.h) | build/libraries.ok
+# The compiler notes which headers a file reads; one that changes compiles its readers again.
+override CPPFLAGS += -MMD -MP
+$(OBJS): Makefile | build/libraries.ok
+-include $(wildcard $(OBJS:.o=.d))
 
 # Parts that need a library of their own: etl_archive.so of connectors/archive/, and so on.  One whose
 # headers are not there is left out; etl says so when it is needed.
