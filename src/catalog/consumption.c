@@ -285,10 +285,34 @@ etl_rejects_supersede_keys(const char *target, List *columns, List *keys)
 	etl_param_texts(&params, columns);
 	etl_param_texts(&params, keys);
 	etl_sql_exec("UPDATE etl.reject SET status = 'superseded', closed_at = clock_timestamp()"
-				 " WHERE target = $1 AND status = 'open' AND load_id IS NULL AND record_size <= 65536"
+				 " WHERE target = $1 AND status = 'open' AND load_id IS NULL AND length(raw) = record_size"
 				 " AND NOT reasons @> '[{\"check\": \"beyond_horizon\"}]'"
 				 " AND (SELECT jsonb_object_agg(c, etl._record(raw)::jsonb -> c) FROM unnest($2) AS c)"
 				 " IN (SELECT k::jsonb FROM unnest($3) AS k)", &params);
+}
+
+List *
+etl_rejects_of_checks(const char *target, List *checks, int64 *after, int limit)
+{
+	EtlParams	params = {0};
+	EtlRows    *rows;
+	List	   *lost = NIL;
+
+	etl_param_text(&params, target);
+	etl_param_texts(&params, checks);
+	etl_param_int8(&params, *after);
+	etl_param_int4(&params, limit);
+	rows = etl_sql_query("SELECT reject_id, etl._record(raw) AS lost FROM etl.reject"
+						 " WHERE target = $1 AND status = 'open' AND reject_id > $3"
+						 " AND load_id IS NULL AND length(raw) = record_size"
+						 " AND EXISTS (SELECT FROM jsonb_array_elements(reasons) AS e"
+						 " WHERE e ->> 'check' = ANY ($2)) ORDER BY reject_id LIMIT $4", &params);
+	for (int i = 0; i < rows->n; i++)
+	{
+		*after = etl_row_int8(rows, i, "reject_id");
+		lost = lappend(lost, etl_row_text(rows, i, "lost"));
+	}
+	return lost;
 }
 
 void

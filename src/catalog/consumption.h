@@ -53,6 +53,11 @@ extern bool etl_rejects_any_open(const char *target);
  * 'keys' the keys as JSON objects of these columns
  */
 extern void etl_rejects_supersede_keys(const char *target, List *columns, List *keys);
+/*
+ * the next rows, at most 'limit', that one of the named checks of a model put
+ * aside, as JSON (char *): open rejects after reject '*after', which moves on
+ */
+extern List *etl_rejects_of_checks(const char *target, List *checks, int64 *after, int limit);
 
 /* forgets everything that was built and consumed, and the dependencies of a node that is dropped */
 extern void etl_node_forget(const char *target);

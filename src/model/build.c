@@ -346,6 +346,9 @@ stage_stored(EtlStaged *staged, bool by_dml)
 		else
 			stage_diff(staged, desc);
 	}
+	if (staged->diff != NULL && staged->checks != NULL && due->slice == NULL && !etl_model_is_snapshot(model))
+		staged->diff = etl_losers_leave(model, staged->diff, staged->checks, staged->driver->run_id,
+										&staged->result->rejected);
 	if (staged->diff != NULL)
 	{
 		staged->result->inserted = staged->diff->inserted;

@@ -56,33 +56,21 @@ key_order(const EtlDelta *delta)
 }
 
 /*
- * collect_keys runs the queries of the affected keys.
+ * keep_distinct makes affected keys of what was found, each once.
  */
 static void
-collect_keys(const EtlDelta *delta, const EtlModel *model, TupleDesc desc, Affected *affected)
+keep_distinct(Affected *affected, const EtlDelta *delta, TupleDesc desc, Tuplestorestate *found)
 {
 	QueryEnvironment *environment = create_queryEnv();
-	Tuplestorestate *found = tuplestore_begin_heap(true, false, work_mem);
 	DestReceiver *receiver = CreateDestReceiver(DestTuplestore);
 	TupleTableSlot *slot = MakeSingleTupleTableSlot(desc, &TTSOpsMinimalTuple);
-	List	   *changes;
-	ListCell   *cell;
 
-	changes = etl_delta_changes(delta, environment, true);
-	SetTuplestoreDestReceiverParams(receiver, found, CurrentMemoryContext, false, NULL, NULL);
-	foreach(cell, etl_delta_finders(delta, environment))
-		etl_execute_query(etl_query_around(lfirst(cell), "DISTINCT *", "true", environment), model->query,
-						  environment, receiver);
 	tuplestore_rescan(found);
-
 	etl_environment_add(environment, "etl_found", desc, found, tuplestore_tuple_count(found));
 	affected->rows = tuplestore_begin_heap(true, false, work_mem);
+	affected->count = 0;
 	SetTuplestoreDestReceiverParams(receiver, affected->rows, CurrentMemoryContext, false, NULL, NULL);
 	etl_execute(psprintf("SELECT DISTINCT * FROM etl_found%s", key_order(delta)), environment, receiver);
-	tuplestore_end(found);
-	foreach(cell, changes)
-		tuplestore_end(lfirst(cell));
-
 	while (tuplestore_gettupleslot(affected->rows, true, false, slot))
 	{
 		affected->count++;
@@ -92,6 +80,57 @@ collect_keys(const EtlDelta *delta, const EtlModel *model, TupleDesc desc, Affec
 	}
 	tuplestore_rescan(affected->rows);
 	ExecDropSingleTupleTableSlot(slot);
+}
+
+/*
+ * collect_keys runs the queries of the affected keys.
+ */
+static void
+collect_keys(const EtlDelta *delta, const EtlModel *model, TupleDesc desc, Affected *affected)
+{
+	QueryEnvironment *environment = create_queryEnv();
+	Tuplestorestate *found = tuplestore_begin_heap(true, false, work_mem);
+	DestReceiver *receiver = CreateDestReceiver(DestTuplestore);
+	List	   *changes;
+	ListCell   *cell;
+
+	changes = etl_delta_changes(delta, environment, true);
+	SetTuplestoreDestReceiverParams(receiver, found, CurrentMemoryContext, false, NULL, NULL);
+	foreach(cell, etl_delta_finders(delta, environment))
+		etl_execute_query(etl_query_around(lfirst(cell), "DISTINCT *", "true", environment), model->query,
+						  environment, receiver);
+	keep_distinct(affected, delta, desc, found);
+	tuplestore_end(found);
+	foreach(cell, changes)
+		tuplestore_end(lfirst(cell));
+}
+
+/*
+ * add_losers adds the keys of the rows that a unique check put aside, and that
+ * may come back: the rows they lost to are computed anew.
+ */
+static void
+add_losers(const EtlDelta *delta, const EtlModel *model, EtlCheckSet *checks, Oid relid, TupleDesc desc,
+		   Affected *affected)
+{
+	QueryEnvironment *environment = create_queryEnv();
+	DestReceiver *receiver = CreateDestReceiver(DestTuplestore);
+	Tuplestorestate *before = affected->rows;
+	Tuplestorestate *found;
+
+	if (affected->count == 0 || checks == NULL || etl_model_is_snapshot(model))
+		return;
+	etl_environment_add(environment, "etl_affected", desc, before, affected->count);
+	found = etl_losers_keys(model, delta, checks, relid, environment,
+							etl_delta_scope(delta, "c", affected->nulls));
+	tuplestore_rescan(before);
+	if (found == NULL)
+		return;
+	SetTuplestoreDestReceiverParams(receiver, found, CurrentMemoryContext, false, NULL, NULL);
+	etl_execute("SELECT * FROM etl_affected", environment, receiver);
+	keep_distinct(affected, delta, desc, found);
+	tuplestore_end(found);
+	tuplestore_end(before);
 }
 
 /*
@@ -176,6 +215,7 @@ stage(EtlDriver *driver, const EtlModel *model, EtlDue *due, EtlCheckSet *checks
 		TupleDesc	keys = etl_delta_keys_desc(delta);
 
 		collect_keys(delta, model, keys, &affected);
+		add_losers(delta, model, checks, due->relid, keys, &affected);
 		frozen = etl_frozen_among(model, delta, desc, keys, affected.rows, affected.nulls);
 		if (frozen != NULL)
 			result->rejected += etl_frozen_reject_late(frozen, model, driver->run_id);
@@ -188,7 +228,9 @@ stage(EtlDriver *driver, const EtlModel *model, EtlDue *due, EtlCheckSet *checks
 
 	writer = etl_writer_begin(model, desc, checks, driver->run_id);
 	/* rows that only come need not be kept beside: that took a quarter of their time */
-	rows = delta->append && !etl_model_is_snapshot(model) && etl_writer_to_table(writer, due->relid) ?
+	rows = delta->append && !etl_model_is_snapshot(model) &&
+				   (checks == NULL || !etl_checks_may_move(checks)) &&
+				   etl_writer_to_table(writer, due->relid) ?
 			   NULL :
 			   etl_writer_to_tuplestore(writer);
 	if (etl_model_is_snapshot(model))

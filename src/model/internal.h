@@ -621,6 +621,23 @@ extern void etl_view_build(EtlDriver *driver, const EtlModel *model, EtlDue *due
 /* raises ET013 when the build would change columns under a view that etl does not manage */
 extern void etl_dependents_check(const EtlModel *model, EtlDue *due);
 
+/* ---- losers.c: rows that a unique check put aside ---- */
+
+/*
+ * The keys, as rows of etl_affected, of those rows that may be let in when what
+ * 'scope' selects of the table changes; NULL: there are none.  'environment'
+ * has what the scope reads.
+ */
+extern Tuplestorestate *etl_losers_keys(const EtlModel *model, const EtlDelta *delta, EtlCheckSet *checks,
+										Oid			relid, QueryEnvironment *environment, const char *scope);
+
+/*
+ * takes out of a difference what the unique checks put aside, and makes rejects
+ * of it: *rejected counts them.  Returns the difference that is left.
+ */
+extern EtlDiff *etl_losers_leave(const EtlModel *model, EtlDiff *diff, EtlCheckSet *checks, int64 run_id,
+								 int64 *rejected);
+
 /* ---- incremental.c ---- */
 
 /* an environment in which etl_affected and the changes exist, for analysis only */

@@ -80,6 +80,7 @@ struct EtlCheckState
 	bool		judged;
 	int64		evaluated;
 	int64		failed;
+	int64		put_aside;		/* rows that were moved before they came into the relation */
 	char	   *value;			/* numeric text; row_count, freshness */
 	char	   *note;			/* said of a failure, or of a pass that needs a word */
 	char	   *error;			/* could not be evaluated, why */

@@ -209,14 +209,22 @@ etl_checks_has_any(EtlCheckSet *set)
 	return set->nstates > 0;
 }
 
-bool
-etl_checks_may_move(EtlCheckSet *set)
+List *
+etl_checks_moving(EtlCheckSet *set)
 {
+	List	   *moving = NIL;
+
 	for (int i = 0; i < set->nstates; i++)
 		if (set->states[i].kind->id == ETL_KIND_UNIQUE &&
 			strcmp(set->states[i].def->on_fail, "quarantine") == 0)
-			return true;
-	return false;
+			moving = lappend(moving, set->states[i].def);
+	return moving;
+}
+
+bool
+etl_checks_may_move(EtlCheckSet *set)
+{
+	return etl_checks_moving(set) != NIL;
 }
 
 void

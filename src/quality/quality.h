@@ -50,8 +50,22 @@ extern EtlRowVerdict etl_checks_row(EtlCheckSet *set, TupleTableSlot *slot, Json
 extern bool etl_checks_has_rows(EtlCheckSet *set);	/* any row check at all */
 extern bool etl_checks_has_any(EtlCheckSet *set);	/* any check */
 
-/* whether etl_checks_set may quarantine rows */
+/* whether etl_checks_set may quarantine rows; the checks (EtlCheck *) by which it does */
 extern bool etl_checks_may_move(EtlCheckSet *set);
+extern List *etl_checks_moving(EtlCheckSet *set);
+
+/*
+ * For rows that are not in the relation yet: etl_checks_losers_sql is the query
+ * for those of 'rows' (a query, too) that such a check moves.  Rows have etl_n,
+ * their number among those that come, NULL for those that are there;
+ * etl_table and etl_ctid, where they are; and the relation's columns.  It
+ * yields etl_n, etl_table, etl_ctid, etl_raw (the row as JSON) and etl_value;
+ * to be run with the check's settings.  etl_checks_put_aside makes the reject of
+ * one, and counts it.
+ */
+extern char *etl_checks_losers_sql(EtlCheckSet *set, const EtlCheck *check, Oid relid, const char *rows);
+extern EtlReject *etl_checks_put_aside(EtlCheckSet *set, const EtlCheck *check, char *raw,
+									   const char *value);
 
 /*
  * etl_checks_set evaluates the set kinds (unique, relationship, row_count,

@@ -23,6 +23,7 @@
 #include "utils/memutils.h"
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
+#include "utils/typcache.h"
 
 #include "common/driver.h"
 #include "common/errors.h"
@@ -30,6 +31,9 @@
 #include "common/json.h"
 #include "common/run_as.h"
 #include "quality/check.h"
+
+/* why a unique check puts a row aside */
+#define TWICE "is there more than once"
 
 typedef struct SetWork
 {
@@ -128,11 +132,32 @@ new_rows_condition(EtlCheckSet *set, Oid relid, const char *alias)
 }
 
 /*
- * survivor_order is the ORDER BY that decides which row of a key stays:
- * what was there before the load, then order_by, then the first landed.
+ * add_model_key appends the columns of a model's key that have an order: where
+ * a row happens to lie must not decide, since that differs from build to build.
+ */
+static void
+add_model_key(StringInfo sql, EtlCheckState *state, Oid relid, const char *alias)
+{
+	EtlModel   *model = etl_model_find(state->set->target);
+	ListCell   *cell;
+
+	foreach(cell, model != NULL ? model->key : NIL)
+	{
+		AttrNumber	attno = get_attnum(relid, lfirst(cell));
+
+		if (attno > 0 &&
+			OidIsValid(lookup_type_cache(get_atttype(relid, attno), TYPECACHE_LT_OPR)->lt_opr))
+			appendStringInfo(sql, "%s.%s, ", alias, quote_identifier(lfirst(cell)));
+	}
+}
+
+/*
+ * survivor_order is the ORDER BY that decides which row of a key stays: what
+ * was there before the load, then order_by, then the first landed or, of a
+ * model, the smallest key; 'place' decides what these leave open.
  */
 static char *
-survivor_order(EtlCheckState *state, Oid relid, const char *alias)
+survivor_order(EtlCheckState *state, Oid relid, const char *alias, const char *place)
 {
 	char	   *order_by = etl_json_get_text(state->def->options, "order_by");
 	bool		landed = get_attnum(relid, "_etl_load_id") > 0 && get_attnum(relid, "_etl_row") > 0;
@@ -149,10 +174,12 @@ survivor_order(EtlCheckState *state, Oid relid, const char *alias)
 	}
 	if (landed)
 		appendStringInfo(&sql, "%s._etl_load_id, %s._etl_row, ", alias, alias);
+	else
+		add_model_key(&sql, state, relid, alias);
 	if (get_rel_relkind(relid) == RELKIND_VIEW)
 		sql.len -= sql.len > 0 ? 2 : 0;
 	else
-		appendStringInfo(&sql, "%s.ctid", alias);
+		appendStringInfoString(&sql, place);
 	sql.data[sql.len] = '\0';
 	return sql.data;
 }
@@ -199,7 +226,7 @@ add_reject(SetWork *work, HeapTuple row, TupleDesc desc)
 	value = SPI_getbinval(row, desc, 4, &isnull);
 	reject->position = isnull ? 0 : DatumGetInt64(value);
 	reject->reasons = etl_checks_reason(state, etl_columns_text(state->def->columns),
-										SPI_getvalue(row, desc, 2), "is there more than once");
+										SPI_getvalue(row, desc, 2), TWICE);
 	*work->rejects = lappend(*work->rejects, reject);
 	MemoryContextSwitchTo(old);
 }
@@ -221,12 +248,14 @@ move_duplicates(SetWork *work)
 	StringInfoData sql;
 
 	initStringInfo(&sql);
-	appendStringInfo(&sql,
-					 "WITH \"etl ranked\" AS (SELECT %s.ctid AS row_ctid, %s.tableoid AS row_table,"
-					 " pg_catalog.row_number() OVER (PARTITION BY %s ORDER BY %s) AS n"
-					 " FROM %s AS %s WHERE pg_catalog.num_nulls(%s) OPERATOR(pg_catalog.=) 0 AND %s)",
-					 alias, alias, columns, survivor_order(state, work->relid, alias),
-					 work->relation, alias, columns, condition_sql(state));
+	appendStringInfo(
+		&sql,
+		"WITH \"etl ranked\" AS (SELECT %s.ctid AS row_ctid, %s.tableoid AS row_table,"
+		" pg_catalog.row_number() OVER (PARTITION BY %s ORDER BY %s) AS n"
+		" FROM %s AS %s WHERE pg_catalog.num_nulls(%s) OPERATOR(pg_catalog.=) 0 AND %s)",
+		alias, alias, columns,
+		survivor_order(state, work->relid, alias, psprintf("%s.ctid", alias)), work->relation,
+		alias, columns, condition_sql(state));
 	appendStringInfo(&sql,
 					 " DELETE FROM %s AS %s USING \"etl ranked\""
 					 " WHERE %s.ctid OPERATOR(pg_catalog.=) \"etl ranked\".row_ctid"
@@ -248,6 +277,53 @@ move_duplicates(SetWork *work)
 		elog(ERROR, "unexpected result of: %s", sql.data);
 	for (uint64 i = 0; i < SPI_processed; i++)
 		add_reject(work, SPI_tuptable->vals[i], SPI_tuptable->tupdesc);
+}
+
+/*
+ * state_of returns the state of a check of the set.
+ */
+static EtlCheckState *
+state_of(EtlCheckSet *set, const EtlCheck *check)
+{
+	for (int i = 0; i < set->nstates; i++)
+		if (set->states[i].def == check)
+			return &set->states[i];
+	elog(ERROR, "check %s is not one of %s", check->name, set->target);
+	return NULL;
+}
+
+char *
+etl_checks_losers_sql(EtlCheckSet *set, const EtlCheck *check, Oid relid, const char *rows)
+{
+	EtlCheckState *state = state_of(set, check);
+	char	   *alias = etl_check_alias(set->target);
+	char	   *columns = columns_sql(check->columns, alias);
+	char	   *place = psprintf("%s.etl_n NULLS FIRST, %s.etl_ctid", alias, alias);
+
+	return psprintf("SELECT l.etl_n, l.etl_table, l.etl_ctid, l.etl_raw, l.etl_value FROM (SELECT %s.etl_n,"
+					" %s.etl_table, %s.etl_ctid, (pg_catalog.to_jsonb(%s.*) OPERATOR(pg_catalog.-)"
+					" '{etl_n,etl_table,etl_ctid}'::pg_catalog.text[])::pg_catalog.text AS etl_raw,"
+					" pg_catalog.concat_ws(', ', %s) AS etl_value,"
+					" pg_catalog.row_number() OVER (PARTITION BY %s ORDER BY %s) AS etl_rank"
+					" FROM (%s) AS %s WHERE pg_catalog.num_nulls(%s) OPERATOR(pg_catalog.=) 0 AND %s) l"
+					" WHERE l.etl_rank OPERATOR(pg_catalog.>) 1",
+					alias, alias, alias, alias, columns, columns,
+					survivor_order(state, relid, alias, place), rows, alias, columns, condition_sql(state));
+}
+
+EtlReject *
+etl_checks_put_aside(EtlCheckSet *set, const EtlCheck *check, char *raw, const char *value)
+{
+	EtlCheckState *state = state_of(set, check);
+	EtlReject  *reject = palloc0(sizeof(EtlReject));
+
+	reject->target = set->target;
+	reject->raw = raw;
+	reject->record_size = reject->raw_length = strlen(raw);
+	reject->of_row = true;
+	reject->reasons = etl_checks_reason(state, etl_columns_text(check->columns), value, TWICE);
+	state->put_aside++;
+	return reject;
 }
 
 /* ---- a relationship with itself ---- */
@@ -411,6 +487,8 @@ judge_set(void *arg)
 			if (work->rejects != NULL && state->failed > 0 &&
 				strcmp(state->def->on_fail, "quarantine") == 0)
 				move_duplicates(work);
+			state->evaluated += state->put_aside;
+			state->failed += state->put_aside;
 			break;
 		case ETL_KIND_RELATIONSHIP:
 			count_orphans(work);
@@ -488,7 +566,7 @@ etl_set_failing_query(EtlCheckState *state, Oid relid, const char *row_key)
 
 	if (state->kind->id == ETL_KIND_UNIQUE)
 	{
-		char	   *order = survivor_order(state, relid, work.alias);
+		char	   *order = survivor_order(state, relid, work.alias, psprintf("%s.ctid", work.alias));
 
 		return psprintf("SELECT f.row_key, f.value FROM (SELECT %s AS row_key,"
 						" pg_catalog.concat_ws(', ', %s) AS value,"
