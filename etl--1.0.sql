@@ -1160,7 +1160,7 @@ CREATE FUNCTION etl.watch(relation text) RETURNS text
 LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'etl_sql_watch';
 COMMENT ON FUNCTION etl.watch(text) IS
 'Records from now on which rows of a table change, whoever writes, so that stored models on it are built when it changed, and incremental ones for what changed. Without it such models are rebuilt by every run. Triggers of statements do it: what is written with session_replication_role = replica, or by the apply of logical replication, or while the triggers are disabled, is not seen.
-relation: a table that etl does not feed; no view, foreign, temporary or partitioned table, and none that inherits. Waits for writers at work.
+relation: a table that etl does not feed; no view, foreign or temporary table, and none that inherits or is inherited from. Of a partitioned table all partitions are watched; when one was attached, detached or dropped, its models are built in full once. Waits for writers at work.
 Returns created, or unchanged when it is watched already. Errors: 42P01 when it is not there; 42501 unless the caller owns it; ET001 for what etl feeds or triggers cannot watch.
 Example: SELECT etl.watch(''public.countries'');';
 
@@ -1174,7 +1174,7 @@ Example: SELECT etl.unwatch(''public.customers'');';
 CREATE FUNCTION etl._changed() RETURNS trigger
 	AS 'MODULE_PATHNAME', 'etl_sql_changed' LANGUAGE C;
 COMMENT ON FUNCTION etl._changed() IS
-'Records which rows of a relation a statement changed, for the incremental models that read it. The engine puts the triggers etl_changed_insert, _update, _delete and _truncate on what they read; they go with the relation or with the extension.
+'Records which rows of a relation a statement changed, for the incremental models that read it. The engine puts the triggers etl_changed_insert, _update, _delete and _truncate on what they read, and on its partitions, whose argument is the name of the whole; they go with the relation or with the extension.
 Returns nothing. Errors: 0A000 when it is not called as such a trigger.
 Example: SELECT tgrelid::regclass FROM pg_trigger WHERE tgfoid = ''etl._changed''::regproc;';
 

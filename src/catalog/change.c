@@ -129,7 +129,7 @@ etl_change_rows_read(int64 set_id, int64 after, int limit)
 }
 
 void
-etl_change_triggers_make(const char *target)
+etl_change_triggers_make(const char *target, const char *of)
 {
 	static const char *const events[][2] = {
 		{"insert", "REFERENCING NEW TABLE AS etl_new"},
@@ -138,9 +138,10 @@ etl_change_triggers_make(const char *target)
 		{"truncate", ""}};
 
 	for (int i = 0; i < lengthof(events); i++)
-		etl_sql_exec(psprintf("CREATE TRIGGER " ETL_CHANGE_TRIGGER "%s AFTER %s ON %s %s"
-							  " FOR EACH STATEMENT EXECUTE FUNCTION etl._changed()",
-							  events[i][0], events[i][0], target, events[i][1]),
+		etl_sql_exec(psprintf("CREATE OR REPLACE TRIGGER " ETL_CHANGE_TRIGGER "%s AFTER %s ON %s %s"
+							  " FOR EACH STATEMENT EXECUTE FUNCTION etl._changed(%s)",
+							  events[i][0], events[i][0], target, events[i][1],
+							  of ? quote_literal_cstr(of) : ""),
 					 NULL);
 }
 

@@ -44,8 +44,8 @@ extern bool etl_changes_wanted(const char *target);
 /* at most 'limit' rows (n, gone, record) of a set, with numbers greater than 'after' */
 extern EtlRows *etl_change_rows_read(int64 set_id, int64 after, int limit);
 
-/* makes the triggers that record changes of a relation */
-extern void etl_change_triggers_make(const char *target);
+/* makes the triggers that record changes of a relation, for the partitioned table 'of' if it is a partition */
+extern void etl_change_triggers_make(const char *target, const char *of);
 
 /* drops these triggers, and what they have recorded */
 extern void etl_change_triggers_drop(const char *target);

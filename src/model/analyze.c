@@ -395,18 +395,21 @@ add_inputs(List *inputs, const EtlModel *model, List *names)
 			if (OidIsValid(relid) && get_rel_relkind(relid) == RELKIND_VIEW)
 				continue;		/* what is behind it is in the list */
 			input->kind = 'r';
-			if (strcmp(model->materialized, "view") != 0 && etl_record_is_on(relid))
+			if (strcmp(model->materialized, "view") != 0 && etl_record_is_wanted(relid))
 			{
 				input->kind = 'w';
 				input->consumption = etl_consumption_read(model->target, name);
 			}
 		}
-		/* triggers go with a table that is dropped */
+		/* triggers go with a table that is dropped, and partitions come without */
 		if (input->consumption != NULL && input->consumption->recorded)
-			input->consumption->recorded =
-				input->kind == 'w' ||
-				(etl_model_follows(model) &&
-				 (!etl_input_is_recorded(input) || etl_record_is_on(etl_name_relation(name))));
+		{
+			bool		follows = input->kind == 'w' || etl_model_follows(model);
+
+			input->lapsed = follows && etl_input_is_recorded(input) &&
+							!etl_record_is_on(etl_name_relation(name));
+			input->consumption->recorded = follows && !input->lapsed;
+		}
 		inputs = lappend(inputs, input);
 		if (input->kind == 'v')
 		{

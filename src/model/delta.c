@@ -19,6 +19,7 @@
 #include "parser/parsetree.h"
 #include "utils/acl.h"
 #include "utils/rls.h"
+#include "utils/lsyscache.h"
 #include "utils/typcache.h"
 
 #include "common/compat.h"
@@ -167,6 +168,8 @@ etl_input_has_changed(const EtlInput *input, const Jsonb *built_inputs)
 	bool		recorded = input->consumption != NULL && input->consumption->recorded &&
 					input->consumption->sets != NIL;
 
+	if (input->lapsed)
+		return true;
 	if (input->kind == 's')
 		return input->consumption->pending != NIL || input->consumption->lost != NIL || recorded;
 	if (input->kind == 'w')
@@ -215,6 +218,10 @@ input_hindrance(const EtlInput *input, bool changed)
 		return etl_record_hindrance(input->name, etl_name_relation(input->name), input->consumption->sets);
 	if (input->kind == 'v')
 		return psprintf("the view %s is another query now", input->name);
+	if (input->lapsed)
+		return etl_record_lapse(input->name);
+	if (get_rel_relkind(etl_name_relation(input->name)) == RELKIND_MATVIEW)
+		return psprintf("the materialized view %s does not tell which of its rows changed", input->name);
 	if (!input->consumption->recorded)
 		return psprintf("it was not recorded until now which rows of %s changed", input->name);
 	if (input->kind == 'm' && input->consumption->sets == NIL)

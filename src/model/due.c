@@ -172,18 +172,22 @@ change_of(const EtlDue *due, const EtlInput *input)
 				return psprintf("loads of %s were replaced or taken back", input->name);
 			if (input->consumption->pending != NIL)
 				return loads_text(input);
-			return recorded ? rows_text(input) : NULL;
+			break;
 		case 'r':
 			return NULL;		/* told for all of them at once */
 		case 'w':
 			if (!input->consumption->recorded)
-				return psprintf("%s has been watched since it was built", input->name);
-			return recorded ? rows_text(input) : NULL;
+				return input->lapsed ? etl_record_lapse(input->name) :
+									   psprintf("%s has been watched since it was built", input->name);
+			break;
 		default:
 			if (etl_json_get_int64(due->state->inputs, input->name, 0) != input->publication)
 				return psprintf("%s was published anew", input->name);
-			return recorded ? rows_text(input) : NULL;
+			break;
 	}
+	if (input->lapsed)
+		return etl_record_lapse(input->name);
+	return recorded ? rows_text(input) : NULL;
 }
 
 /*

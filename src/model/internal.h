@@ -63,17 +63,27 @@ typedef struct EtlInput
 	int64		publication;	/* models */
 	int			placed;			/* are the rows of pending loads where these left them? 0: not looked; -1: no */
 	bool		declared;		/* read by something that option depends_on vouches for */
+	bool		lapsed;			/* its changes were recorded, and not all of them are any more */
 } EtlInput;
 
 extern List *etl_model_inputs(const EtlModel *model);	/* EtlInput *, as the active snapshot sees them */
 
-/* ---- record.c: which rows of an input changed ---- */
+/* ---- record.c, record_begin.c: which rows of an input changed ---- */
 
 /* is this an input whose changes are told by records, not by loads alone? */
 extern bool etl_input_is_recorded(const EtlInput *input);
 /* begins to record what is not recorded yet; names of what a new snapshot may rely on */
 extern List *etl_record_begin(const EtlModel *model, List *inputs);
 extern bool etl_record_is_on(Oid relid);
+/* why they are not recorded any more */
+extern char *etl_record_lapse(const char *name);
+/* were its changes to be recorded, although partitions may have come or gone since? */
+extern bool etl_record_is_wanted(Oid relid);
+/* a partition of a recorded table has come: its own triggers; then, which partitions there are */
+extern void etl_record_add_part(Oid relid, Oid part);
+extern void etl_record_know_parts(Oid relid);
+/* adds a set of rows that changed without the triggers having seen it: as before, and as since; or NULL */
+extern void etl_record_add(const char *target, TupleDesc desc, Tuplestorestate *gone, Tuplestorestate *since);
 /* puts the triggers that record changes on a table, which is locked against writers; false: they see not all */
 extern bool etl_record_make(const char *name, Oid relid);
 /* why sets of changes cannot be used; NULL when they can */

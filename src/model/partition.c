@@ -564,9 +564,18 @@ etl_partition_missing(const EtlModel *model, EtlDiff *diff)
 void
 etl_partition_make(const EtlModel *model, EtlDiff *diff, const char *parameters)
 {
+	List	   *missing = etl_partition_missing(model, diff);
+	bool		recorded = missing != NIL && etl_record_is_on(diff->relid);
 	ListCell   *cell;
 
-	foreach(cell, etl_partition_missing(model, diff))
-		etl_partition_attach(diff->relid, etl_partition_create(diff->relid, lfirst(cell), parameters),
-							 lfirst(cell));
+	foreach(cell, missing)
+	{
+		Oid			part = etl_partition_create(diff->relid, lfirst(cell), parameters);
+
+		etl_partition_attach(diff->relid, part, lfirst(cell));
+		if (recorded)
+			etl_record_add_part(diff->relid, part);
+	}
+	if (recorded)
+		etl_record_know_parts(diff->relid);
 }

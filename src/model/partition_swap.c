@@ -33,6 +33,7 @@
 
 #include "common/brief_lock.h"
 #include "common/compat.h"
+#include "common/names.h"
 #include "model/internal.h"
 
 /* One partition that changes. */
@@ -62,6 +63,7 @@ struct EtlPartitionSwap
 	List	   *parts;			/* Part * */
 	HTAB	   *by_leaf;		/* Found */
 	List	   *columns;		/* char *: of the query, that the table has */
+	bool		recorded;		/* models want to know which rows change */
 };
 
 /*
@@ -263,6 +265,63 @@ rows_query(const EtlPartitionSwap *swap, const Part *part)
 }
 
 /*
+ * selected runs a query of the rows of a partition that change.
+ */
+static Tuplestorestate *
+selected(EtlPartitionSwap *swap, const char *sql, QueryEnvironment *environment, TupleDesc *desc)
+{
+	Tuplestorestate *rows = tuplestore_begin_heap(true, false, swap->memory);
+	DestReceiver *receiver = CreateDestReceiver(DestTuplestore);
+
+	*desc = BlessTupleDesc(etl_query_desc(etl_query_analyze(sql, environment)));
+	SetTuplestoreDestReceiverParams(receiver, rows, CurrentMemoryContext, false, NULL, NULL);
+	etl_execute(sql, environment, receiver);
+	return rows;
+}
+
+/*
+ * record_part records which rows of a partition go and come: no trigger sees
+ * its storage exchanged.
+ */
+static void
+record_part(EtlPartitionSwap *swap, Part *part, QueryEnvironment *environment)
+{
+	StringInfoData columns;
+	Tuplestorestate *go = NULL;
+	Tuplestorestate *come;
+	TupleDesc	desc;
+	ListCell   *cell;
+
+	initStringInfo(&columns);
+	foreach(cell, swap->columns)
+	{
+		AttrNumber	attnum = get_attnum(swap->relid, lfirst(cell));
+		int32		typmod;
+		Oid			type;
+		Oid			collation;
+
+		/* as the table holds them */
+		get_atttypetypmodcoll(swap->relid, attnum, &type, &typmod, &collation);
+		appendStringInfo(&columns, "%sc.%s::%s", columns.len ? ", " : "",
+						 quote_identifier(lfirst(cell)),
+						 format_type_extended(
+							 type, typmod, FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY));
+	}
+	if (part->made == NULL)
+		go = selected(swap, psprintf("SELECT %s FROM ONLY %s c JOIN etl_go g ON g.place"
+									 " OPERATOR(pg_catalog.=) c.ctid",
+									 columns.data, etl_quoted_relation(part->leaf)),
+					  environment, &desc);
+	tuplestore_rescan(part->come);
+	tuplestore_rescan(part->go);
+	come = selected(swap, psprintf("SELECT %s FROM etl_come c", columns.data), environment, &desc);
+	etl_record_add(etl_name_of_relation(swap->relid), desc, go, come);
+	tuplestore_end(come);
+	if (go != NULL)
+		tuplestore_end(go);
+}
+
+/*
  * fill writes the rows of a partition into storage that nobody reads yet.
  */
 static void
@@ -284,6 +343,12 @@ fill(EtlPartitionSwap *swap, Part *part, const EtlModel *model, EtlDiff *diff, i
 	etl_writer_to_heap(writer, heap, part->leaf, true);
 	etl_execute(sql, environment, etl_writer_receiver(writer));
 	etl_writer_end(writer);
+	if (swap->recorded)
+	{
+		tuplestore_rescan(part->come);
+		tuplestore_rescan(part->go);
+		record_part(swap, part, environment);
+	}
 	CommandCounterIncrement();
 	tuplestore_end(part->come);
 	tuplestore_end(part->go);
@@ -307,6 +372,8 @@ finish_new(EtlPartitionSwap *swap, Part *part)
 								 etl_quoted_relation(part->leaf), part->made->condition));
 	CommandCounterIncrement();
 	etl_table_analyze(part->leaf);
+	if (swap->recorded)
+		etl_record_add_part(swap->relid, part->leaf);
 }
 
 /*
@@ -323,6 +390,7 @@ etl_partition_swap_begin(const EtlModel *model, EtlDiff *diff, int64 run_id)
 
 	swap->relid = diff->relid;
 	swap->columns = diff->columns;
+	swap->recorded = etl_record_is_on(diff->relid);
 	swap->by_leaf = hash_create("etl partitions", 64, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	swap->rest = get_default_partition_oid(diff->relid);
 	swap->memory = Max(64, work_mem / Max(1, list_length(find_inheritance_children(diff->relid, NoLock))));
@@ -398,12 +466,14 @@ void
 etl_partition_swap_publish(EtlPartitionSwap *swap)
 {
 	List	   *locked = NIL;
+	bool		fresh = false;
 	ListCell   *cell;
 
 	foreach(cell, swap->parts)
 	{
 		Part	   *part = lfirst(cell);
 
+		fresh |= part->made != NULL;
 		if (part->made == NULL)
 			locked = lappend_oid(locked, part->leaf);
 		else if (OidIsValid(swap->rest))
@@ -426,4 +496,6 @@ etl_partition_swap_publish(EtlPartitionSwap *swap)
 									 etl_quoted_relation(part->leaf)));
 		CommandCounterIncrement();
 	}
+	if (swap->recorded && fresh)
+		etl_record_know_parts(swap->relid);
 }

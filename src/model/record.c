@@ -4,10 +4,8 @@
  *    Recording which rows of a relation change, for incremental models.
  *
  * Statement triggers with transition tables see what every writer does: the
- * merge of a stream, a publication by DML, a user's own statement.  They are
- * made when an incremental model is first built, under a lock that no writer
- * holds and before the build's snapshot: so what the snapshot does not see
- * is recorded.  Loads of append streams are told by their numbers instead.
+ * merge of a stream, a publication by DML, a user's own statement.  Loads of
+ * append streams are told by their numbers instead.
  *
  *-------------------------------------------------------------------------
  */
@@ -15,25 +13,18 @@
 
 #include "access/htup_details.h"
 #include "access/table.h"
-#include "access/xact.h"
-#include "catalog/dependency.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_extension.h"
-#include "catalog/pg_inherits.h"
-#include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
-#include "commands/extension.h"
 #include "commands/trigger.h"
 #include "executor/executor.h"
 #include "funcapi.h"
 #include "miscadmin.h"
-#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/guc.h"
 #include "utils/rel.h"
+#include "utils/syscache.h"
 
-#include "catalog/environment.h"
 #include "common/names.h"
 #include "model/internal.h"
 
@@ -87,6 +78,55 @@ add_rows(int64 set_id, int64 first, bool gone, Tuplestorestate *rows, TupleDesc 
 	MemoryContextDelete(context);
 }
 
+void
+etl_record_add(const char *target, TupleDesc desc, Tuplestorestate *gone, Tuplestorestate *since)
+{
+	int64		ngone = gone ? tuplestore_tuple_count(gone) : 0;
+	int64		nsince = since ? tuplestore_tuple_count(since) : 0;
+	int64		set_id;
+	int			level;
+
+	if (ngone + nsince == 0)
+		return;
+	if (ngone + nsince > MAX_ROWS)
+	{
+		(void) etl_change_set_add(target, psprintf("too many rows of %s changed at once", target),
+								  NIL, ngone + nsince);
+		return;
+	}
+	level = etl_change_text_begin();
+	set_id = etl_change_set_add(target, NULL, etl_change_columns(desc), ngone + nsince);
+	if (ngone > 0)
+		add_rows(set_id, 0, true, gone, desc);
+	if (nsince > 0)
+		add_rows(set_id, ngone, false, since, desc);
+	AtEOXact_GUC(false, level);
+}
+
+/*
+ * target_of names the relation that a statement changed.  A partition says
+ * of which table it is; that one must be its owner's.
+ */
+static char *
+target_of(const TriggerData *trigger)
+{
+	char	   *whole;
+	Oid			relid;
+	HeapTuple	tuple;
+	bool		same;
+
+	if (trigger->tg_trigger->tgnargs == 0)
+		return etl_name_of_relation(RelationGetRelid(trigger->tg_relation));
+	whole = trigger->tg_trigger->tgargs[0];
+	relid = etl_name_relation(whole);
+	tuple = OidIsValid(relid) ? SearchSysCache1(RELOID, ObjectIdGetDatum(relid)) : NULL;
+	if (!HeapTupleIsValid(tuple))
+		return NULL;
+	same = ((Form_pg_class) GETSTRUCT(tuple))->relowner == trigger->tg_relation->rd_rel->relowner;
+	ReleaseSysCache(tuple);
+	return same ? whole : NULL;
+}
+
 /*
  * etl_sql_changed records what a statement changed; see the comment of
  * etl._changed.
@@ -95,45 +135,21 @@ Datum
 etl_sql_changed(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigger = (TriggerData *) fcinfo->context;
-	TupleDesc	desc;
 	char	   *target;
-	int64		gone;
-	int64		since;
-	int64		set_id;
-	int			level;
 
 	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_AFTER(trigger->tg_event) ||
 		!TRIGGER_FIRED_FOR_STATEMENT(trigger->tg_event))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("etl._changed is only a trigger that etl itself makes")));
-	target = etl_name_of_relation(RelationGetRelid(trigger->tg_relation));
+	target = target_of(trigger);
 	if (target == NULL || !etl_changes_wanted(target))
 		PG_RETURN_POINTER(NULL);
 	if (TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event))
-	{
 		(void) etl_change_set_add(target, psprintf("%s was truncated", target), NIL, 0);
-		PG_RETURN_POINTER(NULL);
-	}
-
-	desc = RelationGetDescr(trigger->tg_relation);
-	gone = trigger->tg_oldtable ? tuplestore_tuple_count(trigger->tg_oldtable) : 0;
-	since = trigger->tg_newtable ? tuplestore_tuple_count(trigger->tg_newtable) : 0;
-	if (gone + since == 0)
-		PG_RETURN_POINTER(NULL);
-	if (gone + since > MAX_ROWS)
-	{
-		(void) etl_change_set_add(target, psprintf("too many rows of %s changed at once", target),
-								  NIL, gone + since);
-		PG_RETURN_POINTER(NULL);
-	}
-	level = etl_change_text_begin();
-	set_id = etl_change_set_add(target, NULL, etl_change_columns(desc), gone + since);
-	if (gone > 0)
-		add_rows(set_id, 0, true, trigger->tg_oldtable, desc);
-	if (since > 0)
-		add_rows(set_id, gone, false, trigger->tg_newtable, desc);
-	AtEOXact_GUC(false, level);
+	else
+		etl_record_add(target, RelationGetDescr(trigger->tg_relation), trigger->tg_oldtable,
+					   trigger->tg_newtable);
 	PG_RETURN_POINTER(NULL);
 }
 
@@ -279,125 +295,11 @@ etl_record_read(Oid relid, const List *sets, TupleDesc desc)
 	return rows;
 }
 
-/* ---- beginning ---- */
+/* ---- which inputs ---- */
 
 bool
 etl_input_is_recorded(const EtlInput *input)
 {
 	return input->kind == 'm' || input->kind == 'w' ||
 		   (input->kind == 's' && strcmp(input->stream->mode, "append") != 0);
-}
-
-bool
-etl_record_is_on(Oid relid)
-{
-	Relation	rel;
-	int			found = 0;
-
-	if (!OidIsValid(relid))
-		return false;
-	rel = table_open(relid, AccessShareLock);
-	if (rel->rd_rel->relkind == RELKIND_RELATION && !rel->rd_rel->relispartition &&
-		!rel->rd_rel->relhassubclass && rel->trigdesc != NULL)
-		for (int i = 0; i < rel->trigdesc->numtriggers; i++)
-		{
-			Trigger    *trigger = &rel->trigdesc->triggers[i];
-
-			found += strncmp(trigger->tgname, ETL_CHANGE_TRIGGER, strlen(ETL_CHANGE_TRIGGER)) == 0 &&
-					 trigger->tgenabled != TRIGGER_DISABLED;
-		}
-	table_close(rel, NoLock);
-	return found == 4;
-}
-
-/*
- * can_record tells whether triggers of a relation see all its changes.
- */
-static bool
-can_record(Oid relid)
-{
-	Relation	rel = table_open(relid, AccessShareLock);
-	bool		can = rel->rd_rel->relkind == RELKIND_RELATION && !rel->rd_rel->relispartition &&
-			   !rel->rd_rel->relhassubclass && !has_superclass(relid) &&
-			   rel->rd_rel->relpersistence != RELPERSISTENCE_TEMP;
-
-	table_close(rel, NoLock);
-	return can;
-}
-
-/*
- * make_triggers makes the triggers, which go with the extension, and says
- * so to other consumers: what came before is not known.
- */
-static void
-make_triggers(const char *name, Oid relid)
-{
-	Relation	rel;
-
-	etl_change_triggers_make(name);
-	CommandCounterIncrement();
-	rel = table_open(relid, NoLock);
-	for (int i = 0; i < rel->trigdesc->numtriggers; i++)
-	{
-		Trigger    *trigger = &rel->trigdesc->triggers[i];
-		ObjectAddress made;
-		ObjectAddress extension;
-
-		if (strncmp(trigger->tgname, ETL_CHANGE_TRIGGER, strlen(ETL_CHANGE_TRIGGER)) != 0)
-			continue;
-		ObjectAddressSet(made, TriggerRelationId, trigger->tgoid);
-		ObjectAddressSet(extension, ExtensionRelationId, get_extension_oid("etl", false));
-		recordDependencyOn(&made, &extension, DEPENDENCY_AUTO_EXTENSION);
-	}
-	table_close(rel, NoLock);
-	(void) etl_change_set_add(name, psprintf("etl began to record changes of %s", name), NIL, 0);
-}
-
-bool
-etl_record_make(const char *name, Oid relid)
-{
-	if (!can_record(relid))
-		return false;
-	if (!etl_record_is_on(relid))
-		make_triggers(name, relid);
-	return true;
-}
-
-/*
- * begin_input begins to record an input; true when from now on everything
- * that a new snapshot does not see will be recorded.
- */
-static bool
-begin_input(const char *name)
-{
-	Oid			relid = etl_name_relation(name);
-
-	/* readers go on; whoever writes right now is not waited for */
-	return OidIsValid(relid) && ConditionalLockRelationOid(relid, ShareRowExclusiveLock) &&
-		   etl_record_make(name, relid);
-}
-
-List *
-etl_record_begin(const EtlModel *model, List *inputs)
-{
-	List	   *begun = NIL;
-	ListCell   *cell;
-	bool		aside;			/* of an environment: production is not touched */
-
-	if (IsolationUsesXactSnapshot())
-		return NIL;
-	aside = etl_is_environment_node(model->target);
-	foreach(cell, inputs)
-	{
-		EtlInput   *input = lfirst(cell);
-
-		if (aside && !etl_is_environment_node(input->name))
-			continue;
-		/* models that do not follow rows want to know of watched tables whether they changed */
-		if (etl_input_is_recorded(input) && (etl_model_follows(model) || input->kind == 'w') &&
-			!input->consumption->recorded && begin_input(input->name))
-			begun = lappend(begun, input->name);
-	}
-	CommandCounterIncrement();
-	return begun;
 }

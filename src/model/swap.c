@@ -76,6 +76,23 @@ index_hindrance(Relation rel)
 }
 
 /*
+ * only_records tells whether all that a partition, or the partitioned table,
+ * has in the way of triggers is those that record: who replaces partitions
+ * records himself.
+ */
+static bool
+only_records(Relation rel)
+{
+	if (rel->trigdesc == NULL ||
+		(!rel->rd_rel->relispartition && rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE))
+		return false;
+	for (int i = 0; i < rel->trigdesc->numtriggers; i++)
+		if (strncmp(rel->trigdesc->triggers[i].tgname, ETL_CHANGE_TRIGGER, strlen(ETL_CHANGE_TRIGGER)) != 0)
+			return false;
+	return true;
+}
+
+/*
  * hindrance_of tells what every storage that is exchanged must not have.
  */
 static const char *
@@ -83,7 +100,7 @@ hindrance_of(Relation rel)
 {
 	Oid			relid = RelationGetRelid(rel);
 
-	if (rel->rd_rel->relhastriggers)
+	if (rel->rd_rel->relhastriggers && !only_records(rel))
 		return "it has foreign keys or triggers";
 	if (rel->rd_rel->relhasrules)
 		return "it has rules";

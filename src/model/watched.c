@@ -12,6 +12,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "catalog/pg_inherits.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
@@ -65,9 +66,9 @@ etl_sql_watch(PG_FUNCTION_ARGS)
 		PG_RETURN_TEXT_P(cstring_to_text("unchanged"));
 	if (!etl_record_make(name, relid))
 		ereport(ERROR, (errcode(ETL_ERR_DEFINITION), errmsg("%s cannot be watched", name),
-						errdetail("Only a plain table, without partitions, parents or children, "
-								  "tells all its changes to "
-								  "triggers."),
+						errdetail("Only a table, or one whose partitions are all tables, tells "
+								  "all its changes to triggers: nothing that inherits, or is "
+								  "inherited from."),
 						errhint("Let a stream of a relation source read it, or let its models be "
 								"rebuilt by every run.")));
 	PG_RETURN_TEXT_P(cstring_to_text("created"));
@@ -81,11 +82,13 @@ etl_sql_unwatch(PG_FUNCTION_ARGS)
 {
 	char	   *name;
 	Oid			relid = find_table(fcinfo, &name);
+	ListCell   *cell;
 
 	etl_environment_must_be_off("nothing stops being watched");
 	LockRelationOid(relid, ShareRowExclusiveLock);
-	if (!etl_record_is_on(relid))
+	if (!etl_record_is_wanted(relid))
 		PG_RETURN_BOOL(false);
-	etl_change_triggers_drop(name);
+	foreach(cell, find_all_inheritors(relid, ShareRowExclusiveLock, NULL))
+		etl_change_triggers_drop(etl_name_of_relation(lfirst_oid(cell)));
 	PG_RETURN_BOOL(true);
 }

@@ -3,7 +3,8 @@ use strict;
 use warnings;
 
 use Etl::Crash qw(begin_at_work kill_at_work);
-use Etl::Shapes qw(pick some @upstream %must %may);
+use Etl::Shapes qw(pick some @upstream @middle %must %may);
+use List::Util qw(uniq);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -40,10 +41,18 @@ sub choose_schema
 {
 	%type = (id => pick('int', 'bigint', 'text', 'numeric'), k => 'text', cat => pick('int', 'smallint', 'bigint'),
 		ts => pick('timestamptz', 'timestamptz', 'timestamp'), amt => pick('numeric', 'numeric(12,2)', 'bigint'),
-		note => pick('text', 'jsonb'));
+		note => pick('text', 'jsonb'), deleted_at => pick('timestamptz', 'date', 'text'));
 	$type{did} = $type{id};
 	@order = sort { rand() <=> 0.5 } sort keys %type;
 	return;
+}
+
+# gone says of a row whether it is marked as deleted.
+our $gone = 0.05;
+
+sub gone
+{
+	return rand() < $gone ? '2026-02-01' : '';
 }
 
 # fact makes a line of a file of facts; keys repeat, all but a merge's key may be empty.
@@ -54,7 +63,7 @@ sub fact
 	my %value = (
 		id => $keyed ? $id : maybe($id), k => maybe('k' . int(rand(8))), cat => maybe(int(rand(5))), did => maybe(int(rand(12))),
 		ts => maybe(sprintf('2026-01-%02d %02d:00:00%s', 1 + int(rand(8)), int(rand(24)), $type{ts} eq 'timestamptz' ? 'Z' : '')),
-		amt => maybe($type{amt} eq 'bigint' ? int(rand(100)) : sprintf('%.2f', rand(100))), note => maybe(int(rand(3))));
+		amt => maybe($type{amt} eq 'bigint' ? int(rand(100)) : sprintf('%.2f', rand(100))), note => maybe(int(rand(3))), deleted_at => gone());
 
 	return join(',', map { $value{$_} // int(rand(9)) } @order) . "\n";
 }
@@ -62,7 +71,7 @@ sub fact
 # dimension makes a line of a file of dimension rows.
 sub dimension
 {
-	return join(',', int(rand(12)), maybe('n' . int(rand(6))), maybe('c' . int(rand(4))), maybe(int(rand(3)))) . "\n";
+	return join(',', int(rand(12)), maybe('n' . int(rand(6))), maybe('c' . int(rand(4))), maybe(int(rand(3))), gone()) . "\n";
 }
 
 my %inputs = (
@@ -77,7 +86,7 @@ sub deliver
 
 	local @order = (@order, $more // ());
 	open(my $fh, '>', "$files/$name.new") or die "$name: $!";
-	print $fh $inputs{$input}{dimension} ? "id,name,country,grp\n" : join(',', @order) . "\n";
+	print $fh $inputs{$input}{dimension} ? "id,name,country,grp,deleted_at\n" : join(',', @order) . "\n";
 	print $fh map { $inputs{$input}{dimension} ? dimension() : fact($inputs{$input}{mode} eq 'merge') } 1 .. $count;
 	close($fh);
 	rename("$files/$name.new", "$files/$name") or die "$name: $!";
@@ -95,7 +104,7 @@ sub step_sql
 	my $sql = "SET client_min_messages = warning; SET statement_timeout = '600s';\nCALL etl.run('$schema.*'"
 	  . ($exclude ? ", exclude => '$exclude'" : '') . ");\n";
 
-	for my $shape (@$shapes)
+	for my $shape (grep { $_->{kind} ne 'view' } @$shapes)
 	{
 		# as jsonb: columns are compared by name, since one that changed its type comes last
 		$sql .= "SELECT 'differs $shape->{name} by ' || count(*) FROM (
@@ -119,16 +128,18 @@ sub judge
 		{
 			push @wrong, "$line: $shape{$1}{query}";
 		}
-		elsif ($line =~ /^did (\w+) (\w+) (.*)/ && $shape{$1})
+		elsif ($line =~ /^did (\w+) (\w+) (.*)/ && $shape{$1} && $shape{$1}{kind} ne 'view')
 		{
 			my ($name, $action, $reason) = ($1, $2, $3);
 			my $kind = $shape{$name}{kind};
 
 			$compared++;
+			$coverage{$kind}{$_}{compared}++ for @$happened;
 			next if $action eq 'unchanged';
 			$action eq 'incremental' ? $incremental++ : $full++;
 			$coverage{$kind}{$_}{$action}++ for @$happened;
-			$forms{ $shape{$name}{form} || 'merge' }{$action}++;
+			my $form = $shape{$name}{form} // {};
+			$forms{ ($form->{by} ? "$form->{by} " : '') . ($form->{strategy} || 'as etl chooses') }{$action}++ if !$shape{$name}{stored};
 			$reason =~ s/.*rebuilt, since //;
 			$reason =~ s/\w+\.(\w+)/x.$1/g;
 			$reasons{$kind}{$reason}++ if $action ne 'incremental' && !$may_refresh;
@@ -145,6 +156,13 @@ my %events = (
 	'merged facts' => sub { my ($s) = @_; arrive($s, 'e', pick(1, 1, 3, 10)); return '' },
 	'dimension changes' => sub { my ($s) = @_; arrive($s, 'd', pick(1, 1, 2, 5)); return '' },
 	'complete pull' => sub { my ($s) = @_; arrive($s, 'r', pick(1, 5, 20)); return '' },
+	'absent rows' => sub { my ($s, $delivered) = @_; pull_part($s, $delivered->{r}[-1]); return '' },
+	'soft delete' => sub {
+		my ($s) = @_;
+
+		local $gone = 0.9;
+		arrive($s, pick('f', 'b', 'e', 'd', 'r'), pick(2, 4));
+		return pick('', map { "UPDATE $s.$_ SET deleted_at = " . pick('NULL', "'2026-02-02'") . ' WHERE ' . part(5) . ' = 1;' } 'e', 'd', 'r') },
 	'empty pull' => sub { my ($s) = @_; arrive($s, 'r', 0); return '' },
 	'load alone' => sub {
 		my ($s) = @_;
@@ -176,31 +194,35 @@ my %events = (
 		return '!' },
 	'retyped column' => sub {
 		my ($s) = @_;
-		return "!ALTER TABLE $s." . pick('f', 'b') . ' ALTER COLUMN ' . pick('cat TYPE bigint', 'amt TYPE numeric(20,4)') . ';' },
+		return "!ALTER TABLE $s." . pick('f', 'b', 'r') . ' ALTER COLUMN ' . pick('cat TYPE bigint', 'amt TYPE numeric(20,4)') . ';' },
 	'new definition' => sub {
 		my ($s, undef, $shapes) = @_;
-		my $shape = pick(grep { $_->{kind} ne 'upstream' } @$shapes);
+		my @others = grep { ($must{ $_->{kind} } || $may{ $_->{kind} }) && rand() < 0.2 } @$shapes;
 
-		($shape->{key}, $shape->{query}) = ($must{ $shape->{kind} } // $may{ $shape->{kind} })->();
-		$shape->{query} =~ s/\bS\./$s./g;
-		return '!' . define_sql($s, $shape) },
+		for my $shape (@others)
+		{
+			($shape->{key}, $shape->{query}) = ($must{ $shape->{kind} } // $may{ $shape->{kind} })->();
+			$shape->{query} =~ s/\bS\./$s./g;
+			$shape->{form} = form_of($shape->{key});
+		}
+		return join('', '!', map { define_sql($s, $_) } @others) },
 	'failed check' => sub {
 		my ($s, undef, $shapes) = @_;
-		my $target = "$s." . pick(@$shapes)->{name};
+		my $targets = join(', ', map { "'$s.$_->{name}'" } grep { rand() < 0.4 } @$shapes);
 
-		arrive($s, pick('f', 'b', 'e'), 3);
+		arrive($s, $_, 3) for some(sort keys %inputs);
 		$node->psql('postgres', "SET client_min_messages = error;
-			SELECT etl.define_check('$target', 'expression', options => '{\"expression\": \"false\"}', name => 'never');
-			CALL etl.run('$s.*'); SELECT etl.drop_check('$target', 'never');", on_error_stop => 0);
+			SELECT etl.define_check(t, 'expression', options => '{\"expression\": \"false\"}', name => 'never') FROM unnest(ARRAY[$targets]) t;
+			CALL etl.run('$s.*'); SELECT etl.drop_check(t, 'never') FROM unnest(ARRAY[$targets]) t;", on_error_stop => 0);
 		return '' },
 	'cancel' => sub {
 		my ($s) = @_;
-		arrive($s, pick('f', 'b', 'e', 'd'), 3);
+		arrive($s, $_, 3) for some(sort keys %inputs);
 		$node->psql('postgres', "SET client_min_messages = error; SET statement_timeout = " . (20 + int(rand(400))) . "; CALL etl.run('$s.*');");
 		return '' },
 	'kill -9' => sub {
 		my ($s) = @_;
-		arrive($s, pick('f', 'b', 'e', 'd'), 3);
+		arrive($s, $_, 3) for some(sort keys %inputs);
 		my $work = begin_at_work($node, "SET client_min_messages = error; CALL etl.run('$s.*');");
 
 		usleep(int(rand(500_000)));
@@ -208,12 +230,22 @@ my %events = (
 		return '' },
 	'late commit' => sub {
 		my ($s) = @_;
-		my $input = pick('f', 'f', 'b', 'e', 'd');
+		my $first = int(rand(5));
+		my @inputs = (qw(f b e d r))[ $first, $first + 1 - (rand() < 0.5 ? 1 : 0) - 5 ];
 
-		arrive($s, $input, pick(1, 5));
-		return "late $input;" });
-my @often = ('new facts', 'merged facts', 'dimension changes', 'complete pull', 'correction', 'hard delete', 'changed file');
+		arrive($s, $_, pick(1, 5)) for uniq(@inputs);
+		return join('', map { "late $_;" } uniq(@inputs)) });
+my @often = ('soft delete', 'absent rows', 'new facts', 'merged facts', 'dimension changes', 'complete pull', 'correction', 'hard delete', 'changed file');
 my %delivered;
+
+# next_event takes the next one of a shuffled deck, in which all that may happen is, and some of it more often.
+my @deck;
+
+sub next_event
+{
+	@deck = sort { rand() <=> 0.5 } @often, sort keys %events if !@deck;
+	return shift @deck;
+}
 
 # part renders a number from 0 to n - 1 that depends on a row's id.
 sub part
@@ -223,17 +255,48 @@ sub part
 	return "(abs(hashtext(id::text)) % $n)";
 }
 
-# define_sql defines the model of a shape; its form says how its rows get into place, and whether they lie in partitions.
+# form_of chooses how a model's rows get into place, and whether they lie in partitions of what the first column of its key says.
+sub form_of
+{
+	my ($key) = @_;
+	my ($first) = split(/,/, $key // '');
+	my %length = (day => '2 days', cat => 2, n => 3, parity => 1, grp => 1, $type{id} eq 'text' ? () : (id => 7));
+
+	return {} if !$first || rand() < 0.4;
+	return { strategy => 'delete_insert' } if rand() < 0.25;
+
+	my $by = pick('hash', 'list', 'range');
+	my %partition_by = ($by => qq("$first"), $by eq 'hash' ? (partitions => 3) : (), $by eq 'range' && $length{$first} ?
+		  (interval => qq("$length{$first}")) : ());
+
+	return { by => $by, strategy => pick('', 'merge', 'delete_insert', 'partition_replace', 'partition_replace'),
+		partition_by => '{' . join(', ', map { qq("$_": $partition_by{$_}) } sort keys %partition_by) . '}' };
+}
+
+# define_sql defines the model of a shape.
 sub define_sql
 {
 	my ($schema, $shape) = @_;
-	my ($first) = split(/,/, $shape->{key} // '');
-	my $form = $first ? $shape->{form} // '' : '';
-	my $strategy = { insert => 'delete_insert', replace => 'partition_replace' }->{$form};
+	my $form = $shape->{form} // {};
 
-	return "SELECT etl.define_model('$schema.$shape->{name}', \$\$$shape->{query}\$\$, 'incremental', "
-	  . ($shape->{key} ? "'{$shape->{key}}'" : 'NULL') . ($strategy ? ", '$strategy'" : '')
-	  . ($form =~ /parts|replace/ ? ", options => '{\"partition_by\": {\"hash\": \"$first\", \"partitions\": 3}}'" : '') . ");\n";
+	return "SELECT etl.define_model('$schema.$shape->{name}', \$\$$shape->{query}\$\$, '" . ($shape->{stored} // 'incremental') . "', "
+	  . ($shape->{key} ? "'{$shape->{key}}'" : 'NULL') . ($form->{strategy} ? ", '$form->{strategy}'" : '')
+	  . ($form->{by} ? ", options => '{\"partition_by\": $form->{partition_by}}'" : '') . ");\n";
+}
+
+# pull_part delivers the facts of an earlier file again, but for some that are not there any more.
+sub pull_part
+{
+	my ($schema, $before) = @_;
+	my $name = "$schema-r-" . sprintf('%03d', scalar(@{ $delivered{r} })) . '.csv';
+	my ($header, @lines) = split(/^/, PostgreSQL::Test::Utils::slurp_file("$files/$before"));
+
+	open(my $fh, '>', "$files/$name.new") or die "$name: $!";
+	print $fh $header, grep { rand() < 0.7 } @lines;
+	close($fh);
+	rename("$files/$name.new", "$files/$name") or die "$name: $!";
+	push @{ $delivered{r} }, $name;
+	return;
 }
 
 # arrive delivers a new file of an input.
@@ -251,11 +314,14 @@ sub live
 {
 	my ($number) = @_;
 	my $schema = "h$number";
-	my @shapes = map { { name => $_->[0], kind => 'upstream', must => 1, key => $_->[1], query => $_->[2] } } @upstream;
+	my @shapes = ((map { { name => $_->[0], kind => 'upstream', must => 1, key => $_->[1], query => $_->[2],
+		form => form_of($_->[1]) } } @upstream),
+		map { { name => $_->[0], kind => $_->[1], stored => $_->[1], key => $_->[2], query => $_->[3] } } @middle);
 	my @did;
-	my $late;
+	my @late;
 
 	%delivered = ();
+	@deck = ();
 	choose_schema();
 	for my $kind (sort keys %must, sort keys %may)
 	{
@@ -264,7 +330,7 @@ sub live
 			my ($key, $query) = ($must{$kind} // $may{$kind})->();
 
 			push @shapes, { name => "${kind}_$n", kind => $kind, must => defined $must{$kind}, key => $key, query => $query,
-				form => pick('', '', '', 'insert', 'parts', 'replace') };
+				form => form_of($key) };
 		}
 	}
 	$_->{query} =~ s/\bS\./$schema./g for @shapes;
@@ -272,60 +338,83 @@ sub live
 	my $sql = "SET client_min_messages = warning; CREATE SCHEMA $schema; SELECT etl.define_source('$schema', 'file', '{\"root\": \"$files\"}');\n";
 	for my $input (sort keys %inputs)
 	{
-		my $columns = $inputs{$input}{dimension} ? "id $type{id}, name text, country text, grp int" :
+		my $columns = $inputs{$input}{dimension} ? "id $type{id}, name text, country text, grp int, deleted_at text" :
 		  join(', ', map { "$_ $type{$_}" } @order);
 
 		$sql .= "SELECT etl.define_stream('$schema.$input', '$schema', '{\"path\": \"$schema-$input-*.csv\"}', 'csv',
 			columns => '$columns', mode => '$inputs{$input}{mode}'" . ($inputs{$input}{key} ? ", key => '{id}'" : '') . ");\n";
 		arrive($schema, $input, pick(5, 15, 40));
 	}
-	$sql .= "SELECT etl.define_model('$schema.v', 'SELECT * FROM $schema.e WHERE amt > 5');\n";
 	$sql .= define_sql($schema, $_) for @shapes;
 	$node->safe_psql('postgres', $sql);
 
 	for my $step (0 .. 11)
 	{
-		$late->query_safe('COMMIT'), $late->quit if $late;
-		undef $late;
-		my @happens = $step == 0 ? () : map { rand() < 0.7 ? pick(@often) : pick(sort keys %events) } 1 .. pick(1, 1, 2, 3);
+		$_->query_safe('COMMIT'), $_->quit for splice(@late);
+		my @happens = $step == 0 ? () : map { next_event() } 1 .. pick(1, 2, 2, 3);
 		my $before = join('', map { $events{$_}->($schema, \%delivered, \@shapes) . "\n" } @happens);
 		my $may_refresh = $step == 0 || ($before =~ s/!//g);
-		my $input = $before =~ s/late (\w);//g ? $1 : undef;
+		my @inputs;
+		push @inputs, $1 while $before =~ s/late (\w);//;
+		@inputs = uniq(@inputs);
 		my ($code, $out, $err) = $node->psql('postgres', "SET client_min_messages = warning;\n$before", on_error_stop => 1);
 		return ("history $number, step $step, " . join(' + ', @happens), $err) if $code != 0;
-		# a load that takes its number before this step's runs, and commits after them
-		if ($input)
+		# loads that take their numbers before this step's runs, and commit after them: each in a session of its own
+		for my $input (@inputs)
 		{
-			$late = $node->background_psql('postgres');
-			$late->query_safe("SET client_min_messages = error; BEGIN; CALL etl.run('$schema.$input')");
+			push @late, $node->background_psql('postgres');
+			$late[-1]->query_safe("SET client_min_messages = error; BEGIN; CALL etl.run('$schema.$input')");
 		}
-		($code, $out, $err) = $node->psql('postgres', step_sql($schema, \@shapes, $input && "$schema.$input"), on_error_stop => 1);
+		($code, $out, $err) = $node->psql('postgres', step_sql($schema, \@shapes, join(' ', map { "$schema.$_" } @inputs)),
+			on_error_stop => 1);
 		my @wrong = $code == 0 ? judge($out, \@shapes, \@happens, $may_refresh) : ($err);
 
 		push @did, join(' + ', @happens);
 		return ("history $number, step $step (" . join(', ', @did) . ')', @wrong) if @wrong;
 	}
-	$late->quit if $late;
+	$_->quit for @late;
 	return;
 }
 
 my $begin = time;
+my $ran = 0;
 for my $number (1 .. $histories)
 {
 	my $this = $seed + $number - 1;
 
 	srand($this);
 	my @wrong = live($number);
+	$ran++;
 	ok(!@wrong, "history $number, ETL_SEED=$this") or diag(join("\n", "ETL_SEED=$this ETL_HISTORIES=1", @wrong));
 	last if @wrong || time - $begin > $seconds || $compared >= $cases;
 }
 diag("$compared cases: $incremental incremental, $full full");
 diag(join('; ', map { sprintf('%s %d/%d', $_, $forms{$_}{incremental} // 0, ($forms{$_}{incremental} // 0) + ($forms{$_}{full} // 0)) } sort keys %forms));
+
+# for each shape and event: incremental / had something to do / compared afterwards
+my (%happened, @untouched, @missed);
+$happened{$_} = 1 for map { keys %$_ } values %coverage;
 for my $kind (sort keys %coverage)
 {
-	diag(sprintf('%-18s %s', $kind, join('; ', map { sprintf('%s %d/%d', $_, $coverage{$kind}{$_}{incremental} // 0,
-		($coverage{$kind}{$_}{incremental} // 0) + ($coverage{$kind}{$_}{full} // 0)) } sort keys %{ $coverage{$kind} })));
+	my @cells;
+
+	for my $event (sort keys %happened)
+	{
+		my $cell = $coverage{$kind}{$event} // {};
+		my $touched = ($cell->{incremental} // 0) + ($cell->{full} // 0);
+
+		push @cells, sprintf('%s %d/%d/%d', $event, $cell->{incremental} // 0, $touched, $cell->{compared} // 0);
+		push @untouched, "$kind × $event" if !$touched;
+		push @missed, "$kind × $event" if !$cell->{compared};
+	}
+	diag(sprintf('%-18s %s', $kind, join('; ', @cells)));
 	diag("    $reasons{$kind}{$_} × $_") for sort keys %{ $reasons{$kind} };
+}
+diag('had nothing to do: ' . (join(', ', @untouched) || 'none'));
+SKIP:
+{
+	skip 'too few histories', 1 if $ran < 4;
+	is(join(', ', @missed, map { "no $_" } grep { !$happened{$_} } sort keys %events), '', 'every shape is compared after every event');
 }
 
 $node->stop;

@@ -5,10 +5,11 @@ use warnings;
 
 use Exporter 'import';
 
-our @EXPORT_OK = qw(pick some @upstream %must %may %words);
+our @EXPORT_OK = qw(pick some @upstream @middle %must %may %words);
 
 # Queries are over schema S: f and b are append streams of facts, e a merge and r a replace stream of them, d a merge stream of
-# dimension rows, v a view of e.  Facts have id, k, cat, did, ts, amt; dimension rows id, name, country, grp.
+# dimension rows.  Facts have id, k, cat, did, ts, amt; dimension rows id, name, country, grp.  A row that is gone at its source
+# comes with deleted_at, and is left out by lv (of e), dl (of d) and sm (of b).
 
 # pick returns one of its arguments.
 sub pick
@@ -30,11 +31,24 @@ our @upstream = (
 	[ 'fm', 'id', 'SELECT DISTINCT ON (id) id, k, cat, did, ts, amt FROM S.f WHERE id IS NOT NULL
 		ORDER BY id, ts DESC NULLS LAST, k, cat, did, amt' ],
 	[ 'gm', 'id', 'SELECT f.id, max(f.k) AS k, count(*)::int AS cat, min(f.did) AS did, max(f.ts) AS ts, sum(f.amt) AS amt
-		FROM S.fm f LEFT JOIN S.dm d ON d.id = f.did GROUP BY f.id' ]);
+		FROM S.fm f LEFT JOIN S.dm d ON d.id = f.did GROUP BY f.id' ],
+	[ 'sm', 'id', 'SELECT id, k, cat, did, ts, amt FROM (SELECT DISTINCT ON (id) * FROM S.b WHERE id IS NOT NULL
+		ORDER BY id, ts DESC NULLS LAST, k, cat, did, amt, deleted_at) n WHERE deleted_at IS NULL' ]);
 
-my $fact = sub { return 'S.' . pick('f', 'b', 'e', 'r', 'fm', 'gm', 'v') };
-my $unique = sub { return 'S.' . pick('e', 'e', 'fm', 'gm', 'v') };
-my $dim = sub { return 'S.' . pick('d', 'd', 'dm') };
+# other kinds of models that stand between others: name, kind, key, query
+our @middle = (
+	[ 'v', 'view', undef, 'SELECT * FROM S.e WHERE amt > 5' ],
+	[ 'lv', 'view', undef, 'SELECT * FROM S.e WHERE deleted_at IS NULL' ],
+	[ 'dl', 'view', undef, 'SELECT * FROM S.d WHERE deleted_at IS NULL' ],
+	[ 'tm', 'table', 'id', 'SELECT id, k, cat, did, ts, amt FROM S.fm WHERE amt IS DISTINCT FROM 7' ],
+	[ 'tv', 'view', undef, 'SELECT id, k, cat, did, ts, amt FROM S.tm WHERE cat IS DISTINCT FROM 4' ],
+	[ 'tn', 'table', undef, 'SELECT id, k, cat, did, ts, amt FROM S.sm WHERE k IS DISTINCT FROM \'k5\'' ],
+	[ 'mm', 'materialized_view', undef, 'SELECT id, k, cat, did, ts, amt FROM S.gm WHERE amt > 3' ],
+	[ 'im', 'incremental', 'k', 'SELECT k, count(*) AS n, sum(amt) AS amt FROM S.mm GROUP BY k' ]);
+
+my $fact = sub { return 'S.' . pick('f', 'b', 'e', 'r', 'r', 'fm', 'gm', 'v', 'lv', 'sm', 'tv', 'tn') };
+my $unique = sub { return 'S.' . pick('e', 'e', 'fm', 'gm', 'v', 'lv', 'sm', 'tv') };
+my $dim = sub { return 'S.' . pick('d', 'd', 'dm', 'dl') };
 my $join = sub { return pick('JOIN', 'LEFT JOIN') };
 my $aggregates = sub {
 	return join(', ', some('count(*) AS n', 'sum(f.amt) AS s', 'min(f.ts) AS first', 'max(f.amt) FILTER (WHERE f.cat = 2) AS top',
@@ -83,6 +97,9 @@ our %must = (
 	cte => sub {
 		return ('id', 'WITH n AS (SELECT DISTINCT ON (id) id, k, did, amt FROM ' . $fact->() . ' ORDER BY id, amt, k, did), x AS (SELECT * FROM '
 			  . $dim->() . ') SELECT n.id, n.amt, x.name FROM n ' . $join->() . ' x ON x.id = n.did') },
+	living => sub {
+		return ('id', 'SELECT id, k, amt FROM (SELECT DISTINCT ON (id) id, k, amt, deleted_at FROM ' . pick('S.f', 'S.b', 'S.r', 'S.e')
+			  . ' ORDER BY id, ts DESC NULLS LAST, amt, k, deleted_at) n WHERE deleted_at IS NULL') },
 	exists_ => sub {
 		return ('id', 'SELECT f.id, f.amt FROM ' . $unique->() . ' f WHERE EXISTS (SELECT FROM ' . $fact->()
 			  . ' x WHERE x.k = f.k AND x.amt > 50)') },
@@ -94,6 +111,9 @@ our %must = (
 
 # What may refresh in full, and must be right all the same.
 our %may = (
+	on_matview => sub {
+		return ('id', 'SELECT f.id, f.amt, m.amt AS m, i.n FROM ' . $unique->() . ' f LEFT JOIN S.mm m ON m.id = f.id '
+			  . $join->() . ' S.im i ON i.k = f.k') },
 	not_exists => sub {
 		return ('id', 'SELECT f.id, f.amt FROM ' . $unique->() . ' f WHERE NOT EXISTS (SELECT FROM ' . $fact->()
 			  . ' x WHERE x.did = f.did AND x.amt > 80)') },
@@ -141,9 +161,11 @@ our %words = (
 	united => 'UNION ALL',
 	group_of_union => 'grouped over a UNION ALL',
 	cte => 'common table expressions',
+	living => 'the newest row of a key, unless it is marked as deleted',
 	exists_ => 'EXISTS',
 	in_ => 'IN',
 	window => 'windows partitioned by the key',
+	on_matview => 'joined with a materialized view',
 	not_exists => 'NOT EXISTS',
 	scalar => 'a scalar subquery',
 	anti_join => 'anti join',
