@@ -194,7 +194,6 @@ etl_attempt_relation(EtlAttempt *attempt)
 	EtlPull    *pull = attempt->pull;
 	Oid			relid = etl_relation_ensure(pull->stream, pull->options);
 	List	   *fields = NIL;
-	ListCell   *cell;
 	bool		keyed = OidIsValid(relid) && etl_relation_has_key(pull->stream, relid);
 	bool		has_fields;
 
@@ -211,8 +210,7 @@ etl_attempt_relation(EtlAttempt *attempt)
 	if (!keyed && (has_fields || etl_relation_has_key(pull->stream, relid)))
 		etl_relation_ensure_key(pull->stream, pull->options, relid);
 
-	foreach(cell, attempt->widenings)
-		etl_widen(attempt->landing, relid, lfirst(cell));
+	etl_widen(attempt->landing, relid, attempt->widenings);
 	etl_zone_prepare(pull->stream, pull->options, relid, attempt->load.started_at);
 	return relid;
 }
@@ -333,6 +331,7 @@ etl_attempt_landing(EtlAttempt *attempt)
 	landing->alone = attempt->alone;
 	landing->stage = attempt->stage;
 	landing->widenings = attempt->widenings;
+	landing->tries = attempt->tries;
 	return landing;
 }
 
@@ -495,14 +494,14 @@ etl_pull_land(EtlPull *pull, Jsonb *position)
 	attempt.load.load_id = pull->load_id = etl_load_next_id();
 	attempt.load.started_at = pull->parent ? pull->parent->started_at : GetCurrentTimestamp();
 
-	for (int i = 0;; i++)
+	for (;; attempt.tries++)
 	{
 		attempt.try_context = AllocSetContextCreate(attempt.context, "etl try", ALLOCSET_DEFAULT_SIZES);
 		MemoryContextSwitchTo(attempt.try_context);
 		error = etl_subxact(land_attempt, &attempt);
 		if (error == NULL)
 			break;
-		if (!attempt.landing->restart || i == MAX_RESTARTS)
+		if (!attempt.landing->restart || attempt.tries == MAX_RESTARTS)
 			report_failure(&attempt, error);
 		attempt.infer = attempt.infer || attempt.landing->infer;
 		attempt.alone = attempt.alone || attempt.landing->alone;

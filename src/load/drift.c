@@ -8,6 +8,11 @@
  * is left, and the load begins anew with the change made first.  Type of a
  * new column is inferred from every value that the load has for it.
  *
+ * Columns that must become wider are gathered before the load begins anew: it
+ * looks at the records that follow, more of them with every try, and lands
+ * none of them.  However many columns there are and wherever their first wide
+ * values stand, a load has few tries, and reads little in vain.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -33,6 +38,16 @@ etl_drift_restart(EtlLanding *landing)
 			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 			 errmsg("the load of \"%s\" must begin again with a changed schema",
 					landing->stream->target)));
+}
+
+/*
+ * etl_drift_look_on: see landing.h.
+ */
+void
+etl_drift_look_on(EtlLanding *landing)
+{
+	if (--landing->looks_on == 0)
+		etl_drift_restart(landing);
 }
 
 /*
@@ -235,13 +250,14 @@ known_widening(EtlLanding *landing, const char *column)
  * must stay as it is, returns why, NULL when no wider type is known.
  */
 static const char *
-widen_or_tell(EtlLanding *landing, const EtlColumn *column, Oid type)
+widen_or_tell(EtlLanding *landing, EtlColumn *column, Oid type)
 {
-	EtlWidening *widening = known_widening(landing, column->name);
+	EtlWidening *widening;
 	MemoryContext old;
 
 	if (type == TEXTOID || landing->replay != NULL)
 		return NULL;
+	widening = known_widening(landing, column->name);
 	if (widening == NULL)
 	{
 		old = MemoryContextSwitchTo(landing->restart_context);
@@ -252,14 +268,14 @@ widen_or_tell(EtlLanding *landing, const EtlColumn *column, Oid type)
 		landing->widenings = lappend(landing->widenings, widening);
 		MemoryContextSwitchTo(old);
 	}
-	if (widening->refused == NULL)
-		etl_drift_restart(landing);
+	column->widens = widening->refused == NULL;
+	if (column->widens && landing->looks_on == 0)
+		landing->looks_on = (int64) ETL_BATCH_ROWS << 2 * Min(landing->tries, 20);
 	return widening->refused;
 }
 
 EtlPolicy
-etl_drift_misfit(EtlLanding *landing, const EtlColumn *column, const EtlValue *value,
-				 const char **remedy)
+etl_drift_misfit(EtlLanding *landing, EtlColumn *column, const EtlValue *value, const char **remedy)
 {
 	Oid			type;
 	const char *refused;
@@ -270,8 +286,13 @@ etl_drift_misfit(EtlLanding *landing, const EtlColumn *column, const EtlValue *v
 		case ETL_EVOLVE:
 			if (column->declared)
 				break;
+			/* the record comes again, when the column is wider */
+			if (column->widens)
+				return ETL_DISCARD_VALUE;
 			type = wider_type(landing, column, value);
 			refused = widen_or_tell(landing, column, type);
+			if (landing->looks_on > 0)
+				return ETL_DISCARD_VALUE;
 			*remedy = etl_widen_sql(landing->stream, landing->options, column->name, type);
 			if (refused != NULL)
 				*remedy = psprintf("%s (%s)", *remedy, refused);

@@ -492,8 +492,14 @@ etl_land_record(EtlLanding *landing, const EtlRecord *record, bool bad, const Et
 		slot->tts_isnull[landing->row_attnum - 1] = false;
 		set_loaded_at(landing, slot);
 		outcome = set_values(landing, slot, record, held, &reasons);
-		if (outcome == KEEP)
+		if (outcome == KEEP && likely(landing->looks_on == 0))
 			outcome = finish_row(landing, slot, record, &reasons);
+	}
+	if (unlikely(landing->looks_on > 0))
+	{
+		memset(landing->state->failed, 0, landing->ncolumns);
+		etl_drift_look_on(landing);
+		return;
 	}
 	count_refused(landing, record, outcome, &reasons);
 }
@@ -523,6 +529,11 @@ etl_land_tuple(EtlLanding *landing, HeapTuple tuple, const EtlRecord *record)
 	Outcome		outcome;
 
 	landing->load->rows_read++;
+	if (unlikely(landing->looks_on > 0))
+	{
+		etl_drift_look_on(landing);
+		return;
+	}
 	heap_deform_tuple(tuple, slot->tts_tupleDescriptor, slot->tts_values, slot->tts_isnull);
 	set_loaded_at(landing, slot);
 	outcome = finish_row(landing, slot, record, &reasons);
@@ -631,6 +642,8 @@ etl_landing_next(EtlLanding *landing, EtlLoad *load)
 void
 etl_landing_end(EtlLanding *landing)
 {
+	if (landing->looks_on > 0)
+		etl_drift_restart(landing);
 	etl_load_writer_end(landing->writer);
 	set_checks(landing);
 	end_load(landing);

@@ -136,6 +136,7 @@ typedef struct EtlColumn
 	bool		is_text;		/* and takes any text as it is */
 	bool		mapped;			/* the item at work has a field for it */
 	bool		ever_mapped;	/* some item of the load had */
+	bool		widens;			/* the load's next try makes it wider */
 	ExprState  *default_value;	/* for columns without a field; NULL: null */
 } EtlColumn;
 
@@ -275,6 +276,8 @@ typedef struct EtlLanding
 	bool		infer;			/* unknown fields must be inferred first */
 	List	   *widenings;		/* EtlWidening *, in the restart context */
 	MemoryContext restart_context;
+	int			tries;			/* of the load before this one */
+	int64		looks_on;		/* records still to be looked at before a restart; 0: none is due */
 
 	AttrNumber	event_attnum;	/* of event_time, when it is a date or timestamp; else 0 */
 	Oid			event_type;
@@ -346,7 +349,7 @@ extern void etl_watermark_end(const EtlLanding *landing);
 extern char *etl_widen_sql(const EtlStream *stream, const EtlLoadOptions *options, const char *column,
 						   Oid type);
 extern char *etl_widen_hindrance(Oid relid, AttrNumber attnum);
-extern void etl_widen(EtlLanding *landing, Oid relid, EtlWidening *widening);
+extern void etl_widen(EtlLanding *landing, Oid relid, List *widenings);
 
 /* drift.c */
 extern int etl_drift_column(EtlLanding *landing, const char *field);	/* -1: none */
@@ -354,9 +357,11 @@ extern void etl_drift_map(EtlLanding *landing, int nfields);
 /* what to do with a value of a field that has no column */
 extern EtlPolicy etl_drift_unknown_field(EtlLanding *landing, const char *field);
 /* what to do with a value that does not fit; may ask for a restart */
-extern EtlPolicy etl_drift_misfit(EtlLanding *landing, const EtlColumn *column, const EtlValue *value,
+extern EtlPolicy etl_drift_misfit(EtlLanding *landing, EtlColumn *column, const EtlValue *value,
 								  const char **remedy);
 pg_noreturn extern void etl_drift_restart(EtlLanding *landing);
+/* counts a record that was only looked at; restarts when it was the last of them */
+extern void etl_drift_look_on(EtlLanding *landing);
 
 /* reasons.c: those of one record, in the order found; in the caller's memory */
 struct EtlReasons

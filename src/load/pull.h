@@ -60,6 +60,7 @@ typedef struct EtlAttempt
 	bool		has_records;	/* inference met one */
 	bool		alone;			/* a helper was not able to */
 	bool		stage;			/* the indexes of a new relation refused a row */
+	int			tries;			/* before this one */
 	List	   *widenings;
 	int64		rejected_items; /* of child tables */
 	bool		nothing;		/* known already, or no record at all */

@@ -313,6 +313,11 @@ take_row(Work *work, EtlTeamMessage *message)
 	if (work->plain)
 	{
 		landing->load->rows_read++;
+		if (unlikely(landing->looks_on > 0))
+		{
+			etl_drift_look_on(landing);
+			return;
+		}
 		etl_load_writer_put_tuple(landing->writer, data, message->length);
 		return;
 	}

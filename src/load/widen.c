@@ -37,18 +37,30 @@
 #include "load/dependents.h"
 #include "load/landing.h"
 
+/*
+ * append_action renders what ALTER TABLE does to one column.
+ */
+static void
+append_action(StringInfo out, const EtlLoadOptions *options, const char *column, Oid type)
+{
+	const char *name = quote_identifier(column);
+
+	appendStringInfo(out, "ALTER COLUMN %s TYPE %s", name, format_type_be(type));
+	/* a date becomes the midnight of the zone that the stream reads its timestamps in */
+	if (type == TIMESTAMPTZOID)
+		appendStringInfo(out, " USING pg_catalog.timezone(%s, %s::pg_catalog.timestamp)",
+						 quote_literal_cstr(options->coerce.timezone), name);
+}
+
 char *
 etl_widen_sql(const EtlStream *stream, const EtlLoadOptions *options, const char *column, Oid type)
 {
-	const char *name = quote_identifier(column);
-	char	   *sql = psprintf("ALTER TABLE %s ALTER COLUMN %s TYPE %s", stream->target, name,
-						 format_type_be(type));
+	StringInfoData sql;
 
-	/* a date becomes the midnight of the zone that the stream reads its timestamps in */
-	if (type == TIMESTAMPTZOID)
-		sql = psprintf("%s USING pg_catalog.timezone(%s, %s::pg_catalog.timestamp)", sql,
-					   quote_literal_cstr(options->coerce.timezone), name);
-	return sql;
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "ALTER TABLE %s ", stream->target);
+	append_action(&sql, options, column, type);
+	return sql.data;
 }
 
 /*
@@ -127,33 +139,83 @@ etl_widen_hindrance(Oid relid, AttrNumber attnum)
 
 typedef struct WidenWork
 {
-	const EtlStream *stream;
-	const EtlLoadOptions *options;
+	EtlLanding *landing;
 	Oid			relid;
-	EtlWidening *widening;
-	int64		load_id;
+	List	   *widenings;		/* EtlWidening *, at least one */
 	const char *view;			/* being made again */
 } WidenWork;
 
 /*
- * widen changes the type; 'arg' is a WidenWork.
+ * alter changes the types: all with one statement, since the table may be
+ * rewritten by it.
+ */
+static void
+alter(const WidenWork *work)
+{
+	const EtlLanding *landing = work->landing;
+	StringInfoData sql;
+	ListCell   *cell;
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "ALTER TABLE %s ", landing->stream->target);
+	foreach(cell, work->widenings)
+	{
+		EtlWidening *widening = lfirst(cell);
+
+		if (foreach_current_index(cell) > 0)
+			appendStringInfoString(&sql, ", ");
+		append_action(&sql, landing->options, widening->column, widening->type);
+	}
+	etl_relation_sql(sql.data);
+}
+
+/*
+ * tell_widened records the changes, and why the models are built anew.
+ */
+static void
+tell_widened(const WidenWork *work, List *old_types)
+{
+	const EtlWidening *first = linitial(work->widenings);
+	const char *target = work->landing->stream->target;
+	int64		load_id = work->landing->load->load_id;
+	int			others = list_length(work->widenings) - 1;
+	ListCell   *cell;
+
+	foreach(cell, work->widenings)
+		etl_schema_change_store(target, load_id, "type_widened", ((EtlWidening *) lfirst(cell))->column,
+								list_nth(old_types, foreach_current_index(cell)),
+								format_type_be(((EtlWidening *) lfirst(cell))->type));
+	etl_stream_rewritten(target, psprintf("column %s of %s became %s%s with load " INT64_FORMAT,
+										  quote_identifier(first->column), target,
+										  format_type_be(first->type),
+										  others > 0 ? psprintf(" (and %d more became wider)", others) : "",
+										  load_id));
+}
+
+/*
+ * widen changes the types, around the views that read the columns; 'arg' is
+ * a WidenWork.
  */
 static void
 widen(void *arg)
 {
 	WidenWork  *work = arg;
-	const char *target = work->stream->target;
-	const char *column = work->widening->column;
-	AttrNumber	attnum = get_attnum(work->relid, column);
-	char	   *old_type = format_type_be(get_atttype(work->relid, attnum));
-	char	   *new_type = format_type_be(work->widening->type);
-	List	   *views = etl_dependents_drop(work->relid, list_make1_int(attnum));
+	List	   *attnums = NIL;
+	List	   *old_types = NIL;
+	List	   *views;
+	ListCell   *cell;
 
-	etl_relation_sql(etl_widen_sql(work->stream, work->options, column, work->widening->type));
+	foreach(cell, work->widenings)
+	{
+		AttrNumber	attnum = get_attnum(work->relid, ((EtlWidening *) lfirst(cell))->column);
+
+		attnums = lappend_int(attnums, attnum);
+		old_types = lappend(old_types, format_type_be(get_atttype(work->relid, attnum)));
+	}
+	views = etl_dependents_drop(work->relid, attnums);
+	alter(work);
 	etl_dependents_restore(views, &work->view);
-	etl_schema_change_store(target, work->load_id, "type_widened", column, old_type, new_type);
-	etl_stream_rewritten(target, psprintf("column %s of %s became %s with load " INT64_FORMAT,
-										  quote_identifier(column), target, new_type, work->load_id));
+	tell_widened(work, old_types);
 }
 
 /*
@@ -176,23 +238,52 @@ is_of_the_moment(const ErrorData *error)
 	}
 }
 
-void
-etl_widen(EtlLanding *landing, Oid relid, EtlWidening *widening)
+/*
+ * try_widen changes the types of some columns; false, and nothing done, where
+ * that cannot be.  Of a single column the reason is kept.
+ */
+static bool
+try_widen(EtlLanding *landing, Oid relid, List *widenings)
 {
-	WidenWork	work = {landing->stream, landing->options, relid, widening, landing->load->load_id, NULL};
-	ErrorData  *error;
+	WidenWork	work = {landing, relid, widenings, NULL};
+	ErrorData  *error = etl_subxact(widen, &work);
+	EtlWidening *first = linitial(widenings);
 
-	if (widening->refused != NULL ||
-		get_atttype(relid, get_attnum(relid, widening->column)) == widening->type)
-		return;
-	error = etl_subxact(widen, &work);
 	if (error == NULL)
-		return;
+		return true;
 	if (is_of_the_moment(error))
 		etl_rethrow(error);
-	widening->refused = MemoryContextStrdup(
-		landing->restart_context,
-		work.view != NULL	  ? psprintf("view %s does not go with the type: %s", work.view, error->message) :
-		error->detail != NULL ? psprintf("%s: %s", error->message, error->detail) :
-								error->message);
+	if (list_length(widenings) == 1)
+		first->refused = MemoryContextStrdup(
+			landing->restart_context,
+			work.view != NULL ?
+				psprintf("view %s does not go with the type: %s", work.view, error->message) :
+			error->detail != NULL ? psprintf("%s: %s", error->message, error->detail) :
+									error->message);
+	return false;
+}
+
+/*
+ * etl_widen: see landing.h.  What cannot be done at once is tried by halves.
+ */
+void
+etl_widen(EtlLanding *landing, Oid relid, List *widenings)
+{
+	List	   *due = NIL;
+	ListCell   *cell;
+	int			half;
+
+	foreach(cell, widenings)
+	{
+		EtlWidening *widening = lfirst(cell);
+
+		if (widening->refused == NULL &&
+			get_atttype(relid, get_attnum(relid, widening->column)) != widening->type)
+			due = lappend(due, widening);
+	}
+	if (due == NIL || try_widen(landing, relid, due) || list_length(due) == 1)
+		return;
+	half = list_length(due) / 2;
+	etl_widen(landing, relid, list_copy_head(due, half));
+	etl_widen(landing, relid, list_copy_tail(due, half));
 }
