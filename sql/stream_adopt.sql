@@ -71,6 +71,19 @@ DELETE FROM ad.twice WHERE note = 'a';
 CALL etl.run('ad.twice');
 SELECT _etl_load_id IS NULL AS before, id, note FROM ad.twice;
 
+-- a column of the user's with the name of one of etl's: named, and nothing lands
+CREATE TABLE ad.own (_etl_load_id text, id bigint);
+SELECT etl.define_stream('ad.own', 'ad_files', '{"path": "b.csv", "adopt": true}', schema_policy => '{"columns": "discard_value"}');
+CALL etl.run('ad.own');
+SELECT sqlstate, error, hint FROM etl.tasks WHERE run_id = etl.last_run_id();
+ALTER TABLE ad.own RENAME _etl_load_id TO load_of_theirs;
+CALL etl.run('ad.own');
+SELECT _etl_row, id, load_of_theirs FROM ad.own;
+ALTER TABLE ad.own ALTER _etl_row TYPE text;
+SELECT etl.reload('ad.own');
+CALL etl.run('ad.own');
+SELECT sqlstate, error FROM etl.tasks WHERE run_id = etl.last_run_id();
+
 -- dropping the stream leaves the table
 SELECT etl.drop_model('ad.sums');
 SELECT etl.drop_stream('ad.orders');

@@ -57,6 +57,24 @@ takes_null(Oid type)
 }
 
 /*
+ * own_column gives the place of a column that etl fills by itself, and raises
+ * ET013 when it cannot hold the numbers of loads and rows.
+ */
+static AttrNumber
+own_column(const EtlLanding *landing, Form_pg_attribute att)
+{
+	if (att->atttypid != INT8OID || att->attgenerated)
+		ereport(ERROR,
+				(errcode(ETL_ERR_NOT_MANAGED),
+				 errmsg("column \"%s\" of \"%s\" is %s, not bigint", NameStr(att->attname),
+						landing->stream->target,
+						att->attgenerated ? "generated" : format_type_be(att->atttypid)),
+				 errdetail("etl notes there which load and which record of it a row is of."),
+				 errhint("Rename that column: with the option adopt, one of this name and type is added.")));
+	return att->attnum;
+}
+
+/*
  * read_columns describes the relation's columns, etl's own apart.
  */
 static void
@@ -77,9 +95,9 @@ read_columns(EtlLanding *landing)
 		if (att->attisdropped)
 			continue;
 		if (strcmp(NameStr(att->attname), ETL_LOAD_ID_COLUMN) == 0)
-			landing->load_id_attnum = att->attnum;
+			landing->load_id_attnum = own_column(landing, att);
 		else if (strcmp(NameStr(att->attname), ETL_ROW_COLUMN) == 0)
-			landing->row_attnum = att->attnum;
+			landing->row_attnum = own_column(landing, att);
 		else if (strcmp(NameStr(att->attname), ETL_LOADED_AT_COLUMN) == 0 && att->atttypid == TIMESTAMPTZOID)
 			landing->loaded_at_attnum = att->attnum;
 		else if (!att->attgenerated && att->attidentity != ATTRIBUTE_IDENTITY_ALWAYS)
