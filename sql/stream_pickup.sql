@@ -104,6 +104,22 @@ SELECT etl.define_stream('pu.hive', 'pu_files', '{"path": "h/year=*/place=*/*.cs
 CALL etl.run('pu.hive');
 SELECT id, year, place FROM pu.hive ORDER BY id;
 SELECT etl.define_stream('pu.hive', 'pu_files', '{"path": "h/**/*.csv", "path_columns": "hive"}', columns => 'id int, year int');
+\set VERBOSITY sqlstate
+SET client_min_messages = error;
+-- a field with the name of a path column: nothing lands, since one of the two values would be lost
+SELECT etl.define_stream('pu.named_twice', 'pu_files', '{"path": "h/year=*/place=*/*.csv", "path_columns": {"id": "year=(\\d+)"}}');
+CALL etl.run('pu.named_twice');
+SELECT sqlstate, regexp_replace(error, 'of "[^"]*"', 'of a file') AS error, detail, hint FROM etl.tasks WHERE run_id = etl.last_run_id();
+SELECT etl.define_stream('pu.named_twice', 'pu_files', '{"path": "h/year=*/place=*/*.csv", "path_columns": {"ID": "year=(\\d+)"}}', columns => 'id int');
+CALL etl.run('pu.named_twice');
+SELECT sqlstate FROM etl.tasks WHERE run_id = etl.last_run_id();
+SELECT etl.define_stream('pu.named_twice', 'pu_files', '{"path": "h/year=*/place=*/*.csv", "header": false, "skip_lines": 1, "path_columns": {"id": "year=(\\d+)"}}', columns => 'id int');
+CALL etl.run('pu.named_twice');
+SELECT sqlstate FROM etl.tasks WHERE run_id = etl.last_run_id();
+SELECT etl.define_stream('pu.named_twice', 'pu_files', '{"path": "h/year=*/place=*/*.csv", "path_columns": {"id": "year=(\\d+)"}, "transform": {"id": "drop"}}', columns => 'id int');
+CALL etl.run('pu.named_twice');
+SELECT id FROM pu.named_twice ORDER BY id;
+RESET client_min_messages;
 
 DROP VIEW public.pu_there, public.pu_archived;
 SELECT etl.drop_source('pu_own', cascade => true, drop_relation => true) IS NOT NULL AS dropped;

@@ -127,6 +127,35 @@ journal_once(EtlLanding *landing, const char *change, const char *column, const 
 }
 
 /*
+ * refuse_path_column raises ET007 when a field would land in the column that
+ * a path column fills, or has its name: one of the two values would be lost.
+ */
+static void
+refuse_path_column(EtlLanding *landing, const char *field, int column)
+{
+	int			i = 0;
+	ListCell   *cell;
+
+	foreach(cell, landing->options->path_columns)
+	{
+		const char *name = ((EtlPathColumn *) lfirst(cell))->name;
+
+		if (strcmp(name, field) == 0 || (column >= 0 && landing->path_map[i] == column))
+			ereport(
+				ERROR,
+				(errcode(ETL_ERR_PROTOCOL),
+				 errmsg("field \"%s\" of \"%s\" has the name of a path column", field,
+						landing->origin),
+				 errdetail(
+					 "The column has room for one value: that of the record, or that of the path."),
+				 errhint("Give that of the path another name, such as \"path_columns\": "
+						 "{\"%s_of_path\": \"%s=([^/]*)\"}, or drop the field: \"transform\": "
+						 "{\"%s\": \"drop\"}.", name, name, field)));
+		i++;
+	}
+}
+
+/*
  * map_field maps one field and keeps its foreign name with the column.
  */
 static int
@@ -136,8 +165,13 @@ map_field(EtlLanding *landing, const char *field, int number)
 	int			i;
 
 	if (!landing->options->header)
-		return number < landing->ncolumns ? number : -1;
+	{
+		i = number < landing->ncolumns ? number : -1;
+		refuse_path_column(landing, field, i);
+		return i;
+	}
 	i = etl_drift_column(landing, field);
+	refuse_path_column(landing, field, i);
 	if (i < 0 && is_computed(landing, field))
 	{
 		journal_once(landing, "field_discarded", field, NULL);
