@@ -18,6 +18,13 @@ SELECT etl.define_stream('sf.sales', 'sf_files', '{"path": "day*.csv"}', columns
 -- a glob without a match succeeds with no load, and makes no table before there is something to land
 CALL etl.run('sf.sales');
 SELECT status, reason LIKE 'no file matches%' AS said FROM etl.tasks WHERE run_id = etl.last_run_id();
+-- a directory that is not there is named
+SELECT etl.define_source('sf_typo', 'file', jsonb_build_object('root', :'dir' || '/tyop'));
+SELECT etl.define_stream('sf.typo', 'sf_typo', '{"path": "*/2026/*.csv"}');
+CALL etl.run('sf.typo');
+SELECT replace(reason, :'dir', 'DIR') AS reason FROM etl.tasks WHERE run_id = etl.last_run_id();
+SELECT replace(detail, :'dir', 'DIR') AS detail FROM etl.test_source('sf_typo', '{"path": "day.csv"}') WHERE step = 'connect';
+SELECT etl.drop_source('sf_typo', cascade => true);
 
 COPY (SELECT i AS id, i * 1.5 AS amount FROM generate_series(1, 3) AS i) TO :'day1' (FORMAT csv, HEADER);
 COPY (SELECT i AS id, i * 1.5 AS amount FROM generate_series(4, 5) AS i) TO :'day2' (FORMAT csv, HEADER);

@@ -18,6 +18,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "storage/fd.h"
@@ -48,6 +49,20 @@ static char *
 join(const char *directory, const char *name)
 {
 	return psprintf("%s/%s", strcmp(directory, "/") == 0 ? "" : directory, name);
+}
+
+/*
+ * shown_name writes a name that is no text: what is not ASCII as \xHH.
+ */
+static char *
+shown_name(const char *name)
+{
+	StringInfoData out;
+
+	initStringInfo(&out);
+	for (const char *p = name; *p; p++)
+		appendStringInfo(&out, IS_HIGHBIT_SET(*p) ? "\\x%02X" : "%c", (unsigned char) *p);
+	return out.data;
 }
 
 /*
@@ -92,8 +107,9 @@ add_file(Walk *walk, const char *path, bool exact)
 	if (!pg_verify_mbstr(GetDatabaseEncoding(), resolved, strlen(resolved), true))
 		ereport(ERROR,
 				(errcode(ETL_ERR_NOT_ALLOWED),
-				 errmsg("a file name that matches is not valid in the encoding of the database"),
-				 errhint("Rename the file.")));
+				 errmsg("the name of file \"%s\" is not valid in the encoding of the database",
+						shown_name(resolved)),
+				 errhint("Rename it, or move it away; ls -b shows it. The other files wait.")));
 
 	match = palloc0(sizeof(EtlFileMatch));
 	match->path = pstrdup(resolved);
@@ -249,6 +265,28 @@ literal_prefix(const char *pattern, const char **rest)
 		slash--;
 	*rest = slash + 1;
 	return slash == pattern ? pstrdup("/") : pnstrdup(pattern, slash - pattern);
+}
+
+/*
+ * etl_glob_missing: see paths.h.
+ */
+char *
+etl_glob_missing(const char *root, const char *pattern)
+{
+	const char *rest;
+	char	   *directory;
+
+	/* a name with members of an archive behind it is no path */
+	if (strchr(pattern, '!') != NULL)
+		return NULL;
+	directory = literal_prefix(is_absolute_path(pattern) || root == NULL ?
+								   pstrdup(pattern) :
+								   join(root, pattern),
+							   &rest);
+
+	if (rest == NULL)
+		get_parent_directory(directory);
+	return access(directory, F_OK) < 0 && errno == ENOENT ? directory : NULL;
 }
 
 List *

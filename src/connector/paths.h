@@ -47,4 +47,10 @@ extern List *etl_glob(const char *pattern, void (*check)(void *arg, const char *
 					  void *arg);
 extern bool etl_glob_has_wildcard(const char *pattern);
 
+/*
+ * glob.c: the directory in front of a pattern's wildcards when it does not
+ * exist, else NULL; for patterns that etl_glob() has judged.
+ */
+extern char *etl_glob_missing(const char *root, const char *pattern);
+
 #endif							/* ETL_CONNECTOR_PATHS_H */

@@ -94,8 +94,7 @@ all_differ(List *texts)
 static void
 take_sample(EtlLook *look, Sample *sample)
 {
-	EtlInference *inference =
-		etl_inference_begin(&look->pull.options->coerce, look->pull.options->is_json);
+	EtlInference *inference;
 	StringInfoData columns;
 	EtlRecord	record;
 	EtlRecordState state;
@@ -107,8 +106,10 @@ take_sample(EtlLook *look, Sample *sample)
 	initStringInfo(&columns);
 
 	/* one item says enough: the first that has a record */
-	for (state = etl_look_record(look, &record);
-		 state != ETL_RECORD_END && sample->records < SAMPLE;
+	state = etl_look_record(look, &record);
+	/* not before: what the dialect says of numbers is found with the item */
+	inference = etl_inference_begin(&look->pull.options->coerce, look->pull.options->is_json);
+	for (; state != ETL_RECORD_END && sample->records < SAMPLE;
 		 state = etl_decoder_next(look->decoder, &record))
 	{
 		int			n;
@@ -208,7 +209,11 @@ test_open(void *arg)
 		test->detail = psprintf("%s is there", test->look->item->origin);
 	else
 	{
-		test->detail = "there is nothing to read";
+		char	   *path = etl_json_get_text(test->look->stream.options, "path");
+
+		test->detail = path && !test->look->pull.connector->needs_network ?
+						   etl_pull_no_file(&test->look->pull, path) :
+						   "there is nothing to read";
 		test->remedy = "Look at the path, the settle time and the query: a run would load nothing.";
 	}
 }

@@ -27,6 +27,7 @@
 #include "common/errors.h"
 #include "common/json.h"
 #include "common/names.h"
+#include "connector/paths.h"
 #include "load/pull.h"
 
 #define MAX_BATCH_BYTES (16 * 1024 * 1024)
@@ -238,6 +239,19 @@ pull_items(EtlPull *pull)
 }
 
 /*
+ * etl_pull_no_file: see pull.h.
+ */
+char *
+etl_pull_no_file(const EtlPull *pull, const char *path)
+{
+	char	   *root = etl_json_get_text(pull->connector_context.source_options, "root");
+	char	   *missing = etl_glob_missing(root, path);
+
+	return missing ? psprintf("no file matches %s: there is no directory \"%s\"", path, missing) :
+					 psprintf("no file matches %s", path);
+}
+
+/*
  * nothing_new says why a pull made no load.
  */
 static char *
@@ -250,7 +264,7 @@ nothing_new(EtlPull *pull)
 	if (pull->items_seen == 0 && path == NULL)
 		return pstrdup("nothing to fetch");
 	if (pull->items_seen == 0)
-		return psprintf("no file matches %s", path ? path : "the stream's path");
+		return etl_pull_no_file(pull, path);
 	return psprintf("no new files: %lld of %lld were loaded before", (long long) pull->items_known,
 					(long long) pull->items_seen);
 }

@@ -112,6 +112,8 @@ extern bool etl_crowd_is_full(EtlPull *pull);
 extern void etl_crowd_land(EtlPull *pull);	/* the waiting items, a load each */
 /* pull.c: commits a load; one of a file without waiting for the disk, which the end of the pull does */
 extern void etl_pull_commit(EtlPull *pull, const EtlItem *item);
+/* that no file matches, and what is missing; for a connector that reads files */
+extern char *etl_pull_no_file(const EtlPull *pull, const char *path);
 /* an item whose load is committed may be archived or deleted */
 extern void etl_pull_done(EtlPull *pull, EtlItem *item);
 
