@@ -24,14 +24,17 @@ INSERT INTO public.aw_files VALUES
 	(12, 'no lines at all', convert_to(repeat('x', 1100000) || E'\n1\n', 'UTF8'), '{"skip_lines": 1, "header": false}', 'csv'),
 	(13, 'the same page for JSON', convert_to(E' <!DOCTYPE html><html></html>', 'UTF8'), NULL, 'json'),
 	(14, 'cut off', convert_to(E'[{"id":1},{"id":2},{"id"', 'UTF8'), NULL, 'json'),
-	(15, 'commas forgotten', convert_to(E'[{"id":1} {"id":2}]', 'UTF8'), NULL, 'json');
+	(15, 'commas forgotten', convert_to(E'[{"id":1} {"id":2}]', 'UTF8'), NULL, 'json'),
+	(16, 'JSON of one key', convert_to(E'{"error": "no such page"}\n', 'UTF8'), NULL, 'csv'),
+	(17, 'a list without records', convert_to(E'[]\n', 'UTF8'), NULL, 'csv'),
+	(18, 'names like JSON', convert_to(E'["a"],[b]\n1,2\n', 'UTF8'), '{"header": ["a", "b"], "skip_lines": 1}', 'csv');
 \set ECHO none
 SELECT format('COPY (SELECT translate(encode(content, ''base64''), E''\n'', '''') FROM public.aw_files WHERE n = %s) TO PROGRAM %L', n, 'base64 -d > ' || :'dir' || '/' || n || '.dat') FROM public.aw_files ORDER BY n \gexec
 \set ECHO all
 SET etl.max_record_size = '1MB';
 
 -- as they are: nothing lands, and this is what is told
-SELECT count(etl.define_stream('aw.f' || lpad(n::text, 2, '0'), 'aw_files', jsonb_build_object('path', n || '.dat'), CASE WHEN n >= 13 THEN 'json' ELSE 'csv' END)) FROM public.aw_files;
+SELECT count(etl.define_stream('aw.f' || lpad(n::text, 2, '0'), 'aw_files', jsonb_build_object('path', n || '.dat'), CASE WHEN n BETWEEN 13 AND 15 THEN 'json' ELSE 'csv' END)) FROM public.aw_files;
 CALL etl.run('aw.*');
 SELECT n, name, replace(error, :'dir' || '/', '') AS error, detail, hint
 FROM etl.tasks JOIN public.aw_files ON node = 'aw.f' || lpad(n::text, 2, '0') WHERE run_id = etl.last_run_id() ORDER BY n;

@@ -71,6 +71,11 @@ SELECT etl.define_stream('dj.early', 'dj_files', '{"path": "early.json"}', colum
 CALL etl.run('dj.early');
 SELECT sqlstate, error LIKE '%it ends early' AS said, detail LIKE '%behind 2 records.' AS told FROM etl.tasks WHERE run_id = etl.last_run_id();
 
+-- a document of another shape: the option that says where its records are
+SELECT etl.define_stream('dj.other', 'dj_files', '{"path": "inside.json", "records": "data.rows"}', columns => 'id int');
+CALL etl.run('dj.other');
+SELECT regexp_replace(error, '^.*: ', '') AS error, hint FROM etl.tasks WHERE run_id = etl.last_run_id();
+
 DROP VIEW public.dj_rejects;
 SELECT etl.drop_source('dj_files', cascade => true, drop_relation => true);
 DROP SCHEMA dj CASCADE;

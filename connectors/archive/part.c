@@ -23,6 +23,11 @@ archive_failed(struct archive *archive, const char *origin)
 {
 	const char *reason = archive_error_string(archive);
 
+	/* how the filters of bzip2 and xz say that they want more than there is */
+	if (reason != NULL && (strcmp(reason, "truncated bzip2 input") == 0 ||
+						   strcmp(reason, "Lzma library error:  No progress is possible") == 0))
+		reason = "it ends early";
+
 	if (archive_errno(archive) == ENOMEM)
 		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
 	ereport(ERROR,

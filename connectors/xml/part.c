@@ -43,6 +43,7 @@ typedef struct XmlReader
 	bool		ended;
 	char	   *fault;			/* what the library found wrong first */
 	int			fault_line;
+	int			fault_code;
 	ErrorData  *error;			/* of the input */
 	MemoryContext context;
 	MemoryContext record;		/* reset with each */
@@ -122,6 +123,7 @@ note_fault(void *arg, xmlErrorPtr error)
 		if (*p == '\n')
 			*p = p[1] ? ' ' : '\0';
 	xml->fault_line = error->line;
+	xml->fault_code = error->code;
 }
 
 /*
@@ -130,6 +132,8 @@ note_fault(void *arg, xmlErrorPtr error)
 pg_noreturn static void
 failed(XmlReader *xml)
 {
+	bool		early;
+
 	if (xml->error != NULL)
 		ReThrowError(xml->error);
 	if (xml->oversize)
@@ -138,10 +142,16 @@ failed(XmlReader *xml)
 				 errmsg("a record of \"%s\" is larger than etl.max_record_size", xml->origin),
 				 errdetail("It begins in line %d.", xml->line),
 				 errhint("Raise etl.max_record_size, or name a smaller element in the option records.")));
-	ereport(ERROR, (errcode(ETL_ERR_PROTOCOL),
-					errmsg("XML document \"%s\" is malformed: %s", xml->origin,
-						   xml->fault ? xml->fault : "it ends early"),
-					errdetail("The fault is in line %d.", xml->fault_line)));
+	/* within an element, what libxml2 has to say of the end is that it is no end */
+	early = xml->fault == NULL ||
+			(xml->fault_code == XML_ERR_DOCUMENT_END && xmlTextReaderDepth(xml->reader) > 0);
+	ereport(ERROR,
+			(errcode(ETL_ERR_PROTOCOL),
+			 errmsg("XML document \"%s\" is malformed: %s", xml->origin,
+					early ? "it ends early" : xml->fault),
+			 errdetail("The fault is in line %d.", xml->fault_line),
+			 errhint("%s", early ? "It was probably cut off while it was written or sent: get it again." :
+								   "Correct it at its origin; xmllint shows the place.")));
 }
 
 /*

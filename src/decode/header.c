@@ -19,8 +19,24 @@
 #include "decode/lines.h"
 
 /*
- * check_page raises ET007 for a page of HTML, or XML: a server that fails
- * answers with one, whatever was asked for.
+ * begins_like_json tells whether a name is the beginning of an object, or of
+ * a list of objects or texts.
+ */
+static bool
+begins_like_json(const char *name)
+{
+	const char *next = name + 1;
+
+	if (*name != '{' && *name != '[')
+		return false;
+	while (*next == ' ')
+		next++;
+	return *next == '"' || (*name == '{' ? *next == '}' : (*next == '{' || *next == ']'));
+}
+
+/*
+ * check_page raises ET007 for a page of HTML, for XML or JSON: a server that
+ * fails answers with one, whatever was asked for.
  */
 static void
 check_page(EtlDecoder *decoder)
@@ -34,6 +50,13 @@ check_page(EtlDecoder *decoder)
 					 errmsg("header of \"%s\" begins with \"%s\"", decoder->origin, pages[i]),
 					 errdetail("It is XML or HTML, such as a page that tells of an error."),
 					 errhint("Look at it; XML is read with the format \"xml\".")));
+	if (decoder->nfields > 0 && begins_like_json(decoder->fields[0]))
+		ereport(ERROR,
+				(errcode(ETL_ERR_PROTOCOL),
+				 errmsg("header of \"%s\" begins like JSON", decoder->origin),
+				 errdetail("It may be an answer that tells of an error."),
+				 errhint("Look at it; JSON is read with the format \"ndjson\" or \"json\". Where it "
+						 "is a header indeed, give the names: \"header\": [\"…\"], \"skip_lines\": 1.")));
 }
 
 /*

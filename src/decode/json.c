@@ -113,6 +113,9 @@ what_to_do(JsonDecoder *json, const char *problem)
 		return "It is XML or HTML here, such as a page that tells of an error, and no JSON: look at it.";
 	if (strcmp(problem, "it ends early") == 0)
 		return "It was probably cut off while it was written or sent: get it again.";
+	if (strncmp(problem, "there ", strlen("there ")) == 0)
+		return "Set the option \"records\" to the path of the records in it, or look at it: it may "
+			   "tell of an error.";
 	return "Correct it at its origin; of the format \"ndjson\", a record a line, only the bad "
 		   "lines are left out.";
 }

@@ -85,7 +85,7 @@ for my $packer (['bzip2', 'bz2'], ['xz', 'xz'])
 
 	my $bytes = slurp_file("$files/in/one.csv.$ending");
 	write_file("in/cut.csv.$ending", substr($bytes, 0, length($bytes) - 20));
-	like(run_stream("raw.$program"), qr/in\/cut\.csv\.$ending" is corrupt: .*unpack|in\/cut\.csv\.$ending" is corrupt/,
+	like(run_stream("raw.$program"), qr/in\/cut\.csv\.$ending" is corrupt: it ends early/,
 		"$program: one that ends early is told");
 	is(query("SELECT count(*) FROM raw.$program"), 3, "$program: nothing of it landed");
 	unlink "$files/in/cut.csv.$ending";
