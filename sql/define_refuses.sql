@@ -4,7 +4,7 @@ SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS etl;
 CREATE SCHEMA dr;
 CREATE TABLE dr.t (id int, a text, amt numeric, ts timestamptz);
-SELECT etl.define_source('dr_files', 'file');
+SELECT etl.define_source('dr_files', 'file', '{"root": "/data"}');
 SELECT etl.define_source('dr_api', 'http', '{"url": "http://example.com"}');
 
 -- columns and keys of streams
@@ -18,6 +18,22 @@ SELECT etl.define_stream('dr.s', 'dr_files', '{"path": "*.csv"}', columns => 'id
 SELECT etl.define_stream('dr.s', 'dr_files', '{"path": "*.csv"}', event_time => '');
 SELECT etl.define_stream('dr.s', 'dr_files', '{"path": "*.csv"}', tags => '{"a b"}');
 SELECT etl.define_stream('dr.s', 'dr_files', '{"path": "*.csv"}', contract => '{"watermark": "-2 days"}');
+SELECT etl.define_stream('dr.s', 'dr_files', '{"path": "*.csv", "on_change": "replace"}', key => '{id}', mode => 'merge');
+
+-- what a hint says lists the options is a set of them
+SELECT etl.define_stream('dr.s', 'dr_files', '{"path": "*.csv"}', contract => '{"privacy": "public"}');
+SELECT etl.define_stream('dr.s', 'dr_files', '{"path": "*.csv"}', contract => '{"delivery": "often"}');
+SELECT etl.define_stream('dr.s', 'dr_files', '{"path": "*.csv", "retention": {"max_days": 3}}');
+SELECT etl.define_stream('dr.s', 'dr_files', '{"path": "*.csv", "retention": {"max_loads": 0}}');
+SELECT etl.define_stream('dr.s', 'dr_files', '{"path": "*.csv", "transform": {"a": {"casts": "int"}}}');
+SELECT etl.define_stream('dr.s', 'dr_files', '{"path": "*.csv", "decrypt": {"keys": {"secret": "s"}}}');
+SELECT etl.define_stream('dr.s', 'dr_files', '{"path": "*.csv", "partition_by": "year"}');
+SELECT etl.define_stream('dr.s', 'dr_files', '{"path": "*.csv", "invalid_bytes": "drop"}');
+SELECT etl.define_model('dr.m', 'SELECT id FROM dr.t', 'table', options => '{"retry": {"tries": 3}}');
+SELECT etl.define_model('dr.m', 'SELECT id FROM dr.t', 'table', options => '{"contract": {"column": {}}}');
+SELECT etl.define_schedule('dr', every => '1 h', options => '{"blackout": [{"from": "22:00"}]}');
+SELECT s AS of, (SELECT string_agg(option, ' ') FROM etl.options(s)) AS options
+	FROM unnest('{stream:contract,stream:retention,stream:transform,stream:decrypt,retry,model:contract,schedule:blackout}'::text[]) AS s;
 
 -- their options
 SELECT etl.define_stream('dr.s', 'dr_files', '{"path": "*.csv", "skip_lines": -1}');

@@ -96,6 +96,30 @@ all_texts(const Jsonb *array)
 }
 
 /*
+ * set_of names a registered set that has the option 'key', 'of' when it does:
+ * the options of a stream come from several sets.
+ */
+static const char *
+set_of(const char *key, const char *of)
+{
+	const char *found = NULL;
+	ListCell   *cell;
+
+	foreach(cell, etl_option_sets())
+	{
+		EtlOptionSet *set = lfirst(cell);
+
+		if (key == NULL || find_option(set->defs, key) == NULL)
+			continue;
+		if (strcmp(set->of, of) == 0)
+			return of;
+		if (found == NULL)
+			found = set->of;
+	}
+	return found ? found : of;
+}
+
+/*
  * check_value raises ET001 unless 'value' has the type that 'def' wants.
  * {"secret": name} fits wherever text does.
  */
@@ -136,31 +160,7 @@ check_value(const EtlOptionDef *def, const Jsonb *value, const char *of)
 				(errcode(ETL_ERR_DEFINITION),
 				 errmsg("invalid value for option \"%s\": %s", def->name, secret ? "{\"secret\": …}" : text),
 				 errdetail("It must be %s.", strchr(type, '|') ? psprintf("one of %s", type) : type),
-				 errhint("SELECT * FROM etl.options('%s') describes it.", of)));
-}
-
-/*
- * set_of names a registered set that has the option 'key', 'of' when it does:
- * the options of a stream come from several sets.
- */
-static const char *
-set_of(const char *key, const char *of)
-{
-	const char *found = NULL;
-	ListCell   *cell;
-
-	foreach(cell, etl_option_sets())
-	{
-		EtlOptionSet *set = lfirst(cell);
-
-		if (key == NULL || find_option(set->defs, key) == NULL)
-			continue;
-		if (strcmp(set->of, of) == 0)
-			return of;
-		if (found == NULL)
-			found = set->of;
-	}
-	return found ? found : of;
+				 errhint("SELECT * FROM etl.options('%s') describes it.", set_of(def->name, of))));
 }
 
 void

@@ -25,7 +25,7 @@
 #define DEFAULT_CAP_MS	 60000
 #define MAX_ATTEMPTS	 100
 
-static const EtlOptionDef retry_options[] = {
+const EtlOptionDef etl_retry_options[] = {
 	{"attempts", "integer", "3", "How often a node is tried in all, when its error may heal."},
 	{"base", "duration", "1 s", "Bound of the first wait; it doubles with every try."},
 	{"cap", "duration", "1 min", "Bound of every wait."},
@@ -57,7 +57,7 @@ etl_retry_read(const Jsonb *options, EtlRetryPolicy *policy)
 	policy->cap_ms = DEFAULT_CAP_MS;
 	if (retry == NULL)
 		return;
-	etl_options_check(retry, "retry", retry_options, NULL);
+	etl_options_check(retry, "retry", etl_retry_options, NULL);
 	policy->attempts = (int) Min(etl_json_get_int64(retry, "attempts", DEFAULT_ATTEMPTS), INT_MAX);
 	if (policy->attempts < 1 || policy->attempts > MAX_ATTEMPTS)
 		ereport(ERROR,

@@ -12,12 +12,16 @@
 
 #include "utils/jsonb.h"
 
+#include "common/options.h"
+
 typedef struct EtlRetryPolicy
 {
 	int			attempts;		/* in all, the first one included */
 	int64		base_ms;		/* bound of the first wait; it doubles */
 	int64		cap_ms;			/* bound of every wait */
 } EtlRetryPolicy;
+
+extern const EtlOptionDef etl_retry_options[];	/* ended by a NULL name */
 
 /* reads the key "retry" of options, or gives the defaults; raises ET001 */
 extern void etl_retry_read(const Jsonb *options, EtlRetryPolicy *policy);

@@ -43,22 +43,24 @@ PG_FUNCTION_INFO_V1(etl_sql_json_schema);
 
 /* ---- definition ---- */
 
+const EtlOptionDef etl_contract_options[] = {
+	{"schema_version", "text", NULL, "version of the schema that the producer promises"},
+	{"json_schema", "any", NULL, "JSON Schema of a record; one that breaks it is rejected"},
+	{"compatibility", "none|backward|forward|full", "none",
+	 "what a new version must be, compared with the one before"},
+	{"delivery", "batch|stream", NULL, "how the producer delivers; stream: files are watched for"},
+	{"watermark", "duration", NULL,
+	 "how much older than the latest event of former loads an event may be"},
+	{"late", "accept|quarantine|drop", "accept", "what becomes of records that are later"},
+	{"privacy_level", "public|internal|restricted", NULL, "who may see the records"},
+	{NULL}};
+
 void
 etl_contract_check(const EtlStream *stream)
 {
-	static const EtlOptionDef defs[] = {
-		{"schema_version", "text", NULL, "version of the schema that the producer promises"},
-		{"json_schema", "any", NULL, "JSON Schema of a record; one that breaks it is rejected"},
-		{"compatibility", "none|backward|forward|full", "none",
-		 "what a new version must be, compared with the one before"},
-		{"delivery", "batch|stream", NULL, "how the producer delivers"},
-		{"watermark", "duration", NULL, "how late records may be"},
-		{"late", "accept|quarantine|drop", "accept", "what becomes of records that are later"},
-		{"privacy_level", "public|internal|restricted", NULL, "who may see the records"},
-		{NULL}};
 	Jsonb	   *schema = etl_json_get(stream->contract, "json_schema");
 
-	etl_options_check(stream->contract, "contract", defs, NULL);
+	etl_options_check(stream->contract, "stream:contract", etl_contract_options, NULL);
 	if (schema == NULL)
 		return;
 	etl_json_schema_check(schema);

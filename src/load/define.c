@@ -180,10 +180,14 @@ check_mode(const EtlStream *stream)
 				 errmsg("stream \"%s\" merges and needs a key", stream->target),
 				 errhint("Pass key => '{id}', or mode => 'append' to keep every record.")));
 	if (merge && on_change != NULL && strcmp(on_change, "replace") == 0)
-		ereport(ERROR,
-				(errcode(ETL_ERR_DEFINITION),
-				 errmsg("option \"on_change\" cannot be \"replace\" on a merge stream"),
-				 errdetail("A changed file is merged; which rows its former content brought is not kept.")));
+		ereport(
+			ERROR,
+			(errcode(ETL_ERR_DEFINITION),
+			 errmsg("option \"on_change\" cannot be \"replace\" on a merge stream"),
+			 errdetail(
+				 "A changed file is merged; which rows its former content brought is not kept."),
+			 errhint("Leave it out, or keep the history in an append stream and its current state "
+					 "in a model.")));
 }
 
 /*

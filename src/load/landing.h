@@ -109,6 +109,10 @@ typedef struct EtlLoadOptions
 
 extern const EtlOptionDef etl_stream_options[];
 extern const EtlOptionDef etl_stream_file_options[];
+extern const EtlOptionDef etl_contract_options[];
+extern const EtlOptionDef etl_decrypt_options[];
+extern const EtlOptionDef etl_retention_options[];
+extern const EtlOptionDef etl_transform_options[];
 
 /* raises ET001 for a value that makes no sense */
 extern EtlLoadOptions *etl_load_options_read(const EtlStream *stream);

@@ -40,16 +40,18 @@ bad_rule(const char *field, const char *detail)
 					 "{\"derive\": \"expression\"}, which may have a cast, too.")));
 }
 
+const EtlOptionDef etl_transform_options[] = {
+	{"hash", "any", NULL, "HMAC-SHA-256 in hex under a key: {\"secret\": name}"},
+	{"cast", "text", NULL, "type of the column; also beside derive"},
+	{"derive", "text", NULL, "SQL expression over the other fields, as text"},
+	{NULL}};
+
 /*
  * read_rule reads what the option says of one field.
  */
 static EtlTransformRule *
 read_rule(const Jsonb *transform, const char *field)
 {
-	static const EtlOptionDef keys[] = {{"hash", "any", NULL, ""},
-										{"cast", "text", NULL, ""},
-										{"derive", "text", NULL, ""},
-										{NULL}};
 	Jsonb	   *value = etl_json_get(transform, field);
 	EtlTransformRule *rule = palloc0(sizeof(EtlTransformRule));
 
@@ -61,7 +63,7 @@ read_rule(const Jsonb *transform, const char *field)
 	}
 	if (value == NULL || etl_json_kind(value) != 'o' || etl_json_keys(value) == NIL)
 		bad_rule(field, "It says nothing that can be done.");
-	etl_options_check(value, "transform", keys, NULL);
+	etl_options_check(value, "stream:transform", etl_transform_options, NULL);
 	rule->cast = etl_json_get_text(value, "cast");
 	rule->expression = etl_json_get_text(value, "derive");
 	if (etl_json_has(value, "hash"))

@@ -34,17 +34,20 @@ secret_named(const Jsonb *decrypt, const char *key)
 	return name;
 }
 
+const EtlOptionDef etl_decrypt_options[] = {
+	{"key", "any", NULL, "a secret key as gpg exports it with --armor: {\"secret\": name}"},
+	{"passphrase", "any", NULL,
+	 "{\"secret\": name}: the key's, or the message's where there is no key"},
+	{NULL}};
+
 void
 etl_decrypt_read(EtlLoadOptions *options, const Jsonb *stream_options)
 {
-	static const EtlOptionDef keys[] = {{"key", "any", NULL, "a secret key"},
-										{"passphrase", "any", NULL, "of the key or the message"},
-										{NULL}};
 	Jsonb	   *decrypt = etl_json_get(stream_options, "decrypt");
 
 	if (decrypt == NULL)
 		return;
-	etl_options_check(decrypt, "decrypt", keys, NULL);
+	etl_options_check(decrypt, "stream:decrypt", etl_decrypt_options, NULL);
 	options->encrypted = true;
 	options->key_secret = secret_named(decrypt, "key");
 	options->passphrase_secret = secret_named(decrypt, "passphrase");

@@ -42,16 +42,19 @@ PG_FUNCTION_INFO_V1(etl_sql_immutable);
 
 /* ---- definition ---- */
 
+const EtlOptionDef etl_retention_options[] = {
+	{"max_age", "duration", NULL, "loads that are older go, by the moment at which they began"},
+	{"max_loads", "integer", NULL, "how many loads stay, the latest"},
+	{"archive", "text", NULL,
+	 "schema that partitions are detached to instead of being dropped; needs partition_by"},
+	{NULL}};
+
 /*
  * read_retention reads the option retention.
  */
 static void
 read_retention(EtlLoadOptions *options, const EtlStream *stream)
 {
-	static const EtlOptionDef defs[] = {{"max_age", "duration", NULL, ""},
-										{"max_loads", "integer", NULL, ""},
-										{"archive", "text", NULL, ""},
-										{NULL}};
 	Jsonb	   *retention = etl_json_get(stream->options, "retention");
 	const char *age;
 
@@ -63,7 +66,7 @@ read_retention(EtlLoadOptions *options, const EtlStream *stream)
 				(errcode(ETL_ERR_DEFINITION),
 				 errmsg("invalid value for option \"retention\""),
 				 errhint("Say what is kept: {\"max_age\": \"90 days\"} or {\"max_loads\": 100}.")));
-	etl_options_check(retention, "retention", defs, NULL);
+	etl_options_check(retention, "stream:retention", etl_retention_options, NULL);
 	age = etl_json_get_text(retention, "max_age");
 	options->keep_ms = age ? etl_option_duration_ms("max_age", age) : -1;
 	options->keep_loads = etl_json_get_int64(retention, "max_loads", -1);
@@ -71,7 +74,8 @@ read_retention(EtlLoadOptions *options, const EtlStream *stream)
 	if (age == NULL && options->keep_loads < 1)
 		ereport(ERROR,
 				(errcode(ETL_ERR_DEFINITION),
-				 errmsg("option \"retention\" says neither \"max_age\" nor a \"max_loads\" above zero")));
+				 errmsg("option \"retention\" says neither \"max_age\" nor a \"max_loads\" above zero"),
+				 errhint("Say what is kept: {\"max_age\": \"90 days\"} or {\"max_loads\": 100}.")));
 	if (options->archive != NULL && options->partition_by == NULL)
 		ereport(ERROR,
 				(errcode(ETL_ERR_DEFINITION),

@@ -18,6 +18,7 @@
 #include "common/options.h"
 
 extern const EtlOptionDef etl_model_options[];	/* ended by a NULL name */
+extern const EtlOptionDef etl_promise_options[];	/* of the option "contract" */
 extern const EtlOptionDef etl_unit_test_options[];
 
 extern void etl_watch_install(void);	/* once, from _PG_init */

@@ -27,7 +27,7 @@
 
 #define CHECK_PREFIX "contract_"
 
-static const EtlOptionDef contract_keys[] = {
+const EtlOptionDef etl_promise_options[] = {
 	{"columns", "object", NULL, "Names and types that the query yields, all of them."},
 	{"not_null", "text[]", NULL, "Columns that are never null."},
 	{"unique", "text[]", NULL, "Columns that together identify a row."},
@@ -91,7 +91,7 @@ etl_promise_check(const EtlModel *model, Query *query)
 
 	if (contract == NULL)
 		return;
-	etl_options_check(contract, "contract", contract_keys, NULL);
+	etl_options_check(contract, "model:contract", etl_promise_options, NULL);
 	desc = etl_query_desc(query);
 	names = columns ? etl_json_keys(columns) : NIL;
 	foreach(cell, names)

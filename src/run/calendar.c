@@ -128,17 +128,18 @@ refuse_blackout(const Jsonb *value)
 					 "\"until\": \"06:00\", \"days\": \"mon-fri\"}.")));
 }
 
+const EtlOptionDef etl_blackout_options[] = {
+	{"since", "text", NULL, "Where it begins."},
+	{"until", "text", NULL, "Where it ends; this moment no longer belongs to it."},
+	{"days", "text", NULL, "Weekdays on which a daily span begins."},
+	{NULL}};
+
 /*
  * read_blackout reads one span.
  */
 static EtlBlackout *
 read_blackout(const Jsonb *value, pg_tz *zone)
 {
-	static const EtlOptionDef keys[] = {
-		{"since", "text", NULL, "Where it begins."},
-		{"until", "text", NULL, "Where it ends; this moment no longer belongs to it."},
-		{"days", "text", NULL, "Weekdays on which a daily span begins."},
-		{NULL}};
 	EtlBlackout *span = palloc0(sizeof(EtlBlackout));
 	char	   *since;
 	char	   *until;
@@ -146,7 +147,7 @@ read_blackout(const Jsonb *value, pg_tz *zone)
 
 	if (etl_json_kind(value) != 'o')
 		refuse_blackout(value);
-	etl_options_check(value, "schedule", keys, NULL);
+	etl_options_check(value, "schedule:blackout", etl_blackout_options, NULL);
 	since = etl_json_get_text(value, "since");
 	until = etl_json_get_text(value, "until");
 	days = etl_json_get_text(value, "days");

@@ -43,6 +43,7 @@ typedef struct EtlTiming
 } EtlTiming;
 
 extern const EtlOptionDef etl_schedule_options[];
+extern const EtlOptionDef etl_blackout_options[];
 
 /* raises ET001 for what cannot be read, naming it */
 extern EtlTiming *etl_timing_make(const EtlSchedule *schedule);
