@@ -99,6 +99,7 @@ SELECT etl.define_model('cm.ix', 'SELECT id, v FROM cm.src', 'table', options =>
 
 -- a hook is part of the transaction of its node
 SELECT etl.define_model('cm.hook', 'SELECT id FROM cm.src', 'table', options => '{"post_hook": "COMMIT"}');
+SELECT etl.define_model('cm.hook', 'SELECT id FROM cm.src', 'table', options => '{"post_hook": "DO $$BEGIN COMMIT; END$$"}');
 \set VERBOSITY sqlstate
 CALL etl.run('cm.hook');
 SELECT sqlstate, error, hint FROM etl.tasks WHERE run_id = etl.last_run_id();

@@ -32,6 +32,10 @@ typedef struct Line
 } Line;
 
 static const Line lines[] = {
+	{"", "The statement of option pre_hook", NULL, "A statement of option pre_hook of %n failed.",
+	 "?Correct the statement in option pre_hook of %n, or what it names."},
+	{"", "The statement of option post_hook", NULL, "A statement of option post_hook of %n failed.",
+	 "?Correct the statement in option post_hook of %n, or what it names."},
 	{"ET001", NULL, NULL, "The definition of %n does not fit what it meets.", NULL},
 	{"ET002", NULL, etl_cure_owner, "The role %o that owns the definition of %n was dropped.",
 	 NULL},
@@ -132,7 +136,10 @@ static const Line lines[] = {
 	{"3F000", NULL, etl_cure_schema, "The schema of %n does not exist.", NULL},
 	{"42", NULL, NULL, "The definition of %n does not fit the database as it is now.",
 	 "?Correct the definition of %n, or what it names."},
+	{"23505", "more than one row for a key", NULL, "The query of %n yields a key more than once.", NULL},
 	{"23505", NULL, etl_cure_unique, "There is more than one row for a key of %n.", NULL},
+	{"23502", "does not tell since when", NULL, "Rows of %n are without the time that versions go by.",
+	 NULL},
 	{"23", NULL, NULL, "Rows for %n violate a constraint of its table.",
 	 "Filter these rows in %n, or put them aside with a check on_fail 'quarantine', or drop the "
 	 "constraint."},

@@ -13,6 +13,7 @@
 #include "catalog/namespace.h"
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
+#include "parser/scansup.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/varlena.h"
@@ -66,6 +67,21 @@ etl_name_canonical(const char *text)
 	return etl_name_parse(text)->canonical;
 }
 
+/*
+ * tell_truncation says, as PostgreSQL does, which part of a name is cut off.
+ */
+static void
+tell_truncation(const char *text)
+{
+	List	   *parts;
+	ListCell   *cell;
+
+	if (SplitGUCList(pstrdup(text), '.', &parts))
+		foreach(cell, parts)
+			if (strlen(lfirst(cell)) >= NAMEDATALEN)
+				truncate_identifier(lfirst(cell), strlen(lfirst(cell)), true);
+}
+
 char *
 etl_name_of_target(const char *text)
 {
@@ -78,6 +94,7 @@ etl_name_of_target(const char *text)
 				 errmsg("%s cannot be a target", name->canonical),
 				 errdetail("Schema \"%s\" is not for relations of users.", name->schema),
 				 errhint("Choose another schema.")));
+	tell_truncation(text);
 	return name->canonical;
 }
 

@@ -17,6 +17,7 @@
 #include "utils/timestamp.h"
 #include "utils/varlena.h"
 
+#include "common/driver.h"
 #include "common/errors.h"
 #include "common/json.h"
 #include "common/option_sets.h"
@@ -198,6 +199,37 @@ etl_options_check(const Jsonb *options, const char *of,
 		if (value != NULL)
 			check_value(def, value, of);
 	}
+}
+
+/*
+ * etl_option_judge: see options.h.
+ */
+void
+etl_option_judge(const char *key, const char *of, void (*judge)(void *arg), void *arg)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	PG_TRY();
+	{
+		judge(arg);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		if (error->sqlerrcode == ETL_ERR_DEFINITION || etl_error_is_cancel(error) || error->elevel > ERROR)
+			PG_RE_THROW();
+		FlushErrorState();
+		ereport(ERROR,
+				(errcode(ETL_ERR_DEFINITION), errmsg("invalid value for option \"%s\"", key),
+				 errdetail("%s%s%s", error->message, error->detail ? ": " : "",
+						   error->detail ? error->detail : ""),
+				 error->hint ? errhint("%s", error->hint) :
+							   errhint("SELECT * FROM etl.options('%s') describes it.", of)));
+	}
+	PG_END_TRY();
 }
 
 /* ---- the sets that etl.options() lists ---- */

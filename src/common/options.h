@@ -25,6 +25,12 @@
 extern void etl_options_check(const Jsonb *options, const char *of,
 							  const EtlOptionDef *defs, const EtlOptionDef *more);
 
+/*
+ * etl_option_judge runs judge(arg), and makes of what PostgreSQL says there an
+ * ET001 that names option 'key' of the set 'of'.
+ */
+extern void etl_option_judge(const char *key, const char *of, void (*judge)(void *arg), void *arg);
+
 /* Registry of the sets that etl.options(of) lists. */
 extern void etl_options_register(const char *of, const EtlOptionDef *defs);
 

@@ -10,6 +10,8 @@
  */
 #include "postgres.h"
 
+#include <ctype.h>
+
 #include "access/sysattr.h"
 #include "catalog/heap.h"
 
@@ -57,6 +59,22 @@ etl_parse(const char *text)
 	statements = raw_parser(text, RAW_PARSE_DEFAULT);
 	etl_query_text_end(&query);
 	return statements;
+}
+
+/*
+ * etl_condition_query: see parse.h.
+ */
+char *
+etl_condition_query(const char *condition)
+{
+	const char *begin = condition;
+
+	while (isspace((unsigned char) *begin))
+		begin++;
+	if (pg_strncasecmp(begin, "select", 6) == 0 || pg_strncasecmp(begin, "with", 4) == 0)
+		return pstrdup(condition);
+	/* the line break ends a comment at the end of it */
+	return psprintf("SELECT (%s\n)", condition);
 }
 
 const char *

@@ -27,6 +27,9 @@ extern void etl_query_text_end(EtlQueryText *query);
 /* a list of RawStmt; a syntax error shows this text and the place in it */
 extern List *etl_parse(const char *text);
 
+/* etl_condition_query makes a query of a condition, which may be one already */
+extern char *etl_condition_query(const char *condition);
+
 /* etl_name_twice returns the first name (char *) that a list holds again later, or NULL */
 extern const char *etl_name_twice(List *names);
 

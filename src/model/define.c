@@ -11,7 +11,6 @@
  */
 #include "postgres.h"
 
-#include "access/reloptions.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
@@ -33,7 +32,6 @@
 #include "common/node_lock.h"
 #include "common/options.h"
 #include "common/parse.h"
-#include "common/retry.h"
 #include "common/run_as.h"
 #include "model/internal.h"
 
@@ -169,48 +167,6 @@ check_materialization(const EtlModel *model)
 }
 
 /*
- * check_running_options judges the options about how the model is run.
- */
-static void
-check_running_options(const EtlModel *model)
-{
-	static const char *const limits[] = {"statement_timeout", "timeout"};
-	EtlRetryPolicy retry;
-
-	etl_retry_read(model->options, &retry);
-	etl_fallback_check(model);
-	for (int i = 0; i < lengthof(limits); i++)
-	{
-		char	   *text = etl_json_get_text(model->options, limits[i]);
-
-		if (text != NULL && etl_option_duration_ms(limits[i], text) <= 0)
-			ereport(ERROR,
-					(errcode(ETL_ERR_DEFINITION),
-					 errmsg("option \"%s\" must be positive, not \"%s\"", limits[i], text),
-					 errhint("Leave it out for no limit.")));
-	}
-}
-
-/*
- * check_stored_options raises ET001 for options that a view cannot have.
- */
-static void
-check_stored_options(const EtlModel *model)
-{
-	static const char *const stored_only[] = {"indexes", "unique", "with",
-											  "on_schema_change", "keep_versions", NULL};
-
-	if (strcmp(model->materialized, "view") != 0)
-		return;
-	for (int i = 0; stored_only[i]; i++)
-		if (etl_json_has(model->options, stored_only[i]))
-			ereport(ERROR,
-					(errcode(ETL_ERR_DEFINITION),
-					 errmsg("option \"%s\" is for stored models, not for views", stored_only[i]),
-					 errhint("Define the model as table or incremental, or leave the option out.")));
-}
-
-/*
  * output_columns lists the names of what a query yields.
  */
 static List *
@@ -281,45 +237,28 @@ check_output(const EtlModel *model, Query *query, List *columns)
 }
 
 /*
- * check_hooks raises an error for a hook that is not SQL.
+ * check_permanent raises ET001 for a query that reads what is gone with the
+ * session.
  */
 static void
-check_hooks(const EtlModel *model)
+check_permanent(const EtlModel *model, Query *query)
 {
-	static const char *const hooks[] = {"pre_hook", "post_hook"};
 	ListCell   *cell;
 
-	for (int i = 0; i < lengthof(hooks); i++)
-		foreach(cell, etl_json_get_list(model->options, hooks[i]))
-			if (etl_parse(lfirst(cell)) == NIL)
-				ereport(ERROR,
-						(errcode(ETL_ERR_DEFINITION),
-						 errmsg("option \"%s\" holds an empty statement", hooks[i])));
-}
-
-/*
- * check_storage raises an error for storage parameters that no table has.
- */
-static void
-check_storage(const EtlModel *model)
-{
-	Jsonb	   *with = etl_json_get(model->options, "with");
-	List	   *parameters = NIL;
-	ListCell   *cell;
-
-	foreach(cell, with ? etl_json_keys(with) : NIL)
+	foreach(cell, etl_query_dependencies(query))
 	{
-		char	   *value = etl_json_get_text(with, lfirst(cell));
+		Oid			relid = etl_name_relation(lfirst(cell));
 
-		if (value == NULL)
-			ereport(ERROR,
-					(errcode(ETL_ERR_DEFINITION),
-					 errmsg("storage parameter \"%s\" has no value", (char *) lfirst(cell))));
-		parameters = lappend(parameters, makeDefElem(lfirst(cell), (Node *) makeString(value), -1));
+		if (OidIsValid(relid) && get_rel_persistence(relid) == RELPERSISTENCE_TEMP)
+			ereport(
+				ERROR,
+				(errcode(ETL_ERR_DEFINITION),
+				 errmsg("model %s reads the temporary relation \"%s\"", model->target,
+						get_rel_name(relid)),
+				 errdetail("Only this session sees it, and it is gone with the session."),
+				 errhint(
+					 "Make it a table or a model, or write the schema of the one that is meant.")));
 	}
-	(void) heap_reloptions(RELKIND_RELATION,
-						   transformRelOptions((Datum) 0, parameters, NULL, NULL, true, false),
-						   true);
 }
 
 /*
@@ -337,11 +276,13 @@ judge_query(const EtlModel *model)
 		return false;
 	etl_run_as_begin(&as, model->owner, model->settings);
 	query = etl_query_analyze(model->query, NULL);
+	check_permanent(model, query);
 	columns = output_columns(query);
 	check_output(model, query, columns);
 	check_key(model, columns);
 	etl_kind_check_columns(model, query, columns);
 	etl_promise_check(model, query);
+	etl_partition_check_columns(model, query);
 	etl_given_check_columns(model, columns);
 	etl_model_indexes_check(model,
 							etl_model_is_snapshot(model) ?
@@ -402,12 +343,9 @@ etl_sql_define_model(PG_FUNCTION_ARGS)
 	etl_kind_check(model, old);
 	check_materialization(model);
 	etl_options_check(model->options, "model", etl_model_options, NULL);
-	check_running_options(model);
-	check_stored_options(model);
+	etl_model_judge_options(model);
 	etl_unfilled_check(model);
-	check_hooks(model);
-	check_storage(model);
-	etl_deprecation_check(model);
+	etl_promise_check_options(model);
 	etl_given_check(model);
 	etl_partition_check(model);
 	etl_model_indexes_check(model, NIL);

@@ -66,14 +66,15 @@ parse_constraint(const char *text)
 }
 
 /*
- * check_constraints judges option "constraints".
+ * check_constraints judges option "constraints"; an argument of
+ * etl_option_judge.
  */
 static void
-check_constraints(const EtlModel *model)
+check_constraints(void *model)
 {
 	ListCell   *cell;
 
-	foreach(cell, etl_json_get_list(model->options, "constraints"))
+	foreach(cell, etl_json_get_list(((EtlModel *) model)->options, "constraints"))
 	{
 		Constraint *constraint = parse_constraint(lfirst(cell));
 
@@ -209,12 +210,38 @@ privileges_of(Jsonb *grants, const char *role)
 }
 
 /*
- * check_grants judges option "grants".
+ * check_privileges raises ET001 for what is no privilege on a table.
  */
 static void
-check_grants(const EtlModel *model)
+check_privileges(List *privileges)
 {
-	Jsonb	   *grants = etl_json_get(model->options, "grants");
+	List	   *known = list_make5("select", "insert", "update", "delete", "truncate");
+	const char *nearest;
+	ListCell   *cell;
+
+	known = lappend(lappend(known, "references"), "trigger");
+#ifdef ACL_MAINTAIN
+	known = lappend(known, "maintain");
+#endif
+	foreach(cell, privileges)
+	{
+		char	   *name = lfirst_node(AccessPriv, cell)->priv_name;
+
+		if (name == NULL || etl_name_among(known, name))
+			continue;
+		nearest = etl_nearest(name, known);
+		refuse("grants", psprintf("\"%s\" is no privilege on a table.", name),
+			   nearest ? psprintf("Did you mean \"%s\"?", nearest) : "Write {\"analyst\": \"SELECT\"}.");
+	}
+}
+
+/*
+ * check_grants judges option "grants"; an argument of etl_option_judge.
+ */
+static void
+check_grants(void *model)
+{
+	Jsonb	   *grants = etl_json_get(((EtlModel *) model)->options, "grants");
 	ListCell   *cell;
 
 	foreach(cell, grants ? etl_json_keys(grants) : NIL)
@@ -233,6 +260,7 @@ check_grants(const EtlModel *model)
 		statements = etl_parse(psprintf("GRANT %s ON t TO %s", privileges, role_sql(lfirst(cell))));
 		if (list_length(statements) != 1)
 			refuse("grants", "It is not one GRANT a role.", "Write {\"analyst\": \"SELECT\"}.");
+		check_privileges(((GrantStmt *) linitial_node(RawStmt, statements)->stmt)->privileges);
 	}
 }
 
@@ -305,6 +333,21 @@ check_setting(const char *name, const char *value)
 }
 
 /*
+ * check_settings judges option "settings"; an argument of etl_option_judge.
+ */
+static void
+check_settings(void *model)
+{
+	Jsonb	   *settings = etl_json_get(((EtlModel *) model)->options, "settings");
+	int			level = NewGUCNestLevel();
+	ListCell   *cell;
+
+	foreach(cell, settings ? etl_json_keys(settings) : NIL)
+		check_setting(lfirst(cell), etl_json_get_text(settings, lfirst(cell)));
+	AtEOXact_GUC(false, level);
+}
+
+/*
  * etl_given_settings adds option "settings" to the settings that a definition
  * stores; etl_run_as_begin sets them.
  */
@@ -330,23 +373,15 @@ etl_given_settings(const EtlModel *model, const Jsonb *captured)
 void
 etl_given_check(const EtlModel *model)
 {
-	Jsonb	   *settings = etl_json_get(model->options, "settings");
+	EtlModel   *given = unconstify(EtlModel *, model);
 	bool		table = !etl_model_is_view(model) && !etl_model_is_matview(model);
-	ListCell   *cell;
 
 	if (!table && (etl_json_has(model->options, "constraints") || etl_json_has(model->options, "not_null")))
 		refuse("constraints", "A view has no constraints.",
 			   "Define the model as table or incremental, or define checks.");
-	check_constraints(model);
-	check_grants(model);
-	if (settings != NULL)
-	{
-		int			level = NewGUCNestLevel();
-
-		foreach(cell, etl_json_keys(settings))
-			check_setting(lfirst(cell), etl_json_get_text(settings, lfirst(cell)));
-		AtEOXact_GUC(false, level);
-	}
+	etl_option_judge("constraints", "model", check_constraints, given);
+	etl_option_judge("grants", "model", check_grants, given);
+	etl_option_judge("settings", "model", check_settings, given);
 }
 
 /*

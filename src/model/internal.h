@@ -176,6 +176,10 @@ extern bool etl_model_follows(const EtlModel *model);	/* works by what changed i
 extern void etl_kind_check(const EtlModel *model, const EtlModel *old);
 extern void etl_kind_check_columns(const EtlModel *model, Query *query, List *columns);
 
+/* ---- judge.c: what can be said of options at definition ---- */
+
+extern void etl_model_judge_options(EtlModel *model);	/* ET001 */
+
 /* ---- given.c: constraints, comments, privileges, settings ---- */
 
 extern void etl_given_check(const EtlModel *model);
@@ -192,19 +196,35 @@ extern bool etl_constraint_is_ours(const char *name, char letter);
 extern List *etl_constraints_of(Oid relid);	/* char * */
 extern void etl_constraints_follow(Oid relid);
 
+/* ---- partition_check.c ---- */
+
+/* Option partition_by, read. */
+typedef struct EtlPartitioning
+{
+	const char *method;			/* range, list or hash */
+	char	   *by;				/* as between the parentheses of PARTITION BY */
+	char	   *interval;		/* range: length of a partition; NULL: all is in the default one */
+	int			count;			/* hash */
+} EtlPartitioning;
+
+extern bool etl_model_is_partitioned(const EtlModel *model);
+extern EtlPartitioning *etl_partition_read(const EtlModel *model);	/* NULL: it is not partitioned */
+extern bool etl_partition_by_number(Oid type);
+extern bool etl_partition_by_moment(Oid type);
+extern void etl_partition_check(const EtlModel *model);
+extern void etl_partition_check_columns(const EtlModel *model, Query *query);
+extern List *etl_partition_columns(const EtlModel *model);	/* char *; NIL: it is by an expression */
+extern bool etl_partition_replaces(const EtlModel *model);	/* strategy partition_replace */
+
 /* ---- partition.c ---- */
 
 struct		EtlDiff;
-extern bool etl_model_is_partitioned(const EtlModel *model);
-extern void etl_partition_check(const EtlModel *model);
 extern char *etl_partition_clause(const EtlModel *model);	/* PARTITION BY … */
 extern void etl_partition_begin(const EtlModel *model, Oid relid, const char *parameters);
 extern bool etl_partition_fits(const EtlModel *model, Oid relid);
 extern bool etl_partition_key_is_among(Oid relid, List *numbers);
 extern void etl_partition_make(const EtlModel *model, struct EtlDiff *diff, const char *parameters);
-extern List *etl_partition_columns(const EtlModel *model);	/* char *; NIL: it is by an expression */
 extern void etl_partitions_follow(Oid relid, const char *schema);	/* a table that was renamed */
-extern bool etl_partition_replaces(const EtlModel *model);	/* strategy partition_replace */
 
 /* A partition that is not there yet. */
 typedef struct EtlPartition
@@ -333,7 +353,7 @@ extern void etl_model_follow_none(const EtlModel *old, const EtlModel *new);
 
 extern void etl_promise_check(const EtlModel *model, Query *query);	/* ET001 */
 extern void etl_promise_store(const EtlModel *model);	/* its promises of rows become checks */
-extern void etl_deprecation_check(const EtlModel *model);	/* ET001 for wrong options */
+extern void etl_promise_check_options(const EtlModel *model);	/* ET001 for wrong values */
 /* char *: what is to be said of models among 'names' that should not be used (any more) */
 extern List *etl_deprecated_inputs(List *names, bool only_past);
 

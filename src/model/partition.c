@@ -36,152 +36,6 @@
 #include "common/parse.h"
 #include "model/internal.h"
 
-#define HASH_PARTITIONS 8
-
-/* Option partition_by, read. */
-typedef struct Partitioning
-{
-	const char *method;			/* range, list or hash */
-	char	   *by;				/* as between the parentheses of PARTITION BY */
-	char	   *interval;		/* range: length of a partition; NULL: all is in the default one */
-	int			count;			/* hash */
-} Partitioning;
-
-/*
- * refuse raises ET001 for option partition_by.
- */
-static void
-refuse(const char *detail)
-{
-	ereport(ERROR,
-			(errcode(ETL_ERR_DEFINITION), errmsg("invalid value for option \"partition_by\""),
-			 errdetail("%s", detail),
-			 errhint("Write {\"range\": \"day\", \"interval\": \"1 month\"}, {\"list\": \"country\"} or "
-					 "{\"hash\": \"id\", \"partitions\": 8}.")));
-}
-
-/*
- * read_partitioning reads option partition_by; NULL when there is none.
- */
-static Partitioning *
-read_partitioning(const EtlModel *model)
-{
-	static const char *const methods[] = {"range", "list", "hash"};
-	Jsonb	   *option = etl_json_get(model->options, "partition_by");
-	Partitioning *result = palloc0(sizeof(Partitioning));
-	ListCell   *cell;
-
-	if (option == NULL)
-		return NULL;
-	if (etl_json_kind(option) != 'o')
-		refuse("It is not an object.");
-	for (int i = 0; i < lengthof(methods); i++)
-		if (etl_json_has(option, methods[i]))
-		{
-			if (result->method != NULL)
-				refuse("It names two methods.");
-			result->method = methods[i];
-			result->by = etl_json_get_text(option, methods[i]);
-		}
-	if (result->by == NULL || etl_json_kind_of(option, result->method) != 's')
-		refuse("It names no method with a column or an expression.");
-	foreach(cell, etl_json_keys(option))
-		if (strcmp(lfirst(cell), result->method) != 0 &&
-			strcmp(lfirst(cell), strcmp(result->method, "range") == 0 ? "interval" : "partitions") != 0)
-			refuse(psprintf("\"%s\" does not go with \"%s\".", (char *) lfirst(cell), result->method));
-	result->interval = etl_json_get_text(option, "interval");
-	result->count = (int) etl_json_get_int64(option, "partitions", HASH_PARTITIONS);
-	if (result->count < 1 || result->count > 1000)
-		refuse("\"partitions\" is not between 1 and 1000.");
-	return result;
-}
-
-bool
-etl_model_is_partitioned(const EtlModel *model)
-{
-	return etl_json_has(model->options, "partition_by");
-}
-
-bool
-etl_partition_replaces(const EtlModel *model)
-{
-	return model->strategy != NULL && strcmp(model->strategy, "partition_replace") == 0;
-}
-
-/*
- * partition_columns returns the columns that stand alone in PARTITION BY;
- * NIL when it has an expression.
- */
-static List *
-partition_columns(const Partitioning *partitioning)
-{
-	List	   *statements = etl_parse(psprintf("CREATE TABLE t (a int) PARTITION BY %s (%s\n)",
-										  partitioning->method, partitioning->by));
-	CreateStmt *create = list_length(statements) == 1 ?
-							 (CreateStmt *) linitial_node(RawStmt, statements)->stmt :
-							 NULL;
-	List	   *names = NIL;
-	ListCell   *cell;
-
-	if (create == NULL || !IsA(create, CreateStmt) || create->partspec == NULL || create->options != NIL ||
-		create->tablespacename != NULL || create->accessMethod != NULL)
-		refuse(psprintf("\"%s\" is more than columns and expressions.", partitioning->by));
-	if (list_length(create->partspec->partParams) != 1 && strcmp(partitioning->method, "hash") != 0)
-		refuse("Lists and ranges are of one column or expression.");
-	foreach(cell, create->partspec->partParams)
-	{
-		PartitionElem *element = lfirst_node(PartitionElem, cell);
-
-		if (element->name == NULL)
-			return NIL;
-		names = lappend(names, element->name);
-	}
-	return names;
-}
-
-/*
- * etl_partition_columns lists the columns that a model is partitioned by; NIL
- * when it is by an expression.
- */
-List *
-etl_partition_columns(const EtlModel *model)
-{
-	return partition_columns(read_partitioning(model));
-}
-
-/*
- * etl_partition_check judges option partition_by at definition.
- */
-void
-etl_partition_check(const EtlModel *model)
-{
-	Partitioning *partitioning = read_partitioning(model);
-	List	   *columns;
-	ListCell   *cell;
-
-	if (partitioning == NULL && etl_partition_replaces(model))
-		ereport(ERROR, (errcode(ETL_ERR_DEFINITION),
-						errmsg("strategy \"partition_replace\" needs option \"partition_by\""),
-						errhint("Say how, such as {\"partition_by\": {\"range\": \"day\", \"interval\": "
-								"\"1 month\"}}.")));
-	if (partitioning == NULL)
-		return;
-	if (strcmp(model->materialized, "table") != 0 && strcmp(model->materialized, "incremental") != 0 &&
-		strcmp(model->materialized, "seed") != 0)
-		refuse("Only tables and incremental models are partitioned.");
-	columns = partition_columns(partitioning);
-	if (model->key == NIL && columns == NIL && etl_partition_replaces(model))
-		refuse("With strategy partition_replace and without a key it must be columns, by which it "
-			   "is told what "
-			   "a change touches.");
-	if (model->key != NIL && columns == NIL)
-		refuse("A table that is partitioned by an expression has no unique key.");
-	foreach(cell, model->key != NIL ? columns : NIL)
-		if (!etl_name_among(model->key, lfirst(cell)))
-			refuse(psprintf("The key does not have column \"%s\", so that it could not be kept unique.",
-							(char *) lfirst(cell)));
-}
-
 /* ---- the table ---- */
 
 /*
@@ -190,7 +44,7 @@ etl_partition_check(const EtlModel *model)
 char *
 etl_partition_clause(const EtlModel *model)
 {
-	Partitioning *partitioning = read_partitioning(model);
+	EtlPartitioning *partitioning = etl_partition_read(model);
 
 	return psprintf(" PARTITION BY %s (%s)", partitioning->method, partitioning->by);
 }
@@ -222,7 +76,7 @@ hash_text(const char *text)
 static char *
 first_partition(const EtlModel *model, Oid relid)
 {
-	Partitioning *partitioning = read_partitioning(model);
+	EtlPartitioning *partitioning = etl_partition_read(model);
 	char	   *how = hash_text(etl_json_text(etl_json_get(model->options, "partition_by")));
 
 	return partition_name(
@@ -374,7 +228,7 @@ etl_partition_attach(Oid relid, Oid fresh, const EtlPartition *partition)
 void
 etl_partition_begin(const EtlModel *model, Oid relid, const char *parameters)
 {
-	Partitioning *partitioning = read_partitioning(model);
+	EtlPartitioning *partitioning = etl_partition_read(model);
 
 	if (strcmp(partitioning->method, "hash") != 0)
 	{
@@ -395,7 +249,7 @@ etl_partition_begin(const EtlModel *model, Oid relid, const char *parameters)
  * type_of returns the type of what a table is partitioned by.
  */
 static Oid
-type_of(const Partitioning *partitioning, QueryEnvironment *environment)
+type_of(const EtlPartitioning *partitioning, QueryEnvironment *environment)
 {
 	Query	   *query = etl_query_analyze(psprintf("SELECT %s FROM etl_diff", partitioning->by), environment);
 
@@ -408,7 +262,7 @@ type_of(const Partitioning *partitioning, QueryEnvironment *environment)
  * 2000, or days and hours counted from a Monday.
  */
 static char *
-range_query(const Partitioning *partitioning, Oid type)
+range_query(const EtlPartitioning *partitioning, Oid type)
 {
 	char	   *by = psprintf("(%s)", partitioning->by);
 	char	   *type_name = format_type_be_qualified(type);
@@ -416,14 +270,14 @@ range_query(const Partitioning *partitioning, Oid type)
 	Interval   *interval;
 	char	   *lower;
 
-	if (type == INT2OID || type == INT4OID || type == INT8OID || type == NUMERICOID)
+	if (etl_partition_by_number(type))
 		return psprintf("SELECT (b OPERATOR(pg_catalog.*) i)::%s::text, (b OPERATOR(pg_catalog.*) i"
 						" OPERATOR(pg_catalog.+) i)::%s::text FROM (SELECT DISTINCT "
 						"pg_catalog.floor(%s::numeric"
 						" OPERATOR(pg_catalog./) %s::numeric) AS b, %s::numeric AS i FROM "
 						"etl_diff) x WHERE b IS NOT NULL",
 						type_name, type_name, by, length, length);
-	if (type != DATEOID && type != TIMESTAMPOID && type != TIMESTAMPTZOID)
+	if (!etl_partition_by_moment(type))
 		ereport(ERROR,
 				(errcode(ETL_ERR_DEFINITION),
 				 errmsg("%s cannot be cut into intervals", format_type_be(type)),
@@ -468,7 +322,7 @@ digits(const char *bound)
  * lower and the upper bound of an interval, or a value.
  */
 static char *
-bounds_query(const Partitioning *partitioning, Oid type)
+bounds_query(const EtlPartitioning *partitioning, Oid type)
 {
 	if (strcmp(partitioning->method, "range") == 0)
 		return range_query(partitioning, type);
@@ -481,7 +335,7 @@ bounds_query(const Partitioning *partitioning, Oid type)
  * 'lower' to 'upper'.
  */
 static EtlPartition *
-partition_for(const Partitioning *partitioning, Oid relid, Oid type, const char *lower, const char *upper)
+partition_for(const EtlPartitioning *partitioning, Oid relid, Oid type, const char *lower, const char *upper)
 {
 	EtlPartition *partition = palloc0(sizeof(EtlPartition));
 	char	   *by = psprintf("(%s)", partitioning->by);
@@ -512,7 +366,7 @@ partition_for(const Partitioning *partitioning, Oid relid, Oid type, const char 
 List *
 etl_partition_missing(const EtlModel *model, EtlDiff *diff)
 {
-	Partitioning *partitioning = read_partitioning(model);
+	EtlPartitioning *partitioning = etl_partition_read(model);
 	QueryEnvironment *environment = create_queryEnv();
 	TupleDesc	desc = CreateTemplateTupleDesc(2);
 	Tuplestorestate *bounds = tuplestore_begin_heap(true, false, work_mem);

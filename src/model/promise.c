@@ -172,12 +172,51 @@ deprecation_date(const EtlModel *model, DateADT *date)
 	return true;
 }
 
-void
-etl_deprecation_check(const EtlModel *model)
+/*
+ * judge_deprecation raises an error for what is no date; an argument of
+ * etl_option_judge.
+ */
+static void
+judge_deprecation(void *model)
 {
 	DateADT		date;
 
-	if (!deprecation_date(model, &date) && etl_json_has(model->options, "replaced_by"))
+	(void) deprecation_date(model, &date);
+}
+
+/*
+ * judge_types raises an error for a type that does not exist; an argument of
+ * etl_option_judge.
+ */
+static void
+judge_types(void *columns)
+{
+	ListCell   *cell;
+
+	foreach(cell, columns ? etl_json_keys(columns) : NIL)
+	{
+		char	   *wanted = etl_json_get_text(columns, lfirst(cell));
+		Oid			type;
+		int32		typmod;
+
+		if (wanted == NULL)
+			ereport(ERROR, (errmsg("column \"%s\" has no type", (char *) lfirst(cell))));
+		parseTypeString(wanted, &type, &typmod, false);
+	}
+}
+
+void
+etl_promise_check_options(const EtlModel *model)
+{
+	Jsonb	   *contract = etl_json_get(model->options, "contract");
+
+	if (contract != NULL)
+	{
+		etl_options_check(contract, "contract", contract_keys, NULL);
+		etl_option_judge("contract", "model", judge_types, etl_json_get(contract, "columns"));
+	}
+	etl_option_judge("deprecated_on", "model", judge_deprecation, unconstify(EtlModel *, model));
+	if (!etl_json_has(model->options, "deprecated_on") && etl_json_has(model->options, "replaced_by"))
 		ereport(ERROR,
 				(errcode(ETL_ERR_DEFINITION),
 				 errmsg("option \"replaced_by\" is for models with deprecated_on"),

@@ -24,6 +24,7 @@
 #include "utils/ruleutils.h"
 
 #include "common/brief_lock.h"
+#include "common/driver.h"
 #include "common/errors.h"
 #include "common/json.h"
 #include "common/names.h"
@@ -407,16 +408,35 @@ etl_table_analyze(Oid relid)
 
 /*
  * etl_table_hooks runs the statements of pre_hook or post_hook as the
- * model's owner.
+ * model's owner.  An error tells which statement it is of.
  */
 void
 etl_table_hooks(const EtlModel *model, const char *which)
 {
-	ListCell   *cell;
+	MemoryContext context = CurrentMemoryContext;
+	List	   *hooks = etl_json_get_list(model->options, which);
+	ListCell *volatile cell = list_head(hooks);
 
-	foreach(cell, etl_json_get_list(model->options, which))
+	PG_TRY();
 	{
-		etl_execute_utility(lfirst(cell));
-		CommandCounterIncrement();
+		for (; cell; cell = lnext(hooks, cell))
+		{
+			etl_execute_utility(lfirst(cell));
+			CommandCounterIncrement();
+		}
 	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		if (etl_error_is_cancel(error) || error->elevel > ERROR)
+			PG_RE_THROW();
+		FlushErrorState();
+		error->detail = psprintf("%s%sThe statement of option %s: %s", error->detail ? error->detail : "",
+								 error->detail ? "\n" : "", which, (char *) lfirst(cell));
+		etl_rethrow(error);
+	}
+	PG_END_TRY();
 }

@@ -189,6 +189,21 @@ etl_unit_inputs(const EtlModel *model)
 	return inputs;
 }
 
+/*
+ * names_text joins names for a message.
+ */
+static char *
+names_text(List *names)
+{
+	StringInfoData text;
+	ListCell   *cell;
+
+	initStringInfo(&text);
+	foreach(cell, names)
+		appendStringInfo(&text, "%s%s", text.len ? ", " : "", (char *) lfirst(cell));
+	return text.data;
+}
+
 void
 etl_unit_check_given(const EtlModel *model, const List *steps)
 {
@@ -208,8 +223,9 @@ etl_unit_check_given(const EtlModel *model, const List *steps)
 					(errcode(ETL_ERR_DEFINITION),
 					 errmsg("model %s does not read %s, whose rows are given", model->target,
 							(char *) lfirst(cell)),
-					 nearest ? errhint("Did you mean \"%s\"?", nearest) :
-							   errhint("It reads nothing.")));
+					 nearest	   ? errhint("Did you mean \"%s\"?", nearest) :
+					 inputs != NIL ? errhint("It reads %s.", names_text(inputs)) :
+									 errhint("It reads nothing.")));
 		}
 }
 

@@ -63,6 +63,10 @@ etl_run_check_arguments(EtlRun *run)
 		ereport(ERROR,
 				(errcode(ETL_ERR_DEFINITION),
 				 errmsg("publish is \"%s\", but must be each or together", run->publish)));
+	if (run->since != DT_NOBEGIN && run->until != DT_NOBEGIN && run->since >= run->until)
+		ereport(ERROR,
+				(errcode(ETL_ERR_DEFINITION), errmsg("since must be before until"),
+				 errdetail("The interval is half-open: [since, until).")));
 }
 
 /*

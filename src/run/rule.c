@@ -23,6 +23,7 @@
 
 #include "common/errors.h"
 #include "common/json.h"
+#include "common/parse.h"
 #include "common/run_as.h"
 #include "run/run.h"
 
@@ -167,17 +168,6 @@ evaluate_condition(void *arg)
 }
 
 /*
- * is_query tells whether a condition is written as a whole query.
- */
-static bool
-is_query(const char *condition)
-{
-	while (isspace((unsigned char) *condition))
-		condition++;
-	return pg_strncasecmp(condition, "select", 6) == 0 || pg_strncasecmp(condition, "with", 4) == 0;
-}
-
-/*
  * etl_rule_run_if: see run.h.
  */
 ErrorData *
@@ -189,7 +179,7 @@ etl_rule_run_if(EtlNode *node, bool *holds)
 
 	if (condition != NULL)
 	{
-		work.sql = is_query(condition) ? condition : psprintf("SELECT (%s)", condition);
+		work.sql = etl_condition_query(condition);
 		error = etl_subxact(evaluate_condition, &work);
 	}
 	*holds = work.holds;
