@@ -30,6 +30,7 @@ SELECT dbt_id, target, name, action, detail FROM etl.import_dbt(pg_temp.manifest
 		"columns": {"id": {"data_type": "integer", "constraints": [{"type": "primary_key"}, {"type": "check", "expression": "id > 0"}, {"type": "foreign_key", "expression": "x (id)"}]}}},
 	"model.l": {"name": "l", "compiled_code": "select 1 as id", "config": {"contract": {"enforced": true}}, "columns": {"id": {"data_type": "text"}}},
 	"model.m": 5,
+	"model.tagged": {"name": "tagged", "compiled_code": "select 1 as id", "tags": ["per day", "a,b", "a b", "kept"]},
 	"snapshot.n": {"name": "n", "resource_type": "snapshot", "compiled_code": "select 1 as id, now()::timestamp as at", "config": {"materialized": "snapshot", "strategy": "timestamp", "updated_at": "at", "unique_key": ["id"], "dbt_valid_to_current": "'9999-12-31'"}},
 	"test.o": {"name": "o", "resource_type": "test", "attached_node": "model.a", "depends_on": {"nodes": ["model.a"]}, "compiled_code": "select 1 where false",
 		"test_metadata": {"name": "unique", "kwargs": {"column_name": "id + 1"}}},

@@ -99,6 +99,9 @@ CREATE FUNCTION ml.nothing() RETURNS int LANGUAGE sql AS $$SELECT 1 -- no ml.one
 SELECT * FROM etl.lineage('ml.one', 'xx', 'downstream') ORDER BY depth, target COLLATE "C", column_name COLLATE "C", source, source_column, transformation;
 SELECT DISTINCT depth, target FROM etl.lineage('ml.a', 'x', 'downstream', depth => 2) ORDER BY 1, 2;
 SELECT count(*) FROM etl.lineage('ml.of_kept', direction => 'downstream');
+-- and such a view tells what it is made of
+SELECT * FROM etl.lineage('ml."shown ""again"""') ORDER BY depth, source COLLATE "C", source_column, transformation;
+SELECT * FROM etl.lineage('ml.of_kept', 'least') ORDER BY depth, source COLLATE "C", source_column, transformation;
 DROP FUNCTION ml.told, ml.opaque, ml.nothing;
 DROP VIEW ml.of_kept, ml."shown ""again""", ml.shown;
 DROP MATERIALIZED VIEW ml.kept;

@@ -4,7 +4,8 @@
  *    Views and functions that etl does not manage and that read its columns.
  *
  * They are no nodes and nothing is stored of them: they are looked for when
- * somebody asks, from relation to relation.  A view or an SQL function of
+ * somebody asks, from relation to relation, as is what such a view reads
+ * when it is asked for itself.  A view or an SQL function of
  * one SELECT is traced column by column; of another function that names a
  * relation it is only said that it does.
  *
@@ -217,5 +218,49 @@ etl_lineage_foreign(List *steps, const char *target, const char *column, int dep
 	for (int i = 0; i < list_length(reached); i++)
 		if (depth == 0 || ((Reached *) list_nth(reached, i))->depth < depth)
 			steps = readers_of(steps, &reached, list_nth(reached, i));
+	return steps;
+}
+
+List *
+etl_lineage_of_view(const char *target, const char *column, int depth)
+{
+	Reader		reader = {.view = etl_name_relation(target)};
+	char		kind = OidIsValid(reader.view) ? get_rel_relkind(reader.view) : '\0';
+	List	   *steps = NIL;
+	ListCell   *cell;
+	ListCell   *above;
+
+	if ((kind != RELKIND_VIEW && kind != RELKIND_MATVIEW) || etl_node_owner(target) != NULL)
+		return NIL;
+	(void) etl_subxact(trace, &reader);
+	foreach(cell, reader.edges)
+	{
+		EtlColumnEdge *edge = lfirst(cell);
+		EtlLineageStep *step = palloc0(sizeof(EtlLineageStep));
+
+		step->depth = 1;
+		step->target = pstrdup(target);
+		step->edge = *edge;
+		if ((column != NULL && strcmp(edge->column_name, column) != 0) || is_told(steps, step))
+			continue;
+		steps = lappend(steps, step);
+	}
+	foreach(cell, depth == 1 ? NIL : list_copy(steps))
+	{
+		EtlColumnEdge *edge = &((EtlLineageStep *) lfirst(cell))->edge;
+		const char *from = strcmp(edge->source_column, "*") == 0 ? NULL : edge->source_column;
+
+		int			left = depth == 0 ? 0 : depth - 1;
+
+		foreach(above, list_concat(etl_lineage_walk(edge->source, from, "upstream", left),
+								   etl_lineage_of_view(edge->source, from, left)))
+		{
+			EtlLineageStep *step = lfirst(above);
+
+			step->depth++;
+			if (!is_told(steps, step))
+				steps = lappend(steps, step);
+		}
+	}
 	return steps;
 }

@@ -106,6 +106,8 @@ extern List *etl_query_lineage(Query *query, const EtlModel *model);	/* EtlColum
 /* ---- downstream.c ---- */
 
 /* adds to the steps downstream of a column what etl does not manage: views and functions */
+/* what a view that etl does not manage is made of: EtlLineageStep *; NIL for all else */
+extern List *etl_lineage_of_view(const char *target, const char *column, int depth);
 extern List *etl_lineage_foreign(List *steps, const char *target, const char *column, int depth);
 
 /* ---- execute.c: running query trees ---- */

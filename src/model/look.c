@@ -88,7 +88,8 @@ etl_sql_lineage(PG_FUNCTION_ARGS)
 	must_have_column(target, column);
 
 	if (strcmp(direction, "downstream") != 0)
-		steps = etl_lineage_walk(target, column, "upstream", depth);
+		steps = list_concat(etl_lineage_walk(target, column, "upstream", depth),
+							etl_lineage_of_view(target, column, depth));
 	if (strcmp(direction, "upstream") != 0)
 		steps = list_concat(steps,
 							etl_lineage_foreign(etl_lineage_walk(target, column, "downstream", depth),

@@ -212,7 +212,7 @@ etl_promise_check_options(const EtlModel *model)
 
 	if (contract != NULL)
 	{
-		etl_options_check(contract, "contract", contract_keys, NULL);
+		etl_options_check(contract, "model:contract", etl_promise_options, NULL);
 		etl_option_judge("contract", "model", judge_types, etl_json_get(contract, "columns"));
 	}
 	etl_option_judge("deprecated_on", "model", judge_deprecation, unconstify(EtlModel *, model));

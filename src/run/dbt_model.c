@@ -83,6 +83,30 @@ leave_unknown(EtlDbtItem *item)
 }
 
 /*
+ * tags_of lists the tags of a node; in those that no selector could name,
+ * spaces and commas become underscores.
+ */
+static List *
+tags_of(EtlDbtItem *item)
+{
+	List	   *tags = NIL;
+	ListCell   *cell;
+
+	foreach(cell, etl_json_get_list(item->node, "tags"))
+	{
+		char	   *tag = pstrdup(lfirst(cell));
+
+		for (char *c = tag; (c = strpbrk(c, " \t\n\r,")) != NULL;)
+			*c = '_';
+		if (strcmp(tag, lfirst(cell)) != 0)
+			etl_dbt_leave(item, psprintf("tag \"%s\", which is \"%s\" here", (char *) lfirst(cell), tag));
+		if (!etl_name_among(tags, tag))
+			tags = lappend(tags, tag);
+	}
+	return tags;
+}
+
+/*
  * key_of reads unique_key; NIL when there is none, or it is an expression.
  */
 static List *
@@ -372,7 +396,7 @@ define(EtlDbtItem *item, const char *kind, const char *query)
 	if (there)
 		etl_json_add(options, "adopt", etl_json_parse("true"));
 	etl_json_add(definition, "options", etl_json_object_end(options));
-	etl_json_add(definition, "tags", etl_json_parse(etl_dbt_list(etl_json_get_list(item->node, "tags"))));
+	etl_json_add(definition, "tags", etl_json_parse(etl_dbt_list(tags_of(item))));
 	if (is_given(etl_json_get_text(item->node, "description")))
 		etl_json_add_text(definition, "description", etl_json_get_text(item->node, "description"));
 	etl_dbt_define(item, etl_definition_sql("model", etl_json_object_end(definition)),
