@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * analyze.c
- *    What an analyzed query reads: dependencies, inputs, traits.
+ *    What an analyzed query reads: dependencies and inputs.
  *
  * PostgreSQL's own analyzer resolved every name; nothing here guesses.
  * Views that etl manages are nodes and end the search; other views are
@@ -12,14 +12,11 @@
 #include "postgres.h"
 
 #include "access/table.h"
-#include "catalog/pg_proc.h"
+#include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
-#include "optimizer/optimizer.h"
 #include "parser/analyze.h"
 #include "parser/parser.h"
 #include "rewrite/rewriteHandler.h"
-#include "utils/builtins.h"
-#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/typcache.h"
@@ -184,7 +181,6 @@ etl_model_resolve(EtlModel *model, char **missing)
 	Query	   *query;
 	List	   *names;
 	List	   *edges;
-	ListCell   *cell;
 
 	if (missing != NULL)
 		*missing = absent;
@@ -196,8 +192,7 @@ etl_model_resolve(EtlModel *model, char **missing)
 	etl_promise_check(model, query);
 	names = etl_query_dependencies(query);
 	edges = etl_query_lineage(query, model);
-	foreach(cell, etl_json_get_list(model->options, "depends_on"))
-		names = etl_names_add(names, etl_name_canonical(lfirst(cell)));
+	names = etl_names_add_declared(names, model);
 	etl_run_as_end(&as);
 
 	etl_names_check_cycle(model->target, names);
@@ -208,98 +203,57 @@ etl_model_resolve(EtlModel *model, char **missing)
 	return true;
 }
 
-/* ---- traits ---- */
-
-typedef struct TraitContext
-{
-	EtlQueryTraits *traits;
-	Node	   *node;			/* at hand, for its arguments */
-} TraitContext;
-
 /*
- * trait_of_function judges one function.
+ * reads_others tells whether a resolved view reads others than when it was
+ * resolved.
  */
 static bool
-trait_of_function(Oid function, void *arg)
+reads_others(const EtlModel *view)
 {
-	TraitContext *context = arg;
+	List	   *known = etl_dependencies_of(view->target);
+	List	   *names;
+	EtlRunAs	as;
+	ListCell   *cell;
 
-	switch (function)
-	{
-		case F_NOW:
-		case F_TRANSACTION_TIMESTAMP:
-		case F_STATEMENT_TIMESTAMP:
-		case F_CLOCK_TIMESTAMP:
-		case F_TIMEOFDAY:
-		case F_AGE_TIMESTAMPTZ:
-		case F_AGE_TIMESTAMP:
-			context->traits->uses_clock = true;
-			return false;
-		default:
-			break;
-	}
-	if (func_volatile(function) == PROVOLATILE_VOLATILE)
-		context->traits->uses_volatile = true;
-	if (IsA(context->node, FuncExpr) && function >= FirstNormalObjectId &&
-		strcmp(get_func_name(function), "param") == 0 &&
-		strcmp(get_namespace_name(get_func_namespace(function)), "etl") == 0)
-	{
-		List	   *args = ((FuncExpr *) context->node)->args;
-		Node	   *name = args ? eval_const_expressions(NULL, linitial(args)) : NULL;
-
-		if (name != NULL && IsA(name, Const) && !((Const *) name)->constisnull)
-			context->traits->params = etl_names_add(context->traits->params,
-													TextDatumGetCString(((Const *) name)->constvalue));
-		else
-			context->traits->all_params = true;
-	}
+	etl_run_as_begin(&as, view->owner, view->settings);
+	names = etl_query_dependencies(etl_query_analyze(view->query, NULL));
+	etl_run_as_end(&as);
+	foreach(cell, names)
+		if (list_length(etl_names_add(list_copy(known), lfirst(cell))) != list_length(known))
+			return true;
 	return false;
 }
 
 /*
- * trait_walker looks at one node of a Query, and into unmanaged views.
+ * resolve_views resolves the views that a node reads where they read others.
+ * They are not written to without need: models that are built at the same
+ * time share them.
  */
-static bool
-trait_walker(Node *node, EtlQueryTraits *traits)
+static void
+resolve_views(const char *node)
 {
-	TraitContext context = {traits, node};
+	ListCell   *cell;
 
-	if (node == NULL)
-		return false;
-	if (IsA(node, Query))
-		return query_tree_walker((Query *) node, trait_walker, traits, QTW_EXAMINE_RTES_BEFORE);
-	if (IsA(node, RangeTblEntry))
+	check_stack_depth();
+	foreach(cell, etl_dependencies_of(node))
 	{
-		RangeTblEntry *rte = (RangeTblEntry *) node;
+		EtlModel   *view = etl_model_find(lfirst(cell));
 
-		if (rte->rtekind == RTE_RELATION && rte->inFromCl && get_rel_relkind(rte->relid) == RELKIND_VIEW)
-		{
-			Relation	view = table_open(rte->relid, AccessShareLock);
-
-			trait_walker((Node *) copyObject(get_view_query(view)), traits);
-			table_close(view, NoLock);
-		}
-		return false;
+		if (view == NULL || !etl_model_is_view(view))
+			continue;
+		if (view->resolved && etl_model_missing(view) == NULL && reads_others(view))
+			(void) etl_model_resolve(view, NULL);
+		resolve_views(view->target);
 	}
-	if (IsA(node, SQLValueFunction))
-	{
-		SQLValueFunctionOp op = ((SQLValueFunction *) node)->op;
-
-		if (op <= SVFOP_LOCALTIMESTAMP_N)
-			traits->uses_clock = true;
-	}
-	(void) check_functions_in_node(node, trait_of_function, &context);
-	return expression_tree_walker(node, trait_walker, traits);
 }
 
-/*
- * etl_query_traits finds what besides its inputs decides a query's result.
- */
-void
-etl_query_traits(Query *query, EtlQueryTraits *traits)
+bool
+etl_model_resolve_again(EtlModel *model)
 {
-	memset(traits, 0, sizeof(*traits));
-	trait_walker((Node *) query, traits);
+	if (!etl_model_resolve(model, NULL))
+		return false;
+	resolve_views(model->target);
+	return true;
 }
 
 /* ---- inputs ---- */

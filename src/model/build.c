@@ -394,7 +394,9 @@ etl_model_stage(EtlDriver *driver, EtlModel *model, bool full_refresh, bool by_d
 				 errmsg("model %s cannot be built yet: %s does not exist", model->target, missing),
 				 errhint("Load or build %s first, for example with CALL etl.run('+%s').",
 						 missing, model->target)));
-	etl_due_lock(model);
+	/* what was replaced may read something else, whose changes matter from now on */
+	if (etl_due_lock(model) && model->instead == NULL && etl_model_resolve_again(model))
+		(void) etl_due_lock(model);
 	/* what is recorded from now on is what the next snapshot does not see */
 	staged->recorded = etl_record_begin(model, etl_model_inputs(model));
 	PopActiveSnapshot();
@@ -442,7 +444,7 @@ slice_begin(EtlDriver *driver, EtlModel *model, const EtlSlice *slice, EtlBuildR
 	staged->result = result;
 	CommandCounterIncrement();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	etl_due_lock(model);
+	(void) etl_due_lock(model);
 	PopActiveSnapshot();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	staged->due = etl_due_of_slice(model, slice);

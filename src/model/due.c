@@ -29,6 +29,9 @@
 #include "common/names.h"
 #include "common/run_as.h"
 #include "model/internal.h"
+#include "model/traits.h"
+
+#define READS_CLOCK "its query reads the clock"
 
 /*
  * decide sets the decision.
@@ -275,7 +278,7 @@ view_fits(Oid relid, TupleDesc desc)
  * when what it shows changed.
  */
 static void
-decide_view(EtlDue *due, const EtlModel *model)
+decide_view(EtlDue *due, const EtlModel *model, const EtlQueryTraits *traits)
 {
 	char	   *changes;
 
@@ -289,6 +292,11 @@ decide_view(EtlDue *due, const EtlModel *model)
 	{
 		due->columns_changed = true;
 		decide(due, "view", "the columns of its inputs changed");
+	}
+	else if (due->below != NULL || traits->uses_words)
+	{
+		due->reread = true;
+		decide(due, "view", due->below ? due->below : READS_CLOCK);
 	}
 	/* without checks it is all the same what its inputs did: they are not looked up */
 	else if (etl_checks_of(model->target) != NIL)
@@ -350,10 +358,11 @@ decide_stored(EtlDue *due, const EtlModel *model, const EtlQueryTraits *traits, 
 		decide(due, "full",
 			   etl_fallback_was_built(due->state->built_fingerprint) ?
 				   "the last build read another relation instead of an input" :
-			   snapshot ? "its columns, or a parameter that it reads, changed" :
-						  "a parameter that it reads changed");
+			   due->below ? due->below :
+			   snapshot	  ? "its columns, or a parameter that it reads, changed" :
+							"a parameter that it reads changed");
 	else if (traits->uses_clock && model->request == NULL)
-		decide(due, "full", "its query reads the clock");
+		decide(due, "full", READS_CLOCK);
 	else if (due->slicing != NULL && due->sample == NULL)
 	{
 		etl_intervals_decide(due, model, changes_text(due));
@@ -401,21 +410,24 @@ lock_streams(List *inputs)
  * etl_due_lock waits for loads that are changing a column of an input: a
  * table that was rewritten looks empty to an older snapshot, so the snapshot
  * of a build is taken afterwards.  Views, which the analysis locks, come
- * first, as they do where a column is widened.
+ * first, as they do where a column is widened.  True: a view or function below
+ * the query is not what the model was built with, and may read others.
  */
-void
+bool
 etl_due_lock(const EtlModel *model)
 {
 	List	   *inputs;
+	EtlQueryTraits traits;
 	EtlRunAs	as;
 
 	if (strcmp(model->materialized, "view") == 0 || etl_model_missing(model) != NULL)
-		return;
+		return false;
 	inputs = etl_model_inputs(model);
 	etl_run_as_begin(&as, model->owner, model->settings);
-	(void) etl_query_analyze(model->query, NULL);
+	etl_query_traits(etl_query_analyze(model->query, NULL), model, &traits);
 	lock_streams(inputs);
 	etl_run_as_end(&as);
+	return etl_below_change(model, &traits, etl_node_state_get(model->target)) != NULL;
 }
 
 /*
@@ -442,14 +454,16 @@ etl_due(const EtlModel *model, bool full_refresh)
 
 	etl_run_as_begin(&as, model->owner, model->settings);
 	due->query = etl_query_analyze(model->query, NULL);
-	etl_query_traits(due->query, &traits);
-	due->fingerprint = params_fingerprint(&traits);
+	etl_query_traits(due->query, model, &traits);
+	due->fingerprint = etl_below_fingerprint(&traits, params_fingerprint(&traits));
 	if (etl_model_is_snapshot(model))
 		follow_columns(due);
 	if (model->instead != NULL)
 		stand_in(due, model);
+	if (!same_text(due->fingerprint, due->state->built_fingerprint))
+		due->below = etl_below_change(model, &traits, due->state);
 	if (view)
-		decide_view(due, model);
+		decide_view(due, model, &traits);
 	else
 	{
 		if (etl_model_has_slices(model))
@@ -475,7 +489,9 @@ EtlDue *
 etl_due_of_slice(const EtlModel *model, const EtlSlice *slice)
 {
 	EtlDue	   *due = palloc0(sizeof(EtlDue));
+	EtlQueryTraits traits;
 	EtlRunAs	as;
+	char	   *below;
 
 	due->state = etl_node_state_get(model->target);
 	due->relid = etl_name_relation(model->target);
@@ -491,6 +507,12 @@ etl_due_of_slice(const EtlModel *model, const EtlSlice *slice)
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 				 errmsg("the columns of the query of %s changed while its intervals were built",
 						model->target)));
+	etl_query_traits(due->query, model, &traits);
+	below = etl_below_change(model, &traits, due->state);
+	if (below != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("%s, while the intervals of %s were built", below, model->target)));
 	etl_run_as_end(&as);
 	due->slice = palloc(sizeof(EtlSlice));
 	*due->slice = *slice;

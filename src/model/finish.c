@@ -164,7 +164,8 @@ remember(EtlStaged *staged)
 	bool		consumes = !staged->due->sliced || staged->due->consume;
 	bool		changed = staged->diff != NULL ?
 					   staged->diff->inserted + staged->diff->updated + staged->diff->deleted > 0 :
-					   (stored && !staged->opened) || state->built_version != staged->model->version;
+					   (stored && !staged->opened) || state->built_version != staged->model->version ||
+						   (!stored && staged->due->reread);
 	List	   *names = NIL;
 	ListCell   *cell;
 
@@ -279,7 +280,7 @@ etl_model_finish(EtlStaged *staged)
 		etl_run_as_end(&as);
 	}
 	/* columns may have come or gone since the definition was resolved */
-	if (staged->due->columns_changed)
+	if (staged->due->columns_changed || (staged->due->below != NULL && etl_model_is_view(model)))
 		etl_model_resolve(model, NULL);
 	if (staged->keep != NULL)
 		etl_kept_store(model->target, quote_qualified_identifier(

@@ -25,6 +25,7 @@
 #include "common/json.h"
 #include "common/run_as.h"
 #include "model/internal.h"
+#include "model/traits.h"
 
 /* keys that go to the catalog in one statement */
 #define BATCH_KEYS 1000
@@ -42,7 +43,8 @@ plan_loads(const EtlModel *model, const char *stream, List *inputs, List *loads,
 	EtlDelta   *delta;
 	ListCell   *cell;
 
-	etl_query_traits(query, &traits);
+	etl_query_traits(query, model, &traits);
+	*why = etl_below_change(model, &traits, etl_node_state_get(model->target));
 	if (traits.uses_clock)
 		*why = "its query reads the clock";
 	foreach(cell, inputs)

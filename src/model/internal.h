@@ -32,6 +32,8 @@ extern char *etl_name_in_path(const char *schema, const char *relation);
 extern List *etl_names_add(List *names, const char *name);
 /* walks a raw SELECT with the names of its CTEs in *ctes */
 extern bool etl_names_walk_select(SelectStmt *select, List **ctes, bool (*walker)(), void *context);
+/* what option depends_on of a model names, inside its etl_run_as */
+extern List *etl_names_add_declared(List *names, const EtlModel *model);
 extern void etl_names_check_cycle(const char *target, List *names);
 
 /* ---- analyze.c: what an analyzed query reads ---- */
@@ -39,18 +41,9 @@ extern void etl_names_check_cycle(const char *target, List *names);
 extern Query *etl_query_analyze(const char *query, QueryEnvironment *environment);
 extern List *etl_query_dependencies(Query *query);	/* canonical names, through unmanaged views */
 extern List *etl_relation_behind(Oid view);	/* names an unmanaged view reads */
+/* finds the inputs of a resolved model, and of the views it reads, anew; false: something is missing */
+extern bool etl_model_resolve_again(EtlModel *model);
 extern char *etl_model_missing(const EtlModel *model);	/* an input that does not exist, or NULL */
-
-/* What makes a query's result change although its inputs do not, or unpredictable. */
-typedef struct EtlQueryTraits
-{
-	bool		uses_clock;		/* now(), current_date, … */
-	bool		uses_volatile;	/* random(), nextval(), … */
-	bool		all_params;		/* etl.param() with a computed name */
-	List	   *params;			/* char *: names given to etl.param() */
-} EtlQueryTraits;
-
-extern void etl_query_traits(Query *query, EtlQueryTraits *traits);
 
 /* An input of a stored model, views looked through. */
 typedef struct EtlInput
@@ -96,6 +89,8 @@ extern Tuplestorestate *etl_record_read(Oid relid, const List *sets, TupleDesc d
 
 /* the body, analyzed, its parameters as Param nodes; NULL: it is opaque */
 extern Query *etl_sql_function_query(FuncExpr *call);
+/* the SELECTs of a body; 'whole': it has nothing else.  call: only for polymorphic ones */
+extern List *etl_sql_function_queries(Oid function, FuncExpr *call, bool *whole);
 /* a copy of a query with the bodies of those that read relations in the place of their calls */
 extern Query *etl_query_open_functions(Query *query);
 
@@ -558,6 +553,8 @@ typedef struct EtlDue
 	char	   *sample;			/* what of its inputs it is built of; NULL: all */
 	bool		sampled;		/* the run asks for that; else an input was built so */
 	bool		columns_changed;	/* the query's columns are not the relation's */
+	bool		reread;			/* a view, whose query means something else than when it was made */
+	char	   *below;			/* what of the views and functions below its query was replaced; or NULL */
 	char	   *unfilled;		/* columns that come without values for the rows that are there, for people */
 	List	   *added;			/* snapshots: char *, columns that the last build did not know */
 
@@ -582,8 +579,11 @@ extern char *etl_unfilled_columns(const EtlModel *model, const EtlDue *due);
 /* raises ET001 for an option that makes no sense */
 extern void etl_unfilled_check(const EtlModel *model);
 
-/* before the snapshot of a build: waits for loads that change a column of an input */
-extern void etl_due_lock(const EtlModel *model);
+/*
+ * before the snapshot of a build: waits for loads that change a column of an
+ * input; tells whether the model may read others than when it was resolved
+ */
+extern bool etl_due_lock(const EtlModel *model);
 extern EtlDue *etl_due(const EtlModel *model, bool full_refresh);
 
 /* ---- intervals.c, batch.c: models that keep an interval ledger ---- */

@@ -320,6 +320,8 @@ List *
 etl_names_of_function(Oid function)
 {
 	static int	depth = 0;
+	Oid			user;
+	int			context;
 	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
 	List	   *names = NIL;
 	Datum		body;
@@ -334,8 +336,14 @@ etl_names_of_function(Oid function)
 	}
 
 	depth++;
+	GetUserIdAndSecContext(&user, &context);
 	PG_TRY();
 	{
+		/* its owner's rights find what it names */
+		if (((Form_pg_proc) GETSTRUCT(tuple))->prosecdef)
+			SetUserIdAndSecContext(((Form_pg_proc) GETSTRUCT(tuple))->proowner,
+								   context | SECURITY_RESTRICTED_OPERATION |
+									   SECURITY_LOCAL_USERID_CHANGE);
 		body = SysCacheGetAttr(PROCOID, tuple, Anum_pg_proc_prosqlbody, &isnull);
 		if (!isnull)
 		{
@@ -372,9 +380,33 @@ etl_names_of_function(Oid function)
 	PG_FINALLY();
 	{
 		depth--;
+		SetUserIdAndSecContext(user, context);
 	}
 	PG_END_TRY();
 	ReleaseSysCache(tuple);
+	return names;
+}
+
+/*
+ * etl_names_add_declared adds what option depends_on names, and what is behind
+ * a view that etl does not manage.
+ */
+List *
+etl_names_add_declared(List *names, const EtlModel *model)
+{
+	ListCell   *cell;
+	ListCell   *behind;
+
+	foreach(cell, etl_json_get_list(model->options, "depends_on"))
+	{
+		char	   *name = etl_name_canonical(lfirst(cell));
+		Oid			relid = etl_name_relation(name);
+
+		names = etl_names_add(names, name);
+		if (OidIsValid(relid) && get_rel_relkind(relid) == RELKIND_VIEW && etl_node_owner(name) == NULL)
+			foreach(behind, etl_relation_behind(relid))
+				names = etl_names_add(names, lfirst(behind));
+	}
 	return names;
 }
 
@@ -387,12 +419,9 @@ etl_model_names(const EtlModel *model)
 {
 	EtlRunAs	as;
 	List	   *names;
-	ListCell   *cell;
 
 	etl_run_as_begin(&as, model->owner, model->settings);
-	names = etl_names_of_query(model->query);
-	foreach(cell, etl_json_get_list(model->options, "depends_on"))
-		names = etl_names_add(names, etl_name_canonical(lfirst(cell)));
+	names = etl_names_add_declared(etl_names_of_query(model->query), model);
 	etl_run_as_end(&as);
 	return names;
 }

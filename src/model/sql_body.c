@@ -18,6 +18,7 @@
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
 #include "executor/functions.h"
+#include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "parser/analyze.h"
@@ -37,20 +38,59 @@
 
 typedef struct Body
 {
-	FuncExpr   *call;
+	FuncExpr   *call;			/* NULL: its types are those of the declaration */
 	HeapTuple	tuple;
-	Query	   *query;
+	bool		as_owner;		/* of a function with its owner's rights */
+	List	   *queries;		/* Query *, the SELECTs */
+	bool		whole;			/* there is nothing else in it */
 } Body;
 
 /*
- * only_query returns the one SELECT of a list of statements; else NULL.
+ * keep_selects keeps the SELECTs of the analyzed statements of a body.
  */
-static Query *
-only_query(List *statements)
+static void
+keep_selects(Body *body, List *statements)
 {
-	Query	   *query = list_length(statements) == 1 ? linitial(statements) : NULL;
+	ListCell   *cell;
 
-	return query != NULL && IsA(query, Query) && query->commandType == CMD_SELECT ? query : NULL;
+	foreach(cell, statements)
+		if (IsA(lfirst(cell), Query) && lfirst_node(Query, cell)->commandType == CMD_SELECT)
+			body->queries = lappend(body->queries, lfirst(cell));
+		else
+			body->whole = false;
+}
+
+/*
+ * analyze_text analyzes a body that is kept as text, statement by statement.
+ */
+static void
+analyze_text(Body *body)
+{
+	bool		isnull;
+	Datum		datum = SysCacheGetAttr(PROCOID, body->tuple, Anum_pg_proc_proconfig, &isnull);
+	char	   *source;
+	ListCell   *cell;
+
+	if (!isnull)
+		ProcessGUCArray(DatumGetArrayTypeP(datum), PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE);
+	datum = SysCacheGetAttr(PROCOID, body->tuple, Anum_pg_proc_prosrc, &isnull);
+	source = TextDatumGetCString(datum);
+	foreach(cell, raw_parser(source, RAW_PARSE_DEFAULT))
+	{
+		SQLFunctionParseInfoPtr info;
+
+		/* others are not analyzed: that would lock what they write */
+		if (!IsA(lfirst_node(RawStmt, cell)->stmt, SelectStmt))
+		{
+			body->whole = false;
+			continue;
+		}
+		info = prepare_sql_fn_parse_info(body->tuple, (Node *) body->call,
+										 body->call ? body->call->inputcollid : InvalidOid);
+		keep_selects(body, list_make1(parse_analyze_withcb(
+							   lfirst_node(RawStmt, cell), source,
+							   (ParserSetupHook) sql_fn_parser_setup, info, NULL)));
+	}
 }
 
 /*
@@ -60,48 +100,68 @@ static void
 analyze_body(void *arg)
 {
 	Body	   *body = arg;
+	Form_pg_proc form = (Form_pg_proc) GETSTRUCT(body->tuple);
 	bool		isnull;
 	Datum		datum = SysCacheGetAttr(PROCOID, body->tuple, Anum_pg_proc_prosqlbody, &isnull);
-	SQLFunctionParseInfoPtr info;
-	List	   *statements;
-	char	   *source;
+	Oid			user;
+	int			context;
 
 	if (!isnull)
 	{
 		Node	   *tree = stringToNode(TextDatumGetCString(datum));
 
-		body->query = only_query(IsA(tree, List) ? linitial_node(List, (List *) tree) : list_make1(tree));
+		keep_selects(body, IsA(tree, List) ? linitial_node(List, (List *) tree) : list_make1(tree));
 		return;
 	}
-	datum = SysCacheGetAttr(PROCOID, body->tuple, Anum_pg_proc_proconfig, &isnull);
-	if (!isnull)
-		ProcessGUCArray(DatumGetArrayTypeP(datum), PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE);
-	datum = SysCacheGetAttr(PROCOID, body->tuple, Anum_pg_proc_prosrc, &isnull);
-	source = TextDatumGetCString(datum);
-	statements = raw_parser(source, RAW_PARSE_DEFAULT);
-	if (list_length(statements) != 1 || !IsA(linitial_node(RawStmt, statements)->stmt, SelectStmt))
-		return;
-	info = prepare_sql_fn_parse_info(body->tuple, (Node *) body->call, body->call->inputcollid);
-	body->query = only_query(list_make1(parse_analyze_withcb(linitial(statements), source,
-															 (ParserSetupHook) sql_fn_parser_setup,
-															 info, NULL)));
+	GetUserIdAndSecContext(&user, &context);
+	if (body->as_owner && form->prosecdef)
+		SetUserIdAndSecContext(form->proowner, context | SECURITY_RESTRICTED_OPERATION |
+												   SECURITY_LOCAL_USERID_CHANGE);
+	analyze_text(body);
+	SetUserIdAndSecContext(user, context);
+}
+
+/*
+ * analyze_function fills in the body of an SQL function; false when it is none,
+ * or cannot be analyzed.
+ */
+static bool
+analyze_function(Oid function, Body *body)
+{
+	ErrorData  *error = NULL;
+	bool		sql;
+
+	body->whole = true;
+	body->tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	if (!HeapTupleIsValid(body->tuple))
+		return false;
+	sql = ((Form_pg_proc) GETSTRUCT(body->tuple))->prolang == SQLlanguageId;
+	if (sql)
+		error = etl_subxact(analyze_body, body);
+	ReleaseSysCache(body->tuple);
+	return sql && error == NULL;
 }
 
 Query *
 etl_sql_function_query(FuncExpr *call)
 {
 	Body		body = {.call = call};
-	ErrorData  *error = NULL;
 
-	if (call->funcid < FirstNormalObjectId)
-		return NULL;
-	body.tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(call->funcid));
-	if (!HeapTupleIsValid(body.tuple))
-		return NULL;
-	if (((Form_pg_proc) GETSTRUCT(body.tuple))->prolang == SQLlanguageId)
-		error = etl_subxact(analyze_body, &body);
-	ReleaseSysCache(body.tuple);
-	return error == NULL ? body.query : NULL;
+	return call->funcid >= FirstNormalObjectId && analyze_function(call->funcid, &body) && body.whole &&
+				   list_length(body.queries) == 1 ?
+			   linitial(body.queries) :
+			   NULL;
+}
+
+List *
+etl_sql_function_queries(Oid function, FuncExpr *call, bool *whole)
+{
+	Body		body = {.call = call, .as_owner = true};
+
+	if (!analyze_function(function, &body))
+		body.queries = NIL;
+	*whole = body.whole && body.queries != NIL;
+	return body.queries;
 }
 
 /* ---- in the place of the call ---- */

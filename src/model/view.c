@@ -171,7 +171,8 @@ etl_view_build(EtlDriver *driver, const EtlModel *model, EtlDue *due, EtlBuildRe
 	etl_run_as_end(&as);
 
 	check_view(driver, model, due, result);
-	if (!OidIsValid(due->relid) || due->columns_changed || due->state->built_version != model->version)
+	if (!OidIsValid(due->relid) || due->columns_changed || due->reread ||
+		due->state->built_version != model->version)
 	{
 		replace_view(model, due);
 		etl_run_as_begin(&as, model->owner, model->settings);
