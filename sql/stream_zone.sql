@@ -84,6 +84,16 @@ SELECT rows, action FROM etl.expire('zo.last', dry_run => true);
 DELETE FROM etl.housekeeping;
 CALL etl.tick();
 SELECT count(*) FROM etl.expire('zo.last');
+-- what is beyond the retention and shares its partition with what is not stays, and says why; an adopted table stays as it is
+SELECT etl.define_stream('zo.shared', 'zo_push', '{"partition_by": "month", "retention": {"max_loads": 1}}', columns => 'id int');
+SELECT count(etl.ingest('zo.shared', jsonb_build_object('id', i))) FROM generate_series(1, 3) AS i;
+SELECT rows, action, reason FROM etl.expire('zo.shared');
+SELECT count(*) FROM zo.shared;
+CREATE TABLE zo.theirs (id int);
+SELECT etl.define_stream('zo.theirs', 'zo_push', '{"partition_by": "day", "adopt": true}');
+\set VERBOSITY default
+SELECT etl.ingest('zo.theirs', '{"id": 1}');
+\set VERBOSITY terse
 SELECT id FROM zo.last ORDER BY id;
 
 SELECT etl.drop_model(m, drop_relation => true) FROM unnest('{zo.adds,zo.seen,zo.sums}'::text[]) AS m;

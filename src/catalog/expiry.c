@@ -32,7 +32,7 @@ etl_loads_expiring(const char *target, TimestampTz before, int64 keep, const cha
 		" to_char(date_trunc($4, started_at AT TIME ZONE 'UTC'), 'YYYY-MM-DD') AS period,"
 		" started_at < $2 OR ($3 >= 0 AND row_number() OVER (ORDER BY load_id DESC) > $3) AS old"
 		" FROM etl.load WHERE target = $1 AND status = 'succeeded' AND origin <> 'replay'"
-		" AND rows_loaded > 0) AS l) AS l WHERE due ORDER BY load_id", &params);
+		" AND rows_loaded > 0) AS l) AS l WHERE old ORDER BY load_id", &params);
 	for (int i = 0; i < rows->n; i++)
 	{
 		EtlLoad    *load = palloc0(sizeof(EtlLoad));
@@ -46,6 +46,7 @@ etl_loads_expiring(const char *target, TimestampTz before, int64 keep, const cha
 		{
 			last = palloc0(sizeof(EtlExpiry));
 			last->period_start = start;
+			last->partial = !etl_row_bool(rows, i, "due");
 			expiring = lappend(expiring, last);
 		}
 		last->loads = lappend(last->loads, load);

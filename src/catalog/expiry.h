@@ -17,13 +17,14 @@
 typedef struct EtlExpiry
 {
 	char	   *period_start;	/* first day of the partition, YYYY-MM-DD; NULL: no partition */
+	bool		partial;		/* other loads of the partition are kept, so these are, too */
 	List	   *loads;			/* EtlLoad *: load_id, origin, started_at, rows_loaded */
 } EtlExpiry;
 
 /*
  * Loads of an append stream that began before 'before' or are not among the
- * last 'keep' (-1: any number), as EtlExpiry *, the oldest first; only whole
- * periods (day, week, month) when 'period' is not NULL.
+ * last 'keep' (-1: any number), as EtlExpiry *, the oldest first; a period (day,
+ * week, month) goes as a whole when 'period' is not NULL.
  */
 extern List *etl_loads_expiring(const char *target, TimestampTz before, int64 keep, const char *period);
 /* whether each of 'models' (char *) has consumed all of 'loads' */

@@ -190,8 +190,10 @@ etl_zone_prepare(const EtlStream *stream, const EtlLoadOptions *options, Oid rel
 						errmsg("relation \"%s\" is not partitioned by %s", stream->target,
 							   ETL_LOADED_AT_COLUMN),
 						errdetail("It was made before the option partition_by was set."),
-						errhint("Load it anew: SELECT etl.drop_stream('%s', drop_relation => "
-								"true), and define it again.", stream->target)));
+						options->adopt ?
+							errhint("Leave the option out: a table that is adopted keeps its form.") :
+							errhint("Load it anew: SELECT etl.drop_stream('%s', drop_relation => "
+									"true), and define it again.", stream->target)));
 	etl_period_of(options->partition_by, at, &from, &to);
 	partition = partition_of(stream, from);
 	if (OidIsValid(etl_name_relation(partition)))

@@ -155,7 +155,7 @@ expire_stream(const EtlStream *stream, bool dry_run, ReturnSetInfo *result)
 {
 	int64		rows = 0;
 	int			loads = 0;
-	char	   *why = NULL;
+	const char *why = NULL;
 	ListCell   *cell;
 	ListCell   *other;
 
@@ -165,6 +165,8 @@ expire_stream(const EtlStream *stream, bool dry_run, ReturnSetInfo *result)
 		List	   *all = all_going(stream, expiry->loads);
 
 		CHECK_FOR_INTERRUPTS();
+		if (why == NULL && expiry->partial)
+			why = "its partition holds younger loads, too, which are kept";
 		if (why == NULL)
 			why = needed(all, dry_run);
 		if (result != NULL)
