@@ -121,8 +121,19 @@ etl_load_writer_may_refuse(EtlLoadWriter *writer)
 }
 
 /*
+ * tells_blocks tells whether a row stays in the block where its INSERT put it,
+ * and that is one of the relation's own.
+ */
+static bool
+tells_blocks(Relation rel)
+{
+	return rel->rd_rel->relkind == RELKIND_RELATION && rel->rd_rel->relam == HEAP_TABLE_AM_OID &&
+		   rel->trigdesc == NULL && rel->rd_rules == NULL;
+}
+
+/*
  * make_insert_sql writes the statement that inserts staged rows and returns
- * the positions of those that landed.
+ * the positions of those that landed and, where it tells, their places.
  */
 static char *
 make_insert_sql(EtlLanding *landing, const char *on_conflict)
@@ -140,8 +151,9 @@ make_insert_sql(EtlLanding *landing, const char *on_conflict)
 		appendStringInfo(&columns, "%s%s", columns.len ? ", " : "",
 						 quote_identifier(NameStr(att->attname)));
 	}
-	return psprintf("INSERT INTO %s (%s) SELECT %s FROM etl_staged %s RETURNING %s",
-					landing->stream->target, columns.data, columns.data, on_conflict, ETL_ROW_COLUMN);
+	return psprintf("INSERT INTO %s (%s) SELECT %s FROM etl_staged %s RETURNING %s%s",
+					landing->stream->target, columns.data, columns.data, on_conflict, ETL_ROW_COLUMN,
+					tells_blocks(landing->rel) ? ", ctid" : "");
 }
 
 /*
@@ -440,6 +452,10 @@ insert_range(void *arg)
 							ETL_ROW_COLUMN),
 					 errhint("The column says where the record stands in its load: leave it alone.")));
 		found->landed = true;
+		if (SPI_tuptable->tupdesc->natts > 1)
+			note_blocks(writer->landing->load,
+						(ItemPointer) DatumGetPointer(SPI_getbinval(SPI_tuptable->vals[i],
+																	SPI_tuptable->tupdesc, 2, &isnull)));
 	}
 	SPI_finish();
 	tuplestore_end(store);
