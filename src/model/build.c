@@ -147,11 +147,25 @@ drop_unfit(EtlStaged *staged, TupleDesc desc)
 }
 
 /*
- * prepare_relation makes the target ready for the query's columns; inside
- * etl_run_as.  Sets due->relid.
+ * may_swap tells whether the table may be published by a swap.
+ */
+static bool
+may_swap(EtlStaged *staged, bool by_dml, TupleDesc desc)
+{
+	Oid			relid = staged->due->relid;
+
+	return !by_dml && !staged->created && !etl_model_is_snapshot(staged->model) &&
+		   strcmp(staged->due->plan.action, "incremental") != 0 && !staged->opened &&
+		   etl_swap_hindrance(relid) == NULL &&
+		   !etl_table_has_kept_columns(staged->model, relid, desc);
+}
+
+/*
+ * prepare_relation makes the target ready for the query's columns, or for the
+ * swap that changes them; inside etl_run_as.  Sets due->relid.
  */
 static void
-prepare_relation(EtlStaged *staged, TupleDesc desc)
+prepare_relation(EtlStaged *staged, bool by_dml, TupleDesc desc)
 {
 	EtlDue	   *due = staged->due;
 
@@ -176,6 +190,11 @@ prepare_relation(EtlStaged *staged, TupleDesc desc)
 					 errdetail("A model's table holds exactly the columns of its query; columns of "
 							   "the table would be dropped."),
 					 errhint("Drop the column, or let the query yield it with the table's type.")));
+		if (may_swap(staged, by_dml, desc))
+		{
+			staged->refit = etl_refit_plan(staged->model, due->relid, desc);
+			return;
+		}
 		if (lost != NIL)
 			staged->dependents = etl_dependents_drop(due->relid, lost);
 		if (etl_model_is_snapshot(staged->model))
@@ -183,18 +202,6 @@ prepare_relation(EtlStaged *staged, TupleDesc desc)
 		else
 			etl_table_reshape(staged->model, due->relid, desc);
 	}
-}
-
-/*
- * may_swap tells whether the table may be published by a swap.
- */
-static bool
-may_swap(EtlStaged *staged, bool by_dml, TupleDesc desc)
-{
-	Oid			relid = staged->due->relid;
-
-	return !by_dml && etl_swap_hindrance(relid) == NULL &&
-		   !etl_table_has_kept_columns(staged->model, relid, desc);
 }
 
 /*
@@ -208,7 +215,7 @@ keep_rows(EtlStaged *staged, bool by_dml, TupleDesc desc)
 
 	staged->keep = etl_keep_name(staged->model, due->relid, due->state);
 	staged->kept = staged->keep != NULL &&
-				   (!may_swap(staged, by_dml, desc) || !etl_table_fits(staged->model, due->relid, desc));
+				   (!may_swap(staged, by_dml, desc) || !etl_partition_fits(staged->model, due->relid));
 	if (staged->kept)
 		etl_keep_copy(due->relid, staged->keep);
 }
@@ -304,7 +311,7 @@ stage_stored(EtlStaged *staged, bool by_dml)
 		etl_table_hooks(model, "pre_hook");
 	if (strcmp(due->plan.action, "incremental") != 0)
 		keep_rows(staged, by_dml, desc);
-	prepare_relation(staged, desc);
+	prepare_relation(staged, by_dml, desc);
 	analyze_whole(staged);
 	if (staged->opened)
 	{
@@ -341,6 +348,9 @@ stage_stored(EtlStaged *staged, bool by_dml)
 		{
 			staged->swap = etl_swap_begin(due->relid);
 			staged->swap->keep = staged->kept ? NULL : staged->keep;
+			etl_refit_begin(staged->swap, staged->refit ?
+											  staged->refit :
+											  etl_refit_plan(model, due->relid, desc));
 			stage_heap(staged, desc);
 		}
 		else

@@ -17,6 +17,7 @@
 #include "catalog/pg_constraint.h"
 #include "common/hashfn.h"
 #include "mb/pg_wchar.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -46,8 +47,27 @@ etl_constraint_is_ours(const char *name, char letter)
 	return strncmp(tail, "_etl_", 5) == 0 && tail[5] == letter && strspn(tail + 6, "0123456789abcdef") == 8;
 }
 
+/*
+ * uses_one_of tells whether a constraint is over one of the columns.
+ */
+static bool
+uses_one_of(Relation rel, HeapTuple tuple, List *columns)
+{
+	bool		isnull;
+	Datum		datum = heap_getattr(tuple, Anum_pg_constraint_conkey, RelationGetDescr(rel), &isnull);
+	ArrayType  *numbers;
+
+	if (isnull || columns == NIL)
+		return false;
+	numbers = DatumGetArrayTypeP(datum);
+	for (int i = 0; i < ArrayGetNItems(ARR_NDIM(numbers), ARR_DIMS(numbers)); i++)
+		if (list_member_int(columns, ((int16 *) ARR_DATA_PTR(numbers))[i]))
+			return true;
+	return false;
+}
+
 List *
-etl_constraints_of(Oid relid)
+etl_constraints_of(Oid relid, List *lost)
 {
 	List	   *names = NIL;
 	Relation	rel = table_open(ConstraintRelationId, AccessShareLock);
@@ -58,7 +78,8 @@ etl_constraints_of(Oid relid)
 	ScanKeyInit(&key, Anum_pg_constraint_conrelid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relid));
 	scan = systable_beginscan(rel, ConstraintRelidTypidNameIndexId, true, NULL, 1, &key);
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-		names = lappend(names, pstrdup(NameStr(((Form_pg_constraint) GETSTRUCT(tuple))->conname)));
+		if (!uses_one_of(rel, tuple, lost))
+			names = lappend(names, pstrdup(NameStr(((Form_pg_constraint) GETSTRUCT(tuple))->conname)));
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
 	return names;
@@ -75,7 +96,7 @@ etl_constraints_follow(Oid relid)
 	ListCell   *cell;
 
 	base[pg_mbcliplen(base, strlen(base), 45)] = '\0';
-	foreach(cell, etl_constraints_of(relid))
+	foreach(cell, etl_constraints_of(relid, NIL))
 	{
 		char	   *name = lfirst(cell);
 		char	   *wanted;

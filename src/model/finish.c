@@ -233,17 +233,66 @@ explain_duplicate(const EtlModel *model)
 }
 
 /*
+ * renamed returns a text with the name of the transient heap of a swap, which
+ * nobody knows, replaced by that of the table.
+ */
+static char *
+renamed(char *text, Oid relid, const char *right)
+{
+	char	   *wrong = psprintf("pg_temp_%u", relid);
+	StringInfoData result;
+	char	   *at;
+
+	if (text == NULL || strstr(text, wrong) == NULL)
+		return text;
+	initStringInfo(&result);
+	for (; (at = strstr(text, wrong)) != NULL; text = at + strlen(wrong))
+	{
+		appendBinaryStringInfo(&result, text, at - text);
+		appendStringInfoString(&result, right);
+	}
+	appendStringInfoString(&result, text);
+	return result.data;
+}
+
+/*
+ * explain_heap makes an error at hand, which came of work at the transient
+ * heap of a swap, one of the table; returns when there is none.
+ */
+static void
+explain_heap(const EtlStaged *staged, const char *name)
+{
+	Oid			relid = staged->due->relid;
+	ErrorData  *error;
+
+	if (staged->swap == NULL)
+		return;
+	error = CopyErrorData();
+	FlushErrorState();
+	error->message = renamed(error->message, relid, name);
+	error->detail = renamed(error->detail, relid, name);
+	error->context = renamed(error->context, relid, name);
+	error->table_name = renamed(error->table_name, relid, name);
+	error->constraint_name = renamed(error->constraint_name, relid, name);
+	etl_rethrow(error);
+}
+
+/*
  * finish_table indexes and analyzes the new rows; inside etl_run_as.
  */
 static void
 finish_table(EtlStaged *staged)
 {
 	MemoryContext context = CurrentMemoryContext;
+	char	   *name = get_rel_name(staged->due->relid);
 
 	PG_TRY();
 	{
 		if (staged->swap != NULL)
+		{
 			etl_swap_index(staged->swap);
+			etl_refit_prepare(staged->swap);
+		}
 		else if (staged->parts == NULL)
 		{
 			if (staged->created)
@@ -255,11 +304,26 @@ finish_table(EtlStaged *staged)
 	{
 		MemoryContextSwitchTo(context);
 		explain_duplicate(staged->model);
+		explain_heap(staged, name);
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
 	if (!staged->opened)
 		gather_statistics(staged);
+}
+
+/*
+ * release_columns takes the managed views away that read columns which go
+ * with the swap, once all of their readers and the table's have gone.
+ */
+static void
+release_columns(EtlStaged *staged)
+{
+	if (staged->swap->refit->lost == NIL)
+		return;
+	etl_swap_flush();
+	staged->dependents = etl_dependents_drop(staged->due->relid, staged->swap->refit->lost);
+	staged->swap->locked = true;
 }
 
 void
@@ -293,6 +357,7 @@ etl_model_finish(EtlStaged *staged)
 		etl_run_as_begin(&as, model->owner, model->settings);
 		if (staged->swap != NULL)
 		{
+			release_columns(staged);
 			etl_swap_publish(staged->swap);
 			if (etl_model_is_matview(model))
 			{

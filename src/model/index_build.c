@@ -132,13 +132,16 @@ etl_index_build(Oid relid, IndexStmt *statement)
 /*
  * etl_index_build_sql: see internal.h.
  */
-void
+Oid
 etl_index_build_sql(Oid relid, const char *sql)
 {
 	RawStmt    *statement = linitial_node(RawStmt, etl_parse(sql));
 	bool		timed = etl_timeout_start(ETL_TIMEOUT_STATEMENT, etl_statement_limit_ms, 0);
 
-	(void) etl_index_build(relid, transformIndexStmt(relid, castNode(IndexStmt, statement->stmt), sql));
+	Oid			index;
+
+	index = etl_index_build(relid, transformIndexStmt(relid, castNode(IndexStmt, statement->stmt), sql));
 	if (timed)
 		etl_timeout_stop(ETL_TIMEOUT_STATEMENT);
+	return index;
 }

@@ -126,7 +126,7 @@ extern bool etl_fallback_was_built(const char *fingerprint);	/* of another relat
 /* ---- index_build.c: as CREATE INDEX does, with progress ---- */
 
 extern Oid etl_index_build(Oid relid, IndexStmt *statement);
-extern void etl_index_build_sql(Oid relid, const char *sql);
+extern Oid etl_index_build_sql(Oid relid, const char *sql);
 
 /* ---- writer.c: rows of a query into a heap or a tuplestore, through the row checks ---- */
 
@@ -185,12 +185,24 @@ extern Jsonb *etl_given_settings(const EtlModel *model, const Jsonb *captured);
 /* old_version: of the definition that the relation was built by; 0: none */
 extern void etl_given_constraints(const EtlModel *model, Oid relid, int old_version);
 extern void etl_given_words(const EtlModel *model, Oid relid);
+/*
+ * checks, primary and unique constraints and NOT NULL for a heap that is to
+ * take the place of a table's, as far as the table has none; were there any?
+ */
+extern bool etl_given_constraints_beside(const EtlModel *model, Oid relid, List *lost, Oid heap);
+/* the same for the table, while it is empty */
+extern void etl_given_constraints_of_rows(const EtlModel *model, Oid relid);
+/* was that constraint declared, and is it no more? */
+extern bool etl_given_drops(const EtlModel *model, Oid relid, const char *constraint);
+/* char *: columns that were declared NOT NULL, and are no more */
+extern List *etl_given_released(const EtlModel *model, Oid relid);
 
 /* ---- constraints.c ---- */
 
 extern char *etl_constraint_name(Oid relid, char letter, const char *definition);
 extern bool etl_constraint_is_ours(const char *name, char letter);
-extern List *etl_constraints_of(Oid relid);	/* char * */
+/* char *; without those over columns 'lost' */
+extern List *etl_constraints_of(Oid relid, List *lost);
 extern void etl_constraints_follow(Oid relid);
 
 /* ---- partition_check.c ---- */
@@ -279,6 +291,7 @@ extern void etl_table_set_parameters(const EtlModel *model, Oid relid);
 extern bool etl_table_fits(const EtlModel *model, Oid relid, TupleDesc desc);
 extern List *etl_table_lost_columns(const EtlModel *model, Oid relid, TupleDesc desc);
 extern bool etl_table_has_kept_columns(const EtlModel *model, Oid relid, TupleDesc desc);
+extern char *etl_table_reshape_actions(const EtlModel *model, Oid relid, TupleDesc desc);
 extern void etl_table_reshape(const EtlModel *model, Oid relid, TupleDesc desc);
 extern void etl_table_analyze(Oid relid);
 extern void etl_table_hooks(const EtlModel *model, const char *which);
@@ -289,6 +302,11 @@ extern char *etl_quoted_relation(Oid relid);
 /* ---- table_indexes.c: the indexes of a stored model ---- */
 
 extern void etl_table_indexes(const EtlModel *model, Oid relid);
+/* have: indexes of the table that stay; constraints: indexes of the heap's own constraints */
+extern List *etl_table_indexes_beside(const EtlModel *model, Oid relid, List *have, Oid heap,
+									  List *constraints);
+/* do two names, of indexes or constraints of etl, say that the definition is the same? */
+extern bool etl_index_same_tail(const char *a, const char *b);
 /* is it the name of an index that etl_table_indexes made? */
 extern bool etl_index_is_ours(const char *name);
 
@@ -300,9 +318,12 @@ typedef struct EtlSwap
 {
 	Oid			relid;
 	Oid			transient;		/* heap that takes the new rows */
-	List	   *indexes;		/* of the target */
+	List	   *had;			/* indexes of the target while it was built */
+	List	   *indexes;		/* those of them that stay */
 	List	   *pairs;			/* of the transient heap, in the same order */
+	struct EtlRefit *refit;		/* NULL: the table stays as it is but for its rows */
 	char	   *keep;			/* what the old rows are called from then on; NULL: they are dropped */
+	Oid			old;			/* heap that takes the old rows; invalid: the transient one does */
 	bool		locked;			/* the caller has flushed and locked */
 } EtlSwap;
 
@@ -310,7 +331,29 @@ extern EtlSwap *etl_swap_begin(Oid relid);
 extern void etl_swap_index(EtlSwap *swap);
 extern void etl_swap_flush(void);	/* before the lock: what the commit then need not */
 extern void etl_swap_publish(EtlSwap *swap);
+extern void etl_swap_make_room(EtlSwap *swap);	/* for the old rows, before the lock */
+extern void etl_swap_empty(EtlSwap *swap);	/* under it: the table gives them up */
+extern void etl_swap_rename_toast(Oid toast, Oid heap, const char *suffix);	/* after its heap */
 extern Oid etl_swap_clone_index(Oid from, Oid to, Oid index, bool constraint);
+
+/* ---- refit.c: a table gets columns, constraints and indexes together with its rows ---- */
+
+typedef struct EtlRefit
+{
+	const EtlModel *model;
+	List	   *lost;			/* int: numbers of the columns that go */
+	char	   *columns;		/* what ALTER TABLE does to columns; NULL: they stay */
+	bool		constraints;	/* there are new ones */
+	List	   *made;			/* Oid: indexes of the transient heap that the table has no pair of yet */
+} EtlRefit;
+
+extern EtlRefit *etl_refit_plan(const EtlModel *model, Oid relid, TupleDesc desc);
+extern void etl_refit_begin(EtlSwap *swap, EtlRefit *refit);
+extern bool etl_refit_keeps(const EtlSwap *swap, Oid index);
+extern void etl_refit_prepare(EtlSwap *swap);	/* before the lock */
+extern void etl_refit_apply(EtlSwap *swap);	/* under the lock */
+/* the table as it will be, for the constraints that rows of 'heap' must keep */
+extern Relation etl_refit_mask(const EtlModel *model, Relation table, Relation heap);
 
 /* ---- environment.c: models in an environment ---- */
 

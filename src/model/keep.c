@@ -84,25 +84,6 @@ etl_keep_copy(Oid relid, const char *name)
 }
 
 /*
- * rename_toast gives a TOAST table and its index the names that belong to a
- * heap.
- */
-static void
-rename_toast(Oid toast, Oid heap, const char *suffix)
-{
-	Relation	rel = table_open(toast, AccessExclusiveLock);
-	Oid			index = linitial_oid(RelationGetIndexList(rel));
-	char		name[NAMEDATALEN];
-
-	table_close(rel, NoLock);
-	snprintf(name, NAMEDATALEN, "pg_toast_%u%s", heap, suffix);
-	RenameRelationInternal(toast, name, true, false);
-	snprintf(name, NAMEDATALEN, "pg_toast_%u%s_index", heap, suffix);
-	RenameRelationInternal(index, name, true, true);
-	CommandCounterIncrement();
-}
-
-/*
  * etl_keep_storage makes the transient heap of a swap, which holds the old
  * rows now, a table of that name: without indexes, and no longer passed over
  * by logical decoding.
@@ -124,11 +105,11 @@ etl_keep_storage(Oid relid, Oid transient, Oid toast, Oid old_toast, List *index
 
 	/* the heaps have exchanged their TOAST tables, which are called after them */
 	if (OidIsValid(old_toast))
-		rename_toast(old_toast, transient, "_etl");
+		etl_swap_rename_toast(old_toast, transient, "_etl");
 	if (OidIsValid(toast))
-		rename_toast(toast, relid, "");
+		etl_swap_rename_toast(toast, relid, "");
 	if (OidIsValid(old_toast))
-		rename_toast(old_toast, transient, "");
+		etl_swap_rename_toast(old_toast, transient, "");
 
 	RenameRelationInternal(transient, name, false, false);
 	CommandCounterIncrement();

@@ -24,6 +24,7 @@ struct EtlStaged
 	char	   *keep;			/* table for the rows that are replaced; NULL: they are not kept */
 	bool		kept;			/* they are in it already */
 	bool		created;
+	EtlRefit   *refit;			/* what a swap changes of the table beside its rows */
 	EtlSwap    *swap;			/* one of the two, or neither for a new table */
 	EtlDiff    *diff;
 	bool		by_parts;		/* the difference is published by replacing partitions … */

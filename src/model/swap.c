@@ -222,7 +222,7 @@ etl_swap_clone_index(Oid from, Oid to, Oid index_oid, bool constraint)
 
 /*
  * etl_swap_index builds, on the transient heap, a pair for every index of
- * the target.
+ * the target that stays.
  */
 void
 etl_swap_index(EtlSwap *swap)
@@ -230,8 +230,11 @@ etl_swap_index(EtlSwap *swap)
 	Relation	rel = table_open(swap->relid, AccessShareLock);
 	ListCell   *cell;
 
-	swap->indexes = RelationGetIndexList(rel);
+	swap->had = RelationGetIndexList(rel);
 	table_close(rel, NoLock);
+	foreach(cell, swap->had)
+		if (swap->refit == NULL || etl_refit_keeps(swap, lfirst_oid(cell)))
+			swap->indexes = lappend_oid(swap->indexes, lfirst_oid(cell));
 	foreach(cell, swap->indexes)
 	{
 		etl_progress_phase(psprintf("building index %d of %d", foreach_current_index(cell) + 1,
@@ -348,6 +351,25 @@ move_statistics(Oid relid, Oid transient)
 }
 
 /*
+ * etl_swap_rename_toast gives a TOAST table and its index the names that belong to a
+ * heap.
+ */
+void
+etl_swap_rename_toast(Oid toast, Oid heap, const char *suffix)
+{
+	Relation	rel = table_open(toast, AccessExclusiveLock);
+	Oid			index = linitial_oid(RelationGetIndexList(rel));
+	char		name[NAMEDATALEN];
+
+	table_close(rel, NoLock);
+	snprintf(name, NAMEDATALEN, "pg_toast_%u%s", heap, suffix);
+	RenameRelationInternal(toast, name, true, false);
+	snprintf(name, NAMEDATALEN, "pg_toast_%u%s_index", heap, suffix);
+	RenameRelationInternal(index, name, true, true);
+	CommandCounterIncrement();
+}
+
+/*
  * drop_transient drops the old storage and gives the TOAST table its name.
  */
 static void
@@ -362,17 +384,7 @@ drop_transient(Oid relid, Oid transient)
 
 	toast = toast_of(relid);
 	if (OidIsValid(toast))
-	{
-		char		name[NAMEDATALEN];
-		Relation	rel = relation_open(toast, AccessExclusiveLock);
-		Oid			index = linitial_oid(RelationGetIndexList(rel));
-
-		relation_close(rel, NoLock);
-		snprintf(name, NAMEDATALEN, "pg_toast_%u", relid);
-		RenameRelationInternal(toast, name, true, false);
-		snprintf(name, NAMEDATALEN, "pg_toast_%u_index", relid);
-		RenameRelationInternal(index, name, true, true);
-	}
+		etl_swap_rename_toast(toast, relid, "");
 }
 
 /*
@@ -384,6 +396,89 @@ etl_swap_flush(void)
 {
 	/* not the insert position: at the start of a page it lies behind a header nobody wrote */
 	XLogFlush(XactLastRecEnd);
+}
+
+/*
+ * rename_heap gives a heap of ours a name of its own: PostgreSQL calls every
+ * heap that it makes for a table alike.
+ */
+static void
+rename_heap(Oid heap, Oid relid, const char *suffix)
+{
+	char		name[NAMEDATALEN];
+
+	snprintf(name, NAMEDATALEN, "pg_temp_%u_%s", relid, suffix);
+	RenameRelationInternal(heap, name, true, false);
+	CommandCounterIncrement();
+}
+
+/*
+ * etl_swap_make_room makes a heap that the old rows can go to before the new
+ * ones come.
+ */
+void
+etl_swap_make_room(EtlSwap *swap)
+{
+	Relation	rel = table_open(swap->relid, ShareUpdateExclusiveLock);
+
+	rename_heap(swap->transient, swap->relid, "new");
+	swap->old = make_new_heap(swap->relid, rel->rd_rel->reltablespace, rel->rd_rel->relam,
+							  rel->rd_rel->relpersistence, ShareUpdateExclusiveLock);
+	table_close(rel, NoLock);
+	CommandCounterIncrement();
+	rename_heap(swap->old, swap->relid, "old");
+}
+
+/*
+ * exchange_heaps exchanges the storage of two heaps.
+ */
+static void
+exchange_heaps(Oid first, Oid second)
+{
+	exchange(first, second);
+	CommandCounterIncrement();
+	relink_toast(first, toast_of(first));
+	relink_toast(second, toast_of(second));
+	CommandCounterIncrement();
+}
+
+/*
+ * etl_swap_empty takes the old rows out of the table: what is done to it
+ * then takes no time.  Its indexes are not valid until they are exchanged.
+ */
+void
+etl_swap_empty(EtlSwap *swap)
+{
+	exchange_heaps(swap->relid, swap->old);
+	/* a column may bring the table another one of its name */
+	if (OidIsValid(toast_of(swap->old)))
+		etl_swap_rename_toast(toast_of(swap->old), swap->old, "_old");
+}
+
+/*
+ * remove_old drops what holds the old rows, or keeps it.
+ */
+static void
+remove_old(EtlSwap *swap)
+{
+	Oid			old = swap->transient;
+	List	   *indexes = swap->pairs;
+
+	if (OidIsValid(swap->old))
+	{
+		ObjectAddress object;
+
+		ObjectAddressSet(object, RelationRelationId, swap->transient);
+		performDeletion(&object, DROP_RESTRICT, PERFORM_DELETION_INTERNAL);
+		CommandCounterIncrement();
+		old = swap->old;
+		indexes = NIL;
+	}
+	if (swap->keep == NULL)
+		drop_transient(swap->relid, old);
+	else
+		etl_keep_storage(swap->relid, old, toast_of(swap->relid), toast_of(old), indexes, swap->keep);
+	CommandCounterIncrement();
 }
 
 /*
@@ -409,7 +504,7 @@ etl_swap_publish(EtlSwap *swap)
 	fresh = table_open(swap->transient, AccessExclusiveLock);
 	CheckTableNotInUse(rel, "publish");
 	TransferPredicateLocksToHeapRelation(rel);
-	same_indexes = equal(RelationGetIndexList(rel), swap->indexes);
+	same_indexes = equal(RelationGetIndexList(rel), swap->had);
 	if (RelationGetDescr(rel)->constr && RelationGetDescr(rel)->constr->missing)
 		RelationClearMissing(rel);
 	table_close(fresh, NoLock);
@@ -421,10 +516,9 @@ etl_swap_publish(EtlSwap *swap)
 						get_rel_name(swap->relid)),
 				 errhint("Run the model again.")));
 
-	exchange(swap->relid, swap->transient);
-	CommandCounterIncrement();
-	relink_toast(swap->relid, toast_of(swap->relid));
-	relink_toast(swap->transient, toast_of(swap->transient));
+	if (swap->refit != NULL)
+		etl_refit_apply(swap);
+	exchange_heaps(swap->relid, swap->transient);
 	forboth(one, swap->indexes, two, swap->pairs)
 	{
 		LockRelationOid(lfirst_oid(one), AccessExclusiveLock);
@@ -433,10 +527,5 @@ etl_swap_publish(EtlSwap *swap)
 	}
 	move_statistics(swap->relid, swap->transient);
 	CommandCounterIncrement();
-	if (swap->keep == NULL)
-		drop_transient(swap->relid, swap->transient);
-	else
-		etl_keep_storage(swap->relid, swap->transient, toast_of(swap->relid), toast_of(swap->transient),
-						 swap->pairs, swap->keep);
-	CommandCounterIncrement();
+	remove_old(swap);
 }

@@ -336,13 +336,13 @@ etl_table_has_kept_columns(const EtlModel *model, Oid relid, TupleDesc desc)
 }
 
 /*
- * etl_table_reshape gives the table the query's columns, as far as option
- * on_schema_change lets it.  Nothing is rewritten: a column of another type
- * is dropped and added, since a full build follows.  Managed views that
- * depend on lost columns must have been dropped.
+ * etl_table_reshape_actions returns what ALTER TABLE must do to give the
+ * table the query's columns, as far as option on_schema_change lets it; NULL
+ * for nothing.  Nothing is rewritten: a column of another type is dropped and
+ * added, since a full build follows.
  */
-void
-etl_table_reshape(const EtlModel *model, Oid relid, TupleDesc desc)
+char *
+etl_table_reshape_actions(const EtlModel *model, Oid relid, TupleDesc desc)
 {
 	char	   *policy = etl_json_get_text(model->options, "on_schema_change");
 	List	   *missing;
@@ -352,7 +352,7 @@ etl_table_reshape(const EtlModel *model, Oid relid, TupleDesc desc)
 
 	column_changes(model, relid, desc, &missing, &surplus);
 	if (missing == NIL && surplus == NIL)
-		return;
+		return NULL;
 	if (policy && (strcmp(policy, "fail") == 0 || (strcmp(policy, "sync") != 0 && surplus != NIL)))
 		ereport(ERROR,
 				(errcode(ETL_ERR_SCHEMA_FROZEN),
@@ -374,8 +374,22 @@ etl_table_reshape(const EtlModel *model, Oid relid, TupleDesc desc)
 		appendStringInfo(&sql, "%s ADD COLUMN %s %s", sql.len ? "," : "",
 						 quote_identifier(NameStr(wanted->attname)), etl_column_type(wanted));
 	}
+	return sql.data;
+}
+
+/*
+ * etl_table_reshape gives the table the query's columns at once.  Managed
+ * views that depend on lost columns must have been dropped.
+ */
+void
+etl_table_reshape(const EtlModel *model, Oid relid, TupleDesc desc)
+{
+	char	   *actions = etl_table_reshape_actions(model, relid, desc);
+
+	if (actions == NULL)
+		return;
 	etl_lock_briefly(relid);
-	etl_execute_utility(psprintf("ALTER TABLE %s%s", etl_quoted_relation(relid), sql.data));
+	etl_execute_utility(psprintf("ALTER TABLE %s%s", etl_quoted_relation(relid), actions));
 	CommandCounterIncrement();
 }
 

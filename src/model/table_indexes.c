@@ -23,8 +23,12 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
+#include "common/brief_lock.h"
 #include "common/progress.h"
 #include "model/internal.h"
+
+/* _etl_u01234567 */
+#define TAIL 14
 
 typedef struct WantedIndex
 {
@@ -95,24 +99,24 @@ bool
 etl_index_is_ours(const char *name)
 {
 	size_t		length = strlen(name);
-	const char *tail = length > 14 ? name + length - 14 : "";
+	const char *tail = length > TAIL ? name + length - TAIL : "";
 
 	return strncmp(tail, "_etl_", 5) == 0 && (tail[5] == 'u' || tail[5] == 'i') &&
 		   strspn(tail + 6, "0123456789abcdef") == 8;
 }
 
 /*
- * key_is_served tells whether an index that others made, such as a primary
- * key, already keeps the key unique: on exactly its columns, none of which
- * may be NULL.
+ * key_is_served tells whether one of the indexes of a table, which others
+ * made, such as a primary key, already keeps the key unique: on exactly its
+ * columns, none of which may be NULL.
  */
 static bool
-key_is_served(Relation rel, List *key)
+key_is_served(Relation rel, List *indexes, List *key)
 {
 	bool		served = false;
 	ListCell   *cell;
 
-	foreach(cell, RelationGetIndexList(rel))
+	foreach(cell, indexes)
 	{
 		Relation	index = index_open(lfirst_oid(cell), AccessShareLock);
 		Form_pg_index form = index->rd_index;
@@ -145,18 +149,13 @@ key_is_served(Relation rel, List *key)
 }
 
 /*
- * etl_table_indexes makes the indexes that the definition wants (one on the
- * key, where NULLs are equal) and drops those it no longer wants.  Indexes
- * that others made are left alone.
+ * wanted_indexes lists the indexes that the definition wants, one on the key,
+ * where NULLs are equal, unless another serves it.
  */
-void
-etl_table_indexes(const EtlModel *model, Oid relid)
+static List *
+wanted_indexes(const EtlModel *model, Oid relid, bool key_served)
 {
-	Relation	rel = table_open(relid, AccessShareLock);
 	List	   *wanted = NIL;
-	List	   *drop = NIL;
-	ListCell   *cell;
-	ListCell   *have;
 
 	if (etl_model_is_snapshot(model))
 	{
@@ -165,42 +164,109 @@ etl_table_indexes(const EtlModel *model, Oid relid)
 		wanted = want_index(wanted, relid, true, " NULLS NOT DISTINCT WHERE is_current",
 							quoted_columns(model->key));
 	}
-	else if (model->key != NIL && !key_is_served(rel, model->key))
+	else if (model->key != NIL && !key_served)
 		wanted = want_index(wanted, relid, true, " NULLS NOT DISTINCT", quoted_columns(model->key));
 	/* slices are read and replaced by it */
 	if (etl_model_has_slices(model))
 		wanted = want_index(wanted, relid, false, "", quote_identifier(model->event_time));
 	wanted = want_option(wanted, model, relid, "unique");
-	wanted = want_option(wanted, model, relid, "indexes");
+	return want_option(wanted, model, relid, "indexes");
+}
 
-	foreach(have, RelationGetIndexList(rel))
-	{
-		char	   *name = get_rel_name(lfirst_oid(have));
-		bool		found = false;
+bool
+etl_index_same_tail(const char *a, const char *b)
+{
+	return strlen(a) > TAIL && strlen(b) > TAIL && strcmp(a + strlen(a) - TAIL, b + strlen(b) - TAIL) == 0;
+}
 
-		foreach(cell, wanted)
+/*
+ * take_out returns the wanted indexes without the one that an index of that
+ * name is; 'found' tells whether there was one.
+ */
+static List *
+take_out(List *wanted, const char *name, bool *found)
+{
+	ListCell   *cell;
+
+	*found = false;
+	foreach(cell, wanted)
+		if (etl_index_same_tail(((WantedIndex *) lfirst(cell))->name, name))
 		{
-			WantedIndex *index = lfirst(cell);
-
-			if (strcmp(index->name, name) == 0)
-			{
-				wanted = foreach_delete_current(wanted, cell);
-				found = true;
-			}
+			*found = true;
+			return foreach_delete_current(wanted, cell);
 		}
-		if (!found && etl_index_is_ours(name))
-			drop = lappend(drop, etl_quoted_relation(lfirst_oid(have)));
-	}
-	table_close(rel, NoLock);
+	return wanted;
+}
 
-	foreach(cell, drop)
-		etl_execute_utility(psprintf("DROP INDEX %s", (char *) lfirst(cell)));
+/*
+ * build_all builds indexes and returns them.
+ */
+static List *
+build_all(Oid relid, List *wanted)
+{
+	List	   *made = NIL;
+	ListCell   *cell;
+
 	foreach(cell, wanted)
 	{
 		etl_progress_phase(psprintf("building index %d of %d", foreach_current_index(cell) + 1,
 									list_length(wanted)));
-		etl_index_build_sql(relid, ((WantedIndex *) lfirst(cell))->sql);
+		made = lappend_oid(made, etl_index_build_sql(relid, ((WantedIndex *) lfirst(cell))->sql));
 	}
+	return made;
+}
+
+/*
+ * etl_table_indexes_beside builds, on a heap that is to take the place of a
+ * table's, the indexes that the definition wants and the table does not have.
+ */
+List *
+etl_table_indexes_beside(const EtlModel *model, Oid relid, List *have, Oid heap, List *constraints)
+{
+	Relation	rel = table_open(relid, AccessShareLock);
+	Relation	fresh = table_open(heap, AccessShareLock);
+	bool		served = key_is_served(rel, have, model->key) || key_is_served(fresh, constraints, model->key);
+	List	   *wanted;
+	ListCell   *cell;
+	bool		found;
+
+	table_close(fresh, NoLock);
+	table_close(rel, NoLock);
+	wanted = wanted_indexes(model, heap, served);
+	foreach(cell, have)
+		wanted = take_out(wanted, get_rel_name(lfirst_oid(cell)), &found);
+	return build_all(heap, wanted);
+}
+
+/*
+ * etl_table_indexes makes the indexes that the definition wants and drops
+ * those it no longer wants, which readers must have left, last.  Indexes that
+ * others made are left alone.
+ */
+void
+etl_table_indexes(const EtlModel *model, Oid relid)
+{
+	Relation	rel = table_open(relid, AccessShareLock);
+	List	   *indexes = RelationGetIndexList(rel);
+	List	   *wanted = wanted_indexes(model, relid, key_is_served(rel, indexes, model->key));
+	List	   *drop = NIL;
+	ListCell   *cell;
+
+	table_close(rel, NoLock);
+	foreach(cell, indexes)
+	{
+		char	   *name = get_rel_name(lfirst_oid(cell));
+		bool		found;
+
+		wanted = take_out(wanted, name, &found);
+		if (!found && etl_index_is_ours(name))
+			drop = lappend(drop, etl_quoted_relation(lfirst_oid(cell)));
+	}
+	(void) build_all(relid, wanted);
+	if (drop != NIL)
+		etl_lock_briefly(relid);
+	foreach(cell, drop)
+		etl_execute_utility(psprintf("DROP INDEX %s", (char *) lfirst(cell)));
 	if (drop != NIL || wanted != NIL)
 		CommandCounterIncrement();
 	if (etl_model_is_snapshot(model))

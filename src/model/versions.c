@@ -289,7 +289,7 @@ etl_snapshot_constraints(const EtlModel *model, Oid relid)
 	ListCell   *cell;
 
 	initStringInfo(&sql);
-	foreach(cell, etl_constraints_of(relid))
+	foreach(cell, etl_constraints_of(relid, NIL))
 	{
 		bool		wanted = false;
 

@@ -60,7 +60,8 @@ struct EtlWriter
 	EtlInsertion *insertion;
 
 	Relation	heap;
-	Relation	constraints_of;
+	Relation	target;
+	Relation	constraints_of; /* the target, with the columns of the heap */
 	ResultRelInfo *result_rel;
 	EState	   *estate;
 	AttrNumber *attnums;		/* of each query column in the heap; 0: it has none of that name */
@@ -295,7 +296,8 @@ etl_writer_to_heap(EtlWriter *writer, Oid relid, Oid constraints_of, bool frozen
 	TupleDesc	desc;
 
 	writer->heap = table_open(relid, RowExclusiveLock);
-	writer->constraints_of = table_open(constraints_of, AccessShareLock);
+	writer->target = table_open(constraints_of, AccessShareLock);
+	writer->constraints_of = etl_refit_mask(writer->model, writer->target, writer->heap);
 	desc = RelationGetDescr(writer->heap);
 	writer->attnums = palloc(sizeof(AttrNumber) * Max(writer->query_desc->natts, 1));
 	for (int i = 0; i < writer->query_desc->natts; i++)
@@ -414,7 +416,7 @@ etl_writer_end(EtlWriter *writer)
 		table_finish_bulk_insert(writer->heap, writer->options);
 		FreeExecutorState(writer->estate);
 		table_close(writer->heap, NoLock);
-		table_close(writer->constraints_of, NoLock);
+		table_close(writer->target, NoLock);
 	}
 	if (writer->insertion != NULL)
 		etl_insertion_end(writer->insertion);
