@@ -49,6 +49,16 @@ SELECT etl.define_model('of_mine', 'SELECT * FROM mine', 'table');
 SELECT etl.define_model('m', 'SELECT id, k, day FROM src', 'table');
 SELECT etl.define_unit_test('m', 't', '{"completely.different": []}', '[]');
 
+SELECT etl.define_unit_test('m', 't', '{}', '[]', '{"now": "one of these days"}');
+-- times of options
+SELECT etl.define_model('by_day', 'SELECT * FROM src', 'incremental', event_time => 'day', batch_size => '1 day', options => '{"begin": "at dawn"}');
+
+-- what is of production is called what it is
+SELECT etl.define_unit_test('m', 't', '{}', '[]');
+SET etl.environment = 'words';
+SELECT etl.drop_model('m');
+RESET etl.environment;
+
 -- intervals the wrong way round
 CALL etl.run('m', since => '2026-02-01', until => '2026-01-01');
 SELECT etl.submit('m', since => '2026-02-01', until => '2026-02-01');

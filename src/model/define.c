@@ -454,8 +454,12 @@ drop_model(const char *target, bool cascade, bool drop_relation)
 Datum
 etl_sql_drop_model(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_BOOL(drop_model(etl_environment_resolve(
-								  etl_name_canonical(etl_arg_required(fcinfo, 0, "name"))),
-							  !PG_ARGISNULL(1) && PG_GETARG_BOOL(1),
+	char	   *target =
+		etl_environment_resolve(etl_name_canonical(etl_arg_required(fcinfo, 0, "name")));
+
+	/* before its checks and unit tests are */
+	if (etl_environment_on() && !etl_environment_has_prefix(target) && etl_model_find(target) != NULL)
+		etl_environment_must_be_off(psprintf("model \"%s\" of production cannot be dropped", target));
+	PG_RETURN_BOOL(drop_model(target, !PG_ARGISNULL(1) && PG_GETARG_BOOL(1),
 							  !PG_ARGISNULL(2) && PG_GETARG_BOOL(2)));
 }

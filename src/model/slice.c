@@ -24,6 +24,7 @@
 #include "common/clock.h"
 #include "common/errors.h"
 #include "common/json.h"
+#include "common/options.h"
 #include "model/slice.h"
 
 /* a Monday, from which days are counted */
@@ -45,6 +46,17 @@ is_plain(const Interval *span)
 	int			parts = (span->month != 0) + (span->day != 0) + (span->time != 0);
 
 	return parts == 1 && span->month >= 0 && span->day >= 0 && span->time >= 0;
+}
+
+/*
+ * judge_begin raises an error for what is no timestamp; an argument of
+ * etl_option_judge.
+ */
+static void
+judge_begin(void *begin)
+{
+	(void) DirectFunctionCall3(timestamptz_in, CStringGetDatum(begin), ObjectIdGetDatum(InvalidOid),
+							   Int32GetDatum(-1));
 }
 
 void
@@ -82,8 +94,7 @@ etl_slicing_check(const EtlModel *model)
 				(errcode(ETL_ERR_DEFINITION), errmsg("lookback must not be negative"),
 				 errhint("For example lookback => '3 days'.")));
 	if (begin != NULL)
-		(void) DirectFunctionCall3(timestamptz_in, CStringGetDatum(begin), ObjectIdGetDatum(InvalidOid),
-								   Int32GetDatum(-1));
+		etl_option_judge("begin", "model", judge_begin, begin);
 }
 
 EtlSlicing *

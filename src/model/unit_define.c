@@ -297,6 +297,20 @@ canonical_expect(const Jsonb *expect)
 }
 
 /*
+ * judge_moments raises an error for what is no timestamp; an argument of
+ * etl_option_judge.
+ */
+static void
+judge_moments(void *moments)
+{
+	ListCell   *cell;
+
+	foreach(cell, (List *) moments)
+		(void) DirectFunctionCall3(timestamptz_in, CStringGetDatum(lfirst(cell) ? lfirst(cell) : ""),
+								   ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
+}
+
+/*
  * check_options judges the options.
  */
 static void
@@ -304,12 +318,9 @@ check_options(const EtlUnitTest *test)
 {
 	List	   *moments = etl_json_get_list(test->options, "now");
 	int			steps = list_length(etl_unit_steps(test->given));
-	ListCell   *cell;
 
 	etl_options_check(test->options, "unit_test", etl_unit_test_options, NULL);
-	foreach(cell, moments)
-		(void) DirectFunctionCall3(timestamptz_in, CStringGetDatum(lfirst(cell) ? lfirst(cell) : ""),
-								   ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
+	etl_option_judge("now", "unit_test", judge_moments, moments);
 	if (list_length(moments) > 1 && list_length(moments) != steps)
 		ereport(ERROR, (errcode(ETL_ERR_DEFINITION),
 						errmsg("option \"now\" has %d moments, and %d states are given",
