@@ -3,7 +3,8 @@ SET client_min_messages = error;
 CREATE EXTENSION IF NOT EXISTS etl;
 \set VERBOSITY terse
 SELECT current_setting('data_directory') || '/etl_regress_xm' AS dir \gset
-SELECT 'cat > /dev/null; rm -rf ' || :'dir' || '; mkdir ' || :'dir' AS prepare, 'cat > /dev/null; rm -rf ' || :'dir' AS clean \gset
+SELECT 'cat > /dev/null; rm -rf ' || :'dir' || '; mkdir ' || :'dir' AS prepare, 'cat > /dev/null; rm -rf ' || :'dir' AS clean,
+	'cat > /dev/null; (echo "<a>"; for i in $(seq 20000); do echo "<r><n>$i</n></r>"; done; echo "</a>") | gzip | head -c 20000 > ' || :'dir' || '/cut.xml.gz' AS cut \gset
 COPY (SELECT) TO PROGRAM :'prepare';
 SELECT set_config('etl.allowed_directories', :'dir', false) <> '' AS allowed;
 SELECT etl.define_source('xm_files', 'file', jsonb_build_object('root', :'dir'));
@@ -76,6 +77,14 @@ SELECT node, status, replace(error, :'dir', 'DIR') AS error, detail FROM etl.tas
 SELECT target, rows_read, rows_loaded, rows_rejected FROM etl.loads WHERE target IN ('xm.broken', 'xm.large', 'xm.typed', 'xm.empty') ORDER BY target;
 SELECT record_size > 70000 AS whole_size, length(record) < 70000 AS cut, reasons->0->>'check' AS "check" FROM etl.rejects WHERE target = 'xm.large';
 SELECT x FROM xm.typed;
+
+-- what goes wrong in reading is told as it is, not as a fault of the XML, and the session goes on
+COPY (SELECT) TO PROGRAM :'cut';
+SELECT etl.define_stream('xm.cut', 'xm_files', '{"path": "cut.xml.gz"}');
+CALL etl.run('xm.cut');
+CALL etl.run('xm.cut');
+SELECT DISTINCT status, sqlstate, replace(error, :'dir', 'DIR') AS error, detail FROM etl.tasks WHERE node = 'xm.cut';
+SELECT to_regclass('xm.cut') IS NULL AS nothing;
 
 SELECT etl.drop_source('xm_files', cascade => true, drop_relation => true);
 DROP FUNCTION public.xm_write(text, text);

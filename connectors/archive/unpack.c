@@ -72,19 +72,8 @@ pull_input(struct archive *archive, void *arg, const void **buffer)
 pg_noreturn static void
 failed(Unpacker *unpacker)
 {
-	ErrorData  *error = unpacker->error;
-
-	if (error != NULL)
-	{
-		/* ReThrowError copies the other texts; these must outlive the unpacker too */
-		error->filename = error->filename ? MemoryContextStrdup(ErrorContext, error->filename) : NULL;
-		error->funcname = error->funcname ? MemoryContextStrdup(ErrorContext, error->funcname) : NULL;
-		error->domain = error->domain ? MemoryContextStrdup(ErrorContext, error->domain) : NULL;
-		error->context_domain =
-			error->context_domain ? MemoryContextStrdup(ErrorContext, error->context_domain) : NULL;
-		error->message_id = error->message_id ? MemoryContextStrdup(ErrorContext, error->message_id) : NULL;
-		ReThrowError(error);
-	}
+	if (unpacker->error != NULL)
+		etl_part_rethrow(unpacker->error);
 	archive_failed(unpacker->archive, unpacker->origin);
 }
 

@@ -152,21 +152,6 @@ give_passphrase(void *arg, const char *hint, const char *info, int was_bad, int 
 }
 
 /*
- * rethrow raises what the input raised, with texts that outlive the decryptor.
- */
-pg_noreturn static void
-rethrow(ErrorData *error)
-{
-	error->filename = error->filename ? MemoryContextStrdup(ErrorContext, error->filename) : NULL;
-	error->funcname = error->funcname ? MemoryContextStrdup(ErrorContext, error->funcname) : NULL;
-	error->domain = error->domain ? MemoryContextStrdup(ErrorContext, error->domain) : NULL;
-	error->context_domain =
-		error->context_domain ? MemoryContextStrdup(ErrorContext, error->context_domain) : NULL;
-	error->message_id = error->message_id ? MemoryContextStrdup(ErrorContext, error->message_id) : NULL;
-	ReThrowError(error);
-}
-
-/*
  * recipients_of lists the keys that a message is encrypted for.
  */
 static char *
@@ -209,7 +194,7 @@ failed(Decryptor *d)
 	/* a cancel ends gpg, too, which is in the process group */
 	CHECK_FOR_INTERRUPTS();
 	if (d->error != NULL)
-		rethrow(d->error);
+		etl_part_rethrow(d->error);
 	if (code == GPG_ERR_ENOMEM)
 		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
 	if (d->refused || code == GPG_ERR_BAD_PASSPHRASE ||

@@ -80,6 +80,9 @@ pull_input(void *arg, char *buffer, int size)
 	XmlReader  *xml = arg;
 	volatile size_t n = 0;
 
+	/* the library asks once more after an error */
+	if (xml->error != NULL)
+		return -1;
 	if (xml->since > xml->max_record + SLACK)
 	{
 		xml->oversize = true;
@@ -135,7 +138,7 @@ failed(XmlReader *xml)
 	bool		early;
 
 	if (xml->error != NULL)
-		ReThrowError(xml->error);
+		etl_part_rethrow(xml->error);
 	if (xml->oversize)
 		ereport(ERROR,
 				(errcode(ETL_ERR_TOO_LARGE),
@@ -194,7 +197,7 @@ xml_open(EtlRead *input, const char *path, const char *encoding, size_t max_reco
 	if (xml->reader == NULL || xml->raw == NULL)
 	{
 		if (xml->error != NULL)
-			ReThrowError(xml->error);
+			etl_part_rethrow(xml->error);
 		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
 	}
 	xmlTextReaderSetStructuredErrorHandler(xml->reader, note_fault, xml);

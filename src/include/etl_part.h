@@ -16,9 +16,27 @@
 #ifndef ETL_PART_H
 #define ETL_PART_H
 
+#include "utils/memutils.h"
+
 #include "etl_connector.h"
 
 #define ETL_PART_ABI 1
+
+/*
+ * etl_part_rethrow raises an error that was copied in a callback of a library.
+ * ReThrowError copies the other texts; these must outlive the part's memory.
+ */
+static inline void
+etl_part_rethrow(ErrorData *error)
+{
+	const char **texts[] = {&error->filename, &error->funcname, &error->domain, &error->context_domain,
+							&error->message_id};
+
+	for (int i = 0; i < lengthof(texts); i++)
+		if (*texts[i] != NULL)
+			*texts[i] = MemoryContextStrdup(ErrorContext, *texts[i]);
+	ReThrowError(error);
+}
 
 /* ---- etl_archive: bzip2, xz, zip and tar, by libarchive ---- */
 
