@@ -68,4 +68,78 @@ foreach my $workers (1, 2, 4)
 	is($cluster->sql("SELECT DISTINCT count(*) FROM etl.rejects WHERE target = '$target' GROUP BY origin"), 3, '... of each file');
 }
 
+# ---- UTF-16: pairs of surrogates that each border cuts, and lone ones
+
+use Encode qw(encode);
+
+# What the transcoder and the processes cut: their blocks, in bytes of the file.
+my @borders = (1024, 32 * 1024);
+my $face = "\x{1F600}";
+my $wide = join('', map { qq{$_,"$face\n$face","a\x{E4}\x{20AC}$face"\n} } 2 .. 12) . qq{x,"$face\n",reject $face\n};
+
+# in_utf16 encodes text; lone surrogates, which no text has, stand in it as U+E000 (high) and U+E001 (low).
+sub in_utf16
+{
+	my ($text, $order, $mark) = @_;
+	my $bytes = encode("UTF-16$order", $text);
+	my ($template, @lone) = $order eq 'LE' ? ('v', 0xD83D, 0xDE00) : ('n', 0xD83D, 0xDE00);
+	my @units = map { $_ == 0xE000 ? $lone[0] : $_ == 0xE001 ? $lone[1] : $_ } unpack("$template*", $bytes);
+
+	return ($mark ? pack($template, 0xFEFF) : '') . pack("$template*", @units);
+}
+
+my %lone = (high => "\x{E000}", low => "\x{E001}");
+my $bad = join('', map { qq{$_,$lone{high},h\n} . qq{$_,"$face\n$lone{low}",l\n} . qq{$_,$lone{low}$lone{high},b\n} } 13 .. 14);
+my @texts;
+foreach my $border (@borders)
+{
+	# so that the pairs and the lone ones pass the border, unit by unit
+	my $fixed = length(in_utf16(qq{id,a,b\n1,"\n",p\n}, 'LE', 0));
+	foreach my $back (0 .. 9, map { 40 + $_ } 0 .. 9)
+	{
+		my $length = ($border - $fixed) / 2 - $back;
+
+		push(@texts, qq{id,a,b\n1,"\n} . 'p' x $length . qq{",p\n$wide$bad$wide}) if $length > 0;
+		push(@texts, qq{id,a,b\n1,"\n} . 'p' x ($length - 8) . qq{",p\n$bad$wide}) if $length > 8;
+	}
+}
+my %kinds = (utf8 => {}, utf16le => { order => 'LE', encoding => 'UTF16LE' }, utf16be => { order => 'BE', encoding => 'UTF16BE' },
+	marked_le => { order => 'LE', mark => 1 }, marked_be => { order => 'BE', mark => 1 });
+foreach my $kind (sort keys %kinds)
+{
+	mkdir "$files/$kind" or die $!;
+	foreach my $i (0 .. $#texts)
+	{
+		my $bytes = $kinds{$kind}{order} ? in_utf16($texts[$i], $kinds{$kind}{order}, $kinds{$kind}{mark})
+		  : encode('UTF-8', $texts[$i]) =~ s/\xee\x80\x80/\xed\xa0\xbd/gr =~ s/\xee\x80\x81/\xed\xb8\x80/gr;
+
+		open(my $file, '>:raw', sprintf('%s/%s/%04d.csv', $files, $kind, $i)) or die $!;
+		print $file $bytes;
+		close($file);
+	}
+}
+
+my %seen;
+foreach my $kind (sort keys %kinds)
+{
+	foreach my $workers (1, 2, 4)
+	{
+		my $target = "raw.${kind}_$workers";
+		my $encoding = $kinds{$kind}{encoding} ? qq{, "encoding": "$kinds{$kind}{encoding}"} : '';
+
+		$cluster->sql("SELECT etl.define_stream('$target', 'files', '{\"path\": \"$kind/*.csv\"$encoding}', format => 'csv',"
+			  . " columns => 'id bigint, a text, b text'); CALL etl.run('$target', workers => $workers)");
+		$seen{$kind}{$workers} = $cluster->sql("SELECT count(*), md5(string_agg(concat_ws('|', right(origin, 8), r._etl_row, id, a, b), E'\\n' ORDER BY origin, r._etl_row))
+				FROM $target r JOIN etl.load USING (load_id) " =~ s/USING \(load_id\)/ON load_id = _etl_load_id/r)
+		  . "\n" . $cluster->sql("SELECT count(*), md5(string_agg(concat_ws('|', right(origin, 8), position, encode(raw, 'hex'), reasons->0->>'check'), E'\\n' ORDER BY origin, position))
+				FROM etl.rejects WHERE target = '$target'");
+		is($seen{$kind}{$workers}, $seen{marked_be}{1}, "$kind, $workers: the same rows, lines and rejects");
+	}
+}
+is($cluster->sql("SELECT string_agg(DISTINCT check_name || ' ' || n, ', ' ORDER BY check_name || ' ' || n) FROM (SELECT reasons->0->>'check' AS check_name, count(*) AS n
+		FROM etl.rejects WHERE target = 'raw.utf16le_2' AND origin LIKE '%0000.csv' GROUP BY 1) AS x"), 'encoding 6, type 2',
+	'a lone surrogate is a reject of its record, and of no other');
+is($cluster->sql("SELECT count(*), min(a), max(b) FROM raw.utf16be_2 r JOIN etl.load ON load_id = _etl_load_id WHERE origin LIKE '%0000.csv' AND id > 1"),
+	encode('UTF-8', "22|$face\n$face|a\x{E4}\x{20AC}$face"), '... the pairs land as characters');
+
 done_testing();

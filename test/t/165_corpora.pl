@@ -138,6 +138,9 @@ sub land_csv
 	return ($decoder->encode($decoder->decode($rows)), $rejects);
 }
 
+# all cases of both: those with an expected value, and those below that have none
+my %expected_count = ('csv-spectrum' => 12, 'csv-test-data' => 18);
+
 for my $collection ('csv-spectrum', 'csv-test-data')
 {
 	my (@wrong, $count);
@@ -157,6 +160,7 @@ for my $collection ('csv-spectrum', 'csv-test-data')
 		push(@wrong, "$name: $got $rejects") unless $got eq $decoder->encode($want) && $rejects eq '';
 	}
 	is_right(\@wrong, $count, "$collection: every value is the one expected");
+	is($count, $expected_count{$collection}, '... in as many cases as there are');
 }
 
 # name => header?, rows, rejects
@@ -178,6 +182,8 @@ for my $name (sort keys %bad)
 
 	push(@wrong, "$name: $got $why") unless $got eq $rows && $why eq $rejects;
 }
+is(join(' ', sort keys %bad), join(' ', sort map { m{([^/]+)\.csv$} && !-e "$corpus/csv-test-data/$1.json" ? $1 : () } glob("$corpus/csv-test-data/*.csv")),
+	'csv-test-data: every file without expected values is a bad one');
 is_right(\@wrong, scalar(keys %bad), 'csv-test-data: a bad line is a reject, and the next one lands');
 
 # ---- strings that trouble programs
