@@ -98,3 +98,42 @@ etl_models_below(const char *target)
 					  " ON m.target = node ORDER BY node", &params),
 		"node");
 }
+
+List *
+etl_columns_showing(const char *model, const char *node, const char *column)
+{
+	EtlParams	params = {0};
+
+	etl_param_text(&params, model);
+	etl_param_text(&params, node);
+	etl_param_text(&params, column);
+	return etl_column_texts(
+		etl_sql_query("WITH RECURSIVE e AS (SELECT $2 AS target, $3 AS column_name UNION"
+					  " SELECT c.target, c.column_name FROM etl.column_edge AS c JOIN e"
+					  " ON c.source = e.target AND c.source_column = e.column_name"
+					  " WHERE c.transformation = 'identity')"
+					  " SELECT column_name FROM e WHERE target = $1 AND $1 <> $2 ORDER BY 1",
+					  &params),
+		"column_name");
+}
+
+#define NAMED_KEYS \
+	"SELECT k.ctid FROM etl.frozen_key AS k WHERE k.model = $1 AND (SELECT" \
+	" coalesce(bool_and(same), false) FROM (SELECT bool_or(v = t OR" \
+	" v ~ '^-?[0-9]+\\.[0-9]*0$' AND rtrim(rtrim(v, '0'), '.') = t) AS same" \
+	" FROM unnest($2, $3) AS w (c, t) JOIN unnest(k.columns) WITH ORDINALITY AS o" \
+	" (c, n) USING (c), LATERAL (SELECT k.key ->> (n - 1)::int) AS x (v)" \
+	" GROUP BY n) AS s)"
+
+int64
+etl_frozen_erase(const char *model, List *columns, List *values, bool dry_run)
+{
+	EtlParams	params = {0};
+
+	etl_param_text(&params, model);
+	etl_param_texts(&params, columns);
+	etl_param_texts(&params, values);
+	if (dry_run)
+		return etl_sql_int8("SELECT count(*) FROM (" NAMED_KEYS ") AS k", &params);
+	return etl_sql_exec("DELETE FROM etl.frozen_key WHERE ctid IN (" NAMED_KEYS ")", &params);
+}

@@ -21,5 +21,12 @@ extern int64 etl_changes_count(const char *target);
 extern void etl_changes_erase(const char *target, const char *why);
 /* the models that read a node, and those that read them */
 extern List *etl_models_below(const char *target);
+/* the columns of a model that show a column of a node as it is, char * */
+extern List *etl_columns_showing(const char *model, const char *node, const char *column);
+/*
+ * how many frozen keys of a model have one of these values (columns[i] =
+ * values[i]) in each of these columns that they have; they go unless it is a dry run
+ */
+extern int64 etl_frozen_erase(const char *model, List *columns, List *values, bool dry_run);
 
 #endif							/* ETL_CATALOG_ERASE_H */

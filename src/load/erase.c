@@ -4,10 +4,10 @@
  *    SQL function erase: what a stream holds of somebody, taken out for good.
  *
  * The rows that have a key go, and what landed with them; so do the copies
- * of them that etl keeps: rejects, closed ones too, and recorded changes.
- * Models that read them build in full with their next run.  Who did it, why,
- * and how much of it there was is logged; the key itself is not, only its
- * SHA-256.
+ * of them that etl keeps: rejects, closed ones too, recorded changes and
+ * frozen keys.  Models that read them build in full with their next run.  Who
+ * did it, why, and how much of it there was is logged; the key is not, nor
+ * any digest of it, which could be guessed.
  *
  *-------------------------------------------------------------------------
  */
@@ -327,40 +327,40 @@ erase_rows(Erasure *erasure)
 }
 
 /*
- * erase_all_rejects erases the rejects of the stream and of the models below.
+ * erase_all_rejects erases the rejects of the stream and of the models below,
+ * and the keys that these keep of rows that are gone.
  */
 static int64
 erase_all_rejects(const Erasure *erasure)
 {
+	const char *stream = erasure->stream->target;
 	int64		all = etl_erase_rejects(erasure->stream, erasure->keys, erasure->dry_run);
 	ListCell   *cell;
 
-	put_result(erasure, erasure->stream->target, "rejects", all);
-	foreach(cell, etl_models_below(erasure->stream->target))
+	put_result(erasure, stream, "rejects", all);
+	foreach(cell, etl_models_below(stream))
 	{
 		int64		n = etl_erase_model_rejects(lfirst(cell), erasure->keys, erasure->dry_run);
 
 		put_result(erasure, lfirst(cell), "rejects", n);
+		put_result(erasure, lfirst(cell), "frozen keys",
+				   etl_erase_frozen(stream, lfirst(cell), erasure->keys, WHY, erasure->dry_run));
 		all += n;
 	}
 	return all;
 }
 
 /*
- * tell_log logs who erased how much, and why.
+ * tell_log logs who erased how much, and why; of whom the reason may say, by
+ * a number of the request: even a digest of a key can be guessed.
  */
 static void
-tell_log(const Erasure *erasure, const Jsonb *keys, int64 rejects, const char *reason)
+tell_log(const Erasure *erasure, int64 rejects, const char *reason)
 {
-	Datum		text = PointerGetDatum(cstring_to_text(etl_json_text(keys)));
-	bytea	   *digest = DatumGetByteaPP(DirectFunctionCall1(sha256_bytea, text));
-	char		hex[2 * 32 + 1] = {0};
-
-	hex_encode(VARDATA_ANY(digest), 32, hex);
 	etl_log_store("info", 0, erasure->stream->target,
 				  psprintf("%s erased " INT64_FORMAT " rows and " INT64_FORMAT " rejects: %s",
 						   GetUserNameFromId(GetUserId(), false), erasure->rows, rejects, reason),
-				  psprintf("SHA-256 of the keys as jsonb: %s", hex));
+				  NULL);
 }
 
 Datum
@@ -393,7 +393,7 @@ etl_sql_erase(PG_FUNCTION_ARGS)
 	rejects = erase_all_rejects(&erasure);
 	erase_rows(&erasure);
 	if (!erasure.dry_run)
-		tell_log(&erasure, keys, rejects, reason);
+		tell_log(&erasure, rejects, reason);
 	PopActiveSnapshot();
 	return (Datum) 0;
 }

@@ -40,4 +40,11 @@ extern int64 etl_erase_item_rejects(const EtlStream *child, HTAB *parents, bool 
 /* the same for rows of a model, by columns of the same names */
 extern int64 etl_erase_model_rejects(const char *target, List *keys, bool dry_run);
 
+/*
+ * erase_frozen.c: how many frozen keys of a model below a stream name what is
+ * erased; they go, and the model is built in full, unless it is a dry run.
+ */
+extern int64 etl_erase_frozen(const char *stream, const char *model, List *keys, const char *why,
+							  bool dry_run);
+
 #endif							/* ETL_LOAD_ERASE_H */
