@@ -333,7 +333,8 @@ plan_query(EtlDelta *delta, const EtlModel *model, const Query *query)
 		delta->append = true;
 		delta->hindrance = changes_only_come(delta->inputs) ?
 							   row_by_row(delta->query, delta->leaves) :
-							   "without a key only rows that come can be followed";
+						   model->key == NIL ? "without a key only rows that come can be followed" :
+											   "strategy append follows only rows that come";
 		if (delta->hindrance == NULL || key_of(model) == NIL || !etl_partition_replaces(model))
 			return;
 		delta->append = false;
