@@ -206,6 +206,8 @@ fuzz_decode(const FuzzCase *test, size_t piece, FuzzOutput *output)
 		decoder = etl_decoder_open(etl_unpack(&reader, &packing, "input"), &options);
 		if (nested)
 			decoder = etl_decoder_flatten(decoder, nested, true, NIL);
+		if (etl_json_get_text(options.options, "lists") != NULL)
+			decoder = etl_decoder_lists(decoder);
 		while ((state = etl_decoder_next(decoder, &record)) != ETL_RECORD_END)
 		{
 			output->records++;

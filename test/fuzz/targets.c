@@ -5,7 +5,8 @@
  *
  * csv, text, fixed, xml, json and decompress take options, NUL, and the bytes of an input; the
  * options are lines key=value as in test/corpus/X.options.  An input without
- * a NUL has no options.  archive takes the bytes of an archive; number and
+ * a NUL has no options; with lists=yes records name their lists, as
+ * transformed ones do.  archive takes the bytes of an archive; number and
  * timestamp are in target_values.c.
  *
  *-------------------------------------------------------------------------
