@@ -99,6 +99,16 @@ CALL etl.run('xn.rounded');
 SELECT _etl_row, a, b FROM xn.rounded ORDER BY 1;
 SELECT position, "column", message FROM public.xn_rejects WHERE target = 'xn.rounded';
 
+-- a number that is too large for its column: the limit is told, whatever its length
+SELECT :'printf' || $$'a
+123456789.5
+999999999999999999999999999999999999999999999999999999999999
+1e400'$$ || :'into' || 'limit.csv' AS make \gset
+COPY (SELECT) TO PROGRAM :'make';
+SELECT etl.define_stream('xn.bounds', 'xn_files', '{"path": "limit.csv"}', columns => 'a numeric(10,2)');
+CALL etl.run('xn.bounds');
+SELECT position, message FROM public.xn_rejects WHERE target = 'xn.bounds' ORDER BY position;
+
 DROP VIEW public.xn_rejects;
 SELECT etl.drop_source('xn_files', cascade => true, drop_relation => true);
 DROP SCHEMA xn CASCADE;

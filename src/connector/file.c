@@ -149,10 +149,12 @@ etl_file_check_match(void *arg, const char *real_path)
 	if (state->root != NULL && !etl_path_is_below(real_path, state->root))
 		ereport(ERROR,
 				(errcode(ETL_ERR_NOT_ALLOWED),
-				 errmsg("path \"%s\" is outside the root of source \"%s\"",
-						real_path, state->context->source),
+				 errmsg("path \"%s\" is outside the root of source \"%s\"", real_path,
+						state->context->source),
 				 errdetail("The root is \"%s\"; symlinks and \"..\" are resolved before comparing.",
-						   state->root)));
+						   state->root),
+				 errhint("Take the link or the \"..\" away, or read it through a source with "
+						 "another root.")));
 }
 
 /*

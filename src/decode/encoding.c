@@ -61,7 +61,8 @@ etl_encoding_open(EtlDecoder *decoder, const Jsonb *options, const unsigned char
 			!OidIsValid(FindDefaultConversionProc(decoder->encoding, PG_UTF8)))
 			ereport(ERROR,
 					(errcode(ETL_ERR_DEFINITION),
-					 errmsg("there is no conversion from encoding \"%s\" to \"UTF8\"", name)));
+					 errmsg("there is no conversion from encoding \"%s\" to \"UTF8\"", name),
+					 errhint("Convert the file to UTF-8 first.")));
 		decoder->encoding = PG_UTF8;
 	}
 	decoder->conversion = InvalidOid;

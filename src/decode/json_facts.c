@@ -116,7 +116,9 @@ read_scalar(Facts *facts)
 		if (length > (size_t) etl_max_record_size_kb * 1024)
 			ereport(ERROR,
 					(errcode(ETL_ERR_TOO_LARGE),
-					 errmsg("a value of the JSON document is larger than etl.max_record_size")));
+					 errmsg("a value of the JSON document is larger than etl.max_record_size"),
+					 errhint("Raise etl.max_record_size, or name the list of the records in the option "
+							 "\"records\".")));
 		if (!etl_input_more(input))
 			break;
 	}

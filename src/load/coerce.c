@@ -224,8 +224,9 @@ call_input(EtlCoercer *coercer, const char *text, Datum *datum)
 			PG_RE_THROW();
 		FlushErrorState();
 		reason = shown_message(pstrdup(error->message));
-		/* the message of JSON says nothing alone */
-		if (error->detail && (coercer->type == JSONOID || coercer->type == JSONBOID))
+		/* alone the message of JSON says nothing, and that of numeric no limit */
+		if (error->detail && (coercer->type == JSONOID || coercer->type == JSONBOID ||
+							  coercer->type == NUMERICOID))
 			reason = psprintf("%s: %s", reason, etl_coerce_shown(error->detail, strlen(error->detail)));
 		FreeErrorData(error);
 	}

@@ -170,7 +170,8 @@ etl_sql_ingest(PG_FUNCTION_ARGS)
 	if (records == NULL || JB_ROOT_IS_SCALAR(records))
 		ereport(ERROR,
 				(errcode(ETL_ERR_DEFINITION),
-				 errmsg("records must be a JSON array of objects, or one object")));
+				 errmsg("records must be a JSON array of objects, or one object"),
+				 errhint("Write, for example, '[{\"id\": 1}, {\"id\": 2}]'.")));
 	pushed.text = etl_json_text(records);
 	pushed.length = strlen(pushed.text);
 	if (GetDatabaseEncoding() != PG_UTF8)

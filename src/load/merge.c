@@ -68,7 +68,8 @@ column_operator(EtlLanding *landing, const char *column, bool greater)
 		ereport(ERROR,
 				(errcode(ETL_ERR_DEFINITION),
 				 errmsg("column \"%s\" of stream \"%s\" is neither declared nor in the data", column,
-						landing->stream->target)));
+						landing->stream->target),
+				 errhint("Correct key or event_time, or declare the column in columns.")));
 	type = get_atttype(RelationGetRelid(landing->rel), attnum);
 	entry = lookup_type_cache(type, TYPECACHE_EQ_OPR | TYPECACHE_GT_OPR);
 	operator= greater ? entry->gt_opr : entry->eq_opr;

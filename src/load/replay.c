@@ -381,7 +381,8 @@ check_patch(const Jsonb *patch)
 	if (patch != NULL && !JB_ROOT_IS_OBJECT(patch))
 		ereport(ERROR,
 				(errcode(ETL_ERR_DEFINITION),
-				 errmsg("patch must be a JSON object of fields and their values")));
+				 errmsg("patch must be a JSON object of fields and their values"),
+				 errhint("Write, for example, '{\"amount\": 5, \"day\": null}'.")));
 }
 
 /*
