@@ -23,16 +23,11 @@
 char *
 etl_below_fingerprint(const EtlQueryTraits *traits, char *params)
 {
-	EtlJsonBuilder *both;
-
 	/* the values of all parameters are the user's text: it is not taken for one of ours */
 	if (traits->below == NULL && !traits->all_params)
 		return params;
-	both = etl_json_object_begin();
-	if (traits->below != NULL)
-		etl_json_add(both, BELOW, traits->below);
-	etl_json_add_text(both, PARAMS, params);
-	return etl_json_text(etl_json_object_end(both));
+	return psprintf("{\"" BELOW "\": %s, \"" PARAMS "\": %s}", traits->below ? traits->below : "null",
+					params ? etl_json_quote(params) : "null");
 }
 
 /*
@@ -78,16 +73,18 @@ char *
 etl_below_change(const EtlModel *model, const EtlQueryTraits *traits, const EtlNodeState *state)
 {
 	Jsonb	   *built;
+	Jsonb	   *now;
 	char	   *name;
 
 	if (state->built_version == 0)
 		return NULL;
 	built = below_of(model, state->built_fingerprint);
-	if ((name = first_difference(traits->below, built, false)) != NULL)
+	now = traits->below ? etl_json_parse(traits->below) : NULL;
+	if ((name = first_difference(now, built, false)) != NULL)
 		return psprintf("the %s was replaced", name);
-	if ((name = first_difference(traits->below, built, true)) != NULL)
+	if ((name = first_difference(now, built, true)) != NULL)
 		return psprintf("it was built without the %s", name);
-	if ((name = first_difference(built, traits->below, true)) != NULL)
+	if ((name = first_difference(built, now, true)) != NULL)
 		return psprintf("it was built with the %s, which it does not reach any more", name);
 	return NULL;
 }

@@ -11,7 +11,6 @@
 #define ETL_MODEL_TRAITS_H
 
 #include "nodes/parsenodes.h"
-#include "utils/jsonb.h"
 
 #include "catalog/definition.h"
 #include "catalog/history.h"
@@ -22,8 +21,11 @@ typedef struct EtlQueryTraits
 	bool		uses_words;		/* such a literal: what it means is fixed when it is analyzed */
 	bool		all_params;		/* etl.param() with a computed name */
 	List	   *params;			/* char *: names given to etl.param() */
-	Jsonb	   *below; /* hashes of the views that etl does not manage, and of the functions, that
-								 * it reaches, by kind and name; NULL: none */
+	/*
+	 * Hashes of the views that etl does not manage, and of the functions, that
+	 * it reaches, by kind and name, a JSON object; NULL: none.
+	 */
+	char	   *below;
 } EtlQueryTraits;
 
 /* of the query as it was analyzed, and of what option depends_on names; inside etl_run_as */
