@@ -28,7 +28,7 @@ $node->safe_psql('postgres', q(
 	SELECT etl.define_source('push', 'push');
 	-- facts, as many to a key however many there are
 	CREATE FUNCTION facts(first int, last int) RETURNS jsonb LANGUAGE sql AS $$
-		SELECT jsonb_agg(jsonb_build_object('id', i, 'k', 'k' || i / 5, 'cat', i / 7, 'did', i / 10, 'ts', timestamp '2026-01-01' + i * interval '10 min', 'amt', i % 97, 'gone', false))
+		SELECT jsonb_agg(jsonb_build_object('id', i, 'k', 'k' || i / 5, 'cat', i / 7, 'did', i / 10, 'ts', timestamp '2026-01-01' + i * interval '10 min', 'amt', i % 97))
 		FROM generate_series(first, last) AS i $$;
 	CREATE FUNCTION dims(last int) RETURNS jsonb LANGUAGE sql AS $$
 		SELECT jsonb_agg(jsonb_build_object('id', i, 'name', 'n' || i, 'country', 'c' || i, 'grp', i / 4)) FROM generate_series(0, last) AS i $$;
@@ -38,7 +38,7 @@ $node->safe_psql('postgres', q(
 	CREATE FUNCTION looked_at(name text) RETURNS numeric LANGUAGE sql AS $$
 		SELECT sum(heap_blks_read + heap_blks_hit + coalesce(idx_blks_read + idx_blks_hit, 0)) FROM pg_statio_all_tables WHERE schemaname = name $$;));
 
-my $columns = 'id int, k text, cat int, did int, ts timestamp, amt numeric, gone boolean';
+my $columns = 'id int, k text, cat int, did int, ts timestamp, amt numeric, deleted_at date';
 
 # models makes the models of a schema whose facts are those of an input: f, r, or e through a view without what is deleted softly.
 sub models
@@ -55,7 +55,7 @@ sub models
 	for my $model (@models)
 	{
 		$model->{input} = $input;
-		$model->{query} =~ s/\bS\.[fe]\b/S.$input/g;
+		$model->{query} =~ s/\bS\.[feb]\b/S.$input/g;
 		$model->{query} =~ s/\bS\./$schema./g;
 		$model->{query} =~ s/\s+/ /g;
 		# what the next model joins it by, and the rest of a key that begins with a constant
@@ -78,7 +78,7 @@ sub prepare
 		SELECT etl.define_stream('$schema.r', 'push', columns => '$columns', mode => 'replace');
 		SELECT etl.define_stream('$schema.d', 'push', columns => 'id int, name text, country text, grp int', key => '{id}', mode => 'merge');
 		SELECT etl.ingest('$schema.f', facts(1, $n)), etl.ingest('$schema.e', facts(1, $n)), etl.ingest('$schema.r', facts(1, 200)), etl.ingest('$schema.d', dims($dims));
-		CREATE VIEW $schema.v AS SELECT * FROM $schema.e WHERE gone IS NOT TRUE;"
+		CREATE VIEW $schema.v AS SELECT * FROM $schema.e WHERE deleted_at IS NULL;"
 		  . join('', map { my $s = $_; map { "CREATE INDEX ON $schema.$s ($_);" } 'id', 'k', 'cat', 'did', '(ts::date)', '(cat % 2)' } 'f', 'e')
 		  . "CREATE INDEX ON $schema.d (grp); CREATE INDEX ON $schema.d (country);"
 		  . join('', map { "SELECT etl.define_model('$schema.$_->{name}', \$q\$$_->{query}\$q\$, 'incremental', '{$_->{key}}', options => '{\"indexes\": ["
@@ -93,7 +93,7 @@ my @events = (
 	[ 'late rows' => q{SELECT etl.ingest(s, '[{"id": 100001, "k": "k600", "cat": 428, "did": 300, "ts": "2026-01-21T20:00:00", "amt": 3}]') FROM unnest('{S.e,S.f}'::text[]) AS s} ],
 	[ 'corrections' => q{SELECT etl.ingest('S.e', '[{"id": 3000, "k": "k600", "cat": 428, "did": 301, "ts": "2026-01-21T20:00:00", "amt": 333}, {"id": 3002, "k": "k700", "cat": 428, "did": 300, "ts": "2026-01-21T20:00:00", "amt": 7}]')} ],
 	[ 'hard deletes' => q{DELETE FROM S.e WHERE id IN (3001, 3005)} ],
-	[ 'soft deletes' => q{SELECT etl.ingest('S.e', '[{"id": 3003, "k": "k600", "cat": 429, "did": 300, "ts": "2026-01-21T20:30:00", "amt": 1, "gone": true}]')} ],
+	[ 'soft deletes' => q{SELECT etl.ingest('S.e', '[{"id": 3003, "k": "k600", "cat": 429, "did": 300, "ts": "2026-01-21T20:30:00", "amt": 1, "deleted_at": "2026-02-02"}]')} ],
 	[ 'a dimension that changes' => q{SELECT etl.ingest('S.d', '[{"id": 300, "name": "new", "country": "c1", "grp": 75}, {"id": 3, "name": "three", "country": "c3", "grp": 75}]')} ],
 	[ 'absent from a complete pull' => q{SELECT etl.ingest('S.r', (SELECT jsonb_agg(r) FROM jsonb_array_elements(facts(1, 200)) AS r WHERE (r ->> 'id')::int NOT IN (30, 31, 100)))} ]);
 
