@@ -17,7 +17,9 @@ COPY (VALUES ('{"id": 1, "o": {"x": 1}, "v": 1}'), ('{"id": 2, "o": {"x": 2.5}, 
 SELECT column_name, data_type, field, records, nulls, replace(decided_by, :'dir', 'DIR') AS decided_by FROM etl.infer('if_files', '{"path": "a.csv"}');
 SELECT column_name, data_type, records, nulls, replace(decided_by, :'dir', 'DIR') AS decided_by FROM etl.infer('if_files', '{"path": "*.csv"}');
 SELECT column_name, data_type, decided_by IS NOT NULL AS decided FROM etl.infer('if_files', '{"path": "n.ndjson", "nested": "flatten", "transform": {"v": {"cast": "varchar(9)"}}}');
+SET client_min_messages = notice;
 SELECT * FROM etl.infer('if_files', '{"path": "none*.csv"}');
+SET client_min_messages = warning;
 SELECT * FROM etl.infer('if_files', '{"path": "a.csv", "delimeter": ";"}');
 SELECT * FROM etl.infer('if_nothing');
 

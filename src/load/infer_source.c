@@ -151,6 +151,7 @@ etl_sql_infer(PG_FUNCTION_ARGS)
 		etl_look_open(look);
 		while ((state = etl_look_record(look, &record)) != ETL_RECORD_END)
 			records += read_item(look, state, &record, &findings);
+		etl_look_tell_nothing(look);
 	}
 	PG_FINALLY();
 	{

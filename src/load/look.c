@@ -86,7 +86,10 @@ etl_look_item(EtlLook *look)
 		CHECK_FOR_INTERRUPTS();
 		poll = pull->connector->next(pull->state, &look->item, &wait);
 		if (poll == ETL_READY)
+		{
+			look->items++;
 			return true;
+		}
 		if (poll == ETL_END)
 			return false;
 		if (wait.until > look->deadline)
@@ -159,6 +162,15 @@ etl_look_record(EtlLook *look, EtlRecord *record)
 		etl_decoder_close(look->decoder);
 		look->decoder = NULL;
 	}
+}
+
+void
+etl_look_tell_nothing(const EtlLook *look)
+{
+	char	   *path = etl_json_get_text(look->stream.options, "path");
+
+	if (look->items == 0 && path != NULL && !look->pull.connector->needs_network)
+		ereport(NOTICE, (errmsg("%s", etl_pull_no_file(&look->pull, path))));
 }
 
 void
@@ -287,6 +299,7 @@ etl_sql_preview(PG_FUNCTION_ARGS)
 			MemoryContextSwitchTo(old);
 			MemoryContextReset(row);
 		}
+		etl_look_tell_nothing(look);
 	}
 	PG_FINALLY();
 	{

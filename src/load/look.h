@@ -29,6 +29,7 @@ typedef struct EtlLook
 	bool		finds_dialect;	/* of each item, whatever the options say */
 	EtlDialect *dialect;		/* of the item; NULL: not looked for, or not found */
 	Jsonb	   *stated;			/* the options without it */
+	int64		items;			/* that were opened */
 } EtlLook;
 
 /* judges the options as define_stream does; 'format' NULL: as the path tells */
@@ -38,6 +39,8 @@ extern void etl_look_open(EtlLook *look);
 extern bool etl_look_item(EtlLook *look);
 /* the next record of the items; ETL_RECORD_END when none is left */
 extern EtlRecordState etl_look_record(EtlLook *look, EtlRecord *record);
+/* a NOTICE when there was no item at all */
+extern void etl_look_tell_nothing(const EtlLook *look);
 /* also after an error */
 extern void etl_look_close(EtlLook *look);
 /* a record as an object, its faults in _etl_reject */
