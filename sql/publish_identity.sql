@@ -144,6 +144,70 @@ SELECT * FROM pi.look('pi.m');
 SELECT etl.define_model('pi.v', 'SELECT g, id FROM pi.input', 'table');
 CALL etl.run('pi.v+');
 SELECT * FROM pi.look('pi.v'), pi.look('pi.above') AS a(a_oid_is, a_granted, a_comment);
+-- it takes along what it was granted, column by column too, what is said of it, and the indexes of others that can be there
+CREATE FUNCTION pi.words(relation text, OUT kind "char", OUT owner text, OUT acl text, OUT columns text, OUT comments text, OUT indexes text) LANGUAGE sql AS $$
+	SELECT relkind, CASE WHEN relowner = current_user::regrole THEN 'same' ELSE relowner::regrole::text END, (SELECT string_agg(grantee::regrole || ' ' || privilege_type || ' ' || is_grantable, ', ' ORDER BY 1, privilege_type) FROM aclexplode(relacl) WHERE grantee <> relowner),
+		(SELECT string_agg(attname || ' ' || grantee::regrole || ' ' || privilege_type, ', ' ORDER BY attname, privilege_type) FROM pg_attribute, aclexplode(attacl) WHERE attrelid = c.oid),
+		(SELECT string_agg(description, ', ' ORDER BY objsubid) FROM pg_description WHERE objoid = c.oid AND classoid = 'pg_class'::regclass),
+		(SELECT string_agg(pg_get_indexdef(indexrelid, 1, true), ', ') FROM pg_index WHERE indrelid = c.oid)
+	FROM pg_class c WHERE c.oid = relation::regclass $$;
+GRANT UPDATE (id), REFERENCES (id) ON pi.v TO etl_pi_reader WITH GRANT OPTION;
+GRANT DELETE ON pi.v TO etl_pi_reader WITH GRANT OPTION;
+COMMENT ON COLUMN pi.v.id IS 'about "id"';
+CREATE INDEX ON pi.v (g);
+SELECT * FROM pi.words('pi.v');
+SELECT etl.define_model('pi.v', 'SELECT g, id FROM pi.input', 'materialized_view');
+CALL etl.run('pi.v');
+SELECT * FROM pi.words('pi.v');
+SELECT etl.define_model('pi.v', 'SELECT g, id FROM pi.input', 'view');
+CALL etl.run('pi.v');
+SELECT * FROM pi.words('pi.v');
+SELECT etl.define_model('pi.v', 'SELECT g, id FROM pi.input', 'incremental', key => '{id}');
+CALL etl.run('pi.v');
+SELECT * FROM pi.words('pi.v');
+SELECT * FROM pi.look('pi.v'), pi.look('pi.above') AS a(a_oid_is, a_granted, a_comment);
+-- what etl does not manage and would be lost stops the run before any work: by name, with its definition
+SELECT etl.define_model('pi.v', 'SELECT g, id FROM pi.input', 'view');
+\set VERBOSITY default
+CREATE FUNCTION pi.of_type() RETURNS SETOF pi.v LANGUAGE sql AS 'SELECT NULL::int, 1';
+CALL etl.run('pi.v');
+DROP FUNCTION pi.of_type;
+CREATE FUNCTION pi.atomic() RETURNS bigint LANGUAGE sql BEGIN ATOMIC SELECT count(id) FROM pi.v; END;
+CALL etl.run('pi.v');
+-- a column of it goes: the same
+SELECT etl.define_model('pi.v', 'SELECT g FROM pi.input', 'table');
+CALL etl.run('pi.v');
+DROP FUNCTION pi.atomic;
+SELECT etl.define_model('pi.v', 'SELECT g, id FROM pi.input', 'view');
+CREATE POLICY only_some ON pi.v USING (g > 0);
+CALL etl.run('pi.v');
+DROP POLICY only_some ON pi.v;
+CREATE MATERIALIZED VIEW pi.foreign_matview AS SELECT id FROM pi.above;
+CALL etl.run('pi.v');
+SELECT * FROM pi.words('pi.v');
+DROP MATERIALIZED VIEW pi.foreign_matview;
+\set VERBOSITY terse
+CALL etl.run('pi.v');
+SELECT * FROM pi.words('pi.v');
+
+-- ---- renamed, and promoted from an environment: the same relation ----
+SELECT etl.define_model('pi.r', 'SELECT id, v FROM pi.input', 'table', key => '{id}');
+CALL etl.run('pi.r');
+SELECT pi.dress('pi.r');
+SELECT * FROM pi.look('pi.r');
+SELECT etl.rename('pi.r', 'pi.renamed');
+UPDATE pi.were SET name = 'pi.renamed' WHERE name = 'pi.r';
+SELECT * FROM pi.look('pi.renamed');
+SET etl.environment = 'pi_1';
+SELECT etl.define_model('pi.renamed', 'SELECT id, v, g FROM pi.input', 'table', key => '{id}');
+CALL etl.run();
+SELECT count(*) > 0 FROM etl.promote('pi_1');
+RESET etl.environment;
+CALL etl.run('pi.renamed');
+SELECT * FROM pi.look('pi.renamed');
+SELECT etl.define_model('pi.renamed', 'SELECT g, v, id FROM pi.input', 'table', key => '{id}');
+CALL etl.run('pi.renamed');
+SELECT * FROM pi.look('pi.renamed');
 
 SET client_min_messages = error;
 DO $$ BEGIN PERFORM etl.drop_model(target, cascade => true, drop_relation => true) FROM etl.models WHERE target LIKE 'pi.%'; END $$;

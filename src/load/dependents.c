@@ -37,8 +37,10 @@ typedef struct Garment
 
 struct EtlViewDress
 {
+	char		relkind;		/* what it was */
 	bool		granted;		/* privileges were ever granted or revoked */
 	List	   *garments;		/* Garment * */
+	List	   *lining;			/* Garment *: for one of the same kind only */
 };
 
 /* A managed view that was dropped and must come back. */
@@ -99,6 +101,8 @@ view_text(Oid view)
 
 #define GRANTEE	  "CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END"
 #define VIEW_NAME "format('%I.%I', n.nspname, c.relname)"
+/* stands for the kind that the relation has then */
+#define ANY_KIND  "RELATION"
 #define OF_VIEW	  "pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
 
 static const char *const dress_sql =
@@ -111,20 +115,24 @@ static const char *const dress_sql =
 	" CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END), t.attname"
 	" FROM " OF_VIEW " JOIN pg_attribute t ON t.attrelid = c.oid, aclexplode(t.attacl) a WHERE c.oid = $1"
 	" UNION ALL"
-	" SELECT format('ALTER TABLE %s SET (%I = %L)', " VIEW_NAME ", o.option_name, o.option_value), NULL"
+	" SELECT CASE WHEN d.objsubid = 0 THEN format('COMMENT ON %s %s IS %L', '" ANY_KIND "', " VIEW_NAME ","
+	" d.description)"
+	" ELSE format('COMMENT ON COLUMN %s.%I IS %L', " VIEW_NAME ", t.attname, d.description) END, t.attname"
+	" FROM " OF_VIEW " JOIN pg_description d ON d.objoid = c.oid AND d.classoid = 'pg_class'::regclass"
+	" LEFT JOIN pg_attribute t ON t.attrelid = d.objoid AND t.attnum = d.objsubid AND d.objsubid > 0"
+	" WHERE c.oid = $1";
+
+/* what only another relation of the same kind can be given */
+static const char *const lining_sql =
+	"SELECT format('ALTER TABLE %s SET (%I = %L)', " VIEW_NAME ", o.option_name, o.option_value), NULL"
 	" FROM " OF_VIEW ", pg_options_to_table(c.reloptions) o WHERE c.oid = $1"
 	" UNION ALL"
 	" SELECT format('ALTER TABLE %s ALTER COLUMN %I SET DEFAULT %s', " VIEW_NAME ", t.attname,"
 	" pg_get_expr(d.adbin, d.adrelid)), t.attname"
 	" FROM " OF_VIEW " JOIN pg_attrdef d ON d.adrelid = c.oid"
-	" JOIN pg_attribute t ON t.attrelid = c.oid AND t.attnum = d.adnum WHERE c.oid = $1"
-	" UNION ALL"
-	" SELECT CASE WHEN d.objsubid = 0 THEN format('COMMENT ON %s %s IS %L',"
-	" CASE WHEN c.relkind = 'm' THEN 'MATERIALIZED VIEW' ELSE 'VIEW' END, " VIEW_NAME ", d.description)"
-	" ELSE format('COMMENT ON COLUMN %s.%I IS %L', " VIEW_NAME ", t.attname, d.description) END, t.attname"
-	" FROM " OF_VIEW " JOIN pg_description d ON d.objoid = c.oid AND d.classoid = 'pg_class'::regclass"
-	" LEFT JOIN pg_attribute t ON t.attrelid = d.objoid AND t.attnum = d.objsubid AND d.objsubid > 0"
-	" WHERE c.oid = $1";
+	" JOIN pg_attribute t ON t.attrelid = c.oid AND t.attnum = d.adnum WHERE c.oid = $1";
+
+#define COMMENT_ON_ANY "COMMENT ON " ANY_KIND
 
 /* what is granted on a new view by default privileges, and to its owner */
 static const char *const bare_sql =
@@ -150,7 +158,10 @@ etl_view_undress(Oid view, const char *owner)
 									   " FROM pg_class WHERE oid = $1", view));
 
 	dress->granted = was_granted(view);
+	dress->relkind = get_rel_relkind(view);
 	dress->garments = lookup(dress_sql, view);
+	if (dress->relkind == RELKIND_VIEW || dress->relkind == RELKIND_MATVIEW)
+		dress->lining = lookup(lining_sql, view);
 
 	/* at last, since what comes before asks for the rights of its former owner */
 	if (strcmp(garment->statement, owner) != 0)
@@ -163,22 +174,38 @@ etl_view_undress(Oid view, const char *owner)
 	return dress;
 }
 
+/*
+ * kind_word returns what COMMENT ON calls a kind of relation.
+ */
+static const char *
+kind_word(char relkind)
+{
+	return relkind == RELKIND_MATVIEW ? "MATERIALIZED VIEW" : relkind == RELKIND_VIEW ? "VIEW" :
+																						"TABLE";
+}
+
 void
 etl_view_dress(Oid view, const EtlViewDress *dress)
 {
 	bool		grant = dress->granted || was_granted(view);
+	char		relkind = get_rel_relkind(view);
+	List	   *garments = relkind == dress->relkind ? list_concat_copy(dress->lining, dress->garments) :
+												 dress->garments;
 	ListCell   *cell;
 
 	if (grant)
 		foreach(cell, lookup(bare_sql, view))
 			etl_relation_sql(((Garment *) lfirst(cell))->statement);
-	foreach(cell, dress->garments)
+	foreach(cell, garments)
 	{
 		Garment    *garment = lfirst(cell);
 
-		if (garment->column == NULL && !grant && strncmp(garment->statement, "GRANT", 5) == 0)
+		if (strncmp(garment->statement, COMMENT_ON_ANY, strlen(COMMENT_ON_ANY)) == 0)
+			etl_relation_sql(psprintf("COMMENT ON %s%s", kind_word(relkind),
+									  garment->statement + strlen(COMMENT_ON_ANY)));
+		else if (garment->column == NULL && !grant && strncmp(garment->statement, "GRANT", 5) == 0)
 			continue;
-		if (garment->column == NULL || get_attnum(view, garment->column) != InvalidAttrNumber)
+		else if (garment->column == NULL || get_attnum(view, garment->column) != InvalidAttrNumber)
 			etl_relation_sql(garment->statement);
 	}
 	CommandCounterIncrement();
@@ -295,17 +322,28 @@ etl_columns_must_be_free(Oid relid, List *columns)
 	appendStringInfoString(
 		&sql, "SELECT pg_describe_object(d.classid, d.objid, d.objsubid),"
 			  " coalesce(pg_get_constraintdef(c.oid), pg_get_triggerdef(t.oid),"
-			  " pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid))"
+			  " pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid),"
+			  " (SELECT pg_get_functiondef(oid) FROM pg_proc WHERE d.classid = 'pg_proc'::regclass"
+			  " AND oid = d.objid AND prokind <> 'a'))"
 			  " FROM pg_depend d"
-			  " LEFT JOIN pg_constraint c ON d.classid = 'pg_constraint'::regclass"
-			  " AND c.oid = d.objid AND c.conrelid <> $1"
+			  " LEFT JOIN pg_constraint c ON d.classid = 'pg_constraint'::regclass AND c.oid = d.objid"
 			  " LEFT JOIN pg_trigger t ON d.classid = 'pg_trigger'::regclass AND t.oid = d.objid"
 			  " LEFT JOIN pg_policy p ON d.classid = 'pg_policy'::regclass AND p.oid = d.objid"
-			  " WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = $1 AND d.deptype = 'n'"
-			  " AND num_nonnulls(c.oid, t.oid, p.oid) > 0 AND d.refobjsubid IN (");
+			  " WHERE (d.deptype = 'n' OR p.oid IS NOT NULL) AND c.conrelid IS DISTINCT FROM $1"
+			  " AND d.classid <> 'pg_rewrite'::regclass AND (d.refclassid = 'pg_class'::regclass"
+			  " AND d.refobjid = $1");
 	foreach(cell, columns)
-		appendStringInfo(&sql, "%s%d", foreach_current_index(cell) ? ", " : "", lfirst_int(cell));
-	appendStringInfoString(&sql, ") ORDER BY 1");
+		appendStringInfo(&sql, "%s%d", foreach_current_index(cell) ? ", " : " AND d.refobjsubid IN (",
+						 lfirst_int(cell));
+	/* what goes with the relation is in nobody's way; what has its row type is */
+	appendStringInfoString(&sql, columns ? "))" :
+										   " AND t.tgrelid IS DISTINCT FROM $1"
+										   " AND (d.classid, d.objid) <> ('pg_class'::regclass, $1)"
+										   " AND d.classid <> 'pg_attrdef'::regclass"
+										   " OR d.refclassid = 'pg_type'::regclass AND d.refobjid IN"
+										   " (SELECT oid FROM pg_type WHERE typrelid = $1 UNION ALL"
+										   " SELECT typarray FROM pg_type WHERE typrelid = $1))");
+	appendStringInfoString(&sql, " ORDER BY 1");
 
 	holders = lookup(sql.data, relid);
 	if (holders == NIL)
@@ -313,8 +351,10 @@ etl_columns_must_be_free(Oid relid, List *columns)
 	holder = linitial(holders);
 	ereport(ERROR,
 			(errcode(ETL_ERR_NOT_MANAGED),
-			 errmsg("%s depends on columns of %s that change, and etl does not manage it",
-					holder->statement, etl_name_of_relation(relid)),
+			 columns ? errmsg("%s depends on columns of %s that change, and etl does not manage it",
+							  holder->statement, etl_name_of_relation(relid)) :
+					   errmsg("%s depends on %s, which is made again, and etl does not manage it",
+							  holder->statement, etl_name_of_relation(relid)),
 			 holder->column ? errdetail("Its definition is: %s", holder->column) : 0,
 			 errhint("Drop it and make it again after the run.")));
 }

@@ -13,11 +13,11 @@
 
 #include "nodes/pg_list.h"
 
-/* What a view has beside its query: owner, grants, options, comments, defaults. */
+/* What a view, or a table, has beside its query: owner, grants, options, comments, defaults. */
 typedef struct EtlViewDress EtlViewDress;
 
 extern EtlViewDress *etl_view_undress(Oid view, const char *owner);
-/* gives it to the view that is there now; columns that are gone lose theirs */
+/* gives it to the relation that is there now, of the same kind or another; columns that are gone lose theirs */
 extern void etl_view_dress(Oid view, const EtlViewDress *dress);
 
 /*
@@ -29,7 +29,10 @@ extern void etl_view_dress(Oid view, const EtlViewDress *dress);
  */
 extern Oid etl_dependents_foreign(Oid relid, List *columns, Oid *below);
 
-/* raises ET013 for a foreign key, trigger or policy that names one of the columns */
+/*
+ * raises ET013 for a foreign key, trigger, policy, function or generated column
+ * that names one of the columns (NIL: for what holds the relation or its type)
+ */
 extern void etl_columns_must_be_free(Oid relid, List *columns);
 
 /* raises ET013 for the view that etl_dependents_foreign finds */

@@ -138,8 +138,7 @@ drop_unfit(EtlStaged *staged, TupleDesc desc)
 			 errdetail("Making the model would drop it with its contents."),
 			 errhint("Drop or rename it, or define the model with the table's own partitioning.")));
 	staged->dependents = etl_dependents_drop(due->relid, NIL);
-	if (relkind == RELKIND_MATVIEW && etl_model_is_matview(staged->model))
-		staged->dress = etl_matview_undress(staged->model, due->relid);
+	staged->dress = etl_matview_undress(staged->model, due->relid);
 	if (relkind != RELKIND_VIEW)
 		etl_lock_briefly(due->relid);
 	etl_execute_utility(psprintf("DROP %s %s", etl_kind_word(relkind), etl_quoted_relation(due->relid)));

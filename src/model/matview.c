@@ -115,7 +115,8 @@ etl_matview_undress(const EtlModel *model, Oid relid)
 
 	dress->dress = etl_view_undress(relid, model->owner);
 	foreach(cell, RelationGetIndexList(rel))
-		if (!etl_index_is_ours(get_rel_name(lfirst_oid(cell))))
+		if (!etl_index_is_ours(get_rel_name(lfirst_oid(cell))) &&
+			!etl_constraint_is_ours(get_rel_name(lfirst_oid(cell)), 'c'))
 			dress->indexes = lappend(dress->indexes, index_definition(lfirst_oid(cell)));
 	table_close(rel, NoLock);
 	return dress;

@@ -82,7 +82,10 @@ etl_dependents_check(const EtlModel *model, EtlDue *due)
 		(stored && !etl_partition_fits(model, due->relid)) ||
 		(etl_model_is_matview(model) && !etl_matview_fits(due->relid, desc)) ||
 		(!stored && !keeps_columns(due->relid, desc)))
+	{
 		etl_dependents_must_be_managed(due->relid, NIL);
+		etl_columns_must_be_free(due->relid, NIL);
+	}
 	else if (stored && due->state->created)
 		lost = etl_table_lost_columns(model, due->relid, desc);
 	if (lost != NIL)
@@ -99,7 +102,7 @@ static void
 replace_view(const EtlModel *model, EtlDue *due)
 {
 	List	   *dependents;
-	EtlViewDress *dress = NULL;
+	EtlViewDress *dress;
 	EtlRunAs	as;
 	bool		is_view = OidIsValid(due->relid) && get_rel_relkind(due->relid) == RELKIND_VIEW;
 
@@ -115,14 +118,12 @@ replace_view(const EtlModel *model, EtlDue *due)
 	}
 
 	dependents = etl_dependents_drop(due->relid, NIL);
-	if (is_view)
-		dress = etl_view_undress(due->relid, model->owner);
+	dress = etl_view_undress(due->relid, model->owner);
 	etl_run_as_begin(&as, model->owner, model->settings);
 	etl_execute_utility(psprintf("DROP %s %s", etl_kind_word(get_rel_relkind(due->relid)),
 								 etl_quoted_relation(due->relid)));
 	create_view(model, model->target, false);
-	if (is_view)
-		etl_view_dress(etl_name_relation(model->target), dress);
+	etl_view_dress(etl_name_relation(model->target), dress);
 	etl_table_comment(model, "VIEW");
 	etl_run_as_end(&as);
 	etl_dependents_restore(dependents, NULL);
