@@ -528,6 +528,7 @@ typedef struct PlanWork
 	const EtlModel *model;
 	bool		full_refresh;
 	EtlModelPlan *plan;
+	bool		free;			/* nothing that etl does not manage hangs on what changes */
 } PlanWork;
 
 /*
@@ -543,6 +544,9 @@ plan_work(void *arg)
 	due = etl_due(work->model, work->full_refresh);
 	*work->plan = due->plan;
 	etl_dependents_check(work->model, due);
+	work->free = true;
+	if (strcmp(due->plan.action, "unchanged") != 0 && strcmp(due->plan.action, "unresolved") != 0)
+		etl_table_must_be_managed(work->model, due->relid, due->state);
 	PopActiveSnapshot();
 }
 
@@ -550,7 +554,7 @@ EtlModelPlan *
 etl_model_plan(const EtlModel *model, bool full_refresh)
 {
 	EtlModelPlan *plan = palloc0(sizeof(EtlModelPlan));
-	PlanWork	work = {model, full_refresh, plan};
+	PlanWork	work = {model, full_refresh, plan, false};
 	ErrorData  *error = etl_subxact(plan_work, &work);
 
 	/* one broken model must not hide the plan of the others */
@@ -558,7 +562,7 @@ etl_model_plan(const EtlModel *model, bool full_refresh)
 	{
 		plan->action = strcmp(model->materialized, "view") == 0 ? "view" : "full";
 		plan->reason = psprintf("will fail: %s", error->message);
-		if (error->sqlerrcode == ETL_ERR_NOT_MANAGED)
+		if (error->sqlerrcode == ETL_ERR_NOT_MANAGED && !work.free)
 			plan->stop = error;
 	}
 	return plan;

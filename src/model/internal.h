@@ -296,6 +296,7 @@ extern void etl_table_reshape(const EtlModel *model, Oid relid, TupleDesc desc);
 extern void etl_table_analyze(Oid relid);
 extern void etl_table_hooks(const EtlModel *model, const char *which);
 extern void etl_table_comment(const EtlModel *model, const char *kind);
+extern bool etl_table_is_ours(const EtlModel *model, Oid relid, const EtlNodeState *state);
 extern void etl_table_must_be_managed(const EtlModel *model, Oid relid, const EtlNodeState *state);
 extern char *etl_quoted_relation(Oid relid);
 

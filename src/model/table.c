@@ -19,6 +19,7 @@
 #include "executor/executor.h"
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
+#include "utils/formatting.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/ruleutils.h"
@@ -157,16 +158,35 @@ check_adoptable(const EtlModel *model, Oid relid)
 }
 
 /*
+ * etl_table_is_ours tells whether etl made the relation that has a model's
+ * name: somebody may have dropped what it made, and made another.
+ */
+bool
+etl_table_is_ours(const EtlModel *model, Oid relid, const EtlNodeState *state)
+{
+	const EtlModel *served = model;
+
+	if (!state->created)
+		return false;
+	if (state->built_version != model->version)
+		served = etl_model_served(model);
+	return state->built_version == 0 || served == NULL || etl_kind_has(served, get_rel_relkind(relid));
+}
+
+/*
  * etl_table_must_be_managed raises ET013 for a relation that etl neither
  * created nor may adopt, 42501 for one of another owner.
  */
 void
 etl_table_must_be_managed(const EtlModel *model, Oid relid, const EtlNodeState *state)
 {
+	const char *kind;
+
 	if (!OidIsValid(relid))
 		return;
 	etl_check_owns_relation(model->owner, relid);
-	if (state->created)
+	kind = etl_kind_word(get_rel_relkind(relid));
+	if (etl_table_is_ours(model, relid, state))
 		return;
 	if (etl_json_get_bool(model->options, "adopt", false))
 	{
@@ -175,7 +195,10 @@ etl_table_must_be_managed(const EtlModel *model, Oid relid, const EtlNodeState *
 	}
 	ereport(ERROR, (errcode(ETL_ERR_NOT_MANAGED),
 					errmsg("relation %s exists and was not created by etl", model->target),
-					errdetail("Building the model would replace its contents."),
+					state->created ?
+						errdetail("It is a %s, and etl had made something else of that name.",
+								  asc_tolower(kind, strlen(kind))) :
+						errdetail("Building the model would replace its contents."),
 					errhint("Define the model with option \"adopt\": true to take the relation "
 							"over, or give it another name.")));
 }
