@@ -1184,7 +1184,7 @@ LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'etl_sql_lineage';
 COMMENT ON FUNCTION etl.lineage(text, text, text, int) IS
 'Follows columns through the models: where they come from, or where they go.
 target: a relation. column_name: one of its columns, default all. direction: upstream (default), downstream or both. depth: how many steps at most, default all.
-Returns one row per edge: depth (1 is next to the column), target and column_name made of source and source_column, transformation as in etl.column_lineage. Downstream are views and functions, too, that etl does not manage: of a function the target is its signature, and opaque when its body cannot be looked through. Errors: 42703 for a column that is not there; ET001 for another direction or a depth below 1; ET002 for an unknown relation.
+Returns one row per edge: depth (1 is next to the column), target and column_name made of source and source_column, transformation as in etl.column_lineage. The target may be a view that etl does not manage, and downstream are such views, and functions, too: of a function the target is its signature, and opaque when its body cannot be looked through. Errors: 42703 for a column that is not there; ET001 for another direction or a depth below 1; ET002 for an unknown relation.
 Example: SELECT * FROM etl.lineage(''mart.daily_sales'', ''amount'');';
 
 -- ====================================================================
