@@ -47,6 +47,7 @@ our @middle = (
 	[ 'im', 'incremental', 'k', 'SELECT k, count(*) AS n, sum(amt) AS amt FROM S.mm GROUP BY k' ]);
 
 my $fact = sub { return 'S.' . pick('f', 'b', 'e', 'r', 'r', 'fm', 'gm', 'v', 'lv', 'sm', 'tv', 'tn') };
+my $repeating = sub { return 'S.' . pick('f', 'b', 'r', 'e') };
 my $unique = sub { return 'S.' . pick('e', 'e', 'fm', 'gm', 'v', 'lv', 'sm', 'tv') };
 my $dim = sub { return 'S.' . pick('d', 'd', 'dm', 'dl') };
 my $join = sub { return pick('JOIN', 'LEFT JOIN') };
@@ -79,6 +80,9 @@ our %must = (
 		return (join(',', @by), 'SELECT ' . join(', ', map { "$keys{$_} AS $_" } @by) . ', ' . $aggregates->() . ' FROM ' . $fact->()
 			  . ' f ' . $join->() . ' ' . $dim->() . ' d ON d.id = f.did ' . $where->() . ' GROUP BY ' . join(', ', 1 .. @by)
 			  . ' ' . $having->()) },
+	by_optional => sub {
+		return ('country', 'SELECT d.country, count(*) AS n, count(d.id) AS found FROM ' . $fact->() . ' f LEFT JOIN ' . $dim->()
+			  . ' d ON d.id = f.did GROUP BY 1') },
 	two_dimensions => sub {
 		return ('grp,k', 'SELECT e.grp, f.k, ' . $aggregates->() . ' FROM ' . $fact->() . ' f ' . $join->() . ' ' . $dim->()
 			  . ' d ON d.id = f.did ' . $join->() . ' ' . $dim->() . ' e ON e.grp = d.grp AND e.id = \'3\' GROUP BY 1, 2') },
@@ -98,7 +102,7 @@ our %must = (
 		return ('id', 'WITH n AS (SELECT DISTINCT ON (id) id, k, did, amt FROM ' . $fact->() . ' ORDER BY id, amt, k, did), x AS (SELECT * FROM '
 			  . $dim->() . ') SELECT n.id, n.amt, x.name FROM n ' . $join->() . ' x ON x.id = n.did') },
 	living => sub {
-		return ('id', 'SELECT id, k, amt FROM (SELECT DISTINCT ON (id) id, k, amt, deleted_at FROM ' . pick('S.f', 'S.b', 'S.r', 'S.e')
+		return ('id', 'SELECT id, k, amt FROM (SELECT DISTINCT ON (id) id, k, amt, deleted_at FROM ' . $repeating->()
 			  . ' ORDER BY id, ts DESC NULLS LAST, amt, k, deleted_at) n WHERE deleted_at IS NULL') },
 	exists_ => sub {
 		return ('id', 'SELECT f.id, f.amt FROM ' . $unique->() . ' f WHERE EXISTS (SELECT FROM ' . $fact->()
@@ -131,7 +135,7 @@ our %may = (
 		return ('k', 'SELECT k FROM ' . $fact->() . ' EXCEPT SELECT k FROM ' . $fact->() . ' WHERE amt > 50') },
 	limited => sub { return ('id', 'SELECT id, amt FROM ' . $unique->() . ' ORDER BY amt, id LIMIT 7') },
 	newest_grouped => sub {
-		return ('k', 'SELECT k, count(*) AS n, sum(amt) AS s FROM (SELECT DISTINCT ON (id) id, k, amt FROM ' . $fact->()
+		return ('k', 'SELECT k, count(*) AS n, sum(amt) AS s FROM (SELECT DISTINCT ON (id) id, k, amt FROM ' . $repeating->()
 			  . ' ORDER BY id, ts, k, amt) n GROUP BY k') },
 	by_rows => sub {
 		return ('n', 'SELECT n, count(*) AS c FROM (SELECT k, count(*) AS n FROM ' . $fact->() . ' GROUP BY k) g GROUP BY n') },
@@ -155,6 +159,7 @@ our %words = (
 	grouped => 'GROUP BY, with HAVING and FILTER',
 	fact_dimension => 'fact joined with a dimension',
 	by_dimension => 'grouped by columns of a dimension',
+	by_optional => 'grouped by columns of an optional dimension',
 	two_dimensions => 'grouped over two joins',
 	fact_fact => 'fact joined with a fact',
 	fact_grouped => 'joined with a grouped subquery',
