@@ -18,8 +18,10 @@
 
 #include "catalog/environment.h"
 #include "catalog/graph.h"
+#include "common/driver.h"
 #include "common/errors.h"
 #include "common/guc.h"
+#include "common/names.h"
 #include "model/model.h"
 #include "run/run.h"
 
@@ -258,6 +260,63 @@ load_nodes(EtlGraph *graph)
 		qsort(graph->nodes, graph->n, sizeof(EtlNode *), compare_names);
 }
 
+typedef struct Naming
+{
+	const EtlModel *model;
+	List	   *names;
+} Naming;
+
+/*
+ * find_names finds what a model reads; an argument of etl_subxact.
+ */
+static void
+find_names(void *arg)
+{
+	Naming	   *naming = arg;
+
+	naming->names = etl_model_names(naming->model);
+}
+
+/*
+ * compare_texts compares two texts of a list.
+ */
+static int
+compare_texts(const ListCell *a, const ListCell *b)
+{
+	return strcmp(lfirst(a), lfirst(b));
+}
+
+/*
+ * correct_guesses finds the edges of models that could not be resolved when
+ * they were defined: a name without a schema may mean a node that was defined
+ * later.  What would close a circle, or cannot be found out, stays a name: the
+ * attempt at the model says why.
+ */
+static void
+correct_guesses(EtlGraph *graph, List *nodes)
+{
+	ListCell   *cell;
+	ListCell   *name;
+
+	foreach(cell, nodes)
+	{
+		EtlNode    *node = lfirst(cell);
+		Naming		naming = {.model = node->model};
+
+		if (etl_subxact(find_names, &naming) != NULL)
+			continue;
+		list_sort(naming.names, compare_texts);
+		node->depends_on = naming.names;
+		foreach(name, naming.names)
+		{
+			EtlNode    *parent = etl_graph_find(graph, lfirst(name));
+
+			if (parent != NULL)
+				link_nodes(graph, node, parent);
+		}
+	}
+}
+
 /*
  * etl_graph_load reads all nodes and edges, in the current memory context.
  */
@@ -266,6 +325,7 @@ etl_graph_load(void)
 {
 	EtlGraph   *graph = palloc0(sizeof(EtlGraph));
 	HASHCTL		control = {0};
+	List	   *guessed = NIL;
 	ListCell   *cell;
 
 	load_nodes(graph);
@@ -288,9 +348,14 @@ etl_graph_load(void)
 		EtlNamePair *pair = lfirst(cell);
 		EtlNode    *node = etl_graph_find(graph, pair->node);
 
-		if (node != NULL)
-			add_edge(graph, node, pair->other);
+		if (node == NULL)
+			continue;
+		add_edge(graph, node, pair->other);
+		if (node->model != NULL && !node->model->resolved && etl_graph_find(graph, pair->other) == NULL &&
+			!OidIsValid(etl_name_relation(pair->other)) && (guessed == NIL || llast(guessed) != node))
+			guessed = lappend(guessed, node);
 	}
+	correct_guesses(graph, guessed);
 	foreach(cell, etl_built_versions())
 	{
 		EtlBuiltVersion *built = lfirst(cell);
