@@ -51,9 +51,12 @@ SELECT * FROM pi.look('pi.t');
 SELECT etl.define_model('pi.t', 'SELECT id, v, ''x'' AS more FROM pi.input', 'table', key => '{id}');
 CALL etl.run('pi.t');
 SELECT * FROM pi.look('pi.t');
--- another type
+-- another type: what the column was granted, and what is said of it, stays
+GRANT SELECT (more), UPDATE (more) ON pi.t TO etl_pi_reader;
+COMMENT ON COLUMN pi.t.more IS 'more of it';
 SELECT etl.define_model('pi.t', 'SELECT id, v, 1.5 AS more FROM pi.input', 'table', key => '{id}');
 CALL etl.run('pi.t');
+SELECT privilege_type, col_description(attrelid, attnum) FROM pg_attribute, aclexplode(attacl) WHERE attrelid = 'pi.t'::regclass AND attname = 'more' ORDER BY 1;
 SELECT * FROM pi.look('pi.t');
 -- indexes, constraints, storage, hooks of the definition
 SELECT etl.define_model('pi.t', 'SELECT id, v, 1.5 AS more FROM pi.input', 'table', key => '{id}', options => '{"indexes": [["v"]], "constraints": ["CHECK (v > 0)"], "with": {"fillfactor": 70}}');

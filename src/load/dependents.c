@@ -24,6 +24,7 @@
 #include "common/brief_lock.h"
 #include "common/errors.h"
 #include "common/names.h"
+#include "common/parse.h"
 #include "common/run_as.h"
 #include "load/dependents.h"
 #include "load/landing.h"
@@ -206,6 +207,22 @@ etl_view_dress(Oid view, const EtlViewDress *dress)
 		else if (garment->column == NULL && !grant && strncmp(garment->statement, "GRANT", 5) == 0)
 			continue;
 		else if (garment->column == NULL || get_attnum(view, garment->column) != InvalidAttrNumber)
+			etl_relation_sql(garment->statement);
+	}
+	CommandCounterIncrement();
+}
+
+void
+etl_columns_dress(Oid relid, const EtlViewDress *dress, List *columns)
+{
+	ListCell   *cell;
+
+	foreach(cell, dress->garments)
+	{
+		Garment    *garment = lfirst(cell);
+
+		if (garment->column != NULL && etl_name_among(columns, garment->column) &&
+			get_attnum(relid, garment->column) != InvalidAttrNumber)
 			etl_relation_sql(garment->statement);
 	}
 	CommandCounterIncrement();

@@ -20,6 +20,9 @@ extern EtlViewDress *etl_view_undress(Oid view, const char *owner);
 /* gives it to the relation that is there now, of the same kind or another; columns that are gone lose theirs */
 extern void etl_view_dress(Oid view, const EtlViewDress *dress);
 
+/* gives it only to columns of these names, which were made again with another type */
+extern void etl_columns_dress(Oid relid, const EtlViewDress *dress, List *columns);
+
 /*
  * etl_dependents_foreign finds what etl does not manage among the views that
  * depend on columns of a relation (their numbers; NIL: on any), at any height.

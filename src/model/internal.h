@@ -344,6 +344,8 @@ typedef struct EtlRefit
 	const EtlModel *model;
 	List	   *lost;			/* int: numbers of the columns that go */
 	char	   *columns;		/* what ALTER TABLE does to columns; NULL: they stay */
+	struct EtlViewDress *dress; /* what the columns that go were granted … */
+	List	   *names;			/* char *: … which are these */
 	bool		constraints;	/* there are new ones */
 	List	   *made;			/* Oid: indexes of the transient heap that the table has no pair of yet */
 } EtlRefit;

@@ -41,6 +41,7 @@ EtlRefit *
 etl_refit_plan(const EtlModel *model, Oid relid, TupleDesc desc)
 {
 	EtlRefit   *refit = palloc0(sizeof(EtlRefit));
+	ListCell   *cell;
 
 	refit->model = model;
 	if (etl_model_is_matview(model))
@@ -53,6 +54,9 @@ etl_refit_plan(const EtlModel *model, Oid relid, TupleDesc desc)
 	{
 		etl_dependents_must_be_managed(relid, refit->lost);
 		etl_columns_must_be_free(relid, refit->lost);
+		refit->dress = etl_view_undress(relid, model->owner);
+		foreach(cell, refit->lost)
+			refit->names = lappend(refit->names, get_attname(relid, lfirst_int(cell), false));
 	}
 	return refit;
 }
@@ -294,6 +298,8 @@ etl_refit_apply(EtlSwap *swap)
 	etl_swap_empty(swap);
 	if (refit->columns != NULL)
 		alter(swap->relid, refit->columns);
+	if (refit->dress != NULL)
+		etl_columns_dress(swap->relid, refit->dress, refit->names);
 	etl_given_constraints_of_rows(refit->model, swap->relid);
 	etl_table_indexes(refit->model, swap->relid);
 	check_columns(swap);
