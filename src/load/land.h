@@ -68,7 +68,10 @@ extern void etl_land_record(EtlLanding *landing, const EtlRecord *record, bool b
 extern void etl_land_tuple(EtlLanding *landing, HeapTuple tuple, const EtlRecord *record);
 /* whether nothing can happen to such a row any more but its insertion */
 extern bool etl_land_is_plain(EtlLanding *landing);
+/* patch.c: the values of a replay's patch in the place of a record's own, or of one field's */
 extern void etl_land_patch(EtlLanding *landing, EtlRecord *record);
+extern const EtlValue *etl_patch_value(EtlLanding *landing, const char *field, int c, const EtlValue *value,
+									   EtlValue *patched);
 
 /* merge.c: OPERATOR(schema.name), whatever the search path */
 extern char *etl_qualified_operator(Oid operator);

@@ -402,8 +402,10 @@ extern bool etl_relation_may_refuse(EtlLanding *landing, ResultRelInfo *result);
 extern bool etl_relation_has_deferrable(Relation rel);
 extern void etl_relation_hurry_constraints(Relation rel);
 
-/* writer.c: rows into the relation */
+/* insert_sql.c: inserts staged rows, returns the positions of those that landed, and where it tells their places */
+extern char *etl_insert_sql(EtlLanding *landing, const char *on_conflict);
 
+/* writer.c: rows into the relation */
 extern EtlLoadWriter *etl_load_writer_begin(EtlLanding *landing);
 /* whether staged rows of a merge may be refused at the end, when their records are gone */
 extern bool etl_load_writer_may_refuse(EtlLoadWriter *writer);

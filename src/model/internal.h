@@ -571,6 +571,11 @@ extern List *etl_delta_finders(const EtlDelta *delta, QueryEnvironment *environm
 extern TupleDesc etl_delta_keys_desc(const EtlDelta *delta);
 /* condition that row 'alias' of the target's columns has an affected key */
 extern char *etl_delta_scope(const EtlDelta *delta, const char *alias, bool null_keys);
+/* the parts of it, for the values of key columns that are given by their numbers */
+extern char *etl_affected_keys(const EtlDelta *delta, List *keynos);
+extern char *etl_affected_equals(const EtlDelta *delta, List *keynos, List *values);
+extern char *etl_is_affected(const EtlDelta *delta, List *keynos, List *values);
+extern char *etl_any_null(List *values);
 /* SELECT targets FROM query c WHERE condition; takes the query over */
 extern Query *etl_query_around(Query *query, const char *targets, const char *condition,
 							   QueryEnvironment *environment);
