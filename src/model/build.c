@@ -201,6 +201,10 @@ prepare_relation(EtlStaged *staged, bool by_dml, TupleDesc desc)
 		else
 			etl_table_reshape(staged->model, due->relid, desc);
 	}
+	/* rows of this definition need not be unique as those of the former one were */
+	if (!staged->created && due->state->built_version != staged->model->version &&
+		!may_swap(staged, by_dml, desc))
+		etl_table_indexes_drop_unwanted(staged->model, due->relid);
 }
 
 /*

@@ -324,6 +324,7 @@ etl_diff_compute(const EtlModel *model, Oid relid, TupleDesc staged_desc, Tuples
 	char	   *names = etl_diff_column_list(columns, "");
 	char	   *table = etl_quoted_relation(relid);
 	bool		keyed = model->key != NIL;
+	bool		one_a_key = keyed && (scope != NULL || etl_table_key_is_kept(model, relid));
 	bool		by_columns;
 	char	   *key;
 	char	   *copy;
@@ -336,10 +337,10 @@ etl_diff_compute(const EtlModel *model, Oid relid, TupleDesc staged_desc, Tuples
 		first_row(psprintf("SELECT ''::pg_catalog.text FROM %s LIMIT 1", table), NULL, one_text()) == NULL)
 		return etl_diff_inserts(relid, staged_desc, staged, staged_rows);
 
-	by_columns = keyed && ((scope != NULL && scope->not_null) || !has_null_keys(model, environment));
+	by_columns = one_a_key && ((scope != NULL && scope->not_null) || !has_null_keys(model, environment));
 	key = keyed ? psprintf("ROW(%s)", etl_diff_column_list(model->key, "")) : row_hash(staged_desc, names);
-	/* rows without a key may be there several times: the n-th pairs with the n-th */
-	copy = keyed ? pstrdup("1") : psprintf("pg_catalog.row_number() OVER (PARTITION BY %s)", key);
+	/* rows without a key, or of a former one, may be there several times: the n-th pairs with the n-th */
+	copy = one_a_key ? pstrdup("1") : psprintf("pg_catalog.row_number() OVER (PARTITION BY %s)", key);
 	diff = etl_diff_make(
 		relid, columns, staged_desc,
 		psprintf(

@@ -303,6 +303,11 @@ extern char *etl_quoted_relation(Oid relid);
 /* ---- table_indexes.c: the indexes of a stored model ---- */
 
 extern void etl_table_indexes(const EtlModel *model, Oid relid);
+/* those of etl's that the definition no longer wants */
+extern List *etl_table_indexes_unwanted(const EtlModel *model, Oid relid);
+/* whether an index keeps the model's key unique in a table */
+extern bool etl_table_key_is_kept(const EtlModel *model, Oid relid);
+extern void etl_table_indexes_drop_unwanted(const EtlModel *model, Oid relid);
 /* have: indexes of the table that stay; constraints: indexes of the heap's own constraints */
 extern List *etl_table_indexes_beside(const EtlModel *model, Oid relid, List *have, Oid heap,
 									  List *constraints);
@@ -346,6 +351,7 @@ typedef struct EtlRefit
 	char	   *columns;		/* what ALTER TABLE does to columns; NULL: they stay */
 	struct EtlViewDress *dress; /* what the columns that go were granted … */
 	List	   *names;			/* char *: … which are these */
+	List	   *unwanted;		/* Oid: indexes of the table that the definition has no use for */
 	bool		constraints;	/* there are new ones */
 	List	   *made;			/* Oid: indexes of the transient heap that the table has no pair of yet */
 } EtlRefit;

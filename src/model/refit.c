@@ -78,6 +78,7 @@ void
 etl_refit_begin(EtlSwap *swap, EtlRefit *refit)
 {
 	swap->refit = refit;
+	refit->unwanted = etl_table_indexes_unwanted(refit->model, swap->relid);
 	if (refit->columns != NULL)
 		alter(swap->transient, refit->columns);
 }
@@ -162,7 +163,8 @@ etl_refit_mask(const EtlModel *model, Relation table, Relation heap)
 
 /*
  * etl_refit_keeps tells whether an index of the table is there after the
- * change: it is over columns that stay, and of no constraint that goes.
+ * change: the definition still wants it, it is over columns that stay, and of
+ * no constraint that goes.
  */
 bool
 etl_refit_keeps(const EtlSwap *swap, Oid index_oid)
@@ -174,8 +176,9 @@ etl_refit_keeps(const EtlSwap *swap, Oid index_oid)
 	bool		keeps = true;
 	ListCell   *cell;
 
-	if (OidIsValid(constraint) &&
-		etl_given_drops(refit->model, swap->relid, get_constraint_name(constraint)))
+	if (list_member_oid(refit->unwanted, index_oid) ||
+		(OidIsValid(constraint) &&
+		 etl_given_drops(refit->model, swap->relid, get_constraint_name(constraint))))
 		return false;
 	foreach(cell, refit->lost)
 		gone = bms_add_member(gone, lfirst_int(cell) - FirstLowInvalidHeapAttributeNumber);
@@ -220,7 +223,7 @@ etl_refit_prepare(EtlSwap *swap)
 	refit->made = list_concat(refit->made,
 							  etl_table_indexes_beside(refit->model, swap->relid, swap->indexes,
 													   swap->transient, refit->made));
-	if (refit->columns != NULL || refit->constraints || refit->made != NIL)
+	if (refit->columns != NULL || refit->constraints || refit->made != NIL || refit->unwanted != NIL)
 		etl_swap_make_room(swap);
 }
 

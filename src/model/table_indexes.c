@@ -238,18 +238,33 @@ etl_table_indexes_beside(const EtlModel *model, Oid relid, List *have, Oid heap,
 	return build_all(heap, wanted);
 }
 
+bool
+etl_table_key_is_kept(const EtlModel *model, Oid relid)
+{
+	Relation	rel = table_open(relid, AccessShareLock);
+	List	   *indexes = RelationGetIndexList(rel);
+	List	   *wanted = want_index(NIL, relid, true, " NULLS NOT DISTINCT", quoted_columns(model->key));
+	bool		kept = key_is_served(rel, indexes, model->key);
+	ListCell   *cell;
+
+	table_close(rel, NoLock);
+	foreach(cell, indexes)
+		if (!kept)
+			wanted = take_out(wanted, get_rel_name(lfirst_oid(cell)), &kept);
+	return kept;
+}
+
 /*
- * etl_table_indexes makes the indexes that the definition wants and drops
- * those it no longer wants, which readers must have left, last.  Indexes that
- * others made are left alone.
+ * compare_indexes tells which indexes a table lacks, and returns those of
+ * etl's that the definition no longer wants.
  */
-void
-etl_table_indexes(const EtlModel *model, Oid relid)
+static List *
+compare_indexes(const EtlModel *model, Oid relid, List **lacking)
 {
 	Relation	rel = table_open(relid, AccessShareLock);
 	List	   *indexes = RelationGetIndexList(rel);
 	List	   *wanted = wanted_indexes(model, relid, key_is_served(rel, indexes, model->key));
-	List	   *drop = NIL;
+	List	   *unwanted = NIL;
 	ListCell   *cell;
 
 	table_close(rel, NoLock);
@@ -260,15 +275,54 @@ etl_table_indexes(const EtlModel *model, Oid relid)
 
 		wanted = take_out(wanted, name, &found);
 		if (!found && etl_index_is_ours(name))
-			drop = lappend(drop, etl_quoted_relation(lfirst_oid(cell)));
+			unwanted = lappend_oid(unwanted, lfirst_oid(cell));
 	}
-	(void) build_all(relid, wanted);
-	if (drop != NIL)
+	*lacking = wanted;
+	return unwanted;
+}
+
+List *
+etl_table_indexes_unwanted(const EtlModel *model, Oid relid)
+{
+	List	   *lacking;
+
+	return compare_indexes(model, relid, &lacking);
+}
+
+/*
+ * drop_all drops indexes, which readers must have left.
+ */
+static void
+drop_all(Oid relid, List *indexes)
+{
+	ListCell   *cell;
+
+	if (indexes != NIL)
 		etl_lock_briefly(relid);
-	foreach(cell, drop)
-		etl_execute_utility(psprintf("DROP INDEX %s", (char *) lfirst(cell)));
-	if (drop != NIL || wanted != NIL)
-		CommandCounterIncrement();
+	foreach(cell, indexes)
+		etl_execute_utility(psprintf("DROP INDEX %s", etl_quoted_relation(lfirst_oid(cell))));
+	CommandCounterIncrement();
+}
+
+void
+etl_table_indexes_drop_unwanted(const EtlModel *model, Oid relid)
+{
+	drop_all(relid, etl_table_indexes_unwanted(model, relid));
+}
+
+/*
+ * etl_table_indexes makes the indexes that the definition wants and drops
+ * those it no longer wants, which readers must have left, last.  Indexes that
+ * others made are left alone.
+ */
+void
+etl_table_indexes(const EtlModel *model, Oid relid)
+{
+	List	   *lacking;
+	List	   *unwanted = compare_indexes(model, relid, &lacking);
+
+	(void) build_all(relid, lacking);
+	drop_all(relid, unwanted);
 	if (etl_model_is_snapshot(model))
 		etl_snapshot_constraints(model, relid);
 }
