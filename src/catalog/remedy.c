@@ -137,6 +137,7 @@ static const Line lines[] = {
 	{"42", NULL, NULL, "The definition of %n does not fit the database as it is now.",
 	 "?Correct the definition of %n, or what it names."},
 	{"23505", NULL, etl_cure_unique, "There is more than one row for a key of %n.", NULL},
+	{"23505", "more than one row for a key", NULL, "The query of %n yields a key more than once.", NULL},
 	{"23502", "does not tell since when", NULL, "Rows of %n are without the time that versions go by.",
 	 NULL},
 	{"23", NULL, NULL, "Rows for %n violate a constraint of its table.",
