@@ -25,6 +25,7 @@
 #include "miscadmin.h"
 #include "tcop/dest.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
@@ -385,7 +386,9 @@ merge_range(const MergeWork *all, Tuplestorestate *rows, int64 n, List **refused
 
 /*
  * etl_merge_apply brings the staged rows into the relation and counts them
- * as loaded, updated, unchanged, deduplicated or rejected.
+ * as loaded, updated, unchanged, deduplicated or rejected.  Its statements
+ * are not compiled: few rows of a large table look costly enough for that,
+ * and compiling took a tenth of the time that merging 30,000 takes.
  */
 void
 etl_merge_apply(EtlLanding *landing, Tuplestorestate *staged)
@@ -393,13 +396,17 @@ etl_merge_apply(EtlLanding *landing, Tuplestorestate *staged)
 	MergeWork	work = {landing};
 	List	   *refused = NIL;
 	int64		n = tuplestore_tuple_count(staged);
+	int			level;
 	ListCell   *cell;
 
 	if (n == 0)
 		return;
 	work.newest = newest_sql(landing);
 	work.sql = merge_sql(landing);
+	level = NewGUCNestLevel();
+	(void) set_config_option("jit", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	merge_range(&work, staged, n, &refused);
+	AtEOXact_GUC(false, level);
 	if (refused == NIL)
 		return;
 	if (landing->originals != NULL)
