@@ -72,7 +72,9 @@ free_reader(void *arg)
 
 /*
  * pull_input is the library's callback for more bytes: nothing may be raised
- * in it.
+ * in it.  It gets as many as it asks for, in whatever pieces they come: the
+ * library converts encodings piece by piece, and finds an error in one sooner
+ * or later by where it ends.
  */
 static int
 pull_input(void *arg, char *buffer, int size)
@@ -90,8 +92,14 @@ pull_input(void *arg, char *buffer, int size)
 	}
 	PG_TRY();
 	{
-		CHECK_FOR_INTERRUPTS();
-		n = xml->input->read(xml->input->arg, buffer, size);
+		size_t		got;
+
+		do
+		{
+			CHECK_FOR_INTERRUPTS();
+			got = xml->input->read(xml->input->arg, buffer + n, size - n);
+			n += got;
+		} while (got > 0 && n < size);
 	}
 	PG_CATCH();
 	{
@@ -101,7 +109,8 @@ pull_input(void *arg, char *buffer, int size)
 	}
 	PG_END_TRY();
 	xml->since += n;
-	return xml->error ? -1 : (int) n;
+	/* what came before an error is read first */
+	return xml->error && n == 0 ? -1 : (int) n;
 }
 
 /*

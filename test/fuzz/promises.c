@@ -221,11 +221,24 @@ fuzz_decode(const FuzzCase *test, size_t piece, FuzzOutput *output)
 	else
 	{
 		output->failed = true;
+		output->before_error = output->length;
 		put(output, "ERROR ");
 		put(output, standin_message);
 		end_line(output);
 	}
 	standin_reset();
+}
+
+/*
+ * same_output tells whether two decodings are alike.  Of an XML document that is malformed and cut off both, libxml2 tells
+ * what it meets first, which is up to how far ahead it read.
+ */
+static bool
+same_output(const FuzzCase *test, const FuzzOutput *a, const FuzzOutput *b)
+{
+	if (strcmp(test->format, "xml") == 0 && a->failed && b->failed)
+		return a->before_error == b->before_error && memcmp(a->text, b->text, a->before_error) == 0;
+	return a->length == b->length && memcmp(a->text, b->text, a->length) == 0;
 }
 
 /*
@@ -289,7 +302,7 @@ fuzz_check(const FuzzCase *test)
 
 	fuzz_decode(test, 0, &whole);
 	fuzz_decode(test, 64, &pieces);
-	if (whole.length != pieces.length || memcmp(whole.text, pieces.text, whole.length) != 0)
+	if (!same_output(test, &whole, &pieces))
 		fuzz_broken("the records depend on how the bytes arrive", test);
 	if (whole.peak > 8 * 1024 * 1024)
 		fuzz_broken("memory is not bounded", test);

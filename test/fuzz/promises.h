@@ -49,6 +49,7 @@ typedef struct FuzzOutput
 	size_t		room;
 	int64		records;
 	bool		failed;
+	size_t		before_error;	/* the length of what came before it */
 	size_t		peak;
 } FuzzOutput;
 
