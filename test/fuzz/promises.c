@@ -230,8 +230,9 @@ fuzz_decode(const FuzzCase *test, size_t piece, FuzzOutput *output)
 }
 
 /*
- * same_output tells whether two decodings are alike.  Of an XML document that is malformed and cut off both, libxml2 tells
- * what it meets first, which is up to how far ahead it read.
+ * same_output tells whether two decodings are alike.  Of an XML document that
+ * is malformed and cut off both, libxml2 tells what it meets first, which is
+ * up to how far ahead it read.
  */
 static bool
 same_output(const FuzzCase *test, const FuzzOutput *a, const FuzzOutput *b)
