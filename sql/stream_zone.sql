@@ -36,7 +36,10 @@ SELECT relid::text = 'zo.days_p' || to_char(now() AT TIME ZONE 'UTC', 'YYYYMMDD'
 SELECT 'zo.days_p' || to_char(now() AT TIME ZONE 'UTC', 'YYYYMMDD') AS part \gset
 SELECT id, _etl_loaded_at = (SELECT started_at FROM etl.loads AS l WHERE l.load_id = d._etl_load_id) AS at FROM zo.days AS d ORDER BY id;
 DELETE FROM zo.days;
+-- (whose name has the day in it)
+\set VERBOSITY sqlstate
 DELETE FROM :part;
+\set VERBOSITY terse
 SELECT * FROM etl.replay('zo.days', NULL, '{"id": 4}');
 
 -- models: one that adds, one that computes from all rows

@@ -261,9 +261,11 @@ etl_files_unseen(const char *target, List *seen)
 	etl_param_text(&params, target);
 	etl_param_texts(&params, seen);
 	etl_sql_exec("UPDATE etl.file SET vanished_at = NULL"
-				 " WHERE target = $1 AND vanished_at IS NOT NULL AND uri = ANY ($2)", &params);
-	rows = etl_sql_query("SELECT uri FROM etl.file WHERE target = $1 AND uri <> ''"
-						 " AND vanished_at IS NULL AND uri <> ALL ($2) ORDER BY uri", &params);
+				 " WHERE target = $1 AND vanished_at IS NOT NULL AND uri IN (SELECT unnest($2))",
+				 &params);
+	rows = etl_sql_query("SELECT uri FROM etl.file AS f WHERE target = $1 AND uri <> ''"
+						 " AND vanished_at IS NULL AND NOT EXISTS (SELECT FROM unnest($2) AS u"
+						 " WHERE u = f.uri) ORDER BY uri", &params);
 	return etl_column_texts(rows, "uri");
 }
 
@@ -275,7 +277,7 @@ etl_files_vanish(const char *target, List *uris)
 	etl_param_text(&params, target);
 	etl_param_texts(&params, uris);
 	etl_sql_exec("UPDATE etl.file SET vanished_at = clock_timestamp()"
-				 " WHERE target = $1 AND uri = ANY ($2)", &params);
+				 " WHERE target = $1 AND uri IN (SELECT unnest($2))", &params);
 }
 
 void
@@ -302,7 +304,8 @@ etl_files_known(const char *target, List *uris)
 
 	etl_param_text(&params, target);
 	etl_param_texts(&params, uris);
-	return etl_sql_int8("SELECT count(*) FROM etl.file WHERE target = $1 AND uri = ANY ($2)", &params);
+	return etl_sql_int8(
+		"SELECT count(*) FROM etl.file WHERE target = $1 AND uri IN (SELECT unnest($2))", &params);
 }
 
 void
