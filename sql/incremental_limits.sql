@@ -50,6 +50,24 @@ SET client_min_messages = error;
 CALL etl.run('il.ranked');
 SELECT node, sqlstate FROM etl.tasks WHERE run_id = etl.last_run_id() AND node = 'il.ranked';
 
+-- a unique index with a condition: only a row that gets into it can take a value, all others are updated where they are
+\set VERBOSITY terse
+SET client_min_messages = warning;
+SELECT etl.define_stream('il.posts', 'il_push', columns => 'id int, desk int, open boolean', mode => 'merge', key => '{id}');
+SELECT etl.define_model('il.desks', 'SELECT id, desk, open FROM il.posts', 'incremental', '{id}');
+SELECT etl.ingest('il.posts', '[{"id": 1, "desk": 7, "open": true}, {"id": 2, "desk": 7, "open": false}, {"id": 3, "desk": 7, "open": false}]') > 0 AS loaded;
+CALL etl.run('il.desks');
+CREATE UNIQUE INDEX ON il.desks (desk) WHERE open;
+CREATE FUNCTION il.tell() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE WARNING '% % -> %', TG_OP, OLD, NEW; RETURN NULL; END $$;
+CREATE TRIGGER tell AFTER UPDATE OR DELETE ON il.desks FOR EACH ROW EXECUTE FUNCTION il.tell();
+SELECT etl.ingest('il.posts', '[{"id": 1, "desk": 7, "open": false}, {"id": 2, "desk": 8, "open": false}]') > 0 AS loaded;
+CALL etl.run('il.desks');
+SELECT etl.ingest('il.posts', '[{"id": 1, "desk": 7, "open": true}]') > 0 AS loaded;
+CALL etl.run('il.desks');
+SELECT etl.ingest('il.posts', '[{"id": 1, "desk": 7, "open": false}, {"id": 3, "desk": 7, "open": true}]') > 0 AS loaded;
+CALL etl.run('il.desks');
+SELECT * FROM il.desks ORDER BY id;
+
 -- a chain of CTEs that each read the one before twice is not written out when that would keep the planner for minutes
 SET client_min_messages = warning;
 \set VERBOSITY terse

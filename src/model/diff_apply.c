@@ -15,6 +15,7 @@
 #include "access/sysattr.h"
 #include "access/table.h"
 #include "executor/executor.h"
+#include "nodes/makefuncs.h"
 #include "optimizer/optimizer.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -76,6 +77,16 @@ insert(EtlDiff *diff, const char *table)
 
 /* ---- unique values that change hands ---- */
 
+/* What an index that may be unique reads: columns of the diff, and its predicate. */
+typedef struct UniqueIndex
+{
+	bool		unique;			/* and checked row by row */
+	bool		plain;			/* of whole columns */
+	List	   *keys;			/* char * */
+	List	   *columns;		/* the same, and those of expressions and of the predicate */
+	Node	   *predicate;		/* NULL: every row is in it */
+} UniqueIndex;
+
 /* a row of the table is that of a diff's row */
 static const char *const same_row =
 	"c.ctid OPERATOR(pg_catalog.=) d.etl_ctid AND c.tableoid OPERATOR(pg_catalog.=) d.etl_table";
@@ -106,33 +117,72 @@ covers_key(const EtlDiff *diff, List *columns)
 }
 
 /*
- * index_columns lists the columns of the diff that an index reads, those of
- * its expressions, too; *plain: it is one of whole columns.
+ * attribute_names lists those of the columns that the diff has.
  */
 static List *
-index_columns(const EtlDiff *diff, Relation rel, Relation index, bool *plain)
+attribute_names(const EtlDiff *diff, Relation rel, Bitmapset *attnos)
 {
 	List	   *columns = NIL;
-	Bitmapset  *attnos = NULL;
 	int			attno = -1;
 
-	*plain = RelationGetIndexExpressions(index) == NIL;
-	pull_varattnos((Node *) RelationGetIndexExpressions(index), 1, &attnos);
-	pull_varattnos((Node *) RelationGetIndexPredicate(index), 1, &attnos);
-	for (int i = 0; i < index->rd_index->indnkeyatts; i++)
-		if (index->rd_index->indkey.values[i] > 0)
-			attnos = bms_add_member(attnos, index->rd_index->indkey.values[i] -
-												FirstLowInvalidHeapAttributeNumber);
 	while ((attno = bms_next_member(attnos, attno)) >= 0)
 	{
 		int			column = attno + FirstLowInvalidHeapAttributeNumber;
+		char	   *name;
 
-		if (column > 0 &&
-			etl_name_among(diff->columns, NameStr(TupleDescAttr(RelationGetDescr(rel), column - 1)->attname)))
-			columns = lappend(columns,
-							  pstrdup(NameStr(TupleDescAttr(RelationGetDescr(rel), column - 1)->attname)));
+		if (column <= 0)
+			continue;
+		name = NameStr(TupleDescAttr(RelationGetDescr(rel), column - 1)->attname);
+		if (etl_name_among(diff->columns, name))
+			columns = lappend(columns, pstrdup(name));
 	}
 	return columns;
+}
+
+/*
+ * read_index tells what a unique index reads of the diff.
+ */
+static void
+read_index(const EtlDiff *diff, Relation rel, Oid indexid, UniqueIndex *read)
+{
+	Relation	index = index_open(indexid, AccessShareLock);
+	List	   *predicate = RelationGetIndexPredicate(index);
+	Bitmapset  *keys = NULL;
+	Bitmapset  *others = NULL;
+
+	read->unique = index->rd_index->indisunique && index->rd_index->indimmediate;
+	read->plain = RelationGetIndexExpressions(index) == NIL;
+	for (int i = 0; i < index->rd_index->indnkeyatts; i++)
+		if (index->rd_index->indkey.values[i] > 0)
+			keys = bms_add_member(keys, index->rd_index->indkey.values[i] -
+											FirstLowInvalidHeapAttributeNumber);
+	pull_varattnos((Node *) RelationGetIndexExpressions(index), 1, &others);
+	pull_varattnos((Node *) predicate, 1, &others);
+	read->keys = attribute_names(diff, rel, keys);
+	read->columns = attribute_names(diff, rel, bms_union(keys, others));
+	read->predicate = predicate == NIL ? NULL : (Node *) make_ands_explicit(predicate);
+	index_close(index, AccessShareLock);
+}
+
+/*
+ * holds renders the predicate of an index over the rows of an alias, c or d;
+ * true for a diff that does not have all that it reads.
+ */
+static char *
+holds(const EtlDiff *diff, const UniqueIndex *index, const char *alias)
+{
+	Bitmapset  *attnos = NULL;
+	int			attno = -1;
+
+	pull_varattnos(index->predicate, 1, &attnos);
+	while (strcmp(alias, "d") == 0 && (attno = bms_next_member(attnos, attno)) >= 0)
+	{
+		char	   *column = get_attname(diff->relid, attno + FirstLowInvalidHeapAttributeNumber, true);
+
+		if (column == NULL || !etl_name_among(diff->columns, column))
+			return pstrdup("true");
+	}
+	return etl_expression_deparse(index->predicate, diff->relid, alias);
 }
 
 /*
@@ -140,7 +190,7 @@ index_columns(const EtlDiff *diff, Relation rel, Relation index, bool *plain)
  * that another row has until then; of an expression, whether it may.
  */
 static bool
-takes_values(EtlDiff *diff, List *columns, bool plain)
+takes_values(EtlDiff *diff, const UniqueIndex *index)
 {
 	StringInfoData sql;
 	ListCell   *cell;
@@ -149,12 +199,12 @@ takes_values(EtlDiff *diff, List *columns, bool plain)
 	appendStringInfo(&sql, "SELECT ''::pg_catalog.text FROM etl_diff d, %s c"
 						   " WHERE d.etl_op OPERATOR(pg_catalog.=) 'U' AND ",
 					 etl_quoted_relation(diff->relid));
-	if (!plain)
-		appendStringInfo(&sql, "%s AND %s", same_row, differs(columns));
+	if (!index->plain)
+		appendStringInfo(&sql, "%s AND %s", same_row, differs(index->columns));
 	else
 	{
 		appendStringInfo(&sql, "NOT (%s)", same_row);
-		foreach(cell, columns)
+		foreach(cell, index->keys)
 		{
 			const char *name = quote_identifier(lfirst(cell));
 			char	   *equals = etl_sql_equals(get_atttype(diff->relid, get_attnum(diff->relid, lfirst(cell))),
@@ -164,6 +214,10 @@ takes_values(EtlDiff *diff, List *columns, bool plain)
 				appendStringInfo(&sql, " AND %s", equals);
 		}
 	}
+	if (index->predicate != NULL)
+		appendStringInfo(&sql, " AND %s", holds(diff, index, "d"));
+	if (index->predicate != NULL && index->plain)
+		appendStringInfo(&sql, " AND %s", holds(diff, index, "c"));
 	appendStringInfoString(&sql, " LIMIT 1");
 	return etl_first_text(sql.data, with_diff(diff)) != NULL;
 }
@@ -203,17 +257,13 @@ handed_columns(EtlDiff *diff)
 
 	foreach(cell, RelationGetIndexList(rel))
 	{
-		Relation	index = index_open(lfirst_oid(cell), AccessShareLock);
-		bool		unique = index->rd_index->indisunique && index->rd_index->indimmediate;
-		bool		plain;
-		List	   *columns = index_columns(diff, rel, index, &plain);
+		UniqueIndex index;
 
-		index_close(index, AccessShareLock);
-		if (!unique || columns == NIL ||
-			(plain && covers_key(diff, columns)))
+		read_index(diff, rel, lfirst_oid(cell), &index);
+		if (!index.unique || index.columns == NIL || (index.plain && covers_key(diff, index.keys)))
 			continue;
-		if (takes_values(diff, columns, plain))
-			handed = list_concat(handed, columns);
+		if (takes_values(diff, &index))
+			handed = list_concat(handed, index.columns);
 	}
 	if (handed != NIL && !may_come_anew(diff, rel))
 		handed = NIL;

@@ -72,8 +72,8 @@ execute_query(Query *query, const char *source, const char *sample, QueryEnviron
 
 		if (sample != NULL)
 			etl_sample_apply(rewritten, sample);
-		rows = run_plan(pg_plan_query(rewritten, source, CURSOR_OPT_PARALLEL_OK, NULL), source,
-						environment, receiver ? receiver : None_Receiver);
+		rows = run_plan(etl_plan(rewritten, source, environment), source, environment,
+						receiver ? receiver : None_Receiver);
 		if (rewritten->canSetTag)
 			processed = rows;
 	}
@@ -133,24 +133,6 @@ etl_execute_utility(const char *sql)
 }
 
 /*
- * etl_environment_add makes rows visible to generated SQL under a name.
- */
-void
-etl_environment_add(QueryEnvironment *environment, const char *name, TupleDesc desc,
-					Tuplestorestate *rows, double count)
-{
-	EphemeralNamedRelation relation = palloc0(sizeof(EphemeralNamedRelationData));
-
-	relation->md.name = pstrdup(name);
-	relation->md.reliddesc = InvalidOid;
-	relation->md.tupdesc = desc;
-	relation->md.enrtype = ENR_NAMED_TUPLESTORE;
-	relation->md.enrtuples = count;
-	relation->reldata = rows;
-	register_ENR(environment, relation);
-}
-
-/*
  * etl_query_deparse returns a query tree as SQL that means the same under
  * any search path.
  */
@@ -165,4 +147,21 @@ etl_query_deparse(Query *query)
 	sql = pg_get_querydef(copyObject(query), true);
 	AtEOXact_GUC(false, level);
 	return sql;
+}
+
+/*
+ * etl_expression_deparse returns an expression over a relation as SQL over an
+ * alias of it, in brackets, likewise.
+ */
+char *
+etl_expression_deparse(Node *expression, Oid relid, const char *alias)
+{
+	int			level = NewGUCNestLevel();
+	char	   *sql;
+
+	(void) set_config_option("search_path", "pg_catalog", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+	sql = deparse_expression(expression, deparse_context_for(alias, relid), true, false);
+	AtEOXact_GUC(false, level);
+	return psprintf("(%s)", sql);
 }

@@ -114,9 +114,16 @@ extern uint64 etl_execute_sampled(Query *query, const char *source, const char *
 								  DestReceiver *receiver);
 extern uint64 etl_execute(const char *sql, QueryEnvironment *environment, DestReceiver *receiver);
 extern void etl_execute_utility(const char *sql);
+extern char *etl_query_deparse(Query *query);
+extern char *etl_expression_deparse(Node *expression, Oid relid, const char *alias);
+
+/* ---- named_rows.c: rows that generated SQL reads under a name ---- */
+
 extern void etl_environment_add(QueryEnvironment *environment, const char *name,
 								TupleDesc	desc, Tuplestorestate *rows, double count);
-extern char *etl_query_deparse(Query *query);
+extern void etl_environment_add_unique(QueryEnvironment *environment, const char *name, TupleDesc desc,
+									   Tuplestorestate *rows, double count, AttrNumber unique);
+extern PlannedStmt *etl_plan(Query *query, const char *source, QueryEnvironment *environment);
 
 /* ---- instead.c ---- */
 extern void etl_fallback_check(const EtlModel *model);

@@ -28,22 +28,6 @@
 #include "model/internal.h"
 
 /*
- * deparse_key renders a key expression over relation alias t.
- */
-static char *
-deparse_key(Node *key, Oid relid)
-{
-	int			level = NewGUCNestLevel();
-	char	   *sql;
-
-	(void) set_config_option("search_path", "pg_catalog", PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
-	sql = deparse_expression(key, deparse_context_for("t", relid), true, false);
-	AtEOXact_GUC(false, level);
-	return psprintf("(%s)", sql);
-}
-
-/*
  * lie_there tells whether all rows that loads brought are among those that a
  * condition selects: an UPDATE moves them.  Asked once for what runs under one
  * snapshot, which is that of the caller.
@@ -194,12 +178,12 @@ etl_delta_key_values(const EtlDeltaLeaf *place, const EtlDeltaLeaf *leaf)
 
 	initStringInfo(&sql);
 	foreach(cell, place->keys)
-		appendStringInfo(&sql, "%s%s", sql.len ? ", " : "", deparse_key(lfirst(cell), relid));
+		appendStringInfo(&sql, "%s%s", sql.len ? ", " : "", etl_expression_deparse(lfirst(cell), relid, "t"));
 	appendStringInfo(&sql, " FROM %s%s t WHERE %s", leaf->rte->inh ? "" : "ONLY ",
 					 etl_quoted_relation(relid), pending_condition(leaf, relid));
 	/* a key may only be computable from the rows that the query reads */
 	foreach(cell, place->conditions)
-		appendStringInfo(&sql, " AND %s", deparse_key(lfirst(cell), relid));
+		appendStringInfo(&sql, " AND %s", etl_expression_deparse(lfirst(cell), relid, "t"));
 	return psprintf("SELECT DISTINCT %s", sql.data);
 }
 
@@ -236,7 +220,7 @@ place_sql(const EtlDelta *delta, const EtlDeltaLeaf *place, bool null_keys)
 	ListCell   *cell;
 
 	foreach(cell, place->keys)
-		values = lappend(values, deparse_key(lfirst(cell), place->rte->relid));
+		values = lappend(values, etl_expression_deparse(lfirst(cell), place->rte->relid, "t"));
 	if (may_join(delta, place))
 		restricted = psprintf("%s JOIN %s a ON %s", select,
 							  list_length(place->keynos) == list_length(delta->keys) ?

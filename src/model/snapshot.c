@@ -157,6 +157,20 @@ etl_snapshot_by_time(const EtlModel *model)
 }
 
 /*
+ * sole_key returns the column that is all of the key; 0 when several are.
+ * That a key may come more than once, with several moments, does not matter:
+ * it is what the planner is told.
+ */
+static AttrNumber
+sole_key(const EtlModel *model, TupleDesc desc)
+{
+	for (int i = 0; i < desc->natts && list_length(model->key) == 1; i++)
+		if (strcmp(NameStr(TupleDescAttr(desc, i)->attname), linitial(model->key)) == 0)
+			return i + 1;
+	return InvalidAttrNumber;
+}
+
+/*
  * etl_snapshot_stage computes the difference that staged rows make, which it
  * takes over.  'scope' is a condition on row c of the table: of its keys the
  * staged rows tell everything; NULL when no key can be gone.
@@ -172,7 +186,8 @@ etl_snapshot_stage(const EtlModel *model, EtlDue *due, Tuplestorestate *staged, 
 	EtlDiff    *diff;
 
 	merge.environment = environment;
-	etl_environment_add(environment, "etl_staged", merge.desc, staged, staged_rows);
+	etl_environment_add_unique(environment, "etl_staged", merge.desc, staged, staged_rows,
+							   sole_key(model, merge.desc));
 	if (quarantined != NULL)
 		etl_environment_add(environment, "etl_quarantined", merge.desc, quarantined, 1000);
 	prepare(&merge);
@@ -190,6 +205,7 @@ etl_snapshot_stage(const EtlModel *model, EtlDue *due, Tuplestorestate *staged, 
 	diff = etl_diff_make(due->relid,
 						 list_concat(list_copy(merge.columns), etl_snapshot_columns(merge.marked)),
 						 etl_snapshot_desc(merge.desc, merge.marked), sql.data, environment);
+	diff->key = lappend(list_copy(model->key), "valid_from");	/* no version changes them */
 	tuplestore_end(staged);
 	if (quarantined != NULL)
 		tuplestore_end(quarantined);
