@@ -298,7 +298,8 @@ extern void etl_table_set_parameters(const EtlModel *model, Oid relid);
 extern bool etl_table_fits(const EtlModel *model, Oid relid, TupleDesc desc);
 extern List *etl_table_lost_columns(const EtlModel *model, Oid relid, TupleDesc desc);
 extern bool etl_table_has_kept_columns(const EtlModel *model, Oid relid, TupleDesc desc);
-extern char *etl_table_reshape_actions(const EtlModel *model, Oid relid, TupleDesc desc);
+extern char *etl_table_reshape_actions(const EtlModel *model, Oid relid, TupleDesc desc,
+									   bool empty);
 extern void etl_table_reshape(const EtlModel *model, Oid relid, TupleDesc desc);
 extern void etl_table_analyze(Oid relid);
 extern void etl_table_hooks(const EtlModel *model, const char *which);
@@ -354,7 +355,7 @@ extern Oid etl_swap_clone_index(Oid from, Oid to, Oid index, bool constraint);
 typedef struct EtlRefit
 {
 	const EtlModel *model;
-	List	   *lost;			/* int: numbers of the columns that go */
+	List	   *lost;			/* int: numbers of the columns that go, or get another type */
 	char	   *columns;		/* what ALTER TABLE does to columns; NULL: they stay */
 	struct EtlViewDress *dress; /* what the columns that go were granted … */
 	List	   *names;			/* char *: … which are these */

@@ -20,6 +20,7 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/dependency.h"
+#include "catalog/pg_constraint.h"
 #include "nodes/makefuncs.h"
 #include "optimizer/optimizer.h"
 #include "utils/lsyscache.h"
@@ -46,7 +47,7 @@ etl_refit_plan(const EtlModel *model, Oid relid, TupleDesc desc)
 	refit->model = model;
 	if (etl_model_is_matview(model))
 		return refit;
-	refit->columns = etl_table_reshape_actions(model, relid, desc);
+	refit->columns = etl_table_reshape_actions(model, relid, desc, true);
 	if (refit->columns == NULL)
 		return refit;
 	refit->lost = etl_table_lost_columns(model, relid, desc);
@@ -135,7 +136,10 @@ etl_refit_mask(const EtlModel *model, Relation table, Relation heap)
 		return table;
 	released = etl_given_released(model, RelationGetRelid(table));
 	for (int i = 0; i < Min(have->natts, desc->natts); i++)
-		if (TupleDescAttr(desc, i)->attisdropped && !TupleDescAttr(have, i)->attisdropped)
+		if (!TupleDescAttr(have, i)->attisdropped &&
+			(TupleDescAttr(desc, i)->atttypid != TupleDescAttr(have, i)->atttypid ||
+			 TupleDescAttr(desc, i)->atttypmod != TupleDescAttr(have, i)->atttypmod ||
+			 TupleDescAttr(desc, i)->attcollation != TupleDescAttr(have, i)->attcollation))
 			gone = bms_add_member(gone, i + 1 - FirstLowInvalidHeapAttributeNumber);
 	mask = palloc(sizeof(RelationData));
 	*mask = *table;
@@ -162,6 +166,41 @@ etl_refit_mask(const EtlModel *model, Relation table, Relation heap)
 /* ---- indexes ---- */
 
 /*
+ * lost_columns returns the columns that go as uses_one_of wants them.
+ */
+static Bitmapset *
+lost_columns(const EtlRefit *refit)
+{
+	Bitmapset  *gone = NULL;
+	ListCell   *cell;
+
+	foreach(cell, refit->lost)
+		gone = bms_add_member(gone, lfirst_int(cell) - FirstLowInvalidHeapAttributeNumber);
+	return gone;
+}
+
+/*
+ * index_goes tells whether an index is over a column that goes.
+ */
+static bool
+index_goes(const EtlRefit *refit, Oid index_oid)
+{
+	Bitmapset  *gone = lost_columns(refit);
+	Relation	index;
+	bool		goes = false;
+
+	if (gone == NULL)
+		return false;
+	index = index_open(index_oid, AccessShareLock);
+	for (int i = 0; i < index->rd_index->indnatts; i++)
+		goes |= list_member_int(refit->lost, index->rd_index->indkey.values[i]);
+	goes |= uses_one_of((Node *) RelationGetIndexExpressions(index), gone) ||
+			uses_one_of((Node *) RelationGetIndexPredicate(index), gone);
+	index_close(index, NoLock);
+	return goes;
+}
+
+/*
  * etl_refit_keeps tells whether an index of the table is there after the
  * change: the definition still wants it, it is over columns that stay, and of
  * no constraint that goes.
@@ -171,28 +210,11 @@ etl_refit_keeps(const EtlSwap *swap, Oid index_oid)
 {
 	EtlRefit   *refit = swap->refit;
 	Oid			constraint = get_index_constraint(index_oid);
-	Bitmapset  *gone = NULL;
-	Relation	index;
-	bool		keeps = true;
-	ListCell   *cell;
 
-	if (list_member_oid(refit->unwanted, index_oid) ||
-		(OidIsValid(constraint) &&
-		 etl_given_drops(refit->model, swap->relid, get_constraint_name(constraint))))
-		return false;
-	foreach(cell, refit->lost)
-		gone = bms_add_member(gone, lfirst_int(cell) - FirstLowInvalidHeapAttributeNumber);
-	if (gone == NULL)
-		return true;
-	index = index_open(index_oid, AccessShareLock);
-	for (int i = 0; i < index->rd_index->indnatts; i++)
-		if (list_member_int(refit->lost, index->rd_index->indkey.values[i]))
-			keeps = false;
-	if (uses_one_of((Node *) RelationGetIndexExpressions(index), gone) ||
-		uses_one_of((Node *) RelationGetIndexPredicate(index), gone))
-		keeps = false;
-	index_close(index, NoLock);
-	return keeps;
+	return !list_member_oid(refit->unwanted, index_oid) &&
+		   !(OidIsValid(constraint) &&
+			 etl_given_drops(refit->model, swap->relid, get_constraint_name(constraint))) &&
+		   !index_goes(refit, index_oid);
 }
 
 /*
@@ -285,6 +307,46 @@ pair_of(EtlSwap *swap, Oid index)
 }
 
 /*
+ * drop_with_columns drops the indexes and constraints over columns that get
+ * another type, as they would go with columns that are dropped: those that
+ * the definition declares are made again.
+ */
+static void
+drop_with_columns(EtlSwap *swap)
+{
+	ObjectAddresses *objects = new_object_addresses();
+	Bitmapset  *gone = lost_columns(swap->refit);
+	Relation	rel = table_open(swap->relid, NoLock);
+	TupleConstr *constr = RelationGetDescr(rel)->constr;
+	ObjectAddress object;
+	ListCell   *cell;
+
+	foreach(cell, RelationGetIndexList(rel))
+	{
+		Oid			constraint = get_index_constraint(lfirst_oid(cell));
+
+		if (!index_goes(swap->refit, lfirst_oid(cell)))
+			continue;
+		if (OidIsValid(constraint))
+			ObjectAddressSet(object, ConstraintRelationId, constraint);
+		else
+			ObjectAddressSet(object, RelationRelationId, lfirst_oid(cell));
+		add_exact_object_address(&object, objects);
+	}
+	for (int i = 0; constr != NULL && i < constr->num_check; i++)
+		if (uses_one_of(stringToNode(constr->check[i].ccbin), gone))
+		{
+			ObjectAddressSet(object, ConstraintRelationId,
+							 get_relation_constraint_oid(swap->relid, constr->check[i].ccname, false));
+			add_exact_object_address(&object, objects);
+		}
+	table_close(rel, NoLock);
+	performMultipleDeletions(objects, DROP_RESTRICT, PERFORM_DELETION_INTERNAL);
+	free_object_addresses(objects);
+	CommandCounterIncrement();
+}
+
+/*
  * etl_refit_apply changes the table, which readers have left, and pairs the
  * indexes that it has then.
  */
@@ -299,6 +361,8 @@ etl_refit_apply(EtlSwap *swap)
 	if (!OidIsValid(swap->old))
 		return;
 	etl_swap_empty(swap);
+	if (refit->lost != NIL)
+		drop_with_columns(swap);
 	if (refit->columns != NULL)
 		alter(swap->relid, refit->columns);
 	if (refit->dress != NULL)

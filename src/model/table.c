@@ -29,6 +29,7 @@
 #include "common/errors.h"
 #include "common/json.h"
 #include "common/names.h"
+#include "common/parse.h"
 #include "common/run_as.h"
 #include "model/internal.h"
 
@@ -359,15 +360,38 @@ etl_table_has_kept_columns(const EtlModel *model, Oid relid, TupleDesc desc)
 }
 
 /*
- * etl_table_reshape_actions returns what ALTER TABLE must do to give the
- * table the query's columns, as far as option on_schema_change lets it; NULL
- * for nothing.  Nothing is rewritten: a column of another type is dropped and
- * added, since a full build follows.
+ * refuse_reshape raises ET017 when option on_schema_change is against what
+ * the query asks of the table.
  */
-char *
-etl_table_reshape_actions(const EtlModel *model, Oid relid, TupleDesc desc)
+static void
+refuse_reshape(const EtlModel *model, List *missing, List *surplus)
 {
 	char	   *policy = etl_json_get_text(model->options, "on_schema_change");
+
+	if (policy == NULL || strcmp(policy, "sync") == 0 ||
+		(strcmp(policy, "fail") != 0 && surplus == NIL))
+		return;
+	ereport(ERROR,
+			(errcode(ETL_ERR_SCHEMA_FROZEN),
+			 errmsg("the columns of %s differ from its query's, and on_schema_change is %s",
+					model->target, policy),
+			 surplus ? errdetail("Column \"%s\" is gone or has another type.",
+								 (char *) linitial(surplus)) :
+					   errdetail("Column \"%s\" is new.",
+								 NameStr(((Form_pg_attribute) linitial(missing))->attname)),
+			 errhint("Define the model with on_schema_change sync, or alter the table.")));
+}
+
+/*
+ * etl_table_reshape_actions returns what ALTER TABLE must do to give the
+ * table the query's columns, as far as option on_schema_change lets it; NULL
+ * for nothing.  A full build follows.  In a table without rows a column gets
+ * its other type in its place; where there are rows, nothing is rewritten:
+ * the column is dropped and added.
+ */
+char *
+etl_table_reshape_actions(const EtlModel *model, Oid relid, TupleDesc desc, bool empty)
+{
 	List	   *missing;
 	List	   *surplus;
 	StringInfoData sql;
@@ -376,26 +400,26 @@ etl_table_reshape_actions(const EtlModel *model, Oid relid, TupleDesc desc)
 	column_changes(model, relid, desc, &missing, &surplus);
 	if (missing == NIL && surplus == NIL)
 		return NULL;
-	if (policy && (strcmp(policy, "fail") == 0 || (strcmp(policy, "sync") != 0 && surplus != NIL)))
-		ereport(ERROR,
-				(errcode(ETL_ERR_SCHEMA_FROZEN),
-				 errmsg("the columns of %s differ from its query's, and on_schema_change is %s",
-						model->target, policy),
-				 surplus ? errdetail("Column \"%s\" is gone or has another type.",
-									 (char *) linitial(surplus)) :
-						   errdetail("Column \"%s\" is new.",
-									 NameStr(((Form_pg_attribute) linitial(missing))->attname)),
-				 errhint("Define the model with on_schema_change sync, or alter the table.")));
-
+	refuse_reshape(model, missing, surplus);
 	initStringInfo(&sql);
 	foreach(cell, surplus)
-		appendStringInfo(&sql, "%s DROP COLUMN %s", sql.len ? "," : "", quote_identifier(lfirst(cell)));
+		if (!empty || find_column(desc, lfirst(cell)) == NULL)
+			appendStringInfo(&sql, "%s DROP COLUMN %s", sql.len ? "," : "",
+							 quote_identifier(lfirst(cell)));
 	foreach(cell, missing)
 	{
 		Form_pg_attribute wanted = lfirst(cell);
+		const char *name = quote_identifier(NameStr(wanted->attname));
 
-		appendStringInfo(&sql, "%s ADD COLUMN %s %s", sql.len ? "," : "",
-						 quote_identifier(NameStr(wanted->attname)), etl_column_type(wanted));
+		if (sql.len)
+			appendStringInfoChar(&sql, ',');
+		if (empty && etl_name_among(surplus, NameStr(wanted->attname)))
+			appendStringInfo(&sql,
+							 " ALTER COLUMN %s DROP IDENTITY IF EXISTS, ALTER COLUMN %s DROP DEFAULT,"
+							 " ALTER COLUMN %s TYPE %s USING NULL",
+							 name, name, name, etl_column_type(wanted));
+		else
+			appendStringInfo(&sql, " ADD COLUMN %s %s", name, etl_column_type(wanted));
 	}
 	return sql.data;
 }
@@ -407,7 +431,7 @@ etl_table_reshape_actions(const EtlModel *model, Oid relid, TupleDesc desc)
 void
 etl_table_reshape(const EtlModel *model, Oid relid, TupleDesc desc)
 {
-	char	   *actions = etl_table_reshape_actions(model, relid, desc);
+	char	   *actions = etl_table_reshape_actions(model, relid, desc, false);
 
 	if (actions == NULL)
 		return;
