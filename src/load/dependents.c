@@ -20,6 +20,7 @@
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 
+#include "catalog/change.h"
 #include "catalog/environment.h"
 #include "common/brief_lock.h"
 #include "common/errors.h"
@@ -376,6 +377,85 @@ etl_columns_must_be_free(Oid relid, List *columns)
 			 errhint("Drop it and make it again after the run.")));
 }
 
+/* ---- what a relation has that another kind of relation cannot be given ---- */
+
+void
+etl_relation_must_be_bare(Oid relid)
+{
+	List	   *found = lookup(
+		"SELECT pg_describe_object('pg_trigger'::regclass, oid, 0), pg_get_triggerdef(oid) FROM pg_trigger"
+		" WHERE tgrelid = $1 AND NOT tgisinternal AND NOT starts_with(tgname, '" ETL_CHANGE_TRIGGER "')"
+		" UNION ALL"
+		" SELECT pg_describe_object('pg_rewrite'::regclass, oid, 0), pg_get_ruledef(oid) FROM pg_rewrite"
+		" WHERE ev_class = $1 AND rulename <> '_RETURN' ORDER BY 1", relid);
+
+	if (found == NIL)
+		return;
+	ereport(ERROR,
+			(errcode(ETL_ERR_NOT_MANAGED),
+			 errmsg("%s would be lost: %s is made again, and etl does not manage it",
+					((Garment *) linitial(found))->statement, etl_name_of_relation(relid)),
+			 errdetail("Its definition is: %s", ((Garment *) linitial(found))->column),
+			 errhint("Drop it, and make it again after the run if the new relation can have it.")));
+}
+
+/* what others made of a table or materialized view, beside what the next one may be given again */
+#define LOST_IN_EVERY_CASE \
+	"SELECT pg_describe_object('pg_constraint'::regclass, oid, 0) FROM pg_constraint" \
+	" WHERE conrelid = $1 AND contype IN ('c', 'f', 'p', 'u', 'x')" \
+	" AND conname !~ '_etl_[cv][0-9a-f]{8}$'" \
+	" UNION ALL" \
+	" SELECT pg_describe_object('pg_statistic_ext'::regclass, oid, 0) FROM pg_statistic_ext " \
+	"WHERE stxrelid = $1" \
+	" UNION ALL" \
+	" SELECT pg_describe_object('pg_publication_rel'::regclass, oid, 0) FROM pg_publication_rel " \
+	"WHERE prrelid = $1"
+#define LOST_INDEXES \
+	" UNION ALL" \
+	" SELECT pg_describe_object('pg_class'::regclass, indexrelid, 0) FROM pg_index JOIN pg_class c ON c.oid = indexrelid" \
+	" WHERE indrelid = $1 AND relname !~ '_etl_[ui][0-9a-f]{8}$'" \
+	" AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = indexrelid)"
+
+void
+etl_relation_warn_of_loss(Oid relid, bool with_indexes)
+{
+	List	   *lost = lookup(psprintf("%s%s ORDER BY 1", LOST_IN_EVERY_CASE, with_indexes ? LOST_INDEXES : ""),
+						relid);
+	StringInfoData names;
+	ListCell   *cell;
+
+	if (lost == NIL)
+		return;
+	initStringInfo(&names);
+	foreach(cell, lost)
+		appendStringInfo(&names, "%s%s", names.len ? ", " : "", ((Garment *) lfirst(cell))->statement);
+	ereport(WARNING,
+			(errmsg("%s is made again, without what others had added to it",
+					etl_name_of_relation(relid)),
+			 errdetail("Gone: %s.", names.data),
+			 errhint("Make it again where the new relation can have it, or declare it with the options of "
+					 "the model.")));
+}
+
+/*
+ * companions lists what PostgreSQL locks beside a relation that it drops: its
+ * partitions, and what its foreign keys reference.
+ */
+static List *
+companions(Oid relid)
+{
+	List	   *relids = NIL;
+	ListCell   *cell;
+
+	foreach(cell, lookup("WITH parts AS (SELECT relid FROM pg_partition_tree($1) UNION SELECT $1)"
+						 " SELECT relid::oid::text FROM parts WHERE relid <> $1"
+						 " UNION SELECT confrelid::text FROM pg_constraint"
+						 " WHERE contype = 'f' AND conrelid IN (SELECT relid FROM parts) AND confrelid <> $1",
+						 relid))
+		relids = lappend_oid(relids, atooid(((Garment *) lfirst(cell))->statement));
+	return relids;
+}
+
 /* ---- away and back ---- */
 
 /*
@@ -410,7 +490,8 @@ etl_dependents_drop(Oid relid, List *columns)
 
 	etl_dependents_must_be_managed(relid, columns);
 	views = collect(relid, columns, NIL, &foreign, &below);
-	etl_lock_all_briefly(lappend_oid(list_copy(views), relid));
+	etl_lock_all_briefly(
+		list_concat(lappend_oid(list_copy(views), relid), columns == NIL ? companions(relid) : NIL));
 	foreach(cell, views)
 		dropped = lcons(drop_view(lfirst_oid(cell)), dropped);
 	return dropped;

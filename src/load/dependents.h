@@ -38,6 +38,12 @@ extern Oid etl_dependents_foreign(Oid relid, List *columns, Oid *below);
  */
 extern void etl_columns_must_be_free(Oid relid, List *columns);
 
+/* raises ET013 for a trigger or rule of others on a relation that is made again as another kind */
+extern void etl_relation_must_be_bare(Oid relid);
+
+/* warns of constraints, statistics, publications, and perhaps indexes, that others gave such a relation */
+extern void etl_relation_warn_of_loss(Oid relid, bool with_indexes);
+
 /* raises ET013 for the view that etl_dependents_foreign finds */
 extern void etl_dependents_must_be_managed(Oid relid, List *columns);
 
@@ -45,7 +51,8 @@ extern void etl_dependents_must_be_managed(Oid relid, List *columns);
  * etl_dependents_drop drops the managed views that depend on columns (NIL: on
  * any) of a relation and returns what etl_dependents_restore needs; raises
  * ET013, before any change, when one is not managed.  They and the relation
- * are locked, without making readers queue.
+ * are locked, without making readers queue; with NIL also what dropping the
+ * relation locks.
  */
 extern List *etl_dependents_drop(Oid relid, List *columns);
 

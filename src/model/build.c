@@ -92,60 +92,6 @@ stage_diff(EtlStaged *staged, TupleDesc desc)
 }
 
 /*
- * loses_key_of_partitions tells whether a partitioned table has a column of
- * another type than the query that is of its partition key or of the model's
- * key: one cannot be dropped, and the other's unique index is made over rows
- * that are still there.
- */
-static bool
-loses_key_of_partitions(EtlStaged *staged, TupleDesc desc)
-{
-	Oid			relid = staged->due->relid;
-	List	   *lost;
-	ListCell   *cell;
-	ListCell   *name;
-
-	if (get_rel_relkind(relid) != RELKIND_PARTITIONED_TABLE)
-		return false;
-	lost = etl_table_lost_columns(staged->model, relid, desc);
-	foreach(cell, lost)
-		foreach(name, staged->model->key)
-			if (get_attnum(relid, lfirst(name)) == lfirst_int(cell))
-				return true;
-	return etl_partition_key_is_among(relid, lost);
-}
-
-/*
- * drop_unfit drops what another kind of model left, a materialized view of
- * other columns, and a table partitioned by columns of other types.
- */
-static void
-drop_unfit(EtlStaged *staged, TupleDesc desc)
-{
-	EtlDue	   *due = staged->due;
-	char		relkind = get_rel_relkind(due->relid);
-
-	if (etl_kind_has(staged->model, relkind) && etl_partition_fits(staged->model, due->relid) &&
-		!loses_key_of_partitions(staged, desc) &&
-		(relkind != RELKIND_MATVIEW || etl_matview_fits(due->relid, desc)))
-		return;
-	if (!due->state->created && relkind != RELKIND_VIEW && relkind != RELKIND_MATVIEW)
-		ereport(
-			ERROR,
-			(errcode(ETL_ERR_NOT_MANAGED),
-			 errmsg("table %s cannot be adopted: it is partitioned in another way",
-					staged->model->target),
-			 errdetail("Making the model would drop it with its contents."),
-			 errhint("Drop or rename it, or define the model with the table's own partitioning.")));
-	staged->dependents = etl_dependents_drop(due->relid, NIL);
-	staged->dress = etl_matview_undress(staged->model, due->relid);
-	if (relkind != RELKIND_VIEW)
-		etl_lock_briefly(due->relid);
-	etl_execute_utility(psprintf("DROP %s %s", etl_kind_word(relkind), etl_quoted_relation(due->relid)));
-	due->relid = InvalidOid;
-}
-
-/*
  * may_swap tells whether the table may be published by a swap.
  */
 static bool
@@ -168,13 +114,13 @@ prepare_relation(EtlStaged *staged, bool by_dml, TupleDesc desc)
 {
 	EtlDue	   *due = staged->due;
 
-	if (OidIsValid(due->relid))
-		drop_unfit(staged, desc);
 	if (!OidIsValid(due->relid))
 	{
-		due->relid = etl_table_create(staged->model, desc);
+		due->relid = etl_table_create(staged->model, staged->model->target, desc);
 		staged->created = true;
 	}
+	else if (etl_replace_is_due(staged, desc))
+		etl_replace_begin(staged, desc);
 	else if (due->state->built_version != staged->model->version)
 		etl_table_set_parameters(staged->model, due->relid);
 	if (!staged->created && !etl_table_fits(staged->model, due->relid, desc))

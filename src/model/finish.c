@@ -21,6 +21,7 @@
 #include "catalog/frozen.h"
 #include "catalog/kept.h"
 #include "common/json.h"
+#include "common/names.h"
 #include "common/run_as.h"
 #include "load/dependents.h"
 #include "model/internal.h"
@@ -233,13 +234,12 @@ explain_duplicate(const EtlModel *model)
 }
 
 /*
- * renamed returns a text with the name of the transient heap of a swap, which
+ * renamed returns a text with the name of what the rows are built in, which
  * nobody knows, replaced by that of the table.
  */
 static char *
-renamed(char *text, Oid relid, const char *right)
+renamed(char *text, const char *wrong, const char *right)
 {
-	char	   *wrong = psprintf("pg_temp_%u", relid);
 	StringInfoData result;
 	char	   *at;
 
@@ -256,24 +256,24 @@ renamed(char *text, Oid relid, const char *right)
 }
 
 /*
- * explain_heap makes an error at hand, which came of work at the transient
- * heap of a swap, one of the table; returns when there is none.
+ * explain_heap makes an error at hand, which came of work at what the rows are
+ * built in, one of the target; returns when that is the target itself.
  */
 static void
-explain_heap(const EtlStaged *staged, const char *name)
+explain_heap(const EtlStaged *staged, const char *wrong)
 {
-	Oid			relid = staged->due->relid;
+	EtlName    *name = etl_name_parse(staged->model->target);
 	ErrorData  *error;
 
-	if (staged->swap == NULL)
+	if (staged->swap == NULL && !OidIsValid(staged->replaced))
 		return;
 	error = CopyErrorData();
 	FlushErrorState();
-	error->message = renamed(error->message, relid, name);
-	error->detail = renamed(error->detail, relid, name);
-	error->context = renamed(error->context, relid, name);
-	error->table_name = renamed(error->table_name, relid, name);
-	error->constraint_name = renamed(error->constraint_name, relid, name);
+	error->message = renamed(error->message, wrong, name->relation);
+	error->detail = renamed(error->detail, wrong, name->relation);
+	error->context = renamed(error->context, wrong, name->relation);
+	error->table_name = renamed(error->table_name, wrong, name->relation);
+	error->constraint_name = renamed(error->constraint_name, wrong, name->relation);
 	etl_rethrow(error);
 }
 
@@ -284,7 +284,8 @@ static void
 finish_table(EtlStaged *staged)
 {
 	MemoryContext context = CurrentMemoryContext;
-	char	   *name = get_rel_name(staged->due->relid);
+	char	   *name = staged->swap ? psprintf("pg_temp_%u", staged->due->relid) :
+								get_rel_name(staged->due->relid);
 
 	PG_TRY();
 	{
@@ -298,6 +299,8 @@ finish_table(EtlStaged *staged)
 			if (staged->created)
 				etl_given_constraints(staged->model, staged->due->relid, 0);
 			etl_table_indexes(staged->model, staged->due->relid);
+			if (OidIsValid(staged->replaced))
+				etl_replace_index(staged);
 		}
 	}
 	PG_CATCH();
@@ -374,8 +377,8 @@ etl_model_finish(EtlStaged *staged)
 			etl_partition_swap_publish(staged->parts);
 			etl_table_indexes(model, staged->due->relid);
 		}
-		if (staged->dress != NULL)
-			etl_matview_dress(staged->due->relid, staged->dress);
+		if (OidIsValid(staged->replaced))
+			etl_replace_publish(staged);
 		if (old_version != model->version || staged->created || staged->due->columns_changed)
 		{
 			etl_given_constraints(model, staged->due->relid, old_version);

@@ -265,14 +265,11 @@ extern void etl_partition_swap_publish(EtlPartitionSwap *swap);
 
 /* ---- matview.c ---- */
 
-typedef struct EtlMatviewDress EtlMatviewDress;
 
-extern void etl_matview_create(const EtlModel *model, const char *parameters);
+extern void etl_matview_create(const EtlModel *model, const char *name, const char *parameters);
 extern bool etl_matview_fits(Oid relid, TupleDesc desc);
 extern void etl_matview_populate(Oid relid);
 extern void etl_matview_define(const EtlModel *model, Oid relid);
-extern EtlMatviewDress *etl_matview_undress(const EtlModel *model, Oid relid);
-extern void etl_matview_dress(Oid relid, const EtlMatviewDress *dress);
 
 /* ---- versions.c: the table of a snapshot ---- */
 
@@ -293,7 +290,7 @@ extern char *etl_storage_parameters(const EtlModel *model);	/* WITH (…), or no
 extern char *etl_column_type(Form_pg_attribute column);
 
 extern TupleDesc etl_query_desc(Query *query);
-extern Oid etl_table_create(const EtlModel *model, TupleDesc desc);
+extern Oid etl_table_create(const EtlModel *model, const char *name, TupleDesc desc);
 extern void etl_table_set_parameters(const EtlModel *model, Oid relid);
 extern bool etl_table_fits(const EtlModel *model, Oid relid, TupleDesc desc);
 extern List *etl_table_lost_columns(const EtlModel *model, Oid relid, TupleDesc desc);

@@ -17,6 +17,7 @@
 #include "catalog/partition.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
+#include "commands/defrem.h"
 #include "common/brief_lock.h"
 #include "common/hashfn.h"
 #include "executor/executor.h"
@@ -96,7 +97,12 @@ etl_partition_fits(const EtlModel *model, Oid relid)
 	if (get_rel_relkind(relid) != RELKIND_PARTITIONED_TABLE)
 		return !etl_model_is_partitioned(model);
 	if (!etl_model_is_partitioned(model))
-		return true;			/* it was adopted so */
+	{
+		EtlModel   *served = etl_model_served(model);
+
+		/* else it was adopted so */
+		return served == NULL || !etl_model_is_partitioned(served) || !etl_partition_fits(served, relid);
+	}
 	first = get_relname_relid(first_partition(model, relid), get_rel_namespace(relid));
 	return OidIsValid(first) && list_member_oid(find_inheritance_children(relid, NoLock), first);
 }
@@ -148,6 +154,34 @@ suffix_of(const char *name)
 }
 
 /*
+ * indexes_follow gives the indexes of a partition that has got another name
+ * theirs, where they begin with the name that it had.
+ */
+static void
+indexes_follow(Oid leaf, const char *had)
+{
+	Relation	rel = table_open(leaf, AccessShareLock);
+	List	   *indexes = RelationGetIndexList(rel);
+	const char *has = pstrdup(RelationGetRelationName(rel));
+	ListCell   *cell;
+
+	table_close(rel, NoLock);
+	foreach(cell, indexes)
+	{
+		char	   *name = get_rel_name(lfirst_oid(cell));
+		char	   *wanted;
+
+		if (strncmp(name, had, strlen(had)) != 0)
+			continue;
+		wanted = ChooseRelationName(has, NULL, name + strlen(had) + (name[strlen(had)] == '_'),
+									get_rel_namespace(leaf), false);
+		etl_execute_utility(psprintf("ALTER INDEX %s RENAME TO %s", etl_quoted_relation(lfirst_oid(cell)),
+									 quote_identifier(wanted)));
+		CommandCounterIncrement();
+	}
+}
+
+/*
  * etl_partitions_follow moves and renames the partitions of a table that was,
  * so that they are found again; inside etl_run_as.
  */
@@ -159,17 +193,20 @@ etl_partitions_follow(Oid relid, const char *schema)
 	foreach(cell, find_inheritance_children(relid, AccessExclusiveLock))
 	{
 		Oid			leaf = lfirst_oid(cell);
-		const char *suffix = suffix_of(get_rel_name(leaf));
+		char	   *had = get_rel_name(leaf);
+		const char *suffix = suffix_of(had);
 		char	   *wanted = suffix ? partition_name(relid, suffix) : NULL;
 
 		if (schema != NULL && get_rel_namespace(leaf) != get_rel_namespace(relid))
 			etl_execute_utility(psprintf("ALTER TABLE %s SET SCHEMA %s", etl_quoted_relation(leaf),
 										 quote_identifier(schema)));
 		CommandCounterIncrement();
-		if (wanted != NULL && strcmp(wanted, get_rel_name(leaf)) != 0)
-			etl_execute_utility(psprintf("ALTER TABLE %s RENAME TO %s", etl_quoted_relation(leaf),
-										 quote_identifier(wanted)));
+		if (wanted == NULL || strcmp(wanted, had) == 0)
+			continue;
+		etl_execute_utility(psprintf("ALTER TABLE %s RENAME TO %s", etl_quoted_relation(leaf),
+									 quote_identifier(wanted)));
 		CommandCounterIncrement();
+		indexes_follow(leaf, had);
 	}
 }
 

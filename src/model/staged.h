@@ -18,12 +18,13 @@ struct EtlStaged
 	EtlBuildResult *result;
 	EtlCheckSet *checks;
 	List	   *dependents;		/* managed views dropped on the way */
-	EtlMatviewDress *dress;		/* of a materialized view that is made again */
 	List	   *recorded;		/* char *: inputs whose changes are recorded from now on */
 	bool		copied;			/* rows of another relation are published, not the model's query */
 	char	   *keep;			/* table for the rows that are replaced; NULL: they are not kept */
 	bool		kept;			/* they are in it already */
 	bool		created;
+	Oid			replaced;		/* what the created relation takes the place of at the end; or InvalidOid */
+	List	   *others_indexes; /* those that others made of what is replaced; replace.c */
 	EtlRefit   *refit;			/* what a swap changes of the table beside its rows */
 	EtlSwap    *swap;			/* one of the two, or neither for a new table */
 	EtlDiff    *diff;
@@ -31,5 +32,16 @@ struct EtlStaged
 	EtlPartitionSwap *parts;	/* … which are these */
 	bool		opened;			/* slices are made due, and built later */
 };
+
+/* ---- replace.c: another relation in the place of the target ---- */
+
+/* must the target be made again, since what is there can never hold the model? */
+extern bool etl_replace_is_due(EtlStaged *staged, TupleDesc desc);
+/* makes the new one beside it: due->relid is that from now on; inside etl_run_as */
+extern void etl_replace_begin(EtlStaged *staged, TupleDesc desc);
+/* builds the indexes that others made, once its rows are there; inside etl_run_as */
+extern void etl_replace_index(EtlStaged *staged);
+/* puts it in the place of the old one, which is dropped; inside etl_run_as */
+extern void etl_replace_publish(EtlStaged *staged);
 
 #endif							/* ETL_MODEL_STAGED_H */

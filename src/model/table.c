@@ -92,23 +92,23 @@ etl_storage_parameters(const EtlModel *model)
 }
 
 /*
- * etl_table_create creates the table of a model; inside etl_run_as.
+ * etl_table_create creates the relation of a stored model, of that name;
+ * inside etl_run_as.  What is said of it comes at the end of the build.
  */
 Oid
-etl_table_create(const EtlModel *model, TupleDesc desc)
+etl_table_create(const EtlModel *model, const char *name, TupleDesc desc)
 {
 	StringInfoData sql;
 
 	if (etl_model_is_matview(model))
 	{
-		etl_matview_create(model, etl_storage_parameters(model));
-		etl_table_comment(model, "MATERIALIZED VIEW");
-		return etl_name_relation(model->target);
+		etl_matview_create(model, name, etl_storage_parameters(model));
+		return etl_name_relation(name);
 	}
 	if (etl_model_is_snapshot(model))
 		desc = etl_snapshot_desc(desc, etl_snapshot_marks(model));
 	initStringInfo(&sql);
-	appendStringInfo(&sql, "CREATE TABLE %s (", model->target);
+	appendStringInfo(&sql, "CREATE TABLE %s (", name);
 	for (int i = 0; i < desc->natts; i++)
 		appendStringInfo(&sql, "%s%s %s", i ? ", " : "",
 						 quote_identifier(NameStr(TupleDescAttr(desc, i)->attname)),
@@ -119,9 +119,8 @@ etl_table_create(const EtlModel *model, TupleDesc desc)
 	etl_execute_utility(sql.data);
 	CommandCounterIncrement();
 	if (etl_model_is_partitioned(model))
-		etl_partition_begin(model, etl_name_relation(model->target), etl_storage_parameters(model));
-	etl_table_comment(model, "TABLE");
-	return etl_name_relation(model->target);
+		etl_partition_begin(model, etl_name_relation(name), etl_storage_parameters(model));
+	return etl_name_relation(name);
 }
 
 /*

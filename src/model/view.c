@@ -85,6 +85,7 @@ etl_dependents_check(const EtlModel *model, EtlDue *due)
 	{
 		etl_dependents_must_be_managed(due->relid, NIL);
 		etl_columns_must_be_free(due->relid, NIL);
+		etl_relation_must_be_bare(due->relid);
 	}
 	else if (stored && due->state->created)
 		lost = etl_table_lost_columns(model, due->relid, desc);
@@ -118,6 +119,8 @@ replace_view(const EtlModel *model, EtlDue *due)
 	}
 
 	dependents = etl_dependents_drop(due->relid, NIL);
+	etl_relation_must_be_bare(due->relid);
+	etl_relation_warn_of_loss(due->relid, true);
 	dress = etl_view_undress(due->relid, model->owner);
 	etl_run_as_begin(&as, model->owner, model->settings);
 	etl_execute_utility(psprintf("DROP %s %s", etl_kind_word(get_rel_relkind(due->relid)),
