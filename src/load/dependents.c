@@ -527,9 +527,26 @@ create_as_defined(void *arg)
 	etl_run_as_end(&as);
 }
 
+/*
+ * explain adds to the error of a view that cannot be made again which one it
+ * is, and the way through.
+ */
+static void
+explain(ErrorData *error, const DroppedView *view)
+{
+	if (error->detail == NULL)
+		error->detail = psprintf("View %s stands on what is replaced, and is made again with it.",
+								 view->model->target);
+	if (error->hint == NULL || view->redefined)
+		error->hint = pstrdup(
+			"Where columns get other names, define the new ones beside the old ones and run, "
+			"and take the old ones away when nothing reads them any more.");
+}
+
 void
 etl_dependents_restore(List *dependents, const char **at)
 {
+	ErrorData  *error;
 	ListCell   *cell;
 
 	foreach(cell, dependents)
@@ -544,9 +561,13 @@ etl_dependents_restore(List *dependents, const char **at)
 		if (!view->redefined || etl_subxact(create_as_it_stood, view) != NULL)
 		{
 			/* what is tried out in an environment stops nothing in production */
-			if (!etl_is_environment_node(model->target))
-				create_as_defined(view);
-			else if (etl_subxact(create_as_defined, view) != NULL)
+			error = etl_subxact(create_as_defined, view);
+			if (error != NULL && !etl_is_environment_node(model->target))
+			{
+				explain(error, view);
+				etl_rethrow(error);
+			}
+			if (error != NULL)
 			{
 				ereport(WARNING, (errmsg("view %s of an environment does not fit any more, and is dropped",
 										 model->target)));

@@ -50,6 +50,8 @@ extern char *etl_pull_arrivals(const EtlStream *stream, bool *more);
  * be made from the first load.
  */
 extern Oid etl_stream_relation(const EtlStream *stream);
+/* gives a relation that is there the columns that were declared since it was made */
+extern void etl_stream_add_declared(const EtlStream *stream);
 
 /*
  * What worker/ offers to loads; set in _PG_init where workers exist.

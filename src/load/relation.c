@@ -564,6 +564,20 @@ etl_stream_relation(const EtlStream *stream)
 }
 
 void
+etl_stream_add_declared(const EtlStream *stream)
+{
+	Oid			relid = etl_name_relation(stream->target);
+	EtlRunAs	as;
+
+	if (stream->columns == NULL || !OidIsValid(relid) || !etl_node_state_get(stream->target)->created)
+		return;
+	etl_run_as_begin(&as, stream->owner, stream->settings);
+	etl_check_owns_relation(stream->owner, relid);
+	add_declared(stream, relid);
+	etl_run_as_end(&as);
+}
+
+void
 etl_relation_add_columns(const EtlStream *stream, Oid relid, List *columns, int64 load_id)
 {
 	Relation	rel = table_open(relid, AccessShareLock);

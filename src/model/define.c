@@ -26,6 +26,7 @@
 #include "catalog/environment.h"
 #include "catalog/unit_test.h"
 #include "common/arguments.h"
+#include "common/driver.h"
 #include "common/errors.h"
 #include "common/json.h"
 #include "common/names.h"
@@ -261,21 +262,28 @@ check_permanent(const EtlModel *model, Query *query)
 	}
 }
 
-/*
- * judge_query analyzes the query when all it reads exists; returns whether
- * it did.
- */
-static bool
-judge_query(const EtlModel *model)
+typedef struct JudgeWork
 {
+	const EtlModel *model;
+	List	   *pending;		/* inputs that stand in the query with the columns to come */
+} JudgeWork;
+
+/*
+ * judge analyzes a query and what is said of its columns; an argument of
+ * etl_subxact.
+ */
+static void
+judge(void *arg)
+{
+	JudgeWork  *work = arg;
+	const EtlModel *model = work->model;
 	EtlRunAs	as;
 	Query	   *query;
 	List	   *columns;
 
-	if (etl_model_missing(model) != NULL)
-		return false;
 	etl_run_as_begin(&as, model->owner, model->settings);
-	query = etl_query_analyze(model->query, NULL);
+	query = work->pending == NIL ? etl_query_analyze(model->query, NULL) :
+								   etl_pending_analyze(model->query, work->pending);
 	check_permanent(model, query);
 	columns = output_columns(query);
 	check_output(model, query, columns);
@@ -288,10 +296,37 @@ judge_query(const EtlModel *model)
 							etl_model_is_snapshot(model) ?
 								list_concat_copy(columns, etl_snapshot_columns(etl_snapshot_marks(model))) :
 								columns);
-	if (etl_model_has_slices(model))
+	if (etl_model_has_slices(model) && work->pending == NIL)
 		(void) etl_slicing_of(model, query);
 	etl_run_as_end(&as);
-	return true;
+}
+
+/*
+ * judge_query analyzes the query when all it reads exists, and has the columns
+ * that are read; returns whether it does.  Columns that an input will have by
+ * its own definition are waited for; others are an error.
+ */
+static bool
+judge_query(const EtlModel *model)
+{
+	JudgeWork	work = {model, NIL};
+	ErrorData  *error;
+	ErrorData  *still;
+
+	if (etl_model_missing(model) != NULL)
+		return false;
+	error = etl_subxact(judge, &work);
+	if (error == NULL)
+		return true;
+	work.pending = etl_pending_inputs(model);
+	if (work.pending == NIL)
+		etl_rethrow(error);
+	if (etl_pending_untold(work.pending))
+		return false;
+	still = etl_subxact(judge, &work);
+	if (still != NULL)
+		etl_rethrow(still);
+	return false;
 }
 
 /*

@@ -556,9 +556,16 @@ etl_model_plan(const EtlModel *model, bool full_refresh)
 	EtlModelPlan *plan = palloc0(sizeof(EtlModelPlan));
 	PlanWork	work = {model, full_refresh, plan, false};
 	ErrorData  *error = etl_subxact(plan_work, &work);
+	List	   *pending;
 
 	/* one broken model must not hide the plan of the others */
-	if (error != NULL)
+	if (error != NULL && !model->resolved && (pending = etl_pending_inputs(model)) != NIL)
+	{
+		plan->action = "unresolved";
+		plan->reason = psprintf("%s will have other columns: %s",
+								((EtlPending *) linitial(pending))->name, error->message);
+	}
+	else if (error != NULL)
 	{
 		plan->action = strcmp(model->materialized, "view") == 0 ? "view" : "full";
 		plan->reason = psprintf("will fail: %s", error->message);

@@ -45,6 +45,24 @@ extern List *etl_relation_behind(Oid view);	/* names an unmanaged view reads */
 extern bool etl_model_resolve_again(EtlModel *model);
 extern char *etl_model_missing(const EtlModel *model);	/* an input that does not exist, or NULL */
 
+extern char *etl_name_meant(const char *schema,
+							const char *relation);	/* requery.c: what a name in a query means */
+
+/* ---- pending.c: columns that the next run will bring ---- */
+
+/* A stream or model whose relation will have other columns than it has. */
+typedef struct EtlPending
+{
+	char	   *name;
+	TupleDesc	desc;			/* NULL: nobody can tell yet */
+} EtlPending;
+
+/* the inputs of a model that will; with it and its inputs' inputs as they are defined */
+extern List *etl_pending_inputs(const EtlModel *model);
+extern bool etl_pending_untold(List *pending);	/* one of them has no desc */
+/* analyzes a query over them, under the settings in force; never to be executed */
+extern Query *etl_pending_analyze(const char *query, List *pending);
+
 /* An input of a stored model, views looked through. */
 typedef struct EtlInput
 {

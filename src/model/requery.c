@@ -130,10 +130,11 @@ add_edit(EditContext *context, const char *start, const char *end, char *text)
 }
 
 /*
- * meant returns the canonical name of the relation that a name means.
+ * etl_name_meant returns the canonical name of the relation that a name in a
+ * query means.
  */
-static char *
-meant(const char *schema, const char *relation)
+char *
+etl_name_meant(const char *schema, const char *relation)
 {
 	RangeVar   *range = makeRangeVar(unconstify(char *, schema), unconstify(char *, relation), -1);
 	Oid			relid = RangeVarGetRelid(range, NoLock, true);
@@ -159,7 +160,7 @@ edit_relation(EditContext *context, RangeVar *range)
 		foreach(cell, context->ctes)
 			if (strcmp(lfirst(cell), range->relname) == 0)
 				return;
-	old = meant(range->schemaname, range->relname);
+	old = etl_name_meant(range->schemaname, range->relname);
 	new = old ? context->new_name(old, context->arg) : NULL;
 	if (new == NULL || range->location < 0)
 		return;
@@ -187,7 +188,7 @@ edit_row_type(EditContext *context, TypeName *type_name)
 	if (type_name->names == NIL || type_name->location < 0 || list_length(type_name->names) > 2)
 		return;
 	DeconstructQualifiedName(type_name->names, &schema, &relation);
-	old = meant(schema, relation);
+	old = etl_name_meant(schema, relation);
 	new = old ? context->new_name(old, context->arg) : NULL;
 	end = new ? skip_name(start, list_length(type_name->names)) : NULL;
 	if (end != NULL)
@@ -211,7 +212,7 @@ edit_column(EditContext *context, ColumnRef *column)
 		!IsA(list_nth(column->fields, parts - 1), String))
 		return;
 	relation = strVal(list_nth(column->fields, parts - 1));
-	new = meant(strVal(list_nth(column->fields, parts - 2)), relation);
+	new = etl_name_meant(strVal(list_nth(column->fields, parts - 2)), relation);
 	new = new ? context->new_name(new, context->arg) : NULL;
 	end = new ? skip_name(start, parts) : NULL;
 	if (end == NULL)

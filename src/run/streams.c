@@ -43,8 +43,11 @@ pull_stream(void *arg)
 	if (!state->driver.base.atomic)
 		PopActiveSnapshot();
 	etl_pull(&state->driver.base, node->stream, &work->result);
-	if (state->driver.base.atomic)
-		PopActiveSnapshot();
+	if (!state->driver.base.atomic)
+		PushActiveSnapshot(GetTransactionSnapshot());
+	if (work->result.loads == 0)
+		etl_stream_add_declared(node->stream);	/* models may read what no record holds yet */
+	PopActiveSnapshot();
 }
 
 /*
