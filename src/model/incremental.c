@@ -61,7 +61,8 @@ key_order(const EtlDelta *delta)
 static void
 add_affected(QueryEnvironment *environment, TupleDesc desc, Tuplestorestate *rows, double count)
 {
-	etl_environment_add_unique(environment, "etl_affected", desc, rows, count, desc->natts == 1 ? 1 : 0);
+	etl_environment_add_keyed(environment, "etl_affected", desc, rows, count,
+							  bms_add_range(NULL, 1, desc->natts));
 }
 
 /*

@@ -139,8 +139,8 @@ extern char *etl_expression_deparse(Node *expression, Oid relid, const char *ali
 
 extern void etl_environment_add(QueryEnvironment *environment, const char *name,
 								TupleDesc	desc, Tuplestorestate *rows, double count);
-extern void etl_environment_add_unique(QueryEnvironment *environment, const char *name, TupleDesc desc,
-									   Tuplestorestate *rows, double count, AttrNumber unique);
+extern void etl_environment_add_keyed(QueryEnvironment *environment, const char *name, TupleDesc desc,
+									  Tuplestorestate *rows, double count, Bitmapset *key);
 extern PlannedStmt *etl_plan(Query *query, const char *source, QueryEnvironment *environment);
 
 /* ---- instead.c ---- */

@@ -157,17 +157,18 @@ etl_snapshot_by_time(const EtlModel *model)
 }
 
 /*
- * sole_key returns the column that is all of the key; 0 when several are.
- * That a key may come more than once, with several moments, does not matter:
- * it is what the planner is told.
+ * key_attributes returns the columns that are the key.  That a key may come
+ * more than once, with several moments, does not matter to the planner.
  */
-static AttrNumber
-sole_key(const EtlModel *model, TupleDesc desc)
+static Bitmapset *
+key_attributes(const EtlModel *model, TupleDesc desc)
 {
-	for (int i = 0; i < desc->natts && list_length(model->key) == 1; i++)
-		if (strcmp(NameStr(TupleDescAttr(desc, i)->attname), linitial(model->key)) == 0)
-			return i + 1;
-	return InvalidAttrNumber;
+	Bitmapset  *key = NULL;
+
+	for (int i = 0; i < desc->natts; i++)
+		if (etl_name_among(model->key, NameStr(TupleDescAttr(desc, i)->attname)))
+			key = bms_add_member(key, i + 1);
+	return key;
 }
 
 /*
@@ -186,8 +187,8 @@ etl_snapshot_stage(const EtlModel *model, EtlDue *due, Tuplestorestate *staged, 
 	EtlDiff    *diff;
 
 	merge.environment = environment;
-	etl_environment_add_unique(environment, "etl_staged", merge.desc, staged, staged_rows,
-							   sole_key(model, merge.desc));
+	etl_environment_add_keyed(environment, "etl_staged", merge.desc, staged, staged_rows,
+							  key_attributes(model, merge.desc));
 	if (quarantined != NULL)
 		etl_environment_add(environment, "etl_quarantined", merge.desc, quarantined, 1000);
 	prepare(&merge);

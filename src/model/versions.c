@@ -232,44 +232,31 @@ etl_snapshot_reshape(const EtlModel *model, Oid relid, TupleDesc query, bool our
 /* ---- constraints ---- */
 
 /*
- * key_hash renders 128 bits of a key, NULLs included, as one number.
+ * half_hash renders half of a hash of 106 bits of a key, NULLs included, as a
+ * number without a fraction: two of them are the same or differ by one at
+ * least, which is far more than points may differ by and be called the same.
  */
 static char *
-key_hash(const char *row)
+half_hash(const char *row, int seed)
 {
-	return psprintf("(pg_catalog.hash_record_extended(%s, 0)::pg_catalog.numeric OPERATOR(pg_catalog.*)"
-					" 18446744073709551616 OPERATOR(pg_catalog.+)"
-					" pg_catalog.hash_record_extended(%s, 1)::pg_catalog.numeric)", row, row);
-}
-
-/*
- * seconds renders a moment as a number; the end of a current version lies
- * behind all moments.
- */
-static char *
-seconds(const char *column, const char *otherwise)
-{
-	return psprintf("COALESCE(EXTRACT(epoch FROM %s OPERATOR(pg_catalog.-)"
-					" '2000-01-01 00:00:00+00'::pg_catalog.timestamptz), %s)", column, otherwise);
+	return psprintf("(pg_catalog.hash_record_extended(%s, %d) OPERATOR(pg_catalog.>>) 11)"
+					"::pg_catalog.float8", row, seed);
 }
 
 /*
  * no_overlap renders the constraint that forbids overlapping versions of a
- * key.  Periods of all keys are put on one line of numbers, each key on a
- * stretch of its own, so that one SP-GiST index over ranges of numbers does
- * it, with nothing but built-in types and functions: no btree_gist, and
+ * key.  A key is a point, of which GiST knows whether it is the same, so that
+ * nothing but built-in types and functions does it: no btree_gist, and
  * nothing that would tie the table to this extension.
  */
 static char *
 no_overlap(const char *key)
 {
-	char	   *hash = key_hash(psprintf("ROW(%s)", key));
+	char	   *row = psprintf("ROW(%s)", key);
 
-	return psprintf("EXCLUDE USING spgist (pg_catalog.numrange("
-					"%s OPERATOR(pg_catalog.*) 1000000000000000 OPERATOR(pg_catalog.+) %s, "
-					"%s OPERATOR(pg_catalog.*) 1000000000000000 OPERATOR(pg_catalog.+) %s)"
-					" WITH OPERATOR(pg_catalog.&&))",
-					hash, seconds("valid_from", "0"), hash, seconds("valid_to", "400000000000000"));
+	return psprintf("EXCLUDE USING gist (pg_catalog.point(%s, %s) WITH OPERATOR(pg_catalog.~=), "
+					"pg_catalog.tstzrange(valid_from, valid_to) WITH OPERATOR(pg_catalog.&&))",
+					half_hash(row, 0), half_hash(row, 1));
 }
 
 /*
