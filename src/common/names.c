@@ -11,6 +11,7 @@
 
 #include "catalog/catalog.h"
 #include "catalog/namespace.h"
+#include "common/hashfn.h"
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
 #include "parser/scansup.h"
@@ -114,4 +115,17 @@ etl_name_relation(const char *canonical)
 	Oid			schema = get_namespace_oid(name->schema, true);
 
 	return OidIsValid(schema) ? get_relname_relid(name->relation, schema) : InvalidOid;
+}
+
+char *
+etl_name_suffixed(const char *name, const char *suffix)
+{
+	int			length = strlen(name);
+	int			room = NAMEDATALEN - 1 - (int) strlen(suffix);
+	uint32		hash;
+
+	if (length <= room)
+		return psprintf("%s%s", name, suffix);
+	hash = DatumGetUInt32(hash_any((const unsigned char *) name, length));
+	return psprintf("%.*s_%08x%s", pg_mbcliplen(name, length, room - 9), name, hash, suffix);
 }

@@ -31,6 +31,12 @@ extern char *etl_name_of_target(
 extern char *etl_name_of_relation(Oid relid);	/* canonical name of an existing relation, NULL if gone */
 extern Oid etl_name_relation(const char *canonical);	/* InvalidOid when it does not exist */
 
+/*
+ * etl_name_suffixed joins a name and a suffix to an identifier.  What is cut off
+ * of a name that is too long still tells it from others.
+ */
+extern char *etl_name_suffixed(const char *name, const char *suffix);
+
 /* etl_snake_case makes an identifier of a foreign name: snake_case, at most 63 bytes. */
 extern char *etl_snake_case(const char *name);
 

@@ -11,8 +11,6 @@
  */
 #include "postgres.h"
 
-#include "common/hashfn.h"
-#include "mb/pg_wchar.h"
 #include "nodes/parsenodes.h"
 #include "parser/parse_type.h"
 #include "utils/builtins.h"
@@ -25,23 +23,6 @@
 #include "load/children.h"
 
 #define KEY_PREFIX "_parent_"
-
-/*
- * clip shortens a name that is too long for an identifier; what is cut off
- * still tells it from others.
- */
-static char *
-clip(const char *name, const char *suffix)
-{
-	int			length = strlen(name);
-	int			room = NAMEDATALEN - 1 - (int) strlen(suffix);
-	uint32		hash;
-
-	if (length <= room)
-		return psprintf("%s%s", name, suffix);
-	hash = DatumGetUInt32(hash_any((const unsigned char *) name, length));
-	return psprintf("%.*s_%08x%s", pg_mbcliplen(name, length, room - 9), name, hash, suffix);
-}
 
 /*
  * is_of_path tells whether a stream is the one for the lists of a path.
@@ -75,7 +56,7 @@ name_child(const EtlStream *stream, const char *path)
 		appendStringInfo(&base, "__%s", etl_snake_case(part));
 	for (int i = 1;; i++)
 	{
-		char	   *relation = clip(base.data, i == 1 ? "" : psprintf("_%d", i));
+		char	   *relation = etl_name_suffixed(base.data, i == 1 ? "" : psprintf("_%d", i));
 		char	   *target = quote_qualified_identifier(name->schema, relation);
 
 		if (etl_node_owner(target) == NULL)
@@ -93,7 +74,7 @@ etl_child_keys(const EtlStream *stream)
 	{
 		foreach(cell, stream->key)
 			keys = lappend(lappend(keys, lfirst(cell)),
-						   clip(psprintf(KEY_PREFIX "%s", (char *) lfirst(cell)), ""));
+						   etl_name_suffixed(psprintf(KEY_PREFIX "%s", (char *) lfirst(cell)), ""));
 		return keys;
 	}
 	/* the items of items have those of the record that they are all part of */

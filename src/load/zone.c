@@ -21,7 +21,6 @@
 #include "catalog/pg_inherits.h"
 #include "commands/trigger.h"
 #include "fmgr.h"
-#include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -165,9 +164,8 @@ partition_of(const EtlStream *stream, const char *first_day)
 {
 	EtlName    *name = etl_name_parse(stream->target);
 	char	   *suffix = psprintf("_p%.4s%.2s%.2s", first_day, first_day + 5, first_day + 8);
-	int			keep = pg_mbcliplen(name->relation, strlen(name->relation), NAMEDATALEN - 1 - (int) strlen(suffix));
 
-	return quote_qualified_identifier(name->schema, psprintf("%.*s%s", keep, name->relation, suffix));
+	return quote_qualified_identifier(name->schema, etl_name_suffixed(name->relation, suffix));
 }
 
 void

@@ -16,13 +16,13 @@
 #include "access/table.h"
 #include "catalog/pg_constraint.h"
 #include "common/hashfn.h"
-#include "mb/pg_wchar.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
+#include "common/names.h"
 #include "model/internal.h"
 
 /* _etl_c01234567 */
@@ -31,11 +31,9 @@
 char *
 etl_constraint_name(Oid relid, char letter, const char *definition)
 {
-	char	   *base = pstrdup(get_rel_name(relid));
+	uint32		hash = DatumGetUInt32(hash_any((const unsigned char *) definition, strlen(definition)));
 
-	base[pg_mbcliplen(base, strlen(base), 45)] = '\0';
-	return psprintf("%s_etl_%c%08x", base, letter,
-					DatumGetUInt32(hash_any((const unsigned char *) definition, strlen(definition))));
+	return etl_name_suffixed(get_rel_name(relid), psprintf("_etl_%c%08x", letter, hash));
 }
 
 bool
@@ -92,10 +90,9 @@ etl_constraints_of(Oid relid, List *lost)
 void
 etl_constraints_follow(Oid relid)
 {
-	char	   *base = pstrdup(get_rel_name(relid));
+	char	   *relation = get_rel_name(relid);
 	ListCell   *cell;
 
-	base[pg_mbcliplen(base, strlen(base), 45)] = '\0';
 	foreach(cell, etl_constraints_of(relid, NIL))
 	{
 		char	   *name = lfirst(cell);
@@ -103,7 +100,7 @@ etl_constraints_follow(Oid relid)
 
 		if (!etl_constraint_is_ours(name, 'c') && !etl_constraint_is_ours(name, 'v'))
 			continue;
-		wanted = psprintf("%s%s", base, name + strlen(name) - TAIL);
+		wanted = etl_name_suffixed(relation, name + strlen(name) - TAIL);
 		if (strcmp(name, wanted) != 0)
 			etl_execute_utility(psprintf("ALTER TABLE %s RENAME CONSTRAINT %s TO %s",
 										 etl_quoted_relation(relid), quote_identifier(name),

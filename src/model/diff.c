@@ -13,6 +13,7 @@
 #include "postgres.h"
 
 #include "access/table.h"
+#include "catalog/pg_operator.h"
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
 #include "executor/tstoreReceiver.h"
@@ -20,6 +21,7 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/syscache.h"
 #include "utils/typcache.h"
 
 #include "common/errors.h"
@@ -68,21 +70,24 @@ etl_diff_column_list(List *columns, const char *prefix)
 }
 
 /*
- * equals renders "a = b" with the type's own equality, whatever the search
+ * etl_sql_equals renders "a = b" with the type's own equality, whatever the search
  * path; NULL for a type that has none.
  */
 char *
 etl_sql_equals(Oid type, const char *a, const char *b)
 {
-	Oid			operator= lookup_type_cache(type, TYPECACHE_EQ_OPR)->eq_opr;
-	char	   *name;
+	Oid			equality = lookup_type_cache(type, TYPECACHE_EQ_OPR)->eq_opr;
+	HeapTuple	tuple = OidIsValid(equality) ? SearchSysCache1(OPEROID, ObjectIdGetDatum(equality)) : NULL;
+	Form_pg_operator form;
+	char	   *sql;
 
-	if (!OidIsValid(operator))
+	if (!HeapTupleIsValid(tuple))
 		return NULL;
-	name = get_opname(operator);
-	return psprintf("%s OPERATOR(%s.%s) %s", a,
-					quote_identifier(get_namespace_name(get_func_namespace(get_opcode(operator)))),
-					name, b);
+	form = (Form_pg_operator) GETSTRUCT(tuple);
+	sql = psprintf("%s OPERATOR(%s.%s) %s", a, quote_identifier(get_namespace_name(form->oprnamespace)),
+				   NameStr(form->oprname), b);
+	ReleaseSysCache(tuple);
+	return sql;
 }
 
 /*

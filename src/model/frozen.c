@@ -342,9 +342,9 @@ late_sql(const EtlFrozen *frozen, const FrozenSet *set)
 		"SELECT DISTINCT ON (1) coalesce(pg_catalog.substr(l.etl_record, 2), key), key FROM "
 		"etl_late l,"
 		" LATERAL (SELECT pg_catalog.row_to_json(k.*)::pg_catalog.text AS key FROM (SELECT %s) k) k"
-		" WHERE %s AND (l.etl_record IS NULL OR l.etl_record LIKE '+%%' OR NOT EXISTS"
-		" (SELECT FROM etl_late o WHERE o.etl_record LIKE '+%%' AND ROW(%s) IS NOT DISTINCT FROM"
-		" ROW(%s))) ORDER BY 1, 2",
+		" WHERE %s AND (l.etl_record IS NULL OR l.etl_record OPERATOR(pg_catalog.~~) '+%%' OR NOT EXISTS"
+		" (SELECT FROM etl_late o WHERE o.etl_record OPERATOR(pg_catalog.~~) '+%%'"
+		" AND ROW(%s)::pg_catalog.record OPERATOR(pg_catalog.=) ROW(%s)::pg_catalog.record)) ORDER BY 1, 2",
 		key.data, is_in_set(set, key_values(set, "l")), other.data, mine.data);
 }
 

@@ -34,6 +34,7 @@
 
 #include "common/errors.h"
 #include "common/json.h"
+#include "common/names.h"
 #include "common/parse.h"
 #include "model/internal.h"
 
@@ -57,12 +58,10 @@ etl_partition_clause(const EtlModel *model)
 static char *
 partition_name(Oid relid, const char *suffix)
 {
-	char	   *base = pstrdup(get_rel_name(relid));
 	char	   *tail = psprintf("_%s", suffix);
 
 	tail[pg_mbcliplen(tail, strlen(tail), 40)] = '\0';
-	base[pg_mbcliplen(base, strlen(base), NAMEDATALEN - 1 - (int) strlen(tail))] = '\0';
-	return psprintf("%s%s", base, tail);
+	return etl_name_suffixed(get_rel_name(relid), tail);
 }
 
 static char *

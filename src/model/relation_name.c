@@ -13,11 +13,11 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/pg_class.h"
-#include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
+#include "common/names.h"
 #include "model/internal.h"
 
 /*
@@ -29,11 +29,10 @@ indexes_follow(Oid relid)
 {
 	Relation	rel = table_open(relid, AccessShareLock);
 	List	   *indexes = RelationGetIndexList(rel);
-	char	   *base = pstrdup(get_rel_name(relid));
+	char	   *relation = get_rel_name(relid);
 	ListCell   *cell;
 
 	table_close(rel, NoLock);
-	base[pg_mbcliplen(base, strlen(base), 45)] = '\0';
 	foreach(cell, indexes)
 	{
 		char	   *name = get_rel_name(lfirst_oid(cell));
@@ -41,7 +40,7 @@ indexes_follow(Oid relid)
 
 		if (!etl_index_is_ours(name))
 			continue;
-		wanted = psprintf("%s%s", base, name + strlen(name) - 14);
+		wanted = etl_name_suffixed(relation, name + strlen(name) - 14);
 		if (strcmp(name, wanted) != 0)
 			etl_execute_utility(psprintf("ALTER INDEX %s RENAME TO %s", etl_quoted_relation(lfirst_oid(cell)),
 										 quote_identifier(wanted)));

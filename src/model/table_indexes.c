@@ -18,12 +18,12 @@
 #include "catalog/namespace.h"
 #include "common/hashfn.h"
 #include "executor/executor.h"
-#include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
 #include "common/brief_lock.h"
+#include "common/names.h"
 #include "common/progress.h"
 #include "model/internal.h"
 
@@ -46,11 +46,9 @@ want_index(List *wanted, Oid relid, bool unique, const char *more, const char *c
 	WantedIndex *index = palloc(sizeof(WantedIndex));
 	char	   *definition = psprintf("(%s)%s", columns, more);
 	uint32		hash = DatumGetUInt32(hash_any((unsigned char *) definition, strlen(definition)));
-	char	   *base = pstrdup(get_rel_name(relid));
 	ListCell   *cell;
 
-	base[pg_mbcliplen(base, strlen(base), 45)] = '\0';
-	index->name = psprintf("%s_etl_%c%08x", base, unique ? 'u' : 'i', hash);
+	index->name = etl_name_suffixed(get_rel_name(relid), psprintf("_etl_%c%08x", unique ? 'u' : 'i', hash));
 	index->sql = psprintf("CREATE %sINDEX %s ON %s %s", unique ? "UNIQUE " : "",
 						  quote_identifier(index->name), etl_quoted_relation(relid), definition);
 	foreach(cell, wanted)

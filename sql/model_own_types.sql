@@ -1,0 +1,53 @@
+-- A type whose equality is called differently, or stands in a schema that nobody searches, is compared by it everywhere.
+\set VERBOSITY terse
+SET client_min_messages = warning;
+CREATE EXTENSION IF NOT EXISTS etl;
+CREATE SCHEMA ot;
+CREATE SCHEMA ot_types;
+CREATE SCHEMA ot_operators;
+CREATE SCHEMA ot_functions;
+
+-- a version number: 1.0 equals 1, whatever its patch; the operators stand in one schema, their functions in another
+CREATE TYPE ot_types.release AS (major int, patch int);
+CREATE FUNCTION ot_functions.order_of(ot_types.release, ot_types.release) RETURNS int IMMUTABLE STRICT LANGUAGE sql RETURN btint4cmp(($1).major, ($2).major);
+CREATE FUNCTION ot_functions.hash_of(ot_types.release) RETURNS int IMMUTABLE STRICT LANGUAGE sql RETURN hashint4(($1).major);
+CREATE FUNCTION ot_functions.hash_of(ot_types.release, bigint) RETURNS bigint IMMUTABLE STRICT LANGUAGE sql RETURN hashint4extended(($1).major, $2);
+CREATE FUNCTION ot_functions.below(ot_types.release, ot_types.release) RETURNS boolean IMMUTABLE STRICT LANGUAGE sql RETURN ($1).major < ($2).major;
+CREATE FUNCTION ot_functions.upto(ot_types.release, ot_types.release) RETURNS boolean IMMUTABLE STRICT LANGUAGE sql RETURN ($1).major <= ($2).major;
+CREATE FUNCTION ot_functions.alike(ot_types.release, ot_types.release) RETURNS boolean IMMUTABLE STRICT LANGUAGE sql RETURN ($1).major = ($2).major;
+CREATE FUNCTION ot_functions.since(ot_types.release, ot_types.release) RETURNS boolean IMMUTABLE STRICT LANGUAGE sql RETURN ($1).major >= ($2).major;
+CREATE FUNCTION ot_functions.above(ot_types.release, ot_types.release) RETURNS boolean IMMUTABLE STRICT LANGUAGE sql RETURN ($1).major > ($2).major;
+CREATE OPERATOR ot_operators.<~ (LEFTARG = ot_types.release, RIGHTARG = ot_types.release, FUNCTION = ot_functions.below);
+CREATE OPERATOR ot_operators.<=~ (LEFTARG = ot_types.release, RIGHTARG = ot_types.release, FUNCTION = ot_functions.upto);
+CREATE OPERATOR ot_operators.=~ (LEFTARG = ot_types.release, RIGHTARG = ot_types.release, FUNCTION = ot_functions.alike, COMMUTATOR = OPERATOR(ot_operators.=~), HASHES, MERGES);
+CREATE OPERATOR ot_operators.>=~ (LEFTARG = ot_types.release, RIGHTARG = ot_types.release, FUNCTION = ot_functions.since);
+CREATE OPERATOR ot_operators.>~ (LEFTARG = ot_types.release, RIGHTARG = ot_types.release, FUNCTION = ot_functions.above);
+CREATE OPERATOR CLASS ot_operators.release_order DEFAULT FOR TYPE ot_types.release USING btree AS
+	OPERATOR 1 ot_operators.<~, OPERATOR 2 ot_operators.<=~, OPERATOR 3 ot_operators.=~, OPERATOR 4 ot_operators.>=~, OPERATOR 5 ot_operators.>~,
+	FUNCTION 1 ot_functions.order_of(ot_types.release, ot_types.release);
+CREATE OPERATOR CLASS ot_operators.release_hash DEFAULT FOR TYPE ot_types.release USING hash AS
+	OPERATOR 1 ot_operators.=~, FUNCTION 1 ot_functions.hash_of(ot_types.release), FUNCTION 2 ot_functions.hash_of(ot_types.release, bigint);
+CREATE EXTENSION citext SCHEMA ot_types;
+
+CREATE TABLE ot.downloads (id int PRIMARY KEY, release ot_types.release, name ot_types.citext, n int);
+SELECT etl.watch('ot.downloads');
+INSERT INTO ot.downloads VALUES (1, (1, 0), 'Ada', 1), (2, (2, 0), 'Bob', 2), (3, (1, 5), 'ada', 3), (4, NULL, NULL, 4);
+SELECT etl.define_model('ot.of_release', 'SELECT release, sum(n) AS n FROM ot.downloads GROUP BY release', 'incremental', '{release}');
+SELECT etl.define_model('ot.of_name', 'SELECT name, sum(n) AS n FROM ot.downloads GROUP BY name', 'incremental', '{name}');
+SELECT etl.define_model('ot.of_both', 'SELECT release, name, count(*) AS n FROM ot.downloads GROUP BY release, name', 'incremental', '{release,name}');
+SELECT etl.define_model('ot.history', 'SELECT DISTINCT ON (name) name, n FROM ot.downloads ORDER BY name, id DESC', 'snapshot', '{name}', strategy => 'check');
+SELECT etl.define_check('ot.of_name', 'unique', '{n}', on_fail => 'warn');
+CALL etl.run('ot.*');
+INSERT INTO ot.downloads VALUES (5, (1, 7), 'ADA', 10), (6, (3, 0), 'cyd', 20), (7, NULL, 'bob', 30), (8, (2, 1), NULL, 40);
+DELETE FROM ot.downloads WHERE id = 2;
+CALL etl.run('ot.*');
+SELECT node, action, status, error FROM etl.tasks WHERE run_id = etl.last_run_id() AND kind = 'model' ORDER BY node COLLATE "C";
+SELECT (release).major, n FROM ot.of_release ORDER BY 1, 2;
+SELECT lower(name::text) AS name, n FROM ot.of_name ORDER BY 1;
+SELECT (release).major, lower(name::text) AS name, n FROM ot.of_both ORDER BY 1, 2;
+SELECT lower(name::text) AS name, n, is_current FROM ot.history ORDER BY 1, valid_from;
+
+SELECT count(*) FROM etl.models WHERE target LIKE 'ot.%' AND etl.drop_model(target);
+SELECT etl.unwatch('ot.downloads');
+SET client_min_messages = error;
+DROP SCHEMA ot, ot_types, ot_operators, ot_functions CASCADE;
