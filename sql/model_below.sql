@@ -261,6 +261,16 @@ CALL etl.run('mb.declared');
 SELECT * FROM mb.declared ORDER BY id LIMIT 1;
 SELECT etl.drop_model('mb.declared', drop_relation => true);
 
+-- a function names relations by its own search path, and what it names is an input
+CREATE FUNCTION mb_first.total() RETURNS numeric STABLE LANGUAGE sql SET search_path = mb AS $$ SELECT sum(amount) FROM orders $$;
+SELECT etl.define_model('mb.in_own_path', 'SELECT mb_first.total() AS total', 'table');
+SELECT depends_on FROM etl.plan('mb.in_own_path');
+CALL etl.run('mb.in_own_path');
+UPDATE mb.orders SET amount = amount + 1000 WHERE id = 1;
+CALL etl.run('mb.in_own_path');
+SELECT total = (SELECT sum(amount) FROM mb.orders) AS is_new FROM mb.in_own_path;
+SELECT etl.drop_model('mb.in_own_path', drop_relation => true);
+
 SELECT etl.unwatch('mb.orders'), etl.unwatch('mb.rates');
 DROP SCHEMA mb, mb_first, mb_hidden CASCADE;
 DROP OWNED BY etlt_below;

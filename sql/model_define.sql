@@ -38,6 +38,7 @@ SELECT etl.define_model('md.x', '');
 SELECT etl.define_model('md.x', 'DELETE FROM md.t');
 SELECT etl.define_model('md.x', 'WITH d AS (DELETE FROM md.t RETURNING *) SELECT * FROM d');
 SELECT etl.define_model('md.x', 'SELECT 1 AS a INTO md.y');
+SELECT etl.define_model('md.x', '(SELECT 1 AS a INTO md.y UNION SELECT 2) EXCEPT SELECT 3');
 SELECT etl.define_model('md.x', 'SELECT * FROM md.t FOR UPDATE');
 SELECT etl.define_model('md.x', 'SELECT 1 AS a', 'tabel');
 SELECT etl.define_model('md.x', 'SELECT 1 AS a', 'snapshot');

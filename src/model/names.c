@@ -20,6 +20,7 @@
 #include "nodes/nodeFuncs.h"
 #include "parser/parse_type.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
@@ -51,6 +52,7 @@ etl_query_parse(const char *query)
 	List	   *statements = etl_parse(query);
 	RawStmt    *statement;
 	WithClause *with;
+	SelectStmt *first;			/* of a set operation, what it begins with */
 	ListCell   *cell;
 
 	if (list_length(statements) != 1)
@@ -66,7 +68,9 @@ etl_query_parse(const char *query)
 				 errmsg("a model is one SELECT, but this is another statement"),
 				 errhint("Give the query alone: etl creates and fills the relation.")));
 	with = ((SelectStmt *) statement->stmt)->withClause;
-	if (((SelectStmt *) statement->stmt)->intoClause != NULL)
+	for (first = (SelectStmt *) statement->stmt; first->op != SETOP_NONE; first = first->larg)
+		;
+	if (first->intoClause != NULL)
 		ereport(ERROR,
 				(errcode(ETL_ERR_DEFINITION),
 				 errmsg("a model must not say SELECT INTO"),
@@ -313,6 +317,63 @@ etl_names_of_query(const char *query)
 }
 
 /*
+ * act_as_function takes over the rights of an SQL function's owner, if it runs
+ * with them, and the settings that its body is read with: they find what it
+ * names.  Returns the level of these settings.
+ */
+static int
+act_as_function(HeapTuple tuple)
+{
+	Form_pg_proc form = (Form_pg_proc) GETSTRUCT(tuple);
+	int			level = NewGUCNestLevel();
+	bool		isnull;
+	Datum		settings;
+	Oid			user;
+	int			context;
+
+	GetUserIdAndSecContext(&user, &context);
+	if (form->prosecdef)
+		SetUserIdAndSecContext(form->proowner,
+							   context | SECURITY_RESTRICTED_OPERATION | SECURITY_LOCAL_USERID_CHANGE);
+	settings = SysCacheGetAttr(PROCOID, tuple, Anum_pg_proc_proconfig, &isnull);
+	if (!isnull)
+		ProcessGUCArray(DatumGetArrayTypeP(settings), superuser() ? PGC_SUSET : PGC_USERSET,
+						PGC_S_SESSION, GUC_ACTION_SAVE);
+	return level;
+}
+
+/*
+ * names_of_body returns what the SELECTs of an SQL function read: of a body that
+ * is kept analyzed, or of its text.
+ */
+static List *
+names_of_body(HeapTuple tuple)
+{
+	NamesContext names = {0};
+	ListCell   *cell;
+	ListCell   *name;
+	bool		isnull;
+	Datum		body = SysCacheGetAttr(PROCOID, tuple, Anum_pg_proc_prosqlbody, &isnull);
+
+	if (!isnull)
+	{
+		Node	   *tree = stringToNode(TextDatumGetCString(body));
+
+		foreach(cell, IsA(tree, List) ? linitial_node(List, (List *) tree) : list_make1(tree))
+			if (IsA(lfirst(cell), Query))
+				foreach(name, etl_query_dependencies(lfirst(cell)))
+					names.names = etl_names_add(names.names, lfirst(name));
+		return names.names;
+	}
+	names.functions = list_make1_oid(((Form_pg_proc) GETSTRUCT(tuple))->oid);
+	body = SysCacheGetAttr(PROCOID, tuple, Anum_pg_proc_prosrc, &isnull);
+	foreach(cell, raw_parser(TextDatumGetCString(body), RAW_PARSE_DEFAULT))
+		if (IsA(lfirst_node(RawStmt, cell)->stmt, SelectStmt))
+			names_walker(lfirst_node(RawStmt, cell)->stmt, &names);
+	return names.names;
+}
+
+/*
  * etl_names_of_function returns what the body of an SQL function reads;
  * NIL for functions in other languages, which are opaque.
  */
@@ -324,8 +385,7 @@ etl_names_of_function(Oid function)
 	int			context;
 	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
 	List	   *names = NIL;
-	Datum		body;
-	bool		isnull;
+	int			level;
 
 	if (!HeapTupleIsValid(tuple))
 		return NIL;
@@ -339,43 +399,9 @@ etl_names_of_function(Oid function)
 	GetUserIdAndSecContext(&user, &context);
 	PG_TRY();
 	{
-		/* its owner's rights find what it names */
-		if (((Form_pg_proc) GETSTRUCT(tuple))->prosecdef)
-			SetUserIdAndSecContext(((Form_pg_proc) GETSTRUCT(tuple))->proowner,
-								   context | SECURITY_RESTRICTED_OPERATION |
-									   SECURITY_LOCAL_USERID_CHANGE);
-		body = SysCacheGetAttr(PROCOID, tuple, Anum_pg_proc_prosqlbody, &isnull);
-		if (!isnull)
-		{
-			Node	   *tree = stringToNode(TextDatumGetCString(body));
-			List	   *queries = IsA(tree, List) ? linitial_node(List, (List *) tree) : list_make1(tree);
-			ListCell   *cell;
-
-			foreach(cell, queries)
-				if (IsA(lfirst(cell), Query))
-				{
-					ListCell   *name;
-
-					foreach(name, etl_query_dependencies(lfirst(cell)))
-						names = etl_names_add(names, lfirst(name));
-				}
-		}
-		else
-		{
-			NamesContext context = {0};
-			ListCell   *cell;
-
-			context.functions = list_make1_oid(function);
-			body = SysCacheGetAttr(PROCOID, tuple, Anum_pg_proc_prosrc, &isnull);
-			foreach(cell, raw_parser(TextDatumGetCString(body), RAW_PARSE_DEFAULT))
-			{
-				RawStmt    *statement = lfirst_node(RawStmt, cell);
-
-				if (IsA(statement->stmt, SelectStmt))
-					names_walker(statement->stmt, &context);
-			}
-			names = context.names;
-		}
+		level = act_as_function(tuple);
+		names = names_of_body(tuple);
+		AtEOXact_GUC(false, level);
 	}
 	PG_FINALLY();
 	{
@@ -435,6 +461,7 @@ path_back(const char *node, const char *target, List **seen)
 {
 	ListCell   *cell;
 
+	check_stack_depth();
 	if (strcmp(node, target) == 0)
 		return list_make1(pstrdup(node));
 	foreach(cell, *seen)
