@@ -162,6 +162,14 @@ SELECT etl.begin_project('ut') > 0;
 SELECT etl.define_unit_test('ut.divided', '1 by code', '{"ut.orders": [{"shop": 0}]}', '{"error": "22012"}');
 SELECT kind, name, part, action FROM etl.end_project();
 
+-- the argument of a function that reads may be a subquery, which reads given rows, too
+CREATE TABLE ut.prices (id int, price int);
+CREATE FUNCTION ut.dearer(than numeric) RETURNS bigint STABLE LANGUAGE sql AS $$ SELECT count(*) FROM ut.prices WHERE price > than $$;
+SELECT etl.define_model('ut.compared', 'SELECT ut.dearer((SELECT avg(price) FROM ut.prices)) AS n', 'table');
+SELECT etl.define_unit_test('ut.compared', 'above_average', '{"ut.prices": [{"price": 1}, {"price": 2}, {"price": 9}]}', '{"query": [{"n": 1}], "table": [{"n": 1}]}');
+SELECT test_name, status, diff FROM etl.test('ut.compared');
+SELECT etl.drop_model('ut.compared', true);
+
 -- a test goes with its model
 SELECT etl.drop_model('ut.divided');
 SELECT count(*) FROM etl.unit_tests WHERE target = 'ut.divided';

@@ -194,6 +194,7 @@ put_arguments(Node *node, Arguments *arguments)
 
 		arguments->levels++;
 		query = query_tree_mutator((Query *) node, put_arguments, arguments, 0);
+		query->hasSubLinks = query->hasSubLinks || checkExprHasSubLink((Node *) arguments->args);
 		arguments->levels--;
 		return (Node *) query;
 	}
