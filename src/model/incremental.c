@@ -19,11 +19,15 @@
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/guc.h"
+#include "utils/memutils.h"
 #include "utils/tuplestore.h"
 #include "utils/typcache.h"
 
 #include "catalog/consumption.h"
 #include "model/internal.h"
+
+/* keys that go to the catalog in one statement, which looks at every open reject */
+#define BATCH_KEYS 100000
 
 /* The affected keys, as rows of etl_affected. */
 typedef struct Affected
@@ -151,9 +155,12 @@ static void
 supersede_rejects(const EtlModel *model, const EtlDelta *delta, const Affected *affected, TupleDesc desc)
 {
 	TupleDesc	named = CreateTupleDescCopy(desc);
+	MemoryContext batch;
+	MemoryContext old;
 	TupleTableSlot *slot;
 	List	   *columns = NIL;
 	List	   *keys = NIL;
+	bool		more = true;
 	ListCell   *cell;
 
 	if (!etl_rejects_any_open(model->target))
@@ -166,12 +173,26 @@ supersede_rejects(const EtlModel *model, const EtlDelta *delta, const Affected *
 		columns = lappend(columns, key->column);
 	}
 	slot = MakeSingleTupleTableSlot(BlessTupleDesc(named), &TTSOpsMinimalTuple);
-	while (tuplestore_gettupleslot(affected->rows, true, false, slot))
-		keys = lappend(keys, TextDatumGetCString(DirectFunctionCall1(row_to_json,
-																	 ExecFetchSlotHeapTupleDatum(slot))));
+	batch = AllocSetContextCreate(CurrentMemoryContext, "etl affected keys", ALLOCSET_DEFAULT_SIZES);
+	old = MemoryContextSwitchTo(batch);
+	while (more)
+	{
+		more = tuplestore_gettupleslot(affected->rows, true, false, slot);
+		if (more)
+			keys = lappend(keys, TextDatumGetCString(DirectFunctionCall1(
+									 row_to_json, ExecFetchSlotHeapTupleDatum(slot))));
+		if (list_length(keys) < BATCH_KEYS && more)
+			continue;
+		if (keys != NIL)
+			etl_rejects_supersede_keys(model->target, columns, keys);
+		ExecClearTuple(slot);
+		MemoryContextReset(batch);
+		keys = NIL;
+	}
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(batch);
 	tuplestore_rescan(affected->rows);
 	ExecDropSingleTupleTableSlot(slot);
-	etl_rejects_supersede_keys(model->target, columns, keys);
 }
 
 /*

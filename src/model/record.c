@@ -29,8 +29,10 @@
 #include "model/internal.h"
 
 /* A statement that changes more rows than this is not recorded row by row. */
-#define MAX_ROWS   1000000
-#define BATCH_ROWS 1000
+#define MAX_ROWS	1000000
+/* what goes to the catalog in one statement */
+#define BATCH_ROWS	1000
+#define BATCH_BYTES (4 * 1024 * 1024)
 
 PG_FUNCTION_INFO_V1(etl_sql_changed);
 
@@ -50,6 +52,7 @@ add_rows(int64 set_id, int64 first, bool gone, Tuplestorestate *rows, TupleDesc 
 	Datum	   *records = palloc(sizeof(Datum) * BATCH_ROWS);
 	FmgrInfo	output;
 	int			n = 0;
+	Size		bytes = 0;
 	bool		more = true;
 
 	fmgr_info(F_RECORD_OUT, &output);
@@ -59,13 +62,16 @@ add_rows(int64 set_id, int64 first, bool gone, Tuplestorestate *rows, TupleDesc 
 	{
 		more = tuplestore_gettupleslot(rows, true, false, slot);
 		if (more)
-			records[n++] = CStringGetTextDatum(OutputFunctionCall(&output,
-																  ExecFetchSlotHeapTupleDatum(slot)));
-		if (n == BATCH_ROWS || (!more && n > 0))
+		{
+			records[n] = CStringGetTextDatum(OutputFunctionCall(&output, ExecFetchSlotHeapTupleDatum(slot)));
+			bytes += VARSIZE(DatumGetPointer(records[n++]));
+		}
+		if (n == BATCH_ROWS || bytes > BATCH_BYTES || (!more && n > 0))
 		{
 			etl_change_rows_add(set_id, first, gone, records, n);
 			first += n;
 			n = 0;
+			bytes = 0;
 			/* rows that were spilled to disk come in memory of their own, which the slot frees */
 			ExecClearTuple(slot);
 			MemoryContextReset(batch);
@@ -240,8 +246,11 @@ put_set(const EtlChangeSet *set, TupleDesc relation, TupleDesc desc, Tuplestores
 	Datum	   *fields = palloc(sizeof(Datum) * ncolumns);
 	bool	   *missing = palloc(sizeof(bool) * ncolumns);
 	MemoryContext batch = AllocSetContextCreate(CurrentMemoryContext, "etl batch", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext one =
+		AllocSetContextCreate(CurrentMemoryContext, "etl changed row", ALLOCSET_DEFAULT_SIZES);
 	FmgrInfo	input;
 	int64		last = -1;
+	bool		more;
 	EtlRows    *read;
 
 	for (int i = 0; i < ncolumns; i++)
@@ -255,6 +264,7 @@ put_set(const EtlChangeSet *set, TupleDesc relation, TupleDesc desc, Tuplestores
 		MemoryContext old = MemoryContextSwitchTo(batch);
 
 		read = etl_change_rows_read(set->set_id, last, BATCH_ROWS);
+		MemoryContextSwitchTo(one);
 		for (int i = 0; i < read->n; i++)
 		{
 			Datum		row = InputFunctionCall(&input, etl_row_text(read, i, "record"), RECORDOID,
@@ -272,11 +282,15 @@ put_set(const EtlChangeSet *set, TupleDesc relation, TupleDesc desc, Tuplestores
 			}
 			tuplestore_putvalues(rows, desc, values, nulls);
 			last = etl_row_int8(read, i, "n");
+			/* a row may be large: it is not kept beside the others */
+			MemoryContextReset(one);
 		}
 		MemoryContextSwitchTo(old);
+		more = read->n == BATCH_ROWS;
 		MemoryContextReset(batch);
 		CHECK_FOR_INTERRUPTS();
-	} while (read->n == BATCH_ROWS);
+	} while (more);
+	MemoryContextDelete(one);
 	MemoryContextDelete(batch);
 }
 

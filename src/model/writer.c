@@ -202,7 +202,8 @@ receive(TupleTableSlot *row, DestReceiver *self)
 	etl_progress_rows++;
 	etl_progress_check();
 	slot_getallattrs(row);
-	if ((++writer->received & 1023) == 0)
+	if ((++writer->received & 1023) == 0 ||
+		MemoryContextMemAllocated(writer->row_context, false) > BATCH_BYTES)
 		MemoryContextReset(writer->row_context);
 	if (writer->slicing != NULL && is_outside(writer, row))
 		etl_slice_refuse(writer->model, writer->slicing, row, writer->since, writer->until);
@@ -388,7 +389,8 @@ store_rejects(EtlWriter *writer)
 			reject->reasons = DatumGetJsonbPCopy(slot_getattr(slot, 2, &isnull));
 			batch = lappend(batch, reject);
 		}
-		if (batch != NIL && (!more || list_length(batch) == BATCH_ROWS))
+		if (batch != NIL && (!more || list_length(batch) == BATCH_ROWS ||
+							 MemoryContextMemAllocated(writer->row_context, false) > BATCH_BYTES))
 		{
 			etl_rejects_store(batch);
 			/* the slot's tuple lies in the context that is reset */
