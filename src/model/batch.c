@@ -45,7 +45,7 @@ etl_slice_refuse(const EtlModel *model, const EtlSlicing *slicing, TupleTableSlo
 	BlessTupleDesc(row->tts_tupleDescriptor);
 	shown = TextDatumGetCString(DirectFunctionCall1(row_to_json, ExecFetchSlotHeapTupleDatum(row)));
 	if (strlen(shown) > SHOWN_BYTES)
-		strcpy(shown + pg_mbcliplen(shown, strlen(shown), SHOWN_BYTES), "…");
+		shown = psprintf("%.*s…", pg_mbcliplen(shown, strlen(shown), SHOWN_BYTES), shown);
 	if (isnull || !etl_slice_value(slicing, value, &at))
 		ereport(ERROR,
 				(errcode(ETL_ERR_INTERVAL),

@@ -41,8 +41,16 @@ run_plan(PlannedStmt *plan, const char *source, QueryEnvironment *environment, D
 						   NULL, environment, 0);
 	ExecutorStart(desc, etl_model_defer_triggers ? EXEC_FLAG_SKIP_TRIGGERS : 0);
 	etl_watch_begin(desc->planstate);
-	etl_executor_run(desc);
-	etl_watch_end();
+	PG_TRY();
+	{
+		etl_executor_run(desc);
+	}
+	PG_FINALLY();
+	{
+		/* who notes an error must not look at scans that are gone */
+		etl_watch_end();
+	}
+	PG_END_TRY();
 	processed = desc->estate->es_processed;
 	ExecutorFinish(desc);
 	ExecutorEnd(desc);
