@@ -60,16 +60,6 @@ key_order(const EtlDelta *delta)
 }
 
 /*
- * add_affected makes affected keys visible to generated SQL.
- */
-static void
-add_affected(QueryEnvironment *environment, TupleDesc desc, Tuplestorestate *rows, double count)
-{
-	etl_environment_add_keyed(environment, "etl_affected", desc, rows, count,
-							  bms_add_range(NULL, 1, desc->natts));
-}
-
-/*
  * keep_distinct makes affected keys of what was found, each once.
  */
 static void
@@ -134,7 +124,7 @@ add_losers(const EtlDelta *delta, const EtlModel *model, EtlCheckSet *checks, Oi
 
 	if (affected->count == 0 || checks == NULL || etl_model_is_snapshot(model))
 		return;
-	add_affected(environment, desc, before, affected->count);
+	etl_environment_add(environment, "etl_affected", desc, before, affected->count);
 	found = etl_losers_keys(model, delta, checks, relid, environment,
 							etl_delta_scope(delta, "c", affected->nulls));
 	tuplestore_rescan(before);
@@ -211,7 +201,7 @@ spare_frozen(const EtlFrozen *frozen, TupleDesc desc, Affected *affected)
 		return false;
 	rows = tuplestore_begin_heap(true, false, work_mem);
 	SetTuplestoreDestReceiverParams(receiver, rows, CurrentMemoryContext, false, NULL, NULL);
-	add_affected(environment, desc, affected->rows, affected->count);
+	etl_environment_add(environment, "etl_affected", desc, affected->rows, affected->count);
 	etl_frozen_to_environment(frozen, environment);
 	etl_execute(psprintf("SELECT * FROM etl_affected a WHERE %s", condition), environment, receiver);
 	tuplestore_end(affected->rows);
@@ -252,7 +242,7 @@ stage(EtlDriver *driver, const EtlModel *model, EtlDue *due, EtlCheckSet *checks
 			result->rejected += etl_frozen_reject_late(frozen, model, driver->run_id);
 		if (frozen == NULL || spare_frozen(frozen, keys, &affected))
 			supersede_rejects(model, delta, &affected, keys);
-		add_affected(environment, keys, affected.rows, affected.count);
+		etl_environment_add(environment, "etl_affected", keys, affected.rows, affected.count);
 		scope.condition = etl_delta_scope(delta, "c", affected.nulls);
 		scope.not_null = !affected.nulls && list_length(delta->keys) == list_length(model->key);
 	}
@@ -319,6 +309,6 @@ etl_incremental_shape(EtlDelta *delta)
 
 	(void) etl_delta_changes(delta, environment, false);
 	if (!delta->append)
-		add_affected(environment, etl_delta_keys_desc(delta), NULL, 1000);
+		etl_environment_add(environment, "etl_affected", etl_delta_keys_desc(delta), NULL, 1000);
 	return environment;
 }
