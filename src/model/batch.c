@@ -287,11 +287,12 @@ etl_slice_stage(EtlDriver *driver, const EtlModel *model, EtlDue *due, EtlCheckS
 					  etl_writer_receiver(writer));
 	etl_writer_end(writer);
 	result->rejected += etl_writer_rejected(writer);
+	etl_reshape(due);
 	if (model->key != NIL && etl_writer_rows(writer) > 0 &&
 		count_movers(model, due, desc, rows, etl_writer_rows(writer), scope.condition) > 0)
 		scope.condition = psprintf("(%s OR EXISTS (SELECT FROM etl_staged x WHERE %s))", scope.condition,
 								   key_match(model, desc));
-	return etl_diff_compute(model, due->relid, desc, rows, etl_writer_rows(writer), environment, &scope);
+	return etl_diff_compute(model, due->relid, desc, rows, etl_writer_rows(writer), environment, &scope, NIL);
 }
 
 /* ---- the ledger ---- */

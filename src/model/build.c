@@ -84,11 +84,15 @@ stage_diff(EtlStaged *staged, TupleDesc desc)
 		quarantined = etl_writer_keep_quarantined(writer);
 	count = fill(staged, writer);
 	if (snapshot)
+	{
+		etl_reshape(staged->due);
 		staged->diff = etl_snapshot_stage(staged->model, staged->due, rows, count, quarantined,
 										  create_queryEnv(), "true");
-	else
-		staged->diff = etl_diff_compute(staged->model, staged->due->relid, desc, rows, count,
-										create_queryEnv(), NULL);
+		return;
+	}
+	staged->diff = etl_diff_compute(staged->model, staged->due->relid, desc, rows, count,
+									create_queryEnv(), NULL, etl_reshape_coming(staged, desc));
+	etl_reshape(staged->due);
 }
 
 /*
@@ -140,17 +144,11 @@ prepare_relation(EtlStaged *staged, bool by_dml, TupleDesc desc)
 			staged->refit = etl_refit_plan(staged->model, due->relid, desc);
 			return;
 		}
-		if (lost != NIL)
-			staged->dependents = etl_dependents_drop(due->relid, lost);
-		if (etl_model_is_snapshot(staged->model))
-			etl_snapshot_reshape(staged->model, due->relid, desc, due->state->created);
-		else
-			etl_table_reshape(staged->model, due->relid, desc);
+		etl_reshape_plan(staged, desc);
 	}
-	/* rows of this definition need not be unique as those of the former one were */
-	if (!staged->created && due->state->built_version != staged->model->version &&
-		!may_swap(staged, by_dml, desc))
-		etl_table_indexes_drop_unwanted(staged->model, due->relid);
+	else if (!staged->created && due->state->built_version != staged->model->version &&
+			 !may_swap(staged, by_dml, desc))
+		etl_reshape_plan(staged, desc);
 }
 
 /*
@@ -264,6 +262,7 @@ stage_stored(EtlStaged *staged, bool by_dml)
 	analyze_whole(staged);
 	if (staged->opened)
 	{
+		etl_reshape(due);
 		if (due->check_unplaced)
 			etl_slices_check_unplaced(model, due);
 		etl_run_as_end(&as);

@@ -25,6 +25,7 @@
 #include "utils/typcache.h"
 
 #include "common/errors.h"
+#include "common/parse.h"
 #include "model/internal.h"
 
 /*
@@ -317,19 +318,78 @@ etl_diff_make(Oid relid, List *columns, TupleDesc staged_desc, const char *sql,
 }
 
 /*
+ * columns_to_be lists the columns of the query that the table will have.
+ */
+static List *
+columns_to_be(Oid relid, TupleDesc desc, List *coming)
+{
+	List	   *columns = NIL;
+
+	for (int i = 0; i < desc->natts; i++)
+	{
+		char	   *name = pstrdup(NameStr(TupleDescAttr(desc, i)->attname));
+
+		if (etl_name_among(coming, name) || get_attnum(relid, name) > 0)
+			columns = lappend(columns, name);
+	}
+	return columns;
+}
+
+/*
+ * as_it_will_be renders the table with the columns that it will have: those
+ * that come are NULL in its rows.
+ */
+static char *
+as_it_will_be(const char *table, List *columns, TupleDesc desc, List *coming)
+{
+	StringInfoData sql;
+	ListCell   *cell;
+
+	if (coming == NIL)
+		return pstrdup(table);
+	initStringInfo(&sql);
+	appendStringInfoString(&sql, "(SELECT tableoid, ctid");
+	foreach(cell, columns)
+	{
+		if (etl_name_among(coming, lfirst(cell)))
+			appendStringInfo(&sql, ", NULL::%s AS %s", etl_column_type(find_attribute(desc, lfirst(cell))),
+							 quote_identifier(lfirst(cell)));
+		else
+			appendStringInfo(&sql, ", %s", quote_identifier(lfirst(cell)));
+	}
+	appendStringInfo(&sql, " FROM %s)", table);
+	return sql.data;
+}
+
+/*
+ * keeps_key tells whether no two rows of the table have one key, nor will
+ * when 'coming' have come.
+ */
+static bool
+keeps_key(const EtlModel *model, Oid relid, List *coming)
+{
+	ListCell   *cell;
+
+	foreach(cell, model->key)
+		if (etl_name_among(coming, lfirst(cell)))
+			return false;
+	return etl_table_key_is_kept(model, relid);
+}
+
+/*
  * etl_diff_compute compares staged rows with the table's, or with those of
  * them that 'scope' (which may use relations of 'environment') selects.  It
  * takes the staged rows over.
  */
 EtlDiff *
 etl_diff_compute(const EtlModel *model, Oid relid, TupleDesc staged_desc, Tuplestorestate *staged,
-				 int64 staged_rows, QueryEnvironment *environment, const EtlDiffScope *scope)
+				 int64 staged_rows, QueryEnvironment *environment, const EtlDiffScope *scope, List *coming)
 {
-	List	   *columns = etl_diff_common_columns(relid, staged_desc);
+	List	   *columns = columns_to_be(relid, staged_desc, coming);
 	char	   *names = etl_diff_column_list(columns, "");
 	char	   *table = etl_quoted_relation(relid);
 	bool		keyed = model->key != NIL;
-	bool		one_a_key = keyed && (scope != NULL || etl_table_key_is_kept(model, relid));
+	bool		one_a_key = keyed && (scope != NULL || keeps_key(model, relid, coming));
 	bool		by_columns;
 	char	   *key;
 	char	   *copy;
@@ -340,7 +400,11 @@ etl_diff_compute(const EtlModel *model, Oid relid, TupleDesc staged_desc, Tuples
 		require_unique_key(model, environment);
 	if (scope == NULL &&
 		first_row(psprintf("SELECT ''::pg_catalog.text FROM %s LIMIT 1", table), NULL, one_text()) == NULL)
-		return etl_diff_inserts(relid, staged_desc, staged, staged_rows);
+	{
+		diff = etl_diff_inserts(relid, staged_desc, staged, staged_rows);
+		diff->columns = columns;
+		return diff;
+	}
 
 	by_columns = one_a_key && ((scope != NULL && scope->not_null) || !has_null_keys(model, environment));
 	key = keyed ? psprintf("ROW(%s)", etl_diff_column_list(model->key, "")) : row_hash(staged_desc, names);
@@ -356,9 +420,10 @@ etl_diff_compute(const EtlModel *model, Oid relid, TupleDesc staged_desc, Tuples
 			" c.tableoid AS etl_table, c.ctid AS etl_ctid, c.* FROM %s c WHERE %s) c ON %s"
 			" WHERE s.etl_here IS NULL OR c.etl_here IS NULL"
 			" OR ROW(%s)::pg_catalog.record OPERATOR(pg_catalog.*<>) ROW(%s)::pg_catalog.record",
-			etl_diff_column_list(columns, "s."), key, copy, key, copy, table,
-			scope ? scope->condition : "true", match_condition(model, staged_desc, by_columns),
-			etl_diff_column_list(columns, "s."), etl_diff_column_list(columns, "c.")),
+			etl_diff_column_list(columns, "s."), key, copy, key, copy,
+			as_it_will_be(table, columns, staged_desc, coming), scope ? scope->condition : "true",
+			match_condition(model, staged_desc, by_columns), etl_diff_column_list(columns, "s."),
+			etl_diff_column_list(columns, "c.")),
 		environment);
 	tuplestore_end(staged);
 	diff->key = model->key;

@@ -230,7 +230,10 @@ stage(EtlDriver *driver, const EtlModel *model, EtlDue *due, EtlCheckSet *checks
 
 	/* there is only a column that comes */
 	if (delta == NULL)
+	{
+		etl_reshape(due);
 		return etl_diff_inserts(due->relid, desc, tuplestore_begin_heap(true, false, work_mem), 0);
+	}
 	if (!delta->append)
 	{
 		TupleDesc	keys = etl_delta_keys_desc(delta);
@@ -249,7 +252,7 @@ stage(EtlDriver *driver, const EtlModel *model, EtlDue *due, EtlCheckSet *checks
 
 	writer = etl_writer_begin(model, desc, checks, driver->run_id);
 	/* rows that only come need not be kept beside: that took a quarter of their time */
-	rows = delta->append && !etl_model_is_snapshot(model) &&
+	rows = delta->append && !etl_model_is_snapshot(model) && due->reshaping == NULL &&
 				   (checks == NULL || !etl_checks_may_move(checks)) &&
 				   etl_writer_to_table(writer, due->relid) ?
 			   NULL :
@@ -266,6 +269,7 @@ stage(EtlDriver *driver, const EtlModel *model, EtlDue *due, EtlCheckSet *checks
 	etl_execute_query(query, model->query, environment, etl_writer_receiver(writer));
 	etl_writer_end(writer);
 	result->rejected += etl_writer_rejected(writer);
+	etl_reshape(due);
 
 	if (etl_model_is_snapshot(model))
 		diff = etl_snapshot_stage(model, due, rows, etl_writer_rows(writer), quarantined, environment,
@@ -276,7 +280,7 @@ stage(EtlDriver *driver, const EtlModel *model, EtlDue *due, EtlCheckSet *checks
 		diff = etl_diff_inserts(due->relid, desc, rows, etl_writer_rows(writer));
 	else
 		diff = etl_diff_compute(model, due->relid, desc, rows, etl_writer_rows(writer), environment,
-								&scope);
+								&scope, NIL);
 	if (affected.rows != NULL)
 		tuplestore_end(affected.rows);
 	if (frozen != NULL)

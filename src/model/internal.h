@@ -315,7 +315,8 @@ extern List *etl_table_lost_columns(const EtlModel *model, Oid relid, TupleDesc 
 extern bool etl_table_has_kept_columns(const EtlModel *model, Oid relid, TupleDesc desc);
 extern char *etl_table_reshape_actions(const EtlModel *model, Oid relid, TupleDesc desc,
 									   bool empty);
-extern void etl_table_reshape(const EtlModel *model, Oid relid, TupleDesc desc);
+/* char *: columns of the query that the table does not have, or with another type, and that it gets */
+extern List *etl_table_coming_columns(const EtlModel *model, Oid relid, TupleDesc desc);
 extern void etl_table_analyze(Oid relid);
 extern void etl_table_hooks(const EtlModel *model, const char *which);
 extern void etl_table_comment(const EtlModel *model, const char *kind);
@@ -473,9 +474,10 @@ typedef struct EtlDiffScope
 /* joins columns, each with a prefix such as "s." */
 extern char *etl_diff_column_list(List *columns, const char *prefix);
 extern char *etl_diff_key_columns(const EtlModel *model);
+/* 'coming': char *, columns that the table does not have yet, and will, or with another type */
 extern EtlDiff *etl_diff_compute(const EtlModel *model, Oid relid, TupleDesc staged_desc,
-								 Tuplestorestate *staged, int64 staged_rows,
-								 QueryEnvironment *environment, const EtlDiffScope *scope);
+								 Tuplestorestate *staged, int64 staged_rows, QueryEnvironment *environment,
+								 const EtlDiffScope *scope, List *coming);
 extern List *etl_diff_common_columns(Oid relid, TupleDesc desc);
 /* runs a query of rows (op, table, ctid, columns…) of a difference and keeps them */
 extern EtlDiff *etl_diff_make(Oid relid, List *columns, TupleDesc staged_desc, const char *sql,
@@ -650,7 +652,13 @@ typedef struct EtlDue
 	bool		check_unplaced; /* a row may lie in no slice */
 	EtlSlice   *slice;			/* the one that is built */
 	Oid			built;			/* what holds the rows of a full build, for the ledger */
+	struct EtlStaged *reshaping;	/* the table is still to be altered; NULL: it is as it is to be */
 } EtlDue;
+
+/* ---- reshape.c ---- */
+
+/* alters the table, if it is still to be: from here on its readers wait; inside etl_run_as */
+extern void etl_reshape(EtlDue *due);
 
 /* ---- unfilled.c: option backfill ---- */
 

@@ -33,6 +33,16 @@ struct EtlStaged
 	bool		opened;			/* slices are made due, and built later */
 };
 
+/* ---- reshape.c: a table that is published by DML gets other columns ---- */
+
+/* says that it is to, once its rows are computed; raises what is in the way */
+extern void etl_reshape_plan(EtlStaged *staged, TupleDesc desc);
+/*
+ * the columns that come with it, to compare with the rows that are there as if
+ * they were all NULL; alters it at once where it has to be rewritten
+ */
+extern List *etl_reshape_coming(EtlStaged *staged, TupleDesc desc);
+
 /* ---- replace.c: another relation in the place of the target ---- */
 
 /* must the target be made again, since what is there can never hold the model? */

@@ -24,7 +24,6 @@
 #include "utils/rel.h"
 #include "utils/ruleutils.h"
 
-#include "common/brief_lock.h"
 #include "common/driver.h"
 #include "common/errors.h"
 #include "common/json.h"
@@ -423,20 +422,18 @@ etl_table_reshape_actions(const EtlModel *model, Oid relid, TupleDesc desc, bool
 	return sql.data;
 }
 
-/*
- * etl_table_reshape gives the table the query's columns at once.  Managed
- * views that depend on lost columns must have been dropped.
- */
-void
-etl_table_reshape(const EtlModel *model, Oid relid, TupleDesc desc)
+List *
+etl_table_coming_columns(const EtlModel *model, Oid relid, TupleDesc desc)
 {
-	char	   *actions = etl_table_reshape_actions(model, relid, desc, false);
+	List	   *missing;
+	List	   *surplus;
+	List	   *names = NIL;
+	ListCell   *cell;
 
-	if (actions == NULL)
-		return;
-	etl_lock_briefly(relid);
-	etl_execute_utility(psprintf("ALTER TABLE %s%s", etl_quoted_relation(relid), actions));
-	CommandCounterIncrement();
+	column_changes(model, relid, desc, &missing, &surplus);
+	foreach(cell, missing)
+		names = lappend(names, NameStr(((Form_pg_attribute) lfirst(cell))->attname));
+	return names;
 }
 
 /*
