@@ -1429,7 +1429,7 @@ COMMENT ON FUNCTION etl.end_project(boolean, boolean, boolean) IS
 'Ends the deployment of a project: drops what the project had and its script no longer defines.
 prune: false drops nothing and only lists it; default true. dry_run: drops nothing and leaves the deployment open, default false. drop_relations: the tables and views that etl made too, default false: they stay.
 Returns a row for each definition that goes: kind, name and, for a check, part; action: dropped, to be dropped (dry_run) or stays (without prune); detail: what becomes of its relation. Everything is dropped, or nothing.
-Errors: ET001 outside of a deployment; 2BP01 when something that stays reads what would go; 55006 when another session has begun the project since; 42501 for definitions of others.
+Errors: ET001 outside of a deployment, and when it would prune although a statement of it has failed; 2BP01 when something that stays reads what would go; 55006 when another session has begun the project since; 42501 for definitions of others.
 Example: SELECT etl.begin_project(''shop'');
 SELECT * FROM etl.end_project(dry_run => true);';
 

@@ -48,6 +48,25 @@ SELECT * FROM etl.end_project();
 SELECT target FROM etl.models WHERE target LIKE 'pj.%' ORDER BY target;
 SELECT to_regclass('pj.b'), to_regclass('pj.c');
 SELECT count(*) FROM etl.schedules WHERE name LIKE 'pj%';
+-- a statement that fails defines nothing, and what it was to define is not dropped for that
+SELECT etl.begin_project('pj') > 0;
+SELECT etl.define_source('pj_push', 'push');
+SELECT etl.define_stream('pj.events', 'pj_push', columns => 'id int, n int');
+SELECT etl.define_model('pj.a', 'SELECT id, n FORM pj.events', 'table');
+SELECT * FROM etl.end_project(dry_run => true);
+SELECT * FROM etl.end_project();
+SELECT target FROM etl.models WHERE target LIKE 'pj.%' ORDER BY target;
+SELECT * FROM etl.end_project(prune => false);
+SELECT etl.begin_project('pj') > 0;
+SELECT etl.define_source('pj_push', 'push');
+SELECT etl.define_stream('pj.events', 'pj_push', columns => 'id int, n int');
+BEGIN;
+SELECT etl.define_model('pj.a', 'SELECT id, n FROM pj.events', 'table', options => '{"indexes": [["id"]]}', tags => '{x,y_y}');
+SELECT * FROM etl.end_project();
+ROLLBACK;
+SELECT * FROM etl.end_project();
+SELECT target FROM etl.models WHERE target LIKE 'pj.%' ORDER BY target;
+SELECT * FROM etl.end_project(prune => false);
 -- a deployment that is rolled back was none
 BEGIN;
 SELECT etl.begin_project('pj') > 0;

@@ -7,6 +7,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "fmgr.h"
@@ -28,6 +29,39 @@
 PG_FUNCTION_INFO_V1(etl_sql_begin_project);
 PG_FUNCTION_INFO_V1(etl_sql_end_project);
 PG_FUNCTION_INFO_V1(etl_sql_export_definitions);
+
+/* Of the deployment in this session: some transaction was rolled back since it began. */
+static bool failed = false;
+/* Whether the present transaction only ends it: that can be tried again. */
+static bool ending = false;
+
+/*
+ * note_abort notes what ends badly; a callback of every transaction.  What a
+ * failed statement was to define must not be taken for what the script no
+ * longer defines: psql goes on after an error unless it is told otherwise.
+ */
+static void
+note_abort(XactEvent event, void *arg)
+{
+	if (event == XACT_EVENT_ABORT && !ending)
+		failed = true;
+	if (event == XACT_EVENT_ABORT || event == XACT_EVENT_COMMIT)
+		ending = false;
+}
+
+/*
+ * watch_aborts begins anew to note them.
+ */
+static void
+watch_aborts(void)
+{
+	static bool watching = false;
+
+	if (!watching)
+		RegisterXactCallback(note_abort, NULL);
+	watching = true;
+	failed = ending = false;
+}
 
 /*
  * set_project sets the session's project; a rollback sets it back.
@@ -57,6 +91,7 @@ etl_sql_begin_project(PG_FUNCTION_ARGS)
 		etl_check_owner(owner, "project", name);
 	deployment = etl_project_begin(name, GetUserNameFromId(GetUserId(), false));
 	set_project(psprintf(INT64_FORMAT " %s", deployment, name));
+	watch_aborts();
 	PG_RETURN_INT64(deployment);
 }
 
@@ -157,6 +192,7 @@ etl_sql_end_project(PG_FUNCTION_ARGS)
 	bool		prune = PG_ARGISNULL(0) || PG_GETARG_BOOL(0);
 	bool		dry_run = !PG_ARGISNULL(1) && PG_GETARG_BOOL(1);
 	bool		drop_relations = !PG_ARGISNULL(2) && PG_GETARG_BOOL(2);
+	bool		alone = !TransactionIdIsValid(GetTopTransactionIdIfAny());
 	int64		deployment;
 	int64		newest;
 	char	   *name = etl_project_at(&deployment);
@@ -166,6 +202,7 @@ etl_sql_end_project(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	if (etl_environment_on())
 		return (Datum) 0;
+	ending = alone && !dry_run;
 	if (owner == NULL)
 		ereport(ERROR,
 				(errcode(ETL_ERR_DEFINITION), errmsg("no project has been begun in this session"),
@@ -176,6 +213,13 @@ etl_sql_end_project(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_OBJECT_IN_USE),
 				 errmsg("project \"%s\" has been begun again since, by another session", name),
 				 errhint("Let that one end, or begin again.")));
+	if (failed && prune && !dry_run)
+		ereport(ERROR,
+				(errcode(ETL_ERR_DEFINITION),
+				 errmsg("a statement failed since project \"%s\" was begun", name),
+				 errdetail("What it was to define would be dropped, as if the script no longer did."),
+				 errhint("Run the script again from etl.begin_project on, with psql -v ON_ERROR_STOP=1; "
+						 "etl.end_project(prune => false) drops nothing.")));
 
 	foreach(cell, sorted_stale(etl_project_stale(name, deployment)))
 	{
