@@ -97,6 +97,9 @@ CREATE FUNCTION ml.told(of_id int) RETURNS TABLE (twice int) LANGUAGE sql STABLE
 CREATE FUNCTION ml.opaque() RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN (SELECT sum(xx) FROM ml.one); END';
 CREATE FUNCTION ml.nothing() RETURNS int LANGUAGE sql AS $$SELECT 1 -- no ml.one here$$;
 SELECT * FROM etl.lineage('ml.one', 'xx', 'downstream') ORDER BY depth, target COLLATE "C", column_name COLLATE "C", source, source_column, transformation;
+CREATE FUNCTION ml.named(OUT "a ""key" int, OUT b int) RETURNS SETOF record LANGUAGE sql STABLE AS 'SELECT xx, id FROM ml.one';
+SELECT target, column_name, source_column FROM etl.lineage('ml.one', 'xx', 'downstream', 1) WHERE target LIKE 'ml.named%' OR target LIKE 'ml.told%' AND transformation <> 'filter' ORDER BY 1;
+DROP FUNCTION ml.named;
 SELECT DISTINCT depth, target FROM etl.lineage('ml.a', 'x', 'downstream', depth => 2) ORDER BY 1, 2;
 SELECT count(*) FROM etl.lineage('ml.of_kept', direction => 'downstream');
 -- and such a view tells what it is made of

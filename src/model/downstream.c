@@ -15,6 +15,8 @@
 
 #include "access/relation.h"
 #include "catalog/pg_class.h"
+#include "executor/executor.h"
+#include "funcapi.h"
 #include "nodes/makefuncs.h"
 #include "rewrite/rewriteHandler.h"
 #include "utils/lsyscache.h"
@@ -44,6 +46,34 @@ typedef struct Reader
 } Reader;
 
 /*
+ * name_columns gives what a function yields the names that its callers see.
+ */
+static void
+name_columns(Query *query, FuncExpr *call)
+{
+	TupleDesc	desc;
+	TypeFuncClass class = get_expr_result_type((Node *) call, NULL, &desc);
+	bool		row = class == TYPEFUNC_COMPOSITE;
+	char	   *only = row ? NULL : get_func_result_name(call->funcid);
+	ListCell   *cell;
+
+	/* those of record are named by each caller, and a whole row is one expression */
+	if (class == TYPEFUNC_RECORD || (row && ExecCleanTargetListLength(query->targetList) != desc->natts))
+		return;
+	foreach(cell, query->targetList)
+	{
+		TargetEntry *entry = lfirst_node(TargetEntry, cell);
+
+		if (entry->resjunk)
+			continue;
+		if (!row)
+			entry->resname = only ? only : get_func_name(call->funcid);
+		else
+			entry->resname = pstrdup(NameStr(TupleDescAttr(desc, entry->resno - 1)->attname));
+	}
+}
+
+/*
  * trace finds the edges of a view or of a function.
  */
 static void
@@ -61,8 +91,14 @@ trace(void *arg)
 		relation_close(view, NoLock);
 	}
 	else
-		query = etl_sql_function_query(makeFuncExpr(reader->function, get_func_rettype(reader->function), NIL,
-													InvalidOid, InvalidOid, COERCE_EXPLICIT_CALL));
+	{
+		FuncExpr   *call = makeFuncExpr(reader->function, get_func_rettype(reader->function), NIL,
+									  InvalidOid, InvalidOid, COERCE_EXPLICIT_CALL);
+
+		query = etl_sql_function_query(call);
+		if (query != NULL)
+			name_columns(query, call);
+	}
 	if (query != NULL)
 		reader->edges = etl_query_lineage(query, &model);
 }
