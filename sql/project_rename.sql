@@ -53,6 +53,17 @@ SELECT etl.rollback('rn.b');
 -- a version from before, which names what is gone, does not come back
 SELECT etl.rollback('rn.b', 1);
 
+-- the rows that unit tests give follow, whatever the names
+SELECT etl.define_model('rn."on ""q"""', 'SELECT id FROM rn.b', 'table');
+SELECT etl.define_model('rn.above', 'SELECT id FROM rn."on ""q"""', 'table');
+SELECT etl.define_unit_test('rn.above', 'u1', jsonb_build_object('rn."on ""q"""', '[{"id": 1}]'::jsonb), '[{"id": 1}]');
+SELECT etl.define_unit_test('rn.above', 'u2', jsonb_build_array(jsonb_build_object('rn."on ""q"""', '[{"id": 1}]'::jsonb), jsonb_build_object('rn."on ""q"""', '[{"id": 2}]'::jsonb)), '{"table": [{"id": 2}]}');
+CALL etl.run('1+rn.above');
+SELECT kind, name, part, effect, detail FROM etl.rename('rn."on ""q"""', 'rn.plain') ORDER BY 1, 3;
+SELECT name, given FROM etl.unit_tests WHERE target = 'rn.above' ORDER BY 1;
+SELECT test_name, status FROM etl.test('rn.above');
+SELECT etl.drop_model('rn.plain', cascade => true, drop_relation => true);
+
 -- a text that cannot follow is told, and stays
 SELECT etl.define_model('rn.hard', 'SELECT b.id FROM rn.b b, LATERAL (TABLE rn.b) AS x', 'table');
 CALL etl.run('rn.hard');

@@ -53,6 +53,13 @@ SELECT etl.define_unit_test('ut.daily', 'table', '[
 	{"ut.shops": [{"id": 1, "name": "b"}, {"id": 2, "name": "c"}]}]',
 	'{"table": [{"day": "2026-01-01", "shop": "b", "total": 7, "n": 2, "shops": 2}], "query": [{"total": 7}]}');
 SELECT * FROM etl.test('ut.daily') WHERE test_name = 'table';
+-- and of kinds that are built in full: each run from the rows that are given then
+SELECT etl.define_model('ut.kept', 'SELECT id FROM ut.orders', 'table');
+SELECT etl.define_model('ut.shown', 'SELECT id FROM ut.orders', 'materialized_view');
+SELECT etl.define_unit_test('ut.kept', 'runs', '[{"ut.orders": [{"id": 1}]}, {"ut.orders": [{"id": 2}, {"id": 3}]}, {}]', '{"table": [{"id": 2}, {"id": 3}]}');
+SELECT etl.define_unit_test('ut.shown', 'runs', '[{"ut.orders": [{"id": 1}]}, {"ut.orders": [{"id": 2}]}]', '{"table": [{"id": 2}]}');
+SELECT * FROM etl.test('ut.kept ut.shown');
+SELECT etl.drop_model('ut.kept'), etl.drop_model('ut.shown');
 
 -- a snapshot: its history by the clock of the test, on what it held before
 SELECT etl.define_model('ut.history', 'SELECT id, name FROM ut.shops', 'snapshot', key => '{id}', options => '{"hard_deletes": "invalidate"}');

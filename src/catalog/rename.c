@@ -98,19 +98,39 @@ etl_node_rename(const char *old, const char *new)
 				 " 'stream', CASE WHEN e ->> 'stream' = $1 THEN $2 ELSE e ->> 'stream' END)), '[]')"
 				 " FROM jsonb_array_elements(consumed) AS e)", &params);
 	rename_history(&params);
-	etl_sql_exec(
-		"UPDATE etl.unit_test SET given = CASE jsonb_typeof(given) WHEN 'object' THEN"
-		" (given - $1) || CASE WHEN given ? $1 THEN jsonb_build_object($2, given -> $1) ELSE '{}' "
-		"END"
-		" ELSE (SELECT jsonb_agg((s - $1) || CASE WHEN s ? $1 THEN jsonb_build_object($2, s -> $1)"
-		" ELSE '{}' END ORDER BY n) FROM jsonb_array_elements(given) WITH ORDINALITY AS e (s, n)) "
-		"END"
-		" WHERE given::text LIKE '%' || $1 || '%'", &params);
-
 	params.n = 0;
 	etl_param_text(&params, etl_stream_schedule_name(old));
 	etl_param_text(&params, etl_stream_schedule_name(new));
 	rename_column("schedule_event", "schedule", "true", &params);
+}
+
+List *
+etl_unit_tests_follow(const char *old, const char *new)
+{
+	EtlParams	params = {0};
+	EtlRows    *rows;
+	List	   *result = NIL;
+
+	etl_param_text(&params, old);
+	etl_param_text(&params, new);
+	rows = etl_sql_query(
+		"UPDATE etl.unit_test SET given = CASE jsonb_typeof(given) WHEN 'object' THEN"
+		" (given - $1) || jsonb_build_object($2, given -> $1)"
+		" ELSE (SELECT jsonb_agg((s - $1) || CASE WHEN s ? $1 THEN jsonb_build_object($2, s -> $1)"
+		" ELSE '{}' END ORDER BY n) FROM jsonb_array_elements(given) WITH ORDINALITY AS e (s, n)) END"
+		" WHERE CASE jsonb_typeof(given) WHEN 'object' THEN given ? $1"
+		" ELSE EXISTS (SELECT FROM jsonb_array_elements(given) AS s WHERE s ? $1) END"
+		" RETURNING target, name", &params);
+	for (int i = 0; i < rows->n; i++)
+	{
+		EtlMention *mention = palloc0(sizeof(EtlMention));
+
+		mention->kind = "unit_test";
+		mention->name = etl_row_text(rows, i, "target");
+		mention->part = etl_row_text(rows, i, "name");
+		result = lappend(result, mention);
+	}
+	return result;
 }
 
 void

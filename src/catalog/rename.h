@@ -29,6 +29,9 @@ typedef struct EtlMention
 extern List *etl_mentions(void);	/* EtlMention *, all of them */
 extern void etl_mention_set(const EtlMention *mention, const char *text);
 
+/* EtlMention *: unit tests that give rows of the node, which give them under its new name */
+extern List *etl_unit_tests_follow(const char *old, const char *new);
+
 /* char *: functions in SQL or PL/pgSQL whose text holds the name */
 extern List *etl_functions_naming(const char *name);
 

@@ -158,7 +158,8 @@ build(EtlModel *copy)
 	ListCell   *cell;
 
 	PushActiveSnapshot(GetTransactionSnapshot());
-	etl_model_build(&driver, copy, false, &result);
+	/* what a table that is built in full reads notes no changes */
+	etl_model_build(&driver, copy, !etl_model_follows(copy), &result);
 	CommandCounterIncrement();
 	foreach(cell, result.opened ? result.slices : NIL)
 	{

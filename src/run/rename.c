@@ -290,6 +290,9 @@ etl_sql_rename(PG_FUNCTION_ARGS)
 					(errmsg("model %s does not follow: %s", follower->model->target, error->message),
 					 errhint("Define it again, with %s in the place of %s.", work.new, work.old)));
 	}
+	foreach(cell, etl_unit_tests_follow(work.old, work.new))
+		put(&work, "unit_test", ((EtlMention *) lfirst(cell))->name, ((EtlMention *) lfirst(cell))->part,
+			"follows", psprintf("gives rows of %s", work.new));
 	rename_mentions(&work);
 	foreach(cell, etl_functions_naming(work.old))
 		put(&work, "function", lfirst(cell), NULL, "breaks", "its text holds the old name");
