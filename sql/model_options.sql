@@ -97,3 +97,16 @@ SELECT count(etl.drop_model(target, true)) FROM etl.models WHERE target LIKE 'mo
 SELECT etl.drop_stream('mo.s'), etl.drop_source('mo_push');
 DROP SCHEMA mo CASCADE;
 DROP ROLE etl_mo_reader;
+
+-- constraints and indexes that the rows of the query cannot have are told at definition; what other tables have is not looked at
+\set VERBOSITY default
+CREATE SCHEMA mo_terms;
+CREATE TABLE mo_terms.source (a int, b text);
+SELECT etl.define_model('mo_terms.m', 'SELECT a, b FROM mo_terms.source', 'table', '{a}', options => '{"constraints": ["CHECK (nope > 0)"]}');
+SELECT etl.define_model('mo_terms.m', 'SELECT a, b FROM mo_terms.source', 'table', '{a}', options => '{"constraints": ["CHECK (a)"]}');
+SELECT etl.define_model('mo_terms.m', 'SELECT a, b FROM mo_terms.source', 'table', '{a}', options => '{"constraints": ["CHECK (EXISTS (SELECT 1))"]}');
+SELECT etl.define_model('mo_terms.m', 'SELECT a, b FROM mo_terms.source', 'table', '{a}', options => '{"constraints": ["UNIQUE (bb)"]}');
+SELECT etl.define_model('mo_terms.m', 'SELECT a, b FROM mo_terms.source', 'table', '{a}', options => '{"constraints": ["FOREIGN KEY (aa) REFERENCES mo_terms.later (a)"]}');
+SELECT etl.define_model('mo_terms.m', 'SELECT a, b FROM mo_terms.source', 'table', '{a}', options => '{"indexes": ["lower(a)"]}');
+SELECT etl.define_model('mo_terms.m', 'SELECT a, b FROM mo_terms.source', 'table', '{a}', options => '{"unique": ["lower(c)"]}');
+SELECT etl.define_model('mo_terms.m', 'SELECT a, b FROM mo_terms.source', 'table', '{a}', options => '{"constraints": ["CHECK (m.a > 0 AND b <> '''')", "UNIQUE (b, a)", "FOREIGN KEY (a) REFERENCES mo_terms.later (a)"], "indexes": ["lower(b), a DESC"]}');

@@ -296,6 +296,7 @@ judge(void *arg)
 							etl_model_is_snapshot(model) ?
 								list_concat_copy(columns, etl_snapshot_columns(etl_snapshot_marks(model))) :
 								columns);
+	etl_option_terms_check(model, query, columns);
 	if (etl_model_has_slices(model) && work->pending == NIL)
 		(void) etl_slicing_of(model, query);
 	etl_run_as_end(&as);

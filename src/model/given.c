@@ -47,10 +47,10 @@ refuse(const char *option, const char *detail, const char *hint)
 /* ---- constraints ---- */
 
 /*
- * parse_constraint returns the one table constraint that a text is.
+ * etl_constraint_parse returns the one table constraint that a text is.
  */
-static Constraint *
-parse_constraint(const char *text)
+Constraint *
+etl_constraint_parse(const char *text)
 {
 	List	   *statements = etl_parse(psprintf("ALTER TABLE t ADD %s\n", text));
 	AlterTableStmt *alter;
@@ -76,7 +76,7 @@ check_constraints(void *model)
 
 	foreach(cell, etl_json_get_list(((EtlModel *) model)->options, "constraints"))
 	{
-		Constraint *constraint = parse_constraint(lfirst(cell));
+		Constraint *constraint = etl_constraint_parse(lfirst(cell));
 
 		if (constraint == NULL)
 			refuse("constraints", psprintf("\"%s\" is not one constraint.", (char *) lfirst(cell)),
@@ -95,7 +95,7 @@ check_constraints(void *model)
 static bool
 is_of_rows(const char *text)
 {
-	Constraint *constraint = parse_constraint(text);
+	Constraint *constraint = etl_constraint_parse(text);
 
 	return constraint != NULL && constraint->indexname == NULL &&
 		   (constraint->contype == CONSTR_CHECK || constraint->contype == CONSTR_PRIMARY ||

@@ -57,17 +57,26 @@ column_names(const char *option, JsonbContainer *container)
 }
 
 /*
+ * etl_index_parse returns the statement that would make an index of a text.
+ */
+IndexStmt *
+etl_index_parse(const char *text)
+{
+	List	   *statements = etl_parse(psprintf("CREATE INDEX ON t (%s\n)", text));
+
+	return list_length(statements) == 1 ? (IndexStmt *) linitial_node(RawStmt, statements)->stmt : NULL;
+}
+
+/*
  * text_columns returns the plain columns of an entry that is a text.
  */
 static List *
 text_columns(const char *option, const char *text)
 {
-	List	   *statements = etl_parse(psprintf("CREATE INDEX ON t (%s\n)", text));
-	IndexStmt  *index;
+	IndexStmt  *index = etl_index_parse(text);
 	List	   *names = NIL;
 	ListCell   *cell;
 
-	index = list_length(statements) == 1 ? (IndexStmt *) linitial_node(RawStmt, statements)->stmt : NULL;
 	if (index == NULL || !IsA(index, IndexStmt) || index->whereClause != NULL ||
 		index->indexIncludingParams != NIL || index->options != NIL || index->tableSpace != NULL)
 		refuse(option, psprintf("\"%s\" is more than columns and expressions.", text));

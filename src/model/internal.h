@@ -186,6 +186,13 @@ extern List *etl_model_indexes(const EtlModel *model, const char *option);	/* Et
 /* raises ET001 for options that name no indexes, or columns not among 'columns' (NIL: unknown yet) */
 extern void etl_model_indexes_check(const EtlModel *model, List *columns);
 
+extern IndexStmt *etl_index_parse(const char *text);	/* NULL: that is more, or less, than one */
+
+/* ---- option_terms.c ---- */
+
+/* raises ET001 for constraints and indexes that the rows of the query cannot have */
+extern void etl_option_terms_check(const EtlModel *model, Query *query, List *columns);
+
 /* ---- kinds.c: the materializations ---- */
 
 extern bool etl_model_is_view(const EtlModel *model);
@@ -205,6 +212,7 @@ extern void etl_model_judge_options(EtlModel *model);	/* ET001 */
 /* ---- given.c: constraints, comments, privileges, settings ---- */
 
 extern void etl_given_check(const EtlModel *model);
+extern Constraint *etl_constraint_parse(const char *text);	/* NULL: it is not one constraint */
 extern void etl_given_check_columns(const EtlModel *model, List *columns);
 extern Jsonb *etl_given_settings(const EtlModel *model, const Jsonb *captured);
 /* old_version: of the definition that the relation was built by; 0: none */
