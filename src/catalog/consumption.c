@@ -292,7 +292,7 @@ etl_rejects_supersede_keys(const char *target, List *columns, List *keys)
 }
 
 List *
-etl_rejects_of_checks(const char *target, List *checks, int64 *after, int limit)
+etl_rejects_of_checks(const char *target, List *checks, int64 after, int limit)
 {
 	EtlParams	params = {0};
 	EtlRows    *rows;
@@ -300,19 +300,35 @@ etl_rejects_of_checks(const char *target, List *checks, int64 *after, int limit)
 
 	etl_param_text(&params, target);
 	etl_param_texts(&params, checks);
-	etl_param_int8(&params, *after);
+	etl_param_int8(&params, after);
 	etl_param_int4(&params, limit);
-	rows = etl_sql_query("SELECT reject_id, etl._record(raw) AS lost FROM etl.reject"
-						 " WHERE target = $1 AND status = 'open' AND reject_id > $3"
-						 " AND load_id IS NULL AND length(raw) = record_size"
-						 " AND EXISTS (SELECT FROM jsonb_array_elements(reasons) AS e"
-						 " WHERE e ->> 'check' = ANY ($2)) ORDER BY reject_id LIMIT $4", &params);
+	rows = etl_sql_query("SELECT reject_id, c AS \"check\", etl._record(raw) AS record FROM (SELECT r.*,"
+						 " sum(record_size) OVER (ORDER BY reject_id) - record_size AS before FROM"
+						 " (SELECT reject_id, raw, record_size, reasons -> 0 ->> 'check' AS c FROM etl.reject"
+						 " WHERE target = $1 AND status = 'open' AND reject_id > $3 AND load_id IS NULL"
+						 " AND length(raw) = record_size AND reasons -> 0 ->> 'check' = ANY ($2)"
+						 " ORDER BY reject_id LIMIT $4) r) r WHERE before < 4194304 ORDER BY reject_id",
+						 &params);
 	for (int i = 0; i < rows->n; i++)
 	{
-		*after = etl_row_int8(rows, i, "reject_id");
-		lost = lappend(lost, etl_row_text(rows, i, "lost"));
+		EtlLostRow *row = palloc(sizeof(EtlLostRow));
+
+		row->reject_id = etl_row_int8(rows, i, "reject_id");
+		row->check = etl_row_text(rows, i, "check");
+		row->record = etl_row_text(rows, i, "record");
+		lost = lappend(lost, row);
 	}
 	return lost;
+}
+
+void
+etl_rejects_supersede_some(const int64 *reject_ids, int n)
+{
+	EtlParams	params = {0};
+
+	etl_param_int8s(&params, reject_ids, n);
+	etl_sql_exec("UPDATE etl.reject SET status = 'superseded', closed_at = clock_timestamp()"
+				 " WHERE reject_id = ANY ($1) AND status = 'open'", &params);
 }
 
 void

@@ -53,11 +53,22 @@ extern bool etl_rejects_any_open(const char *target);
  * 'keys' the keys as JSON objects of these columns
  */
 extern void etl_rejects_supersede_keys(const char *target, List *columns, List *keys);
+
+/* A row that a check of a model put aside. */
+typedef struct EtlLostRow
+{
+	int64		reject_id;
+	char	   *check;
+	char	   *record;			/* the row as JSON */
+} EtlLostRow;
+
 /*
- * the next rows, at most 'limit', that one of the named checks of a model put
- * aside, as JSON (char *): open rejects after reject '*after', which moves on
+ * the next rows (EtlLostRow *), at most 'limit' and about 4 MB, that one of the
+ * named checks of a model put aside: open rejects after reject 'after'
  */
-extern List *etl_rejects_of_checks(const char *target, List *checks, int64 *after, int limit);
+extern List *etl_rejects_of_checks(const char *target, List *checks, int64 after, int limit);
+/* closes some of them */
+extern void etl_rejects_supersede_some(const int64 *reject_ids, int n);
 
 /* forgets everything that was built and consumed, and the dependencies of a node that is dropped */
 extern void etl_node_forget(const char *target);

@@ -184,7 +184,7 @@ etl_rejects_supersede_slice(const char *model, const char *column, const EtlSlic
 	etl_param_timestamp(&params, slice->until);
 	etl_param_bool(&params, wall);
 	etl_sql_exec("UPDATE etl.reject SET status = 'superseded', closed_at = clock_timestamp()"
-				 " WHERE target = $1 AND status = 'open' AND load_id IS NULL AND record_size <= 65536"
+				 " WHERE target = $1 AND status = 'open' AND load_id IS NULL AND length(raw) = record_size"
 				 " AND CASE WHEN $5 THEN (etl._record(raw)::jsonb ->> $2)::timestamp AT TIME ZONE 'UTC'"
 				 " ELSE (etl._record(raw)::jsonb ->> $2)::timestamptz END BETWEEN $3 AND"
 				 " $4 - interval '1 us'", &params);

@@ -28,7 +28,7 @@
 #include "common/errors.h"
 #include "common/json.h"
 #include "common/run_as.h"
-#include "model/internal.h"
+#include "model/lost.h"
 
 /* of a row that is shown in an error */
 #define SHOWN_BYTES 500
@@ -249,6 +249,29 @@ count_movers(const EtlModel *model, const EtlDue *due, TupleDesc desc, Tuplestor
 /* ---- several slices at the same time ---- */
 
 /*
+ * checks_stay_apart tells whether no unique check can put a row of one slice
+ * aside for one of another, or let it in: there is none, or one of the time.
+ */
+static bool
+checks_stay_apart(const EtlModel *model)
+{
+	int			n = 0;
+	bool		apart = true;
+	ListCell   *cell;
+
+	foreach(cell, etl_checks_of(model->target))
+	{
+		EtlCheck   *check = lfirst(cell);
+
+		if (strcmp(check->kind, "unique") != 0 || strcmp(check->on_fail, "quarantine") != 0)
+			continue;
+		n++;
+		apart &= etl_name_among(check->columns, model->event_time);
+	}
+	return apart && n <= 1;
+}
+
+/*
  * etl_model_slices_apart tells whether no row of one slice can be in the way
  * of another's: where a key may move from slice to slice, it must be seen
  * what became of the other.  Hooks and new partitions are for one at a time.
@@ -256,13 +279,10 @@ count_movers(const EtlModel *model, const EtlDue *due, TupleDesc desc, Tuplestor
 bool
 etl_model_slices_apart(const EtlModel *model)
 {
-	bool		apart = model->key == NIL;
-	ListCell   *cell;
+	bool		apart = model->key == NIL || etl_name_among(model->key, model->event_time);
 
-	foreach(cell, model->key)
-		apart |= strcmp(lfirst(cell), model->event_time) == 0;
-	return apart && !etl_model_is_partitioned(model) && !etl_json_has(model->options, "pre_hook") &&
-		   !etl_json_has(model->options, "post_hook");
+	return apart && checks_stay_apart(model) && !etl_model_is_partitioned(model) &&
+		   !etl_json_has(model->options, "pre_hook") && !etl_json_has(model->options, "post_hook");
 }
 
 /* ---- staging ---- */
@@ -288,6 +308,8 @@ etl_slice_stage(EtlDriver *driver, const EtlModel *model, EtlDue *due, EtlCheckS
 	etl_writer_end(writer);
 	result->rejected += etl_writer_rejected(writer);
 	etl_reshape(due);
+	if (model->key != NIL && !etl_name_among(model->key, model->event_time))
+		etl_lost_forget_moved(model, checks, due->relid, desc, rows, etl_writer_rows(writer));
 	if (model->key != NIL && etl_writer_rows(writer) > 0 &&
 		count_movers(model, due, desc, rows, etl_writer_rows(writer), scope.condition) > 0)
 		scope.condition = psprintf("(%s OR EXISTS (SELECT FROM etl_staged x WHERE %s))", scope.condition,

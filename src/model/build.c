@@ -263,6 +263,8 @@ stage_stored(EtlStaged *staged, bool by_dml)
 	if (staged->opened)
 	{
 		etl_reshape(due);
+		if (due->anew)
+			etl_rejects_supersede(model->target);
 		if (due->check_unplaced)
 			etl_slices_check_unplaced(model, due);
 		etl_run_as_end(&as);
@@ -304,8 +306,8 @@ stage_stored(EtlStaged *staged, bool by_dml)
 		else
 			stage_diff(staged, desc);
 	}
-	if (staged->diff != NULL && staged->checks != NULL && due->slice == NULL && !etl_model_is_snapshot(model))
-		staged->diff = etl_losers_leave(model, staged->diff, staged->checks, staged->driver->run_id,
+	if (staged->diff != NULL && staged->checks != NULL && !etl_model_is_snapshot(model))
+		staged->diff = etl_losers_leave(model, due, staged->diff, staged->checks, staged->driver->run_id,
 										&staged->result->rejected);
 	if (staged->diff != NULL)
 	{

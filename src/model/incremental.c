@@ -243,7 +243,8 @@ stage(EtlDriver *driver, const EtlModel *model, EtlDue *due, EtlCheckSet *checks
 		frozen = etl_frozen_among(model, delta, desc, keys, affected.rows, affected.nulls);
 		if (frozen != NULL)
 			result->rejected += etl_frozen_reject_late(frozen, model, driver->run_id);
-		if (frozen == NULL || spare_frozen(frozen, keys, &affected))
+		due->spared = frozen != NULL && spare_frozen(frozen, keys, &affected);
+		if (frozen == NULL || due->spared)
 			supersede_rejects(model, delta, &affected, keys);
 		etl_environment_add(environment, "etl_affected", keys, affected.rows, affected.count);
 		scope.condition = etl_delta_scope(delta, "c", affected.nulls);

@@ -661,6 +661,7 @@ typedef struct EtlDue
 	EtlSlice   *slice;			/* the one that is built */
 	Oid			built;			/* what holds the rows of a full build, for the ledger */
 	struct EtlStaged *reshaping;	/* the table is still to be altered; NULL: it is as it is to be */
+	bool		spared;			/* keys were not recomputed, since retention has taken rows of them */
 } EtlDue;
 
 /* ---- reshape.c ---- */
@@ -749,7 +750,7 @@ extern void etl_view_build(EtlDriver *driver, const EtlModel *model, EtlDue *due
 /* raises ET013 when the build would change columns under a view that etl does not manage */
 extern void etl_dependents_check(const EtlModel *model, EtlDue *due);
 
-/* ---- losers.c: rows that a unique check put aside ---- */
+/* ---- losers.c, lost.c: rows that a unique check put aside ---- */
 
 /*
  * The keys, as rows of etl_affected, of those rows that may be let in when what
@@ -761,10 +762,11 @@ extern Tuplestorestate *etl_losers_keys(const EtlModel *model, const EtlDelta *d
 
 /*
  * takes out of a difference what the unique checks put aside, and makes rejects
- * of it: *rejected counts them.  Returns the difference that is left.
+ * of it: *rejected counts them; rows that were aside come in.  Returns the
+ * difference that is left.
  */
-extern EtlDiff *etl_losers_leave(const EtlModel *model, EtlDiff *diff, EtlCheckSet *checks, int64 run_id,
-								 int64 *rejected);
+extern EtlDiff *etl_losers_leave(const EtlModel *model, const EtlDue *due, EtlDiff *diff, EtlCheckSet *checks,
+								 int64 run_id, int64 *rejected);
 
 /* ---- incremental.c ---- */
 

@@ -1,19 +1,13 @@
 /*-------------------------------------------------------------------------
  *
  * losers.c
- *    Rows that a unique check puts aside, and what lets them in again.
+ *    Taking out of a difference what unique checks put aside.
  *
- * They are taken out of the difference before it is applied: the table may
- * have a unique index, which would refuse them.
- *
- * A row that was put aside lost to another one, which is in the table.  It can come in only
- * when that one changes or goes, so its key is computed anew, too, when its
- * value is among those of the rows that are.  The first row of a value stays
- * the first whatever comes or goes beside it.
- *
- * With several such checks a row may have lost to one that another check put
- * aside later, and who lost to whom makes chains: then all rows that they put
- * aside are candidates again.
+ * That is done before the difference is applied: the table may have a unique
+ * index, which would refuse these rows.  Rows that were put aside before and
+ * may come in now (lost.c) are part of it.  The checks judge one after the
+ * other, as they do over the whole table: what one puts aside is no rival for
+ * the next.
  *
  *-------------------------------------------------------------------------
  */
@@ -21,179 +15,15 @@
 
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
+#include "executor/executor.h"
 #include "executor/tstoreReceiver.h"
 #include "miscadmin.h"
+#include "storage/itemptr.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
-#include "utils/memutils.h"
-#include "utils/ruleutils.h"
 
-#include "catalog/consumption.h"
-#include "common/parse.h"
 #include "common/run_as.h"
-#include "model/internal.h"
-
-/* rejects that are read or written at once */
-#define BATCH 1000
-
-/*
- * comparing_checks lists the checks that put rows aside; without those of
- * columns that cannot be compared, which fail anyway.
- */
-static List *
-comparing_checks(EtlCheckSet *checks, Oid relid)
-{
-	List	   *comparing = NIL;
-	ListCell   *cell;
-	ListCell   *column;
-
-	foreach(cell, etl_checks_moving(checks))
-	{
-		bool		compares = true;
-
-		foreach(column, ((EtlCheck *) lfirst(cell))->columns)
-		{
-			AttrNumber	attno = get_attnum(relid, lfirst(column));
-
-			compares &= attno > 0 && etl_sql_equals(get_atttype(relid, attno), "", "") != NULL;
-		}
-		if (compares)
-			comparing = lappend(comparing, lfirst(cell));
-	}
-	return comparing;
-}
-
-/* ---- who may come back ---- */
-
-/*
- * read_lost adds what the checks put aside to the environment, as etl_lost;
- * NULL: there is nothing.
- */
-static Tuplestorestate *
-read_lost(const EtlModel *model, List *checks, QueryEnvironment *environment)
-{
-	TupleDesc	desc = CreateTemplateTupleDesc(1);
-	Tuplestorestate *lost = tuplestore_begin_heap(true, false, work_mem);
-	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "etl losers", ALLOCSET_DEFAULT_SIZES);
-	List	   *names = NIL;
-	List	   *batch;
-	int64		after = 0;
-	ListCell   *cell;
-
-	TupleDescInitEntry(desc, 1, "lost", TEXTOID, -1, 0);
-	TupleDescInitEntryCollation(desc, 1, DEFAULT_COLLATION_OID);
-	foreach(cell, checks)
-		names = lappend(names, ((EtlCheck *) lfirst(cell))->name);
-	do
-	{
-		MemoryContext old = MemoryContextSwitchTo(context);
-
-		CHECK_FOR_INTERRUPTS();
-		batch = etl_rejects_of_checks(model->target, names, &after, BATCH);
-		foreach(cell, batch)
-		{
-			Datum		value = CStringGetTextDatum(lfirst(cell));
-			bool		isnull = false;
-
-			tuplestore_putvalues(lost, desc, &value, &isnull);
-		}
-		MemoryContextSwitchTo(old);
-		MemoryContextReset(context);
-	} while (batch != NIL);
-	MemoryContextDelete(context);
-	if (tuplestore_tuple_count(lost) == 0)
-	{
-		tuplestore_end(lost);
-		return NULL;
-	}
-	etl_environment_add(environment, "etl_lost", desc, lost, tuplestore_tuple_count(lost));
-	return lost;
-}
-
-/*
- * column_definition renders a column as one of a row of JSON.
- */
-static char *
-column_definition(const char *name, Oid type, int32 typmod, Oid collation)
-{
-	return psprintf("%s %s%s", quote_identifier(name),
-					format_type_extended(type, typmod, FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY),
-					OidIsValid(collation) ? psprintf(" COLLATE %s", generate_collation_name(collation)) : "");
-}
-
-/*
- * losers_sql renders the keys of the rows of etl_lost that share the values of
- * a check with what 'scope' selects of the table; without a check, of all.
- */
-static char *
-losers_sql(const EtlDelta *delta, const EtlCheck *check, Oid relid, const char *scope)
-{
-	StringInfoData sql;
-	StringInfoData definitions;
-	StringInfoData equal;
-	List	   *names = NIL;
-	ListCell   *cell;
-
-	initStringInfo(&sql);
-	initStringInfo(&definitions);
-	initStringInfo(&equal);
-	foreach(cell, delta->keys)
-	{
-		EtlDeltaKey *key = lfirst(cell);
-
-		names = lappend(names, key->column);
-		appendStringInfo(&definitions, "%s%s", definitions.len ? ", " : "",
-						 column_definition(key->column, key->type, key->typmod, key->collation));
-	}
-	appendStringInfo(&sql, "SELECT DISTINCT %s", etl_diff_column_list(names, "r."));
-	foreach(cell, check ? check->columns : NIL)
-	{
-		const char *name = lfirst(cell);
-		Oid			type;
-		int32		typmod;
-		Oid			collation;
-
-		get_atttypetypmodcoll(relid, get_attnum(relid, name), &type, &typmod, &collation);
-		if (!etl_name_among(names, name))
-			appendStringInfo(&definitions, ", %s", column_definition(name, type, typmod, collation));
-		appendStringInfo(&equal, " AND %s",
-						 etl_sql_equals(type, psprintf("c.%s", quote_identifier(name)),
-										psprintf("r.%s", quote_identifier(name))));
-	}
-	appendStringInfo(&sql, " FROM etl_lost l, LATERAL pg_catalog.jsonb_to_record(l.lost::pg_catalog.jsonb)"
-						   " AS r(%s)", definitions.data);
-	if (check)
-		appendStringInfo(&sql, " WHERE EXISTS (SELECT FROM %s c WHERE %s%s)",
-						 etl_quoted_relation(relid), scope, equal.data);
-	return sql.data;
-}
-
-Tuplestorestate *
-etl_losers_keys(const EtlModel *model, const EtlDelta *delta, EtlCheckSet *checks, Oid relid,
-				QueryEnvironment *environment, const char *scope)
-{
-	List	   *moving = comparing_checks(checks, relid);
-	DestReceiver *receiver = CreateDestReceiver(DestTuplestore);
-	Tuplestorestate *lost;
-	Tuplestorestate *keys;
-
-	if (moving == NIL || !etl_rejects_any_open(model->target))
-		return NULL;
-	lost = read_lost(model, moving, environment);
-	if (lost == NULL)
-		return NULL;
-	keys = tuplestore_begin_heap(true, false, work_mem);
-	SetTuplestoreDestReceiverParams(receiver, keys, CurrentMemoryContext, false, NULL, NULL);
-	etl_execute(losers_sql(delta, list_length(moving) == 1 ? linitial(moving) : NULL, relid, scope),
-				environment, receiver);
-	tuplestore_end(lost);
-	if (tuplestore_tuple_count(keys) > 0)
-		return keys;
-	tuplestore_end(keys);
-	return NULL;
-}
-
-/* ---- who must go ---- */
+#include "model/lost.h"
 
 /*
  * losers_desc describes what etl_checks_losers_sql yields.
@@ -250,27 +80,91 @@ rivals_sql(const EtlDiff *diff, const EtlCheck *check)
 }
 
 /*
- * reject_losers makes rejects of what one check puts aside.
+ * aside_desc describes the rows that are put aside.
  */
-static int64
-reject_losers(const EtlModel *model, EtlCheckSet *checks, const EtlCheck *check, int64 run_id,
-			  Tuplestorestate *losers, TupleDesc desc)
+static TupleDesc
+aside_desc(void)
 {
-	EtlRejectWriter *writer = etl_reject_writer_begin();
-	TupleTableSlot *slot = MakeSingleTupleTableSlot(desc, &TTSOpsMinimalTuple);
-	int64		count = 0;
-	bool		isnull;
+	TupleDesc	desc = CreateTemplateTupleDesc(4);
+
+	TupleDescInitEntry(desc, 1, "check_name", TEXTOID, -1, 0);
+	TupleDescInitEntryCollation(desc, 1, DEFAULT_COLLATION_OID);
+	TupleDescInitEntry(desc, 2, "lost_n", INT8OID, -1, 0);	/* NULL: it was not aside before */
+	TupleDescInitEntry(desc, 3, "raw", TEXTOID, -1, 0);
+	TupleDescInitEntry(desc, 4, "value", TEXTOID, -1, 0);
+	return desc;
+}
+
+/*
+ * put_aside adds what one check put aside.
+ */
+static void
+put_aside(Tuplestorestate *aside, const EtlCheck *check, Tuplestorestate *losers, TupleDesc losers_desc)
+{
+	TupleDesc	desc = aside_desc();
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(losers_desc, &TTSOpsMinimalTuple);
+	Datum		name = CStringGetTextDatum(check->name);
 
 	tuplestore_rescan(losers);
 	while (tuplestore_gettupleslot(losers, true, false, slot))
 	{
-		EtlReject  *reject = etl_checks_put_aside(checks, check,
-												 TextDatumGetCString(slot_getattr(slot, 4, &isnull)),
-												 TextDatumGetCString(slot_getattr(slot, 5, &isnull)));
+		Datum		values[4];
+		bool		nulls[4] = {0};
 
+		CHECK_FOR_INTERRUPTS();
+		slot_getallattrs(slot);
+		values[0] = name;
+		/* one that was read back has a place, and no table */
+		nulls[1] = !slot->tts_isnull[1] || slot->tts_isnull[2];
+		values[1] = nulls[1] ? 0 :
+							   Int64GetDatum(ItemPointerGetBlockNumber((ItemPointer) DatumGetPointer(
+								   slot->tts_values[2])));
+		values[2] = slot->tts_values[3];
+		values[3] = slot->tts_values[4];
+		tuplestore_putvalues(aside, desc, values, nulls);
+	}
+	tuplestore_rescan(losers);
+	ExecDropSingleTupleTableSlot(slot);
+}
+
+/*
+ * check_named returns the check of a name.
+ */
+static const EtlCheck *
+check_named(List *checks, const char *name)
+{
+	ListCell   *cell;
+
+	foreach(cell, checks)
+		if (strcmp(((EtlCheck *) lfirst(cell))->name, name) == 0)
+			return lfirst(cell);
+	elog(ERROR, "there is no check %s", name);
+}
+
+/*
+ * reject_rows makes rejects of what was put aside.
+ */
+static int64
+reject_rows(const EtlModel *model, EtlCheckSet *checks, List *moving, int64 run_id, Tuplestorestate *aside)
+{
+	EtlRejectWriter *writer = etl_reject_writer_begin();
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(aside_desc(), &TTSOpsMinimalTuple);
+	int64		count = 0;
+	bool		isnull;
+
+	tuplestore_rescan(aside);
+	while (tuplestore_gettupleslot(aside, true, false, slot))
+	{
+		char	   *name = TextDatumGetCString(slot_getattr(slot, 1, &isnull));
+		EtlReject  *reject = etl_checks_put_aside(checks, check_named(moving, name),
+												 TextDatumGetCString(slot_getattr(slot, 3, &isnull)),
+												 TextDatumGetCString(slot_getattr(slot, 4, &isnull)));
+
+		CHECK_FOR_INTERRUPTS();
 		reject->target = model->target;
 		reject->run_id = run_id;
 		etl_reject_writer_put(writer, reject);
+		pfree(name);
 		pfree(reject->raw);
 		pfree(reject->reasons);
 		pfree(reject);
@@ -308,8 +202,8 @@ without_losers(EtlDiff *diff, QueryEnvironment *environment)
  * leave takes out of a difference what one check puts aside.
  */
 static EtlDiff *
-leave(const EtlModel *model, EtlDiff *diff, EtlCheckSet *checks, const EtlCheck *check, int64 run_id,
-	  int64 *rejected)
+leave(const EtlModel *model, EtlDiff *diff, EtlCheckSet *checks, const EtlCheck *check,
+	  Tuplestorestate *aside)
 {
 	QueryEnvironment *environment = create_queryEnv();
 	DestReceiver *receiver = CreateDestReceiver(DestTuplestore);
@@ -328,7 +222,7 @@ leave(const EtlModel *model, EtlDiff *diff, EtlCheckSet *checks, const EtlCheck 
 	etl_run_as_end(&as);
 	if (tuplestore_tuple_count(losers) > 0)
 	{
-		*rejected += reject_losers(model, checks, check, run_id, losers, desc);
+		put_aside(aside, check, losers, desc);
 		etl_environment_add(environment, "etl_losers", desc, losers, tuplestore_tuple_count(losers));
 		left = without_losers(diff, environment);
 		tuplestore_end(diff->rows);
@@ -338,12 +232,27 @@ leave(const EtlModel *model, EtlDiff *diff, EtlCheckSet *checks, const EtlCheck 
 }
 
 EtlDiff *
-etl_losers_leave(const EtlModel *model, EtlDiff *diff, EtlCheckSet *checks, int64 run_id, int64 *rejected)
+etl_losers_leave(const EtlModel *model, const EtlDue *due, EtlDiff *diff, EtlCheckSet *checks, int64 run_id,
+				 int64 *rejected)
 {
+	List	   *moving = etl_lost_checks(checks, diff->relid);
+	Tuplestorestate *aside;
+	EtlLost    *lost;
 	ListCell   *cell;
 
-	foreach(cell, comparing_checks(checks, diff->relid))
-		if (diff->rows != NULL && diff->inserted + diff->updated > 0)
-			diff = leave(model, diff, checks, lfirst(cell), run_id, rejected);
+	/* with several checks a row that was aside, and is gone, may have kept others aside */
+	if (moving == NIL || diff->rows == NULL ||
+		(list_length(moving) == 1 && diff->inserted + diff->updated + diff->deleted == 0))
+		return diff;
+	aside = tuplestore_begin_heap(true, false, work_mem);
+	lost = etl_lost_join(model, due, &diff, moving);
+	foreach(cell, moving)
+		if (diff->inserted + diff->updated > 0)
+			diff = leave(model, diff, checks, lfirst(cell), aside);
+	if (lost != NULL)
+		diff = etl_lost_settle(model, due, lost, diff, aside_desc(), &aside);
+	if (tuplestore_tuple_count(aside) > 0)
+		*rejected += reject_rows(model, checks, moving, run_id, aside);
+	tuplestore_end(aside);
 	return diff;
 }

@@ -27,6 +27,7 @@
 #include "utils/memutils.h"
 
 #include "common/compat.h"
+#include "common/guc.h"
 #include "common/progress.h"
 #include "model/internal.h"
 
@@ -385,7 +386,8 @@ store_rejects(EtlWriter *writer)
 			reject->raw = TextDatumGetCString(slot_getattr(slot, 1, &isnull));
 			reject->raw_length = strlen(reject->raw);
 			reject->record_size = reject->raw_length;
-			reject->raw_length = Min(reject->raw_length, 65536);
+			if (reject->raw_length > etl_max_record_size_kb * 1024)
+				reject->raw_length = Min(reject->raw_length, 65536);
 			reject->reasons = DatumGetJsonbPCopy(slot_getattr(slot, 2, &isnull));
 			batch = lappend(batch, reject);
 		}

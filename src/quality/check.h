@@ -117,6 +117,13 @@ extern char *etl_rowexpr_equality(Oid left, Oid right);
 extern bool etl_rowexpr_only_builtin(Node *expr);
 extern bool etl_rowexpr_is_parallel_safe(Node *expr);
 
+/* ---- survivor.c ---- */
+
+/* condition on the rows that alone may be moved; NULL: all may */
+extern char *etl_check_new_rows(EtlCheckSet *set, Oid relid, const char *alias);
+/* the ORDER BY by which the first row stays; 'place' decides what is left open */
+extern char *etl_check_survivor_order(EtlCheckState *state, Oid relid, const char *alias, const char *place);
+
 /* ---- predicate.c ---- */
 extern void etl_predicate_compile(EtlCheckState *state);
 extern bool etl_predicate_fails(EtlCheckState *state, TupleTableSlot *slot);

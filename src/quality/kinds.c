@@ -33,7 +33,7 @@ static const EtlOptionDef plain_options[] = {
 	{NULL}};
 
 static const EtlOptionDef unique_options[] = {
-	{"order_by", "text", "_etl_load_id, _etl_row; of a model its key",
+	{"order_by", "text", "_etl_load_id, _etl_row; of a model its key, or its values",
 	 "ORDER BY list: of the rows of a load that share a key the first stays when the check quarantines; "
 	 "a row that was there before the load always stays."},
 	COMMON_OPTIONS,

@@ -23,7 +23,6 @@
 #include "utils/memutils.h"
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
-#include "utils/typcache.h"
 
 #include "common/driver.h"
 #include "common/errors.h"
@@ -114,77 +113,6 @@ run_counts(EtlCheckState *state, const char *sql)
 /* ---- unique ---- */
 
 /*
- * new_rows_condition is true of the rows that a load or replay brought,
- * which alone may be moved; NULL where all may.
- */
-static char *
-new_rows_condition(EtlCheckSet *set, Oid relid, const char *alias)
-{
-	if (get_attnum(relid, "_etl_load_id") <= 0 || get_attnum(relid, "_etl_row") <= 0)
-		return NULL;
-	if (set->only_rows)
-		return psprintf("((%s._etl_load_id, %s._etl_row) OPERATOR(pg_catalog.=) ANY"
-						" (SELECT * FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS r))",
-						alias, alias);
-	if (set->load_id > 0)
-		return psprintf("(%s._etl_load_id OPERATOR(pg_catalog.=) " INT64_FORMAT ")", alias, set->load_id);
-	return NULL;
-}
-
-/*
- * add_model_key appends the columns of a model's key that have an order: where
- * a row happens to lie must not decide, since that differs from build to build.
- */
-static void
-add_model_key(StringInfo sql, EtlCheckState *state, Oid relid, const char *alias)
-{
-	EtlModel   *model = etl_model_find(state->set->target);
-	ListCell   *cell;
-
-	foreach(cell, model != NULL ? model->key : NIL)
-	{
-		AttrNumber	attno = get_attnum(relid, lfirst(cell));
-
-		if (attno > 0 &&
-			OidIsValid(lookup_type_cache(get_atttype(relid, attno), TYPECACHE_LT_OPR)->lt_opr))
-			appendStringInfo(sql, "%s.%s, ", alias, quote_identifier(lfirst(cell)));
-	}
-}
-
-/*
- * survivor_order is the ORDER BY that decides which row of a key stays: what
- * was there before the load, then order_by, then the first landed or, of a
- * model, the smallest key; 'place' decides what these leave open.
- */
-static char *
-survivor_order(EtlCheckState *state, Oid relid, const char *alias, const char *place)
-{
-	char	   *order_by = etl_json_get_text(state->def->options, "order_by");
-	bool		landed = get_attnum(relid, "_etl_load_id") > 0 && get_attnum(relid, "_etl_row") > 0;
-	char	   *new_rows = new_rows_condition(state->set, relid, alias);
-	StringInfoData sql;
-
-	initStringInfo(&sql);
-	if (new_rows != NULL)
-		appendStringInfo(&sql, "%s, ", new_rows);
-	if (order_by != NULL)
-	{
-		etl_orderby_validate("order_by", order_by);
-		appendStringInfo(&sql, "%s\n, ", order_by);
-	}
-	if (landed)
-		appendStringInfo(&sql, "%s._etl_load_id, %s._etl_row, ", alias, alias);
-	else
-		add_model_key(&sql, state, relid, alias);
-	if (get_rel_relkind(relid) == RELKIND_VIEW)
-		sql.len -= sql.len > 0 ? 2 : 0;
-	else
-		appendStringInfoString(&sql, place);
-	sql.data[sql.len] = '\0';
-	return sql.data;
-}
-
-/*
  * count_unique counts the rows and, of each key, all but one.  A key with a
  * null is no key.
  */
@@ -240,7 +168,7 @@ move_duplicates(SetWork *work)
 {
 	EtlCheckState *state = work->state;
 	Oid			types[2] = {INT8ARRAYOID, INT8ARRAYOID};
-	char	   *new_rows = new_rows_condition(state->set, work->relid, work->alias);
+	char	   *new_rows = etl_check_new_rows(state->set, work->relid, work->alias);
 	bool		landed = get_attnum(work->relid, "_etl_load_id") > 0 &&
 				  get_attnum(work->relid, "_etl_row") > 0;
 	char	   *columns = columns_sql(state->def->columns, work->alias);
@@ -254,7 +182,7 @@ move_duplicates(SetWork *work)
 		" pg_catalog.row_number() OVER (PARTITION BY %s ORDER BY %s) AS n"
 		" FROM %s AS %s WHERE pg_catalog.num_nulls(%s) OPERATOR(pg_catalog.=) 0 AND %s)",
 		alias, alias, columns,
-		survivor_order(state, work->relid, alias, psprintf("%s.ctid", alias)), work->relation,
+		etl_check_survivor_order(state, work->relid, alias, psprintf("%s.ctid", alias)), work->relation,
 		alias, columns, condition_sql(state));
 	appendStringInfo(&sql,
 					 " DELETE FROM %s AS %s USING \"etl ranked\""
@@ -300,15 +228,16 @@ etl_checks_losers_sql(EtlCheckSet *set, const EtlCheck *check, Oid relid, const 
 	char	   *columns = columns_sql(check->columns, alias);
 	char	   *place = psprintf("%s.etl_n NULLS FIRST, %s.etl_ctid", alias, alias);
 
-	return psprintf("SELECT l.etl_n, l.etl_table, l.etl_ctid, l.etl_raw, l.etl_value FROM (SELECT %s.etl_n,"
-					" %s.etl_table, %s.etl_ctid, (pg_catalog.to_jsonb(%s.*) OPERATOR(pg_catalog.-)"
-					" '{etl_n,etl_table,etl_ctid}'::pg_catalog.text[])::pg_catalog.text AS etl_raw,"
-					" pg_catalog.concat_ws(', ', %s) AS etl_value,"
-					" pg_catalog.row_number() OVER (PARTITION BY %s ORDER BY %s) AS etl_rank"
-					" FROM (%s) AS %s WHERE pg_catalog.num_nulls(%s) OPERATOR(pg_catalog.=) 0 AND %s) l"
-					" WHERE l.etl_rank OPERATOR(pg_catalog.>) 1",
-					alias, alias, alias, alias, columns, columns,
-					survivor_order(state, relid, alias, place), rows, alias, columns, condition_sql(state));
+	return psprintf(
+		"SELECT l.etl_n, l.etl_table, l.etl_ctid, l.etl_raw, l.etl_value FROM (SELECT %s.etl_n,"
+		" %s.etl_table, %s.etl_ctid, (pg_catalog.to_jsonb(%s.*) OPERATOR(pg_catalog.-)"
+		" '{etl_n,etl_table,etl_ctid}'::pg_catalog.text[])::pg_catalog.text AS etl_raw,"
+		" pg_catalog.concat_ws(', ', %s) AS etl_value,"
+		" pg_catalog.row_number() OVER (PARTITION BY %s ORDER BY %s) AS etl_rank"
+		" FROM (%s) AS %s WHERE pg_catalog.num_nulls(%s) OPERATOR(pg_catalog.=) 0 AND %s) l"
+		" WHERE l.etl_rank OPERATOR(pg_catalog.>) 1", alias, alias, alias, alias, columns, columns,
+		etl_check_survivor_order(state, relid, alias, place), rows, alias, columns,
+		condition_sql(state));
 }
 
 EtlReject *
@@ -566,7 +495,7 @@ etl_set_failing_query(EtlCheckState *state, Oid relid, const char *row_key)
 
 	if (state->kind->id == ETL_KIND_UNIQUE)
 	{
-		char	   *order = survivor_order(state, relid, work.alias, psprintf("%s.ctid", work.alias));
+		char	   *order = etl_check_survivor_order(state, relid, work.alias, psprintf("%s.ctid", work.alias));
 
 		return psprintf("SELECT f.row_key, f.value FROM (SELECT %s AS row_key,"
 						" pg_catalog.concat_ws(', ', %s) AS value,"
