@@ -25,6 +25,7 @@
  */
 #include "postgres.h"
 
+#include "executor/executor.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
@@ -328,12 +329,11 @@ is_exact(Query *query)
 }
 
 /*
- * relax relaxes a query in place and returns the columns that are known of
- * it.  'path': it reads the change that is followed; otherwise it shows all
- * that was or is.  *exact is cleared when it may show more.
+ * relax_level does what relax does, but for what only the rows of one key
+ * share.
  */
 static Bitmapset *
-relax(Query *query, EtlRelaxLevel *outer, EtlRelaxSearch *search, bool path, bool *exact)
+relax_level(Query *query, EtlRelaxLevel *outer, EtlRelaxSearch *search, bool path, bool *exact)
 {
 	int			n = list_length(query->rtable) + 1;
 	EtlRelaxLevel level = {query, outer};
@@ -389,15 +389,52 @@ relax(Query *query, EtlRelaxLevel *outer, EtlRelaxSearch *search, bool path, boo
 	return known;
 }
 
+/*
+ * keep_columns leaves the first columns of a query, and of a set of them.
+ */
+static Bitmapset *
+keep_columns(Query *query, int n, Bitmapset *columns)
+{
+	query->targetList = list_truncate(query->targetList, n);
+	for (int i = bms_next_member(columns, n); i >= 0; i = bms_next_member(columns, i))
+		columns = bms_del_member(columns, i);
+	return columns;
+}
+
+/*
+ * relax relaxes a query in place and returns the columns that are known of
+ * it.  'path': it reads the change that is followed; otherwise it shows all
+ * that was or is.  *exact is cleared when it may show more.
+ */
+static Bitmapset *
+relax(Query *query, EtlRelaxLevel *outer, EtlRelaxSearch *search, bool path, bool *exact)
+{
+	int			n = ExecCleanTargetListLength(query->targetList);
+	int			nleaves = list_length(search->leaves);
+	Query	   *whole = path && search->why == NULL ? etl_relax_widen_begin(query, outer, search) : NULL;
+	Bitmapset  *known = relax_level(query, outer, search, path, exact);
+	Bitmapset  *known_of_all;
+
+	if (whole == NULL || search->why != NULL)
+		return known;
+	known_of_all = relax_level(whole, outer, search, false, exact);
+	*exact = false;
+	known_of_all = etl_relax_widen_end(query, whole, search, known, known_of_all);
+	if (known_of_all == known)
+		search->leaves = list_truncate(search->leaves, nleaves);
+	return keep_columns(query, n, known_of_all);
+}
+
 /* ---- all places ---- */
 
 /*
  * etl_affected_finders makes the relaxed queries of all places that read
- * what changed.  *known gets the columns that all of them know.  Returns
- * EtlDeltaFinder *, or NIL and the reason.
+ * what changed.  *known gets the columns that all of them know; 'widen': those
+ * too that only rows that share a DISTINCT ON or a window with a changed one
+ * tell.  Returns EtlDeltaFinder *, or NIL and the reason.
  */
 List *
-etl_affected_finders(const Query *query, List *inputs, Bitmapset **known, const char **why)
+etl_affected_finders(const Query *query, List *inputs, bool widen, Bitmapset **known, const char **why)
 {
 	List	   *finders = NIL;
 	int			nleaves = 1;
@@ -417,6 +454,8 @@ etl_affected_finders(const Query *query, List *inputs, Bitmapset **known, const 
 			nleaves = list_length(finder->leaves);
 			finder->leaf = search.leaf = list_nth(finder->leaves, i);
 			search.leaves = finder->leaves;
+			search.inputs = inputs;
+			search.widen = widen;
 			search.variant = variant;
 			columns = relax(finder->query, NULL, &search, true, &exact);
 			if (search.why != NULL)

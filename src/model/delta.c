@@ -109,7 +109,7 @@ etl_delta_fresh_finders(const EtlDelta *delta)
 {
 	Bitmapset  *known;
 	const char *why = NULL;
-	List	   *finders = etl_affected_finders(delta->query, delta->inputs, &known, &why);
+	List	   *finders = etl_affected_finders(delta->query, delta->inputs, delta->widened, &known, &why);
 
 	narrow_finders(finders, delta->keys);
 	return finders;
@@ -126,19 +126,15 @@ key_of(const EtlModel *model)
 }
 
 /*
- * find_keys chooses the key columns that are known of every row that a
- * change can touch.
+ * known_keys lists the key columns of a model among those that are known.
  */
-static void
-find_keys(EtlDelta *delta, const EtlModel *model)
+static List *
+known_keys(const EtlDelta *delta, const EtlModel *model, Bitmapset *known)
 {
-	Bitmapset  *known;
+	List	   *keys = NIL;
 	ListCell   *cell;
 	ListCell   *target;
 
-	delta->finders = etl_affected_finders(delta->query, delta->inputs, &known, &delta->hindrance);
-	if (delta->hindrance != NULL)
-		return;
 	foreach(cell, key_of(model))
 		foreach(target, delta->query->targetList)
 		{
@@ -152,13 +148,37 @@ find_keys(EtlDelta *delta, const EtlModel *model)
 			key->type = exprType((Node *) entry->expr);
 			key->typmod = exprTypmod((Node *) entry->expr);
 			key->collation = exprCollation((Node *) entry->expr);
-			if (!bms_is_member(entry->resno, known) ||
-				!OidIsValid(lookup_type_cache(key->type, TYPECACHE_EQ_OPR)->eq_opr))
-				continue;
-			delta->keys = lappend(delta->keys, key);
+			if (bms_is_member(entry->resno, known) &&
+				OidIsValid(lookup_type_cache(key->type, TYPECACHE_EQ_OPR)->eq_opr))
+				keys = lappend(keys, key);
 		}
+	return keys;
+}
+
+/*
+ * find_keys chooses the key columns that are known of every row that a
+ * change can touch.  Only where there are none are the rows looked for that
+ * share a DISTINCT ON or a window with what changed: there are more of them.
+ */
+static void
+find_keys(EtlDelta *delta, const EtlModel *model)
+{
+	for (int widen = 0; widen <= 1 && delta->keys == NIL; widen++)
+	{
+		const char *why = NULL;
+		Bitmapset  *known;
+
+		delta->widened = widen;
+		delta->finders = etl_affected_finders(delta->query, delta->inputs, widen, &known, &why);
+		if (why == NULL)
+			delta->keys = known_keys(delta, model, known);
+		if (delta->keys == NIL && (widen == 0 || delta->hindrance == NULL))
+			delta->hindrance =
+				why ? why : "no key column of its query tells which rows a change can touch";
+	}
 	if (delta->keys == NIL)
-		delta->hindrance = "no key column of its query tells which rows a change can touch";
+		return;
+	delta->hindrance = NULL;
 	narrow_finders(delta->finders, delta->keys);
 }
 

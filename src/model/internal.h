@@ -571,6 +571,7 @@ typedef struct EtlDelta
 	List	   *leaves;			/* EtlDeltaLeaf *: places that read them */
 	List	   *keys;			/* EtlDeltaKey *, unless append */
 	List	   *finders;		/* EtlDeltaFinder *, unless append */
+	bool		widened;		/* they look for what shares a DISTINCT ON or a window with a change, too */
 	List	   *places;			/* EtlDeltaLeaf *: places to restrict to the affected keys */
 	bool		wrapped;		/* and so must the result be */
 
@@ -579,7 +580,8 @@ typedef struct EtlDelta
 	const EtlSlice *slice;		/* NULL: the rows that lie in no slice */
 } EtlDelta;
 
-extern List *etl_affected_finders(const Query *query, List *inputs, Bitmapset **known, const char **why);
+extern List *etl_affected_finders(const Query *query, List *inputs, bool widen, Bitmapset **known,
+								  const char **why);
 extern void etl_affected_narrow(EtlDeltaFinder *finder, List *resnos);
 /* sets delta->places and ->wrapped */
 extern void etl_restrict_places(EtlDelta *delta, Oid owner);

@@ -78,6 +78,16 @@ make_inner(JoinExpr *join, EtlRelaxLevel *level)
 }
 
 /*
+ * etl_relax_count_optional counts what makes the number of variants double.
+ */
+void
+etl_relax_count_optional(EtlRelaxSearch *search)
+{
+	if (++search->optional > MAX_OPTIONAL)
+		search->why = "what changed is on the optional side of too many joins, one within the other";
+}
+
+/*
  * etl_relax_join relaxes a part of a join tree and returns what is left of it;
  * 'entry' is the one through which the change is read.
  */
@@ -130,8 +140,7 @@ etl_relax_join(Node *node, EtlRelaxLevel *level, EtlRelaxSearch *search, int ent
 			search->shown = false;
 			level->nulls = etl_entries_below(*optional);
 		}
-		if (++search->optional > MAX_OPTIONAL)
-			search->why = "what changed is on the optional side of too many joins, one within the other";
+		etl_relax_count_optional(search);
 		*weak = true;
 		return node;
 	}

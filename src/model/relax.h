@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * relax.h
- *    A query on its way to being relaxed; for affected.c, known.c, outer.c.
+ *    A query on its way to being relaxed; for affected.c, known.c, outer.c, widen.c.
  *
  *-------------------------------------------------------------------------
  */
@@ -25,9 +25,11 @@ typedef struct EtlRelaxLevel
 typedef struct EtlRelaxSearch
 {
 	EtlDeltaLeaf *leaf;			/* the place whose change is followed */
-	List	   *leaves;
-	int			variant;		/* bits: which optional sides on the way are shown as NULLs */
-	int			optional;		/* optional sides on the way */
+	List	   *leaves;			/* all of them, and those of copies made on the way */
+	List	   *inputs;			/* EtlInput *: what they read */
+	bool		widen;			/* rows that share a DISTINCT ON or a window with the change are looked for */
+	int			variant;		/* bits: which optional sides on the way are shown as NULLs, which keys are NULL */
+	int			optional;		/* optional sides, and such keys, on the way */
 	bool		nulls;			/* one has been shown as NULLs */
 	bool		shown;			/* … and makes a difference */
 	bool		again;			/* one before it made none: another variant is the same */
@@ -56,7 +58,14 @@ extern Node *etl_relax_keep_known(Node *quals, EtlRelaxLevel *level, EtlRelaxSea
 
 /* what is left of a part of a join tree; 'entry' is the one through which the change is read */
 extern Node *etl_relax_join(Node *node, EtlRelaxLevel *level, EtlRelaxSearch *search, int entry, bool *weak);
+extern void etl_relax_count_optional(EtlRelaxSearch *search);
 /* leaves out of a relaxed query what only multiplies its rows */
 extern void etl_relax_drop_idle(Query *query, EtlDeltaLeaf *leaf);
+
+/* ---- widen.c ---- */
+
+extern Query *etl_relax_widen_begin(Query *query, EtlRelaxLevel *outer, EtlRelaxSearch *search);
+extern Bitmapset *etl_relax_widen_end(Query *query, Query *whole, EtlRelaxSearch *search, Bitmapset *known,
+									  Bitmapset *known_of_all);
 
 #endif							/* ETL_MODEL_RELAX_H */

@@ -505,6 +505,8 @@ lift_record(Query *query, RangeTblEntry *leaf)
 			column = lift_record(rte->subquery, leaf);
 		if (column == 0)
 			continue;
+		/* each of its rows is told, not each key once */
+		query->distinctClause = NIL;
 		rte->eref->colnames = lappend(rte->eref->colnames, makeString("etl_record"));
 		query->targetList =
 			lappend(query->targetList,

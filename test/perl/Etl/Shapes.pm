@@ -58,6 +58,18 @@ my $aggregates = sub {
 my $having = sub { return pick('', '', 'HAVING count(*) > 1', 'HAVING sum(f.amt) > 60') };
 my $where = sub { return pick('', '', 'WHERE f.amt > 20', "WHERE f.k <> 'k3' OR f.k IS NULL", "WHERE f.ts < '2026-01-05'") };
 
+# the newest rows of a key, in brackets; the key need not be among what is yielded
+my $newest = sub {
+	my $rows = $repeating->();
+	my $order = 'ts DESC NULLS LAST, k, cat, did, amt, deleted_at';
+
+	return '(' . pick("SELECT DISTINCT ON (id) id, k, cat, did, ts, amt FROM $rows ORDER BY id, $order",
+		"SELECT DISTINCT ON (x.id) k, cat, did, ts, amt, cat % 3 AS id FROM $rows x ORDER BY x.id, $order",
+		"SELECT DISTINCT ON (id, cat) id, k, cat, did, ts, amt FROM $rows ORDER BY id, cat, $order",
+		"SELECT * FROM (SELECT x.*, row_number() OVER (PARTITION BY id ORDER BY $order) AS rn FROM $rows x) y WHERE rn = 1 AND deleted_at IS NULL")
+		. ')';
+};
+
 # Each makes (key, query); a result's key is unique by construction.
 our %must = (
 	projection => sub { return ('id', 'SELECT f.id, f.amt * 2 AS d, f.k FROM ' . $unique->() . ' f ' . $where->()) },
@@ -111,7 +123,18 @@ our %must = (
 		return ('id', 'SELECT f.id, f.amt FROM ' . $unique->() . ' f WHERE f.did IN (SELECT id FROM ' . $dim->() . " WHERE country = 'c1')") },
 	window => sub {
 		return ('k,id', 'SELECT k, id, sum(amt) OVER w AS total, rank() OVER (PARTITION BY k ORDER BY amt) AS place FROM ' . $unique->()
-			  . ' WINDOW w AS (PARTITION BY k)') });
+			  . ' WINDOW w AS (PARTITION BY k)') },
+	newest_grouped => sub {
+		my %keys = (k => 'f.k', cat => 'f.cat', day => 'f.ts::date');
+		my @by = some(sort keys %keys);
+		return (join(',', @by), 'SELECT ' . join(', ', map { "$keys{$_} AS $_" } @by) . ', ' . $aggregates->() . ' FROM ' . $newest->()
+			  . ' f ' . $where->() . ' GROUP BY ' . join(', ', 1 .. @by) . ' ' . $having->()) },
+	newest_by_dimension => sub {
+		return ('country', 'SELECT d.country, ' . $aggregates->() . ' FROM ' . $newest->() . ' f ' . $join->() . ' ' . $dim->()
+			  . ' d ON d.id = f.did GROUP BY 1') },
+	window_of_others => sub {
+		return ('id', 'SELECT id, k, lag(amt) OVER (PARTITION BY k ORDER BY ts, id) AS before, amt / nullif(sum(amt) OVER (PARTITION BY k), 0) AS share FROM '
+			  . $unique->()) });
 
 # What may refresh in full, and must be right all the same.
 our %may = (
@@ -134,9 +157,6 @@ our %may = (
 	excepted => sub {
 		return ('k', 'SELECT k FROM ' . $fact->() . ' EXCEPT SELECT k FROM ' . $fact->() . ' WHERE amt > 50') },
 	limited => sub { return ('id', 'SELECT id, amt FROM ' . $unique->() . ' ORDER BY amt, id LIMIT 7') },
-	newest_grouped => sub {
-		return ('k', 'SELECT k, count(*) AS n, sum(amt) AS s FROM (SELECT DISTINCT ON (id) id, k, amt FROM ' . $repeating->()
-			  . ' ORDER BY id, ts, k, amt) n GROUP BY k') },
 	by_rows => sub {
 		return ('n', 'SELECT n, count(*) AS c FROM (SELECT k, count(*) AS n FROM ' . $fact->() . ' GROUP BY k) g GROUP BY n') },
 	share => sub {
@@ -170,6 +190,8 @@ our %words = (
 	exists_ => 'EXISTS',
 	in_ => 'IN',
 	window => 'windows partitioned by the key',
+	newest_by_dimension => q(grouped by the newest row's dimension),
+	window_of_others => 'windows partitioned by other columns',
 	on_matview => 'joined with a materialized view',
 	not_exists => 'NOT EXISTS',
 	scalar => 'a scalar subquery',
