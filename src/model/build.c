@@ -96,6 +96,19 @@ stage_diff(EtlStaged *staged, TupleDesc desc)
 }
 
 /*
+ * comes_to_reference tells whether a table gets a foreign key and nothing else
+ * that its readers would have to wait for: what is swapped would have its rows
+ * looked at under the lock.
+ */
+static bool
+comes_to_reference(EtlStaged *staged, TupleDesc desc)
+{
+	return staged->due->state->built_version != staged->model->version &&
+		   etl_given_adds_reference(staged->model, staged->due->relid) &&
+		   etl_table_fits(staged->model, staged->due->relid, desc);
+}
+
+/*
  * may_swap tells whether the table may be published by a swap.
  */
 static bool
@@ -105,7 +118,7 @@ may_swap(EtlStaged *staged, bool by_dml, TupleDesc desc)
 
 	return !by_dml && !staged->created && !etl_model_is_snapshot(staged->model) &&
 		   strcmp(staged->due->plan.action, "incremental") != 0 && !staged->opened &&
-		   etl_swap_hindrance(relid) == NULL &&
+		   etl_swap_hindrance(relid) == NULL && !comes_to_reference(staged, desc) &&
 		   !etl_table_has_kept_columns(staged->model, relid, desc);
 }
 

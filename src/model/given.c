@@ -1,19 +1,17 @@
 /*-------------------------------------------------------------------------
  *
  * given.c
- *    What a definition gives its relation beside rows: constraints, comments,
- *    privileges; and the settings that it is built with.
+ *    What a definition gives its relation beside rows and constraints:
+ *    comments, privileges; and the settings that it is built with.
  *
  * Declared means kept: what the definition does not name any more goes again,
- * as far as it was given by it.  Constraints that others made stay.
+ * as far as it was given by it.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "access/htup_details.h"
-#include "access/sysattr.h"
-#include "access/table.h"
 #include "access/xact.h"
 #include "catalog/pg_class.h"
 #include "miscadmin.h"
@@ -22,11 +20,8 @@
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
-#include "utils/rel.h"
 #include "utils/syscache.h"
 
-#include "catalog/version.h"
-#include "common/brief_lock.h"
 #include "common/errors.h"
 #include "common/json.h"
 #include "common/options.h"
@@ -47,25 +42,6 @@ refuse(const char *option, const char *detail, const char *hint)
 /* ---- constraints ---- */
 
 /*
- * etl_constraint_parse returns the one table constraint that a text is.
- */
-Constraint *
-etl_constraint_parse(const char *text)
-{
-	List	   *statements = etl_parse(psprintf("ALTER TABLE t ADD %s\n", text));
-	AlterTableStmt *alter;
-	AlterTableCmd *command;
-
-	if (list_length(statements) != 1)
-		return NULL;
-	alter = (AlterTableStmt *) linitial_node(RawStmt, statements)->stmt;
-	if (!IsA(alter, AlterTableStmt) || list_length(alter->cmds) != 1)
-		return NULL;
-	command = linitial_node(AlterTableCmd, alter->cmds);
-	return command->subtype == AT_AddConstraint ? castNode(Constraint, command->def) : NULL;
-}
-
-/*
  * check_constraints judges option "constraints"; an argument of
  * etl_option_judge.
  */
@@ -84,184 +60,6 @@ check_constraints(void *model)
 		if (constraint->conname != NULL || constraint->deferrable)
 			refuse("constraints", psprintf("\"%s\" has a name, or is deferrable.", (char *) lfirst(cell)),
 				   "Leave that out: etl names constraints, and they hold at every moment.");
-	}
-}
-
-/*
- * is_of_rows tells whether a constraint can be made on rows that nobody reads
- * yet, and then on the empty table that gets them: those over other tables
- * look at what is there.
- */
-static bool
-is_of_rows(const char *text)
-{
-	Constraint *constraint = etl_constraint_parse(text);
-
-	return constraint != NULL && constraint->indexname == NULL &&
-		   (constraint->contype == CONSTR_CHECK || constraint->contype == CONSTR_PRIMARY ||
-			constraint->contype == CONSTR_UNIQUE);
-}
-
-/*
- * is_not_null tells whether a column of a table, which is not among 'lost',
- * takes no NULL.
- */
-static bool
-is_not_null(Oid relid, const char *name, List *lost)
-{
-	HeapTuple	tuple = SearchSysCacheAttName(relid, name);
-	bool		result;
-
-	if (!HeapTupleIsValid(tuple))
-		return false;
-	result = ((Form_pg_attribute) GETSTRUCT(tuple))->attnotnull &&
-			 !list_member_int(lost, ((Form_pg_attribute) GETSTRUCT(tuple))->attnum);
-	ReleaseSysCache(tuple);
-	return result;
-}
-
-/*
- * actions_for returns what ALTER TABLE must do to 'to' for the constraints
- * that are declared and that 'from' does not have, or loses with its columns
- * 'lost'; with 'of_rows' only for those.  Where it is the same table, what was
- * declared before is dropped.
- */
-static char *
-actions_for(const EtlModel *model, Oid from, List *lost, Oid to, bool of_rows)
-{
-	List	   *have = NIL;
-	List	   *wanted = NIL;
-	StringInfoData sql;
-	ListCell   *cell;
-
-	foreach(cell, etl_constraints_of(from, lost))
-		if (etl_constraint_is_ours(lfirst(cell), 'c'))
-			have = lappend(have, lfirst(cell));
-	initStringInfo(&sql);
-	foreach(cell, etl_json_get_list(model->options, "constraints"))
-	{
-		char	   *name = etl_constraint_name(from, 'c', lfirst(cell));
-
-		wanted = lappend(wanted, name);
-		if (!etl_name_among(have, name) && (!of_rows || is_of_rows(lfirst(cell))))
-			appendStringInfo(&sql, "%s ADD CONSTRAINT %s %s", sql.len ? "," : "",
-							 quote_identifier(etl_constraint_name(to, 'c', lfirst(cell))),
-							 (char *) lfirst(cell));
-	}
-	foreach(cell, from == to ? have : NIL)
-		if (!etl_name_among(wanted, lfirst(cell)))
-			appendStringInfo(&sql, "%s DROP CONSTRAINT %s", sql.len ? "," : "",
-							 quote_identifier(lfirst(cell)));
-	foreach(cell, etl_json_get_list(model->options, "not_null"))
-		if (!is_not_null(from, lfirst(cell), lost))
-			appendStringInfo(&sql, "%s ALTER COLUMN %s SET NOT NULL", sql.len ? "," : "",
-							 quote_identifier(lfirst(cell)));
-	return sql.len > 0 ? sql.data : NULL;
-}
-
-/*
- * give_constraints makes what is declared and not there, and drops what was
- * declared before.
- */
-static void
-give_constraints(const EtlModel *model, Oid relid, bool of_rows)
-{
-	char	   *actions = actions_for(model, relid, NIL, relid, of_rows);
-
-	if (actions == NULL)
-		return;
-	etl_lock_briefly(relid);
-	etl_execute_utility(psprintf("ALTER TABLE %s%s", etl_quoted_relation(relid), actions));
-	CommandCounterIncrement();
-}
-
-bool
-etl_given_constraints_beside(const EtlModel *model, Oid relid, List *lost, Oid heap)
-{
-	char	   *actions;
-
-	if (etl_model_is_view(model) || etl_model_is_matview(model))
-		return false;
-	actions = actions_for(model, relid, lost, heap, true);
-	if (actions == NULL)
-		return false;
-	etl_execute_utility(psprintf("ALTER TABLE %s%s", etl_quoted_relation(heap), actions));
-	CommandCounterIncrement();
-	return true;
-}
-
-void
-etl_given_constraints_of_rows(const EtlModel *model, Oid relid)
-{
-	if (!etl_model_is_view(model) && !etl_model_is_matview(model))
-		give_constraints(model, relid, true);
-}
-
-bool
-etl_given_drops(const EtlModel *model, Oid relid, const char *constraint)
-{
-	ListCell   *cell;
-
-	if (!etl_constraint_is_ours(constraint, 'c'))
-		return false;
-	foreach(cell, etl_json_get_list(model->options, "constraints"))
-		if (strcmp(etl_constraint_name(relid, 'c', lfirst(cell)), constraint) == 0)
-			return false;
-	return true;
-}
-
-/*
- * released_columns lists the columns that the definition of before let be NOT
- * NULL and this one does not; those of a primary key stay so.
- */
-static List *
-released_columns(const EtlModel *model, Oid relid, int old_version)
-{
-	EtlVersion *old = old_version > 0 ? etl_version_find("model", model->target, old_version) : NULL;
-	Jsonb	   *options = old && old->definition ? etl_json_get(old->definition, "options") : NULL;
-	List	   *wanted = etl_json_get_list(model->options, "not_null");
-	List	   *released = NIL;
-	Relation	rel;
-	Bitmapset  *key;
-	ListCell   *cell;
-
-	if (options == NULL || !etl_json_has(options, "not_null"))
-		return NIL;
-	rel = table_open(relid, AccessShareLock);
-	key = RelationGetIndexAttrBitmap(rel, INDEX_ATTR_BITMAP_PRIMARY_KEY);
-	table_close(rel, NoLock);
-	foreach(cell, etl_json_get_list(options, "not_null"))
-	{
-		AttrNumber	number = get_attnum(relid, lfirst(cell));
-
-		if (number > 0 && !etl_name_among(wanted, lfirst(cell)) &&
-			!bms_is_member(number - FirstLowInvalidHeapAttributeNumber, key))
-			released = lappend(released, lfirst(cell));
-	}
-	return released;
-}
-
-List *
-etl_given_released(const EtlModel *model, Oid relid)
-{
-	return released_columns(model, relid, etl_node_state_get(model->target)->built_version);
-}
-
-/*
- * take_not_null takes NOT NULL from the columns that are not to have it any
- * more.
- */
-static void
-take_not_null(const EtlModel *model, Oid relid, int old_version)
-{
-	ListCell   *cell;
-
-	foreach(cell, released_columns(model, relid, old_version))
-	{
-		etl_lock_briefly(relid);
-		etl_execute_utility(psprintf("ALTER TABLE %s ALTER COLUMN %s DROP NOT NULL",
-									 etl_quoted_relation(relid), quote_identifier(lfirst(cell))));
-		CommandCounterIncrement();
 	}
 }
 
@@ -510,19 +308,6 @@ etl_given_check_columns(const EtlModel *model, List *columns)
 								   (char *) lfirst(cell)),
 							nearest ? errhint("Did you mean \"%s\"?", nearest) : 0));
 	}
-}
-
-/*
- * etl_given_constraints gives a table its constraints, once its rows are
- * there; inside etl_run_as.
- */
-void
-etl_given_constraints(const EtlModel *model, Oid relid, int old_version)
-{
-	if (etl_model_is_view(model) || etl_model_is_matview(model))
-		return;
-	give_constraints(model, relid, false);
-	take_not_null(model, relid, old_version);
 }
 
 /*

@@ -209,7 +209,8 @@ extern void etl_kind_check_columns(const EtlModel *model, Query *query, List *co
 
 extern void etl_model_judge_options(EtlModel *model);	/* ET001 */
 
-/* ---- given.c: constraints, comments, privileges, settings ---- */
+/* ---- given.c, given_constraints.c: constraints, comments, privileges, settings ---- */
+
 
 extern void etl_given_check(const EtlModel *model);
 extern Constraint *etl_constraint_parse(const char *text);	/* NULL: it is not one constraint */
@@ -223,6 +224,8 @@ extern void etl_given_words(const EtlModel *model, Oid relid);
  * take the place of a table's, as far as the table has none; were there any?
  */
 extern bool etl_given_constraints_beside(const EtlModel *model, Oid relid, List *lost, Oid heap);
+/* does the definition declare a foreign key that the table does not have? */
+extern bool etl_given_adds_reference(const EtlModel *model, Oid relid);
 /* the same for the table, while it is empty */
 extern void etl_given_constraints_of_rows(const EtlModel *model, Oid relid);
 /* was that constraint declared, and is it no more? */
