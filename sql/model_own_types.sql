@@ -1,4 +1,4 @@
--- A type whose equality is called differently, or stands in a schema that nobody searches, is compared by it everywhere.
+-- A type whose equality is called differently, or stands in a schema that nobody searches, is compared by it everywhere; a function is the one that the query means.
 \set VERBOSITY terse
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS etl;
@@ -46,6 +46,24 @@ SELECT (release).major, n FROM ot.of_release ORDER BY 1, 2;
 SELECT lower(name::text) AS name, n FROM ot.of_name ORDER BY 1;
 SELECT (release).major, lower(name::text) AS name, n FROM ot.of_both ORDER BY 1, 2;
 SELECT lower(name::text) AS name, n, is_current FROM ot.history ORDER BY 1, valid_from;
+
+-- a function of PostgreSQL is what it is, although the search path has another one of its name before it
+CREATE FUNCTION ot_functions.lower(text) RETURNS text IMMUTABLE LANGUAGE sql RETURN 'another ' || $1;
+CREATE TABLE ot.people (id int PRIMARY KEY, name text, n int);
+INSERT INTO ot.people SELECT i, 'Name' || i % 5, i FROM generate_series(1, 20) AS i;
+SELECT etl.watch('ot.people');
+SET search_path = ot_functions, pg_catalog;
+SELECT etl.define_model('ot.by_name', 'SELECT pg_catalog.lower(name) AS name, sum(n) AS n FROM ot.people GROUP BY 1', 'incremental', '{name}');
+SELECT etl.define_model('ot.by_another', 'SELECT lower(name) AS name, sum(n) AS n FROM ot.people GROUP BY 1', 'incremental', '{name}');
+RESET search_path;
+CALL etl.run('ot.by_*');
+INSERT INTO ot.people VALUES (100, 'NAME1', 1000), (101, 'Name9', 9);
+DELETE FROM ot.people WHERE id = 7;
+CALL etl.run('ot.by_*');
+SELECT node, action, status FROM etl.tasks WHERE run_id = etl.last_run_id() AND kind = 'model' ORDER BY node COLLATE "C";
+SELECT * FROM ot.by_name ORDER BY name COLLATE "C";
+SELECT * FROM ot.by_another ORDER BY name COLLATE "C";
+SELECT etl.unwatch('ot.people');
 
 SELECT count(*) FROM etl.models WHERE target LIKE 'ot.%' AND etl.drop_model(target);
 SELECT etl.unwatch('ot.downloads');

@@ -17,6 +17,7 @@
 #include "parser/analyze.h"
 #include "parser/parser.h"
 #include "rewrite/rewriteHandler.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/typcache.h"
@@ -48,6 +49,25 @@ etl_query_analyze(const char *query, QueryEnvironment *environment)
 	etl_query_text_begin(&text, query);
 	result = parse_analyze_fixedparams(statement, query, NULL, 0, environment);
 	etl_query_text_end(&text);
+	return result;
+}
+
+/*
+ * etl_query_analyze_qualified does it for a text whose names mean what they do
+ * when nothing but pg_catalog is searched, as in an expression of a tree that
+ * was rendered so: whatever is before pg_catalog in the search path of the
+ * definition may have functions of the same names.
+ */
+Query *
+etl_query_analyze_qualified(const char *query, QueryEnvironment *environment)
+{
+	int			level = NewGUCNestLevel();
+	Query	   *result;
+
+	(void) set_config_option("search_path", "pg_catalog", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+	result = etl_query_analyze(query, environment);
+	AtEOXact_GUC(false, level);
 	return result;
 }
 

@@ -199,6 +199,7 @@ freeze_leaf(const EtlModel *model, const EtlDelta *delta, EtlDeltaLeaf *leaf)
 	Tuplestorestate *rows = tuplestore_begin_heap(false, false, work_mem);
 	DestReceiver *receiver = CreateDestReceiver(DestTuplestore);
 	List	   *columns = NIL;
+	char	   *sql;
 	ListCell   *cell;
 
 	foreach(cell, place->keynos)
@@ -210,7 +211,8 @@ freeze_leaf(const EtlModel *model, const EtlDelta *delta, EtlDeltaLeaf *leaf)
 		TupleDescInitEntryCollation(desc, list_length(columns), key->collation);
 	}
 	SetTuplestoreDestReceiverParams(receiver, rows, CurrentMemoryContext, false, NULL, NULL);
-	etl_execute(etl_delta_key_values(place, leaf), create_queryEnv(), receiver);
+	sql = etl_delta_key_values(place, leaf);
+	etl_execute_query(etl_query_analyze_qualified(sql, NULL), sql, create_queryEnv(), receiver);
 	store_keys(model, columns, desc, rows);
 	tuplestore_end(rows);
 }

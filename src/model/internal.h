@@ -39,6 +39,7 @@ extern void etl_names_check_cycle(const char *target, List *names);
 /* ---- analyze.c: what an analyzed query reads ---- */
 
 extern Query *etl_query_analyze(const char *query, QueryEnvironment *environment);
+extern Query *etl_query_analyze_qualified(const char *query, QueryEnvironment *environment);
 extern List *etl_query_dependencies(Query *query);	/* canonical names, through unmanaged views */
 extern List *etl_relation_behind(Oid view);	/* names an unmanaged view reads */
 /* finds the inputs of a resolved model, and of the views it reads, anew; false: something is missing */

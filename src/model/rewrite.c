@@ -420,7 +420,8 @@ replace_leaves(List *leaves, List *texts, QueryEnvironment *environment)
 	ListCell   *subquery;
 
 	foreach(cell, texts)
-		subqueries = lappend(subqueries, lfirst(cell) ? etl_query_analyze(lfirst(cell), environment) : NULL);
+		subqueries = lappend(subqueries,
+							 lfirst(cell) ? etl_query_analyze_qualified(lfirst(cell), environment) : NULL);
 	forboth(cell, leaves, subquery, subqueries)
 		if (lfirst(subquery) != NULL)
 			replace_leaf(lfirst(cell), lfirst(subquery));
