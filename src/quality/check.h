@@ -131,8 +131,12 @@ extern void etl_predicate_reasons(EtlCheckState *state, TupleTableSlot *slot,
 								  void (*emit)(void *arg, EtlCheckState *state, const char *column,
 											   const char *value, const char *message),
 								  void *arg);
-extern char *etl_value_text(TupleDesc desc, AttrNumber attno, Datum value, bool isnull);
 extern char *etl_columns_text(List *columns);
+
+/* ---- value_check.c ---- */
+extern void etl_range_compile(EtlCheckState *state);
+extern void etl_values_compile(EtlCheckState *state);
+extern char *etl_range_message(EtlCheckState *state, int column, Datum value);	/* of one that fails */
 extern bool etl_is_text(Oid base);	/* is the type stored as text is? */
 
 /* ---- regex_check.c ---- */
