@@ -24,6 +24,7 @@
 #include "common/json.h"
 #include "common/option_sets.h"
 #include "common/options.h"
+#include "common/parse.h"
 #include "common/redact.h"
 #include "common/run_as.h"
 #include "connector/connector.h"
@@ -175,20 +176,6 @@ put_options(ReturnSetInfo *result, const EtlOptionDef *def)
 }
 
 /*
- * has_name tells whether a list of char * holds a name.
- */
-static bool
-has_name(List *names, const char *name)
-{
-	ListCell   *cell;
-
-	foreach(cell, names)
-		if (strcmp(lfirst(cell), name) == 0)
-			return true;
-	return false;
-}
-
-/*
  * report_no_set raises ET002 for a set of options that does not exist.
  */
 static void
@@ -202,7 +189,7 @@ report_no_set(const char *of)
 	{
 		EtlOptionSet *set = lfirst(cell);
 
-		if (!has_name(names, set->of))
+		if (!etl_name_among(names, set->of))
 			names = lappend(names, set->of);
 	}
 	initStringInfo(&all);

@@ -31,6 +31,7 @@
 #include "common/options.h"
 #include "common/parse.h"
 #include "common/run_as.h"
+#include "common/texts.h"
 #include "connector/connector.h"
 #include "decode/format.h"
 #include "load/children.h"
@@ -259,32 +260,6 @@ same_json(const Jsonb *a, const Jsonb *b)
 }
 
 /*
- * same_text compares two texts that may be missing.
- */
-static bool
-same_text(const char *a, const char *b)
-{
-	return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
-}
-
-/*
- * same_texts compares two lists of texts.
- */
-static bool
-same_texts(List *a, List *b)
-{
-	ListCell   *one;
-	ListCell   *two;
-
-	if (list_length(a) != list_length(b))
-		return false;
-	forboth(one, a, two, b)
-		if (strcmp(lfirst(one), lfirst(two)) != 0)
-			return false;
-	return true;
-}
-
-/*
  * is_as_in_production tells whether a stream is defined just so already, a
  * format that is not given apart.
  */
@@ -295,12 +270,12 @@ is_as_in_production(const EtlStream *stream)
 
 	return old != NULL && strcmp(old->source, stream->source) == 0 &&
 		   same_json(old->options, stream->options) &&
-		   (stream->format == NULL || same_text(old->format, stream->format)) &&
-		   same_text(old->columns, stream->columns) && same_texts(old->key, stream->key) &&
-		   strcmp(old->mode, stream->mode) == 0 && same_text(old->event_time, stream->event_time) &&
-		   same_text(old->schema_policy, stream->schema_policy) &&
-		   same_json(old->contract, stream->contract) && same_texts(old->tags, stream->tags) &&
-		   same_text(old->description, stream->description);
+		   (stream->format == NULL || etl_same_text(old->format, stream->format)) &&
+		   etl_same_text(old->columns, stream->columns) && etl_same_texts(old->key, stream->key) &&
+		   strcmp(old->mode, stream->mode) == 0 && etl_same_text(old->event_time, stream->event_time) &&
+		   etl_same_text(old->schema_policy, stream->schema_policy) &&
+		   same_json(old->contract, stream->contract) && etl_same_texts(old->tags, stream->tags) &&
+		   etl_same_text(old->description, stream->description);
 }
 
 /*

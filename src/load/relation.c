@@ -152,20 +152,6 @@ etl_relation_columns(Oid relid)
 }
 
 /*
- * is_listed tells whether a list of strings has this one.
- */
-static bool
-is_listed(List *list, const char *name)
-{
-	ListCell   *cell;
-
-	foreach(cell, list)
-		if (strcmp(lfirst(cell), name) == 0)
-			return true;
-	return false;
-}
-
-/*
  * how_well ranks how a column answers to a field: 0 by the original name in
  * its comment, 1 by its name, 2 by the name in snake_case, 3 not at all.
  */
@@ -195,7 +181,7 @@ etl_relation_field_column(List *columns, Oid relid, const char *field, List *cla
 		char	   *name = lfirst(cell);
 		int			rank = how_well(relid, name, field, identifier);
 
-		if (rank < best_rank && !is_listed(claimed, name) && strcmp(name, ETL_LOAD_ID_COLUMN) != 0 &&
+		if (rank < best_rank && !etl_name_among(claimed, name) && strcmp(name, ETL_LOAD_ID_COLUMN) != 0 &&
 			strcmp(name, ETL_ROW_COLUMN) != 0 && strcmp(name, ETL_LOADED_AT_COLUMN) != 0)
 		{
 			best = name;
@@ -213,7 +199,7 @@ is_taken(const char *name, List *taken)
 {
 	return SystemAttributeByName(name) != NULL || strcmp(name, ETL_LOAD_ID_COLUMN) == 0 ||
 		   strcmp(name, ETL_ROW_COLUMN) == 0 || strcmp(name, ETL_LOADED_AT_COLUMN) == 0 ||
-		   is_listed(taken, name);
+		   etl_name_among(taken, name);
 }
 
 char *

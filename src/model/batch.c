@@ -90,7 +90,7 @@ etl_slice_delta(const EtlModel *model, const EtlDue *due)
 }
 
 Query *
-etl_slice_query(const EtlModel *model, const EtlDue *due)
+etl_slice_query(const EtlDue *due)
 {
 	const char *column = quote_identifier(due->slicing->column);
 	Oid			type = due->slicing->type;
@@ -98,12 +98,12 @@ etl_slice_query(const EtlModel *model, const EtlDue *due)
 
 	if (due->begin != DT_NOEND)
 		since = psprintf("c.%s OPERATOR(pg_catalog.>=) %s", column,
-						 etl_slice_literal(due->slicing, type, due->begin));
+						 etl_slice_literal(type, due->begin));
 	return etl_query_around(copyObject(due->query), "*",
 							psprintf("c.%s IS NULL OR NOT pg_catalog.isfinite(c.%s)"
 									 " OR (%s AND c.%s OPERATOR(pg_catalog.<) %s)",
 									 column, column, since,
-									 column, etl_slice_literal(due->slicing, type, due->end)),
+									 column, etl_slice_literal(type, due->end)),
 							create_queryEnv());
 }
 

@@ -40,7 +40,7 @@ fill(EtlStaged *staged, EtlWriter *writer)
 
 	if (due->slicing != NULL)
 	{
-		query = etl_slice_query(staged->model, due);
+		query = etl_slice_query(due);
 		etl_writer_guard(writer, due->slicing, due->begin == DT_NOEND ? DT_NOBEGIN : due->begin, due->end);
 	}
 	etl_execute_sampled(query, staged->model->query, due->sampled ? due->sample : NULL,
@@ -250,6 +250,38 @@ hold_target(const EtlModel *model, Oid relid)
 }
 
 /*
+ * stage_whole computes what a full build writes, and where to: a new table, a
+ * heap that takes the place of the old one, or the difference.
+ */
+static void
+stage_whole(EtlStaged *staged, bool by_dml, TupleDesc desc)
+{
+	EtlModel   *model = staged->model;
+	EtlDue	   *due = staged->due;
+
+	etl_rejects_supersede(model->target);
+	if (etl_model_is_snapshot(model) || (staged->created && etl_model_is_partitioned(model)))
+	{
+		if (etl_model_is_snapshot(model))
+			forget_other_sample(staged);
+		stage_diff(staged, desc);
+	}
+	else if (staged->created)
+		stage_heap(staged, desc);
+	else if (may_swap(staged, by_dml, desc) || etl_model_is_matview(model))
+	{
+		staged->swap = etl_swap_begin(due->relid);
+		staged->swap->keep = staged->kept ? NULL : staged->keep;
+		etl_refit_begin(staged->swap, staged->refit ?
+										  staged->refit :
+										  etl_refit_plan(model, due->relid, desc));
+		stage_heap(staged, desc);
+	}
+	else
+		stage_diff(staged, desc);
+}
+
+/*
  * stage_stored computes what the publication of a stored model will write.
  */
 static void
@@ -297,28 +329,8 @@ stage_stored(EtlStaged *staged, bool by_dml)
 						   etl_slice_stage(staged->driver, model, due, staged->checks, staged->result) :
 						   etl_incremental_stage(staged->driver, model, due, staged->checks, staged->result);
 	else
-	{
-		etl_rejects_supersede(model->target);
-		if (etl_model_is_snapshot(model) || (staged->created && etl_model_is_partitioned(model)))
-		{
-			if (etl_model_is_snapshot(model))
-				forget_other_sample(staged);
-			stage_diff(staged, desc);
-		}
-		else if (staged->created)
-			stage_heap(staged, desc);
-		else if (may_swap(staged, by_dml, desc) || etl_model_is_matview(model))
-		{
-			staged->swap = etl_swap_begin(due->relid);
-			staged->swap->keep = staged->kept ? NULL : staged->keep;
-			etl_refit_begin(staged->swap, staged->refit ?
-											  staged->refit :
-											  etl_refit_plan(model, due->relid, desc));
-			stage_heap(staged, desc);
-		}
-		else
-			stage_diff(staged, desc);
-	}
+		stage_whole(staged, by_dml, desc);
+
 	if (staged->diff != NULL && staged->checks != NULL && !etl_model_is_snapshot(model))
 		staged->diff = etl_losers_leave(model, due, staged->diff, staged->checks, staged->driver->run_id,
 										&staged->result->rejected);

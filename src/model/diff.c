@@ -113,7 +113,7 @@ row_hash(TupleDesc desc, const char *names)
 }
 
 /*
- * Rows of a small query, kept as text of the first one.
+ * first_row returns the first row of a small query as text; NULL: it has none.
  */
 static char *
 first_row(const char *sql, QueryEnvironment *environment, TupleDesc desc)

@@ -28,6 +28,7 @@
 #include "common/json.h"
 #include "common/names.h"
 #include "common/run_as.h"
+#include "common/texts.h"
 #include "model/internal.h"
 #include "model/traits.h"
 
@@ -106,15 +107,6 @@ stand_in(EtlDue *due, const EtlModel *model)
 				 errmsg("%s has other columns or types when %s", model->target, model->instead),
 				 errhint("Cast in the query, or name a relation in option \"fallback\" whose columns are "
 						 "as those of the input.")));
-}
-
-/*
- * same_text compares two texts that may be NULL.
- */
-static bool
-same_text(const char *a, const char *b)
-{
-	return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
 }
 
 /*
@@ -340,7 +332,7 @@ decide_stored(EtlDue *due, const EtlModel *model, const EtlQueryTraits *traits, 
 				   "full refresh asked for");
 	else if (due->state->built_version != model->version && due->unfilled == NULL)
 		decide(due, "full", "the definition changed");
-	else if (!same_text(due->sample, due->state->sample))
+	else if (!etl_same_text(due->sample, due->state->sample))
 		decide(due, "full",
 			   due->sample ? "of other parts of its inputs than the last build" :
 							 "the last build was of a part of its inputs");
@@ -354,7 +346,7 @@ decide_stored(EtlDue *due, const EtlModel *model, const EtlQueryTraits *traits, 
 		due->columns_changed = true;
 		decide(due, "full", "the columns of its query changed");
 	}
-	else if (!same_text(due->fingerprint, due->state->built_fingerprint))
+	else if (!etl_same_text(due->fingerprint, due->state->built_fingerprint))
 		decide(due, "full",
 			   etl_fallback_was_built(due->state->built_fingerprint) ?
 				   "the last build read another relation instead of an input" :
@@ -460,7 +452,7 @@ etl_due(const EtlModel *model, bool full_refresh)
 		follow_columns(due);
 	if (model->instead != NULL)
 		stand_in(due, model);
-	if (!same_text(due->fingerprint, due->state->built_fingerprint))
+	if (!etl_same_text(due->fingerprint, due->state->built_fingerprint))
 		due->below = etl_below_change(model, &traits, due->state);
 	if (view)
 		decide_view(due, model, &traits);

@@ -27,6 +27,7 @@
 #include "common/names.h"
 #include "common/parse.h"
 #include "common/run_as.h"
+#include "common/texts.h"
 #include "model/internal.h"
 
 /*
@@ -42,32 +43,6 @@ new_name(const char *name, void *arg)
 }
 
 /*
- * same_texts compares two lists of texts.
- */
-static bool
-same_texts(List *a, List *b)
-{
-	ListCell   *one;
-	ListCell   *two;
-
-	if (list_length(a) != list_length(b))
-		return false;
-	forboth(one, a, two, b)
-		if (strcmp(lfirst(one), lfirst(two)) != 0)
-			return false;
-	return true;
-}
-
-/*
- * same_text compares two texts that may be missing.
- */
-static bool
-same_text(const char *a, const char *b)
-{
-	return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
-}
-
-/*
  * same_interval compares two intervals that may be missing.
  */
 static bool
@@ -80,11 +55,11 @@ bool
 etl_model_same(const EtlModel *a, const EtlModel *b)
 {
 	return strcmp(a->query, b->query) == 0 && strcmp(a->materialized, b->materialized) == 0 &&
-		   same_texts(a->key, b->key) && same_text(a->strategy, b->strategy) &&
-		   same_text(a->event_time, b->event_time) && same_interval(a->batch_size, b->batch_size) &&
+		   etl_same_texts(a->key, b->key) && etl_same_text(a->strategy, b->strategy) &&
+		   etl_same_text(a->event_time, b->event_time) && same_interval(a->batch_size, b->batch_size) &&
 		   same_interval(a->lookback, b->lookback) &&
 		   strcmp(etl_json_text(a->options), etl_json_text(b->options)) == 0 &&
-		   same_texts(a->tags, b->tags) && same_text(a->description, b->description) &&
+		   etl_same_texts(a->tags, b->tags) && etl_same_text(a->description, b->description) &&
 		   strcmp(etl_json_text(a->settings), etl_json_text(b->settings)) == 0;
 }
 

@@ -22,6 +22,7 @@
 #include "catalog/kept.h"
 #include "common/json.h"
 #include "common/names.h"
+#include "common/parse.h"
 #include "common/run_as.h"
 #include "load/dependents.h"
 #include "model/internal.h"
@@ -139,20 +140,6 @@ gather_statistics(EtlStaged *staged)
 }
 
 /*
- * contains tells whether a name is in a list.
- */
-static bool
-contains(List *names, const char *name)
-{
-	ListCell   *cell;
-
-	foreach(cell, names)
-		if (strcmp(lfirst(cell), name) == 0)
-			return true;
-	return false;
-}
-
-/*
  * remember stores what this build used and made.
  */
 static void
@@ -181,8 +168,8 @@ remember(EtlStaged *staged)
 		if (input->consumption != NULL)
 		{
 			/* an append stream says itself when rows of its loads go */
-			input->consumption->recorded |=
-				contains(staged->recorded, input->name) || (incremental && !etl_input_is_recorded(input));
+			input->consumption->recorded |= etl_name_among(staged->recorded, input->name) ||
+											(incremental && !etl_input_is_recorded(input));
 			etl_consumption_store(staged->model->target, input->name, input->consumption);
 		}
 		if (input->kind != 's' && input->kind != 'r')
@@ -329,6 +316,46 @@ release_columns(EtlStaged *staged)
 	staged->swap->locked = true;
 }
 
+/*
+ * publish puts the new rows in the place of the old ones, and gives the table
+ * what the definition says of it; inside etl_run_as.  'old_version' is what was
+ * served until now.
+ */
+static void
+publish(EtlStaged *staged, int old_version)
+{
+	EtlModel   *model = staged->model;
+
+	if (staged->swap != NULL)
+	{
+		release_columns(staged);
+		etl_swap_publish(staged->swap);
+		if (etl_model_is_matview(model))
+		{
+			if (old_version != model->version)
+				etl_matview_define(model, staged->due->relid);
+			etl_matview_populate(staged->due->relid);
+		}
+		etl_table_indexes(model, staged->due->relid);
+		if (etl_record_is_on(staged->due->relid))
+			(void) etl_change_set_add(model->target, psprintf("%s was rebuilt", model->target), NIL, 0);
+	}
+	if (staged->parts != NULL)
+	{
+		etl_partition_swap_publish(staged->parts);
+		etl_table_indexes(model, staged->due->relid);
+	}
+	if (OidIsValid(staged->replaced))
+		etl_replace_publish(staged);
+	if (old_version != model->version || staged->created || staged->due->columns_changed)
+	{
+		etl_given_constraints(model, staged->due->relid, old_version);
+		/* a constraint that went may have kept the key unique */
+		etl_table_indexes(model, staged->due->relid);
+		etl_given_words(model, staged->due->relid);
+	}
+}
+
 void
 etl_model_finish(EtlStaged *staged)
 {
@@ -358,34 +385,7 @@ etl_model_finish(EtlStaged *staged)
 	if (strcmp(model->materialized, "view") != 0)
 	{
 		etl_run_as_begin(&as, model->owner, model->settings);
-		if (staged->swap != NULL)
-		{
-			release_columns(staged);
-			etl_swap_publish(staged->swap);
-			if (etl_model_is_matview(model))
-			{
-				if (old_version != model->version)
-					etl_matview_define(model, staged->due->relid);
-				etl_matview_populate(staged->due->relid);
-			}
-			etl_table_indexes(model, staged->due->relid);
-			if (etl_record_is_on(staged->due->relid))
-				(void) etl_change_set_add(model->target, psprintf("%s was rebuilt", model->target), NIL, 0);
-		}
-		if (staged->parts != NULL)
-		{
-			etl_partition_swap_publish(staged->parts);
-			etl_table_indexes(model, staged->due->relid);
-		}
-		if (OidIsValid(staged->replaced))
-			etl_replace_publish(staged);
-		if (old_version != model->version || staged->created || staged->due->columns_changed)
-		{
-			etl_given_constraints(model, staged->due->relid, old_version);
-			/* a constraint that went may have kept the key unique */
-			etl_table_indexes(model, staged->due->relid);
-			etl_given_words(model, staged->due->relid);
-		}
+		publish(staged, old_version);
 		etl_run_as_end(&as);
 		etl_dependents_restore(staged->dependents, NULL);
 		if (staged->keep != NULL)

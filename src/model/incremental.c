@@ -211,6 +211,29 @@ spare_frozen(const EtlFrozen *frozen, TupleDesc desc, Affected *affected)
 }
 
 /*
+ * find_affected finds the keys whose rows are computed anew, and returns those
+ * among them that are frozen, or NULL.
+ */
+static EtlFrozen *
+find_affected(EtlDriver *driver, const EtlModel *model, EtlDue *due, EtlCheckSet *checks, TupleDesc keys,
+			  Affected *affected, EtlBuildResult *result)
+{
+	EtlDelta   *delta = due->delta;
+	EtlFrozen  *frozen;
+
+	collect_keys(delta, model, keys, affected);
+	add_losers(delta, model, checks, due->relid, keys, affected);
+	frozen = etl_frozen_among(model, delta, etl_query_desc(due->query), keys, affected->rows,
+							  affected->nulls);
+	if (frozen != NULL)
+		result->rejected += etl_frozen_reject_late(frozen, model, driver->run_id);
+	due->spared = frozen != NULL && spare_frozen(frozen, keys, affected);
+	if (frozen == NULL || due->spared)
+		supersede_rejects(model, delta, affected, keys);
+	return frozen;
+}
+
+/*
  * stage computes the difference that the pending loads make.
  */
 static EtlDiff *
@@ -238,14 +261,7 @@ stage(EtlDriver *driver, const EtlModel *model, EtlDue *due, EtlCheckSet *checks
 	{
 		TupleDesc	keys = etl_delta_keys_desc(delta);
 
-		collect_keys(delta, model, keys, &affected);
-		add_losers(delta, model, checks, due->relid, keys, &affected);
-		frozen = etl_frozen_among(model, delta, desc, keys, affected.rows, affected.nulls);
-		if (frozen != NULL)
-			result->rejected += etl_frozen_reject_late(frozen, model, driver->run_id);
-		due->spared = frozen != NULL && spare_frozen(frozen, keys, &affected);
-		if (frozen == NULL || due->spared)
-			supersede_rejects(model, delta, &affected, keys);
+		frozen = find_affected(driver, model, due, checks, keys, &affected, result);
 		etl_environment_add(environment, "etl_affected", keys, affected.rows, affected.count);
 		scope.condition = etl_delta_scope(delta, "c", affected.nulls);
 		scope.not_null = !affected.nulls && list_length(delta->keys) == list_length(model->key);

@@ -332,7 +332,6 @@ extern List *etl_table_coming_columns(const EtlModel *model, Oid relid, TupleDes
 extern void etl_table_analyze(Oid relid);
 extern void etl_table_hooks(const EtlModel *model, const char *which);
 extern void etl_table_comment(const EtlModel *model, const char *kind);
-extern bool etl_table_is_ours(const EtlModel *model, Oid relid, const EtlNodeState *state);
 extern void etl_table_must_be_managed(const EtlModel *model, Oid relid, const EtlNodeState *state);
 extern char *etl_quoted_relation(Oid relid);
 
@@ -699,8 +698,6 @@ extern void etl_intervals_decide(EtlDue *due, const EtlModel *model, char *chang
 extern bool etl_intervals_decide_first(EtlDue *due, const EtlModel *model);
 /* the slice of the first row of a query; DT_NOEND: it has none */
 extern TimestampTz etl_intervals_first(const char *source, const EtlSlicing *slicing, Query *query);
-/* how many slices, which and why, for people */
-extern char *etl_intervals_say(const EtlSlicing *slicing, List *slices);
 
 /* the query cut to a slice: ->slice is to be set */
 extern EtlDelta *etl_slice_delta(const EtlModel *model, const EtlDue *due);
@@ -708,7 +705,7 @@ extern EtlDue *etl_due_of_slice(const EtlModel *model, const EtlSlice *slice);
 extern EtlDiff *etl_slice_stage(EtlDriver *driver, const EtlModel *model, EtlDue *due,
 								EtlCheckSet *checks, EtlBuildResult *result);
 /* the whole query of a full build: what lies between begin and now */
-extern Query *etl_slice_query(const EtlModel *model, const EtlDue *due);
+extern Query *etl_slice_query(const EtlDue *due);
 /* the ledger's part of the bookkeeping of a build */
 extern void etl_slices_remember(EtlDriver *driver, const EtlModel *model, const EtlDue *due,
 								const EtlBuildResult *result);

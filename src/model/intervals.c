@@ -267,7 +267,7 @@ compare_slices(const ListCell *a, const ListCell *b)
 static void
 look_back(EtlDue *due, const EtlModel *model, List *ledger)
 {
-	TimestampTz from = etl_slice_before(due->slicing, etl_slice_now(due->slicing), model->lookback);
+	TimestampTz from = etl_slice_before(etl_slice_now(due->slicing), model->lookback);
 	ListCell   *cell;
 
 	foreach(cell, ledger)
@@ -286,8 +286,11 @@ look_back(EtlDue *due, const EtlModel *model, List *ledger)
 
 /* ---- saying it ---- */
 
-char *
-etl_intervals_say(const EtlSlicing *slicing, List *slices)
+/*
+ * say tells, for people, how many slices there are, which, and why.
+ */
+static char *
+say(const EtlSlicing *slicing, List *slices)
 {
 	StringInfoData text;
 	List	   *reasons = NIL;
@@ -386,7 +389,7 @@ etl_intervals_decide_first(EtlDue *due, const EtlModel *model)
 	walk(due, model, NIL, begin, due->end, NULL);
 	due->sliced = due->consume = due->check_unplaced = due->anew = true;
 	if (due->made_due != NIL)
-		due->plan.reason = psprintf("%s; %s", due->plan.reason, etl_intervals_say(due->slicing, due->slices));
+		due->plan.reason = psprintf("%s; %s", due->plan.reason, say(due->slicing, due->slices));
 	return true;
 }
 
@@ -475,7 +478,7 @@ etl_intervals_decide(EtlDue *due, const EtlModel *model, char *changes)
 		due->sliced = false;
 		decide(due, "full",
 			   psprintf("%s; rebuilt, since its query cannot be cut by its event time",
-						changes ? changes : etl_intervals_say(due->slicing, due->slices)));
+						changes ? changes : say(due->slicing, due->slices)));
 	}
 	else if (due->slices == NIL)
 		decide(due, "incremental",
@@ -483,6 +486,6 @@ etl_intervals_decide(EtlDue *due, const EtlModel *model, char *changes)
 						 pstrdup("no interval is asked for"));
 	else
 		decide(due, "incremental",
-			   psprintf("%s%s%s", etl_intervals_say(due->slicing, due->slices), told ? "; " : "",
+			   psprintf("%s%s%s", say(due->slicing, due->slices), told ? "; " : "",
 						told ? changes : ""));
 }

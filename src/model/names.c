@@ -117,7 +117,7 @@ etl_names_add(List *names, const char *name)
 }
 
 /*
- * canonical_of quotes a schema and a relation name, either may be NULL-free.
+ * canonical_of quotes a relation name and its schema; NULL: the first of the search path.
  */
 static char *
 canonical_of(const char *schema, const char *relation)

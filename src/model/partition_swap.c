@@ -235,27 +235,12 @@ part_off(EtlPartitionSwap *swap, const EtlModel *model, EtlDiff *diff, EtlPartit
 /* ---- building beside ---- */
 
 /*
- * listed joins the columns of the table that the query yields.
- */
-static char *
-listed(const EtlPartitionSwap *swap)
-{
-	StringInfoData list;
-	ListCell   *cell;
-
-	initStringInfo(&list);
-	foreach(cell, swap->columns)
-		appendStringInfo(&list, "%s%s", list.len ? ", " : "", quote_identifier(lfirst(cell)));
-	return list.data;
-}
-
-/*
  * rows_query renders what a partition will hold.
  */
 static char *
 rows_query(const EtlPartitionSwap *swap, const Part *part)
 {
-	char	   *columns = listed(swap);
+	char	   *columns = etl_diff_column_list(swap->columns, "");
 
 	if (part->made != NULL)
 		return psprintf("SELECT %s FROM etl_come", columns);
@@ -434,7 +419,7 @@ etl_partition_swap_view(EtlPartitionSwap *swap)
 {
 	Oid			schema = get_rel_namespace(swap->relid);
 	char	   *name = ChooseRelationName(get_rel_name(swap->relid), NULL, "etl_new", schema, false);
-	char	   *columns = listed(swap);
+	char	   *columns = etl_diff_column_list(swap->columns, "");
 	StringInfoData sql;
 	List	   *heaps = NIL;
 	ListCell   *cell;

@@ -44,8 +44,8 @@ in_slice(const EtlDelta *delta, const char *value)
 	if (delta->slice == NULL)
 		return psprintf("(%s IS NULL OR NOT pg_catalog.isfinite(%s))", value, value);
 	return psprintf("(%s OPERATOR(pg_catalog.>=) %s AND %s OPERATOR(pg_catalog.<) %s)",
-					value, etl_slice_literal(slicing, slicing->type, delta->slice->since),
-					value, etl_slice_literal(slicing, slicing->type, delta->slice->until));
+					value, etl_slice_literal(slicing->type, delta->slice->since),
+					value, etl_slice_literal(slicing->type, delta->slice->until));
 }
 
 /*

@@ -265,7 +265,7 @@ etl_slice_now(const EtlSlicing *slicing)
 }
 
 TimestampTz
-etl_slice_before(const EtlSlicing *slicing, TimestampTz at, const Interval *span)
+etl_slice_before(TimestampTz at, const Interval *span)
 {
 	/* as of a clock in UTC: an hour more or less lies in the slice anyway, or in the next */
 	return DatumGetTimestamp(DirectFunctionCall2(timestamp_mi_interval, TimestampGetDatum(at),
@@ -308,7 +308,7 @@ write_time(TimestampTz at, pg_tz *zone, bool with_zone, bool *midnight)
 }
 
 char *
-etl_slice_literal(const EtlSlicing *slicing, Oid type, TimestampTz at)
+etl_slice_literal(Oid type, TimestampTz at)
 {
 	Oid			base = getBaseType(type);
 	bool		midnight;

@@ -45,12 +45,12 @@ extern TimestampTz etl_slice_next(const EtlSlicing *slicing, TimestampTz since);
 extern TimestampTz etl_slice_time(const EtlSlicing *slicing, TimestampTz instant);
 extern TimestampTz etl_slice_now(const EtlSlicing *slicing);
 /* that many intervals before an instant */
-extern TimestampTz etl_slice_before(const EtlSlicing *slicing, TimestampTz at, const Interval *span);
+extern TimestampTz etl_slice_before(TimestampTz at, const Interval *span);
 /* a value of the event time; false for one that no slice holds: infinity */
 extern bool etl_slice_value(const EtlSlicing *slicing, Datum value, TimestampTz *at);
 
 /* an instant as a constant of the event time's type, for SQL */
-extern char *etl_slice_literal(const EtlSlicing *slicing, Oid type, TimestampTz at);
+extern char *etl_slice_literal(Oid type, TimestampTz at);
 /* [since, until), for people */
 extern char *etl_slice_text(const EtlSlicing *slicing, TimestampTz since, TimestampTz until);
 

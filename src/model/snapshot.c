@@ -57,7 +57,7 @@ a_row(const EtlMerge *merge, const char *columns, const char *rest)
 static void
 require_moments(const EtlMerge *merge)
 {
-	char	   *without = a_row(merge, etl_snapshot_listed(merge->model->key, "s."),
+	char	   *without = a_row(merge, etl_diff_column_list(merge->model->key, "s."),
 						  "WHERE s.etl_at IS NULL OR NOT pg_catalog.isfinite(s.etl_at)");
 
 	if (without != NULL)
@@ -77,10 +77,10 @@ require_moments(const EtlMerge *merge)
 static void
 require_one_row(EtlMerge *merge)
 {
-	char	   *key = psprintf("%s%s", etl_snapshot_listed(merge->model->key, "s."),
+	char	   *key = psprintf("%s%s", etl_diff_column_list(merge->model->key, "s."),
 						 merge->history ? ", s.etl_at" : "");
 	char	   *row = psprintf("ROW(%s)::pg_catalog.text COLLATE pg_catalog.\"C\"",
-						 etl_snapshot_listed(merge->columns, "s."));
+						 etl_diff_column_list(merge->columns, "s."));
 	char	   *twice;
 
 	if (a_row(merge, key,

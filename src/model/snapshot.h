@@ -36,6 +36,5 @@ extern char *etl_snapshot_returned(const EtlMerge *merge);
 extern char *etl_snapshot_vanished(const EtlMerge *merge, const char *scope, bool quarantined);
 
 /* columns, each with a prefix such as "s." */
-extern char *etl_snapshot_listed(List *columns, const char *prefix);
 
 #endif							/* ETL_SNAPSHOT_H */

@@ -33,21 +33,6 @@ column_of(const EtlMerge *merge, const char *name)
 }
 
 /*
- * etl_snapshot_listed joins columns, each with a prefix such as "s.".
- */
-char *
-etl_snapshot_listed(List *columns, const char *prefix)
-{
-	StringInfoData text;
-	ListCell   *cell;
-
-	initStringInfo(&text);
-	foreach(cell, columns)
-		appendStringInfo(&text, "%s%s%s", text.len ? ", " : "", prefix, quote_identifier(lfirst(cell)));
-	return text.data;
-}
-
-/*
  * numbered renames columns: "s.a AS s1, s.b AS s2".
  */
 static char *
@@ -252,7 +237,7 @@ etl_snapshot_observed(const EtlMerge *merge)
 							  "n.valid_from OPERATOR(pg_catalog.>) s.etl_at"),
 		merge->staged, merge->current, same_key(merge, "s", "c"),
 		merge->marked ? "c.is_deleted IS NOT TRUE AND " : "",
-		etl_snapshot_listed(merge->columns, "s."), etl_snapshot_listed(merge->columns, "c."));
+		etl_diff_column_list(merge->columns, "s."), etl_diff_column_list(merge->columns, "c."));
 	appendStringInfo(
 		&sql,
 		"etl_w AS (SELECT *, pg_catalog.lead(etl_at) OVER w AS etl_next, etl_ctid IS NOT NULL AND"
@@ -281,7 +266,7 @@ etl_snapshot_observed(const EtlMerge *merge)
 char *
 etl_snapshot_returned(const EtlMerge *merge)
 {
-	char	   *key = etl_snapshot_listed(merge->model->key, "s.");
+	char	   *key = etl_diff_column_list(merge->model->key, "s.");
 	StringInfoData sql;
 
 	initStringInfo(&sql);
@@ -372,7 +357,7 @@ compare_rows(const EtlMerge *merge, List *judged)
 					   of_key(merge, "pg_catalog.max(n.valid_to)", "true"),
 		merge->history ?
 			psprintf("pg_catalog.lead(true) OVER (PARTITION BY %s ORDER BY s.etl_at) IS NULL",
-					 etl_snapshot_listed(merge->model->key, "s.")) :
+					 etl_diff_column_list(merge->model->key, "s.")) :
 			"true",
 		merge->staged, merge->current, same_key(merge, "s", "c"));
 	appendStringInfo(
@@ -479,14 +464,14 @@ etl_snapshot_vanished(const EtlMerge *merge, const char *scope, bool quarantined
 					 "o.u%s FROM %s c"
 					 " CROSS JOIN (VALUES (true)%s) o(u) WHERE c.is_current%s AND (%s)"
 					 " AND NOT EXISTS (SELECT FROM %s s WHERE %s)%s",
-					 etl_snapshot_listed(merge->columns, "c."), after(merge, "c.valid_from", true),
+					 etl_diff_column_list(merge->columns, "c."), after(merge, "c.valid_from", true),
 					 after(merge, "c.valid_from", true), deleted(merge, "NOT o.u"), merge->current,
 					 mark ? ", (false)" : "", merge->marked ? " AND c.is_deleted IS NOT TRUE" : "",
 					 scope, merge->staged, same_key(merge, "s", "c"),
 					 quarantined ?
 						 psprintf(" AND NOT EXISTS (SELECT FROM etl_quarantined q WHERE"
 								  " ROW(%s)::pg_catalog.record OPERATOR(pg_catalog.=) c.etl_key)",
-								  etl_snapshot_listed(merge->model->key, "q.")) :
+								  etl_diff_column_list(merge->model->key, "q.")) :
 						 "");
 	return sql.data;
 }

@@ -157,11 +157,11 @@ check_adoptable(const EtlModel *model, Oid relid)
 }
 
 /*
- * etl_table_is_ours tells whether etl made the relation that has a model's
+ * is_ours tells whether etl made the relation that has a model's
  * name: somebody may have dropped what it made, and made another.
  */
-bool
-etl_table_is_ours(const EtlModel *model, Oid relid, const EtlNodeState *state)
+static bool
+is_ours(const EtlModel *model, Oid relid, const EtlNodeState *state)
 {
 	const EtlModel *served = model;
 
@@ -185,7 +185,7 @@ etl_table_must_be_managed(const EtlModel *model, Oid relid, const EtlNodeState *
 		return;
 	etl_check_owns_relation(model->owner, relid);
 	kind = etl_kind_word(get_rel_relkind(relid));
-	if (etl_table_is_ours(model, relid, state))
+	if (is_ours(model, relid, state))
 		return;
 	if (etl_json_get_bool(model->options, "adopt", false))
 	{

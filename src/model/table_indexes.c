@@ -58,21 +58,6 @@ want_index(List *wanted, Oid relid, bool unique, const char *more, const char *c
 }
 
 /*
- * quoted_columns joins column names.
- */
-static char *
-quoted_columns(List *columns)
-{
-	StringInfoData text;
-	ListCell   *cell;
-
-	initStringInfo(&text);
-	foreach(cell, columns)
-		appendStringInfo(&text, "%s%s", text.len ? ", " : "", quote_identifier(lfirst(cell)));
-	return text.data;
-}
-
-/*
  * want_option adds the indexes of one option.
  */
 static List *
@@ -85,7 +70,7 @@ want_option(List *wanted, const EtlModel *model, Oid relid, const char *option)
 		EtlModelIndex *index = lfirst(cell);
 
 		wanted = want_index(wanted, relid, strcmp(option, "unique") == 0, "",
-							index->text ? index->text : quoted_columns(index->columns));
+							index->text ? index->text : etl_diff_column_list(index->columns, ""));
 	}
 	return wanted;
 }
@@ -158,12 +143,12 @@ wanted_indexes(const EtlModel *model, Oid relid, bool key_served)
 	if (etl_model_is_snapshot(model))
 	{
 		wanted = want_index(wanted, relid, true, " NULLS NOT DISTINCT",
-							psprintf("%s, valid_from", quoted_columns(model->key)));
+							psprintf("%s, valid_from", etl_diff_column_list(model->key, "")));
 		wanted = want_index(wanted, relid, true, " NULLS NOT DISTINCT WHERE is_current",
-							quoted_columns(model->key));
+							etl_diff_column_list(model->key, ""));
 	}
 	else if (model->key != NIL && !key_served)
-		wanted = want_index(wanted, relid, true, " NULLS NOT DISTINCT", quoted_columns(model->key));
+		wanted = want_index(wanted, relid, true, " NULLS NOT DISTINCT", etl_diff_column_list(model->key, ""));
 	/* slices are read and replaced by it */
 	if (etl_model_has_slices(model))
 		wanted = want_index(wanted, relid, false, "", quote_identifier(model->event_time));
@@ -241,7 +226,7 @@ etl_table_key_is_kept(const EtlModel *model, Oid relid)
 {
 	Relation	rel = table_open(relid, AccessShareLock);
 	List	   *indexes = RelationGetIndexList(rel);
-	List	   *wanted = want_index(NIL, relid, true, " NULLS NOT DISTINCT", quoted_columns(model->key));
+	List	   *wanted = want_index(NIL, relid, true, " NULLS NOT DISTINCT", etl_diff_column_list(model->key, ""));
 	bool		kept = key_is_served(rel, indexes, model->key);
 	ListCell   *cell;
 

@@ -137,7 +137,7 @@ replace_view(const EtlModel *model, EtlDue *due)
  * anybody can read it through the view.
  */
 static void
-check_view(EtlDriver *driver, const EtlModel *model, EtlDue *due, EtlBuildResult *result)
+check_view(EtlDriver *driver, const EtlModel *model, EtlBuildResult *result)
 {
 	EtlCheckSet *checks;
 	EtlRunAs	as;
@@ -174,7 +174,7 @@ etl_view_build(EtlDriver *driver, const EtlModel *model, EtlDue *due, EtlBuildRe
 	etl_table_hooks(model, "pre_hook");
 	etl_run_as_end(&as);
 
-	check_view(driver, model, due, result);
+	check_view(driver, model, result);
 	if (!OidIsValid(due->relid) || due->columns_changed || due->reread ||
 		due->state->built_version != model->version)
 	{

@@ -25,6 +25,7 @@
 #include "common/json.h"
 #include "common/names.h"
 #include "common/run_as.h"
+#include "common/texts.h"
 #include "quality/check.h"
 
 PG_FUNCTION_INFO_V1(etl_sql_define_check);
@@ -134,23 +135,6 @@ check_readable(const char *target)
 }
 
 /*
- * same_columns compares two lists of names.
- */
-static bool
-same_columns(List *a, List *b)
-{
-	ListCell   *one;
-	ListCell   *two;
-
-	if (list_length(a) != list_length(b))
-		return false;
-	forboth(one, a, two, b)
-		if (strcmp(lfirst(one), lfirst(two)) != 0)
-			return false;
-	return true;
-}
-
-/*
  * is_as_in_production tells whether a check is defined just so already.
  */
 static bool
@@ -159,7 +143,7 @@ is_as_in_production(const EtlCheck *check)
 	EtlCheck   *old = etl_check_find(check->target, check->name);
 
 	return old != NULL && strcmp(old->kind, check->kind) == 0 &&
-		   same_columns(old->columns, check->columns) &&
+		   etl_same_texts(old->columns, check->columns) &&
 		   strcmp(etl_json_text(old->options), etl_json_text(check->options)) == 0 &&
 		   strcmp(old->on_fail, check->on_fail) == 0 && strcmp(old->dimension, check->dimension) == 0;
 }

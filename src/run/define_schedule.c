@@ -27,6 +27,7 @@
 #include "common/options.h"
 #include "common/retry.h"
 #include "common/run_as.h"
+#include "common/texts.h"
 #include "common/wake.h"
 #include "model/model.h"
 #include "run/backfill.h"
@@ -202,15 +203,6 @@ check_files(List *events)
 }
 
 /*
- * same_text compares texts that may be missing.
- */
-static bool
-same_text(const char *a, const char *b)
-{
-	return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
-}
-
-/*
  * same_every compares intervals that may be missing, field by field: a month
  * is not thirty days.
  */
@@ -261,7 +253,7 @@ static void
 set_state(EtlSchedule *schedule, const EtlSchedule *old, const EtlTiming *timing)
 {
 	TimestampTz now = etl_now();
-	bool		same_grid = old != NULL && same_text(old->cron, schedule->cron) &&
+	bool		same_grid = old != NULL && etl_same_text(old->cron, schedule->cron) &&
 					 same_every(old->every, schedule->every) &&
 					 strcmp(old->timezone, schedule->timezone) == 0;
 
