@@ -82,6 +82,10 @@ SELECT etl.define_check('dr.t', 'not_null', '{a}', '{"max_failed": "101%"}');
 SELECT etl.define_check('dr.t', 'accepted_values', '{a}', '{"values": []}');
 SELECT etl.define_check('dr.t', 'freshness', '{ts}', '{"max_age": "0"}');
 
+-- intervals that no timestamp ends
+SELECT etl.define_model('dr.long', 'SELECT now() AS at', 'incremental', event_time => 'at', batch_size => '2562047788:00:54');
+SELECT etl.define_model('dr.long', 'SELECT now() AS at', 'incremental', event_time => 'at', batch_size => '1001 years');
+
 -- and a drop without a name
 \set VERBOSITY sqlstate
 SELECT etl.drop_source(NULL);

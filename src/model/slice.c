@@ -27,6 +27,9 @@
 #include "common/options.h"
 #include "model/slice.h"
 
+/* what is longer begins or ends where there are no timestamps */
+#define MAX_BATCH_YEARS 1000
+
 /* a Monday, from which days are counted */
 #define ORIGIN_YEAR 2001
 
@@ -88,6 +91,12 @@ etl_slicing_check(const EtlModel *model)
 				(errcode(ETL_ERR_DEFINITION),
 				 errmsg("batch_size must be positive, and months, days or time alone"),
 				 errhint("For example '1 month', '7 days' or '6 hours'.")));
+	if (model->batch_size->month > MAX_BATCH_YEARS * 12 || model->batch_size->day > MAX_BATCH_YEARS * 366 ||
+		model->batch_size->time > MAX_BATCH_YEARS * 366 * USECS_PER_DAY)
+		ereport(ERROR,
+				(errcode(ETL_ERR_DEFINITION),
+				 errmsg("batch_size must be at most %d years", MAX_BATCH_YEARS),
+				 errhint("Leave it out: then the model follows what changed in its inputs.")));
 	if (model->lookback != NULL &&
 		(model->lookback->month < 0 || model->lookback->day < 0 || model->lookback->time < 0))
 		ereport(ERROR,
