@@ -127,4 +127,26 @@ DROP OWNED BY rb_stranger;
 DROP ROLE rb_stranger;
 SELECT etl.drop_source('rb_push', cascade => true, drop_relation => true);
 DO $$ BEGIN PERFORM etl.drop_model(target, cascade => true, drop_relation => true) FROM etl.models WHERE target LIKE 'rb.%'; END $$;
+-- keep_versions came with the version that is rolled back: its rows are kept all the same, and the rows of then come
+-- back also where another publication has the definition of then
+CREATE TABLE rb.source AS SELECT 1 AS a;
+SELECT etl.define_model('rb.late', 'SELECT a FROM rb.source', 'table');
+CALL etl.run('rb.late');
+SELECT etl.define_model('rb.late', 'SELECT a, 0 AS b FROM rb.source', 'table', options => '{"keep_versions": 1}');
+UPDATE rb.source SET a = 2;
+CALL etl.run('rb.late');
+SELECT etl.rollback('rb.late');
+SELECT * FROM rb.late;
+SELECT etl.rollback('rb.late');
+SELECT * FROM rb.late;
+SELECT etl.rollback('rb.late');
+UPDATE rb.source SET a = 3;
+CALL etl.run('rb.late');
+SELECT etl.rollback('rb.late');
+SELECT * FROM rb.late;
+SELECT etl.rollback('rb.late');
+SELECT * FROM rb.late;
+SELECT version, served, kept FROM etl.definition_versions WHERE name = 'rb.late' ORDER BY version;
+SELECT etl.drop_model('rb.late', drop_relation => true);
+
 DROP SCHEMA rb CASCADE;

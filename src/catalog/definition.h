@@ -65,6 +65,7 @@ typedef struct EtlModel
 	char	   *owner;
 	int			version;
 	char	   *instead;		/* "b is read instead of a": its query is not its own; NULL: it is */
+	int			keep;			/* of a rollback: publications to be kept, whatever its own option says */
 	const struct EtlIntervalRequest *request;	/* which intervals a run asks for; NULL: those that are due */
 } EtlModel;
 

@@ -42,7 +42,7 @@ etl_keep_versions(const EtlModel *model)
 	/* the versions of a snapshot's rows are in itself */
 	if (strcmp(model->materialized, "table") != 0 && strcmp(model->materialized, "incremental") != 0)
 		return 0;
-	return (int) etl_json_get_int64(model->options, "keep_versions", 0);
+	return Max((int) etl_json_get_int64(model->options, "keep_versions", 0), model->keep);
 }
 
 /*

@@ -155,6 +155,7 @@ etl_model_rollback(EtlDriver *driver, const char *target, int to, EtlBuildResult
 	EtlNodeState *state = etl_node_state_get(target);
 	EtlKept    *kept = find_kept(target, to);
 	bool		served_is_newest = state->built_version == model->version;
+	int			keep = etl_keep_versions(model);
 	EtlVersion *version = NULL;
 	char	   *told;
 
@@ -171,9 +172,11 @@ etl_model_rollback(EtlDriver *driver, const char *target, int to, EtlBuildResult
 
 	if (version != NULL)
 		model = put_definition_back(model, version);
+	/* the definition may be from before anything was kept; what is replaced now must not be lost */
+	model->keep = keep;
 	to = version ? version->version : model->version;
 	if (state->built_version > 0 && etl_version_same("model", target, state->built_version, to) &&
-		(kept == NULL || version != NULL))
+		(kept == NULL || !served_is_newest))
 	{
 		/* its rows are served already */
 		etl_node_served_as(target, model->version);
