@@ -97,9 +97,38 @@ SELECT ie.deliver('oc', 2, 'bid', '10');
 CALL etl.run('ie.*');
 SELECT * FROM ie.differing('o%');
 
+-- a dimension's value that becomes another one that equals it, and is joined by what tells them apart
+SELECT etl.define_source('ie_push', 'push');
+SELECT etl.define_stream('ie.tf', 'ie_push', columns => 'id int, t text');
+SELECT etl.define_stream('ie.td', 'ie_push', key => '{id}', mode => 'merge', columns => 'id int, x numeric, name text');
+INSERT INTO ie.q VALUES
+	('t_joined', '{id}', 'SELECT f.id, d.name FROM ie.tf f JOIN ie.td d ON d.x::text = f.t'),
+	('t_optional', '{id}', 'SELECT f.id, d.name FROM ie.tf f LEFT JOIN ie.td d ON d.x::text = f.t'),
+	('t_grouped', '{name}', 'SELECT d.name, count(*) AS n FROM ie.tf f LEFT JOIN ie.td d ON d.x::text = f.t GROUP BY 1');
+SELECT etl.define_model('ie.' || name, q, 'incremental', key) FROM ie.q WHERE name LIKE 't%' ORDER BY name;
+SELECT etl.ingest('ie.tf', '[{"id": 1, "t": "1.0"}, {"id": 2, "t": "1.00"}, {"id": 3, "t": "2"}]') > 0, etl.ingest('ie.td', '[{"id": 1, "x": 1.0, "name": "a"}]') > 0;
+CALL etl.run('ie.t_*');
+UPDATE ie.td SET x = 1.00;
+CALL etl.run('ie.t_*');
+SELECT * FROM ie.differing('t%');
+-- its name changes, and rows without a match stay what they are; it goes, and comes again; keys of both kinds at once
+UPDATE ie.td SET name = 'b';
+CALL etl.run('ie.t_*');
+SELECT * FROM ie.differing('t%');
+DELETE FROM ie.td;
+CALL etl.run('ie.t_*');
+SELECT * FROM ie.differing('t%');
+SELECT etl.ingest('ie.td', '[{"id": 1, "x": 2, "name": null}, {"id": 2, "x": 1.0, "name": "c"}]') > 0;
+CALL etl.run('ie.t_*');
+SELECT * FROM ie.differing('t%');
+DELETE FROM ie.td WHERE id = 1;
+SELECT etl.ingest('ie.td', '[{"id": 1, "x": 2, "name": "d"}]') > 0;
+CALL etl.run('ie.t_*');
+SELECT * FROM ie.differing('t%');
+
 SELECT count(etl.drop_model(target, true, true)) FROM etl.models WHERE target LIKE 'ie.%';
 SELECT count(etl.drop_stream(target, true, true)) FROM etl.streams WHERE target LIKE 'ie.%';
-SELECT etl.drop_source('ie_files');
+SELECT etl.drop_source('ie_files'), etl.drop_source('ie_push');
 DROP SCHEMA ie CASCADE;
 \set command 'rm -rf ' :dir
 COPY (SELECT) TO PROGRAM :'command';

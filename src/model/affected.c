@@ -466,48 +466,11 @@ etl_affected_finders(const Query *query, List *inputs, bool widen, Bitmapset **k
 			variants = search.optional;
 			if (search.again || (variant > 0 && !search.shown))
 				continue;
+			finder->by_match = search.by_match && variants == 1 && !search.widen;
 			*known = finders == NIL ? columns : bms_int_members(*known, columns);
 			finders = lappend(finders, finder);
 		}
 	return finders;
-}
-
-/*
- * only_passes_on tells whether more rows of what a query reads make more rows
- * of its result, and never fewer or others, were its DISTINCT ON left out.
- */
-static bool
-only_passes_on(Query *query)
-{
-	return !query->hasAggs && query->groupClause == NIL && query->groupingSets == NIL &&
-		   query->havingQual == NULL && !query->hasWindowFuncs && !query->hasTargetSRFs &&
-		   query->limitCount == NULL && query->limitOffset == NULL && query->setOperations == NULL;
-}
-
-/*
- * show_all_rows leaves DISTINCT ON out of the subqueries of a relaxed query
- * that did not change.  Which row is the newest of its key was found by reading
- * all of them; now an index finds those that are joined with the change, old
- * ones among them.  A few keys too many are computed anew, and found unchanged.
- */
-static void
-show_all_rows(Query *query)
-{
-	if (!only_passes_on(query))
-		return;
-	if (query->hasDistinctOn)
-	{
-		query->distinctClause = query->sortClause = NIL;
-		query->hasDistinctOn = false;
-	}
-	for (int i = 1; i <= list_length(query->rtable); i++)
-	{
-		RangeTblEntry *rte = rt_fetch(i, query->rtable);
-
-		/* in the place of a row of NULLs another one would hide it */
-		if (rte->rtekind == RTE_SUBQUERY && etl_query_preserves((Node *) query->jointree, i))
-			show_all_rows(rte->subquery);
-	}
 }
 
 /*
@@ -531,5 +494,5 @@ etl_affected_narrow(EtlDeltaFinder *finder, List *resnos)
 	/* of what is found only whether it is there counts */
 	finder->query->distinctClause = NIL;
 	etl_relax_drop_idle(finder->query, finder->leaf);
-	show_all_rows(finder->query);
+	etl_relax_newest(finder->query);
 }

@@ -563,6 +563,7 @@ typedef struct EtlDeltaFinder
 	Query	   *query;
 	List	   *leaves;			/* EtlDeltaLeaf *: its places that read what changed … */
 	EtlDeltaLeaf *leaf;			/* … and the one whose change it follows */
+	bool		by_match;		/* of as many rows come and gone that are joined alike, none matters */
 } EtlDeltaFinder;
 
 typedef struct EtlDelta
@@ -577,6 +578,7 @@ typedef struct EtlDelta
 	bool		widened;		/* they look for what shares a DISTINCT ON or a window with a change, too */
 	List	   *places;			/* EtlDeltaLeaf *: places to restrict to the affected keys */
 	bool		wrapped;		/* and so must the result be */
+	Oid			owner;			/* whose rights these places were looked at with */
 
 	/* the key is the event time, and it is cut: batch.c */
 	const EtlSlicing *slicing;	/* NULL: by affected keys */
@@ -586,8 +588,11 @@ typedef struct EtlDelta
 extern List *etl_affected_finders(const Query *query, List *inputs, bool widen, Bitmapset **known,
 								  const char **why);
 extern void etl_affected_narrow(EtlDeltaFinder *finder, List *resnos);
-/* sets delta->places and ->wrapped */
+/* sets delta->places, ->wrapped and ->owner */
 extern void etl_restrict_places(EtlDelta *delta, Oid owner);
+/* the same when no affected key is NULL: makes joins plain ones whose optional side then must be there */
+extern void etl_delta_need_keys(EtlDelta *delta);
+extern void etl_join_make_inner(Query *query, JoinExpr *join);
 
 /* does an input differ from what the model consumed? */
 extern bool etl_input_has_changed(const EtlInput *input, const Jsonb *built_inputs);

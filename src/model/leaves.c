@@ -261,8 +261,28 @@ level_walker(Node *node, UseSearch *search)
 }
 
 /*
+ * equal_is_same tells whether values of an expression that are equal are the
+ * same, to every function.
+ */
+static bool
+equal_is_same(Node *expr)
+{
+	Oid			collation = exprCollation(expr);
+	TypeCacheEntry *type = lookup_type_cache(exprType(expr), TYPECACHE_BTREE_OPFAMILY);
+	Oid			judge;
+
+	if (!OidIsValid(type->btree_opf) || (type_is_collatable(type->type_id) && !OidIsValid(collation)))
+		return false;
+	judge = get_opfamily_proc(type->btree_opf, type->btree_opintype, type->btree_opintype,
+							  BTEQUALIMAGE_PROC);
+	return OidIsValid(judge) &&
+		   DatumGetBool(OidFunctionCall1Coll(judge, collation, ObjectIdGetDatum(type->btree_opintype)));
+}
+
+/*
  * etl_leaf_used returns the columns of a leaf that a query uses, if it joins
- * the leaf to something else and rows can be grouped by them; NULL otherwise.
+ * the leaf to something else and rows can be grouped by them: of values that
+ * are equal, one stands for the others.  NULL otherwise.
  */
 Bitmapset *
 etl_leaf_used(Query *query, const EtlDeltaLeaf *leaf)
@@ -274,9 +294,14 @@ etl_leaf_used(Query *query, const EtlDeltaLeaf *leaf)
 		return NULL;
 	(void) query_tree_walker(search.level, use_walker, &search, QTW_IGNORE_JOINALIASES);
 	while ((column = bms_next_member(search.columns, column)) >= 0)
-		search.more |= !OidIsValid(lookup_type_cache(get_atttype(leaf->rte->relid, column),
-													 TYPECACHE_EQ_OPR)
-									   ->eq_opr);
+	{
+		Oid			type;
+		int32		typmod;
+		Oid			collation;
+
+		get_atttypetypmodcoll(leaf->rte->relid, column, &type, &typmod, &collation);
+		search.more |= !equal_is_same((Node *) makeVar(1, column, type, typmod, collation, 0));
+	}
 	return search.more ? NULL : search.columns;
 }
 
@@ -435,25 +460,6 @@ etl_query_keeps(Query *query, TargetEntry *entry)
 }
 
 /* ---- equal is not always the same: 1.0 and 1.00 ---- */
-
-/*
- * equal_is_same tells whether values of an expression that are equal are the
- * same, to every function.
- */
-static bool
-equal_is_same(Node *expr)
-{
-	Oid			collation = exprCollation(expr);
-	TypeCacheEntry *type = lookup_type_cache(exprType(expr), TYPECACHE_BTREE_OPFAMILY);
-	Oid			judge;
-
-	if (!OidIsValid(type->btree_opf) || (type_is_collatable(type->type_id) && !OidIsValid(collation)))
-		return false;
-	judge = get_opfamily_proc(type->btree_opf, type->btree_opintype, type->btree_opintype,
-							  BTEQUALIMAGE_PROC);
-	return OidIsValid(judge) &&
-		   DatumGetBool(OidFunctionCall1Coll(judge, collation, ObjectIdGetDatum(type->btree_opintype)));
-}
 
 /*
  * etl_query_blurs tells whether one level gives one row for values of a target

@@ -64,20 +64,6 @@ leave_out(Node *node, EtlRelaxLevel *level)
 }
 
 /*
- * make_inner makes an outer join a plain one.
- */
-static void
-make_inner(JoinExpr *join, EtlRelaxLevel *level)
-{
-	join->jointype = JOIN_INNER;
-	if (join->rtindex == 0)
-		return;
-	/* the planner looks for outer joins among the entries */
-	rt_fetch(join->rtindex, level->query->rtable)->jointype = JOIN_INNER;
-	etl_forget_nulling(level->query, join->rtindex);
-}
-
-/*
  * etl_relax_count_optional counts what makes the number of variants double.
  */
 void
@@ -131,7 +117,7 @@ etl_relax_join(Node *node, EtlRelaxLevel *level, EtlRelaxSearch *search, int ent
 	}
 	if (entry > 0 && bms_is_member(entry, etl_entries_below(*optional)))
 	{
-		make_inner(join, level);
+		etl_join_make_inner(level->query, join);
 		if (search->variant & 1 << search->optional)
 		{
 			/* the variant without what nothing has seen until here is another one */
@@ -139,6 +125,7 @@ etl_relax_join(Node *node, EtlRelaxLevel *level, EtlRelaxSearch *search, int ent
 			search->nulls = true;
 			search->shown = false;
 			level->nulls = etl_entries_below(*optional);
+			search->by_match = IsA(*optional, RangeTblRef) && !level->inexact[entry] && !weak_optional;
 		}
 		etl_relax_count_optional(search);
 		*weak = true;
@@ -147,7 +134,7 @@ etl_relax_join(Node *node, EtlRelaxLevel *level, EtlRelaxSearch *search, int ent
 	if (!weak_optional && exact && changed <= 1)
 		return node;
 	leave_out(*optional, level);
-	make_inner(join, level);
+	etl_join_make_inner(level->query, join);
 	*weak = true;
 	return *kept;
 }

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * relax.h
- *    A query on its way to being relaxed; for affected.c, known.c, outer.c, widen.c.
+ *    A query on its way to being relaxed; for affected.c and its parts.
  *
  *-------------------------------------------------------------------------
  */
@@ -32,6 +32,7 @@ typedef struct EtlRelaxSearch
 	int			optional;		/* optional sides, and such keys, on the way */
 	bool		nulls;			/* one has been shown as NULLs */
 	bool		shown;			/* … and makes a difference */
+	bool		by_match;		/* … where there is a match or none, and nothing else, decides of it */
 	bool		again;			/* one before it made none: another variant is the same */
 	const char *why;			/* why it cannot be done */
 } EtlRelaxSearch;
@@ -67,5 +68,9 @@ extern void etl_relax_drop_idle(Query *query, EtlDeltaLeaf *leaf);
 extern Query *etl_relax_widen_begin(Query *query, EtlRelaxLevel *outer, EtlRelaxSearch *search);
 extern Bitmapset *etl_relax_widen_end(Query *query, Query *whole, EtlRelaxSearch *search, Bitmapset *known,
 									  Bitmapset *known_of_all);
+/* ---- newest.c ---- */
+
+/* shows old rows, too, where a subquery that did not change shows the newest of their keys */
+extern void etl_relax_newest(Query *query);
 
 #endif							/* ETL_MODEL_RELAX_H */

@@ -440,4 +440,5 @@ etl_restrict_places(EtlDelta *delta, Oid owner)
 	}
 	push(&restriction, delta->query, keys, NIL, true);
 	delta->wrapped = !restriction.whole;
+	delta->owner = owner;
 }

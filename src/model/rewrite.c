@@ -262,13 +262,25 @@ has_records(const EtlInput *input)
 }
 
 /*
+ * unlike renders that rows t, alike in the columns they are grouped by, came
+ * and went in different numbers.
+ */
+static const char *
+unlike(void)
+{
+	return " HAVING pg_catalog.count(*) FILTER (WHERE t.etl_gone) OPERATOR(pg_catalog.<>)"
+		   " pg_catalog.count(*) FILTER (WHERE NOT t.etl_gone)";
+}
+
+/*
  * changed_sql renders the rows of a leaf that changed, as before and as since:
  * those of new loads, and those recorded.  What a merge loads is recorded.
  * Not NULL, 'used' tells the columns that matter, and that alike rows count
- * once.  'told': with the text of each.
+ * once; 'by_match', and not at all when as many went as came.  'told': with the
+ * text of each.
  */
 static char *
-changed_sql(const EtlDelta *delta, const EtlDeltaLeaf *leaf, Bitmapset *used, bool told)
+changed_sql(const EtlDelta *delta, const EtlDeltaLeaf *leaf, Bitmapset *used, bool by_match, bool told)
 {
 	const EtlInput *input = leaf->input;
 	Oid			relid = leaf->rte->relid;
@@ -281,7 +293,11 @@ changed_sql(const EtlDelta *delta, const EtlDeltaLeaf *leaf, Bitmapset *used, bo
 	char	   *loads;
 
 	if (input->kind != 's' || strcmp(input->stream->mode, "merge") == 0 || input->consumption->pending == NIL)
-		return recorded ? records : psprintf("%s WHERE false", from_leaf(leaf, NULL, told));
+	{
+		if (!recorded)
+			return psprintf("%s WHERE false", from_leaf(leaf, NULL, told));
+		return by_match && !bms_is_empty(used) ? psprintf("%s%s", records, unlike()) : records;
+	}
 	loads = psprintf("%s WHERE %s%s", from_leaf(leaf, used, told), pending_condition(leaf, relid),
 					 once(relid, used));
 	return recorded ? psprintf("%s UNION ALL %s", loads, records) : loads;
@@ -466,8 +482,9 @@ fill_finder(const EtlDelta *delta, EtlDeltaFinder *finder, bool told, QueryEnvir
 	ListCell   *leaf;
 
 	foreach(leaf, finder->leaves)
-		texts = lappend(texts, lfirst(leaf) == finder->leaf ? changed_sql(delta, lfirst(leaf), used, told) :
-															  whole_sql(delta, lfirst(leaf)));
+		texts = lappend(texts, lfirst(leaf) == finder->leaf ?
+								   changed_sql(delta, lfirst(leaf), used, finder->by_match, told) :
+								   whole_sql(delta, lfirst(leaf)));
 	replace_leaves(finder->leaves, texts, environment);
 }
 
@@ -543,18 +560,21 @@ etl_delta_tellers(const EtlDelta *delta, QueryEnvironment *environment)
 Query *
 etl_delta_rewrite(EtlDelta *delta, bool null_keys, QueryEnvironment *environment)
 {
-	List	   *leaves = delta->append ? delta->leaves : delta->places;
+	List	   *leaves;
 	List	   *texts = NIL;
 	ListCell   *cell;
 
 	if (delta->append)
 		silence_branches(delta->query, delta->leaves);
+	else if (!null_keys && delta->slicing == NULL)
+		etl_delta_need_keys(delta);
+	leaves = delta->append ? delta->leaves : delta->places;
 	foreach(cell, leaves)
 	{
 		EtlDeltaLeaf *leaf = lfirst(cell);
 
 		if (delta->append)
-			texts = lappend(texts, changed_sql(delta, leaf, NULL, false));
+			texts = lappend(texts, changed_sql(delta, leaf, NULL, false, false));
 		/* rows with a NULL in any key column are all computed anew: none may be left out */
 		else if (null_keys && list_length(leaf->keys) < list_length(delta->keys))
 			texts = lappend(texts, NULL);

@@ -5,11 +5,12 @@ use warnings;
 
 use Exporter 'import';
 
-our @EXPORT_OK = qw(pick some @upstream @middle %must %may %words);
+our @EXPORT_OK = qw(pick some turn @upstream @middle %must %may %words);
 
 # Queries are over schema S: f and b are append streams of facts, e a merge and r a replace stream of them, d a merge stream of
 # dimension rows.  Facts have id, k, cat, did, ts, amt; dimension rows id, name, country, grp.  A row that is gone at its source
-# comes with deleted_at, and is left out by lv (of e), dl (of d) and sm (of b).
+# comes with deleted_at, and is left out by lv (of e), dl (of d) and sm (of b).  Whatever a shape reads there is a relation to read
+# that follows from each of the inputs.
 
 # pick returns one of its arguments.
 sub pick
@@ -25,30 +26,61 @@ sub some
 	return @chosen ? @chosen : pick(@_);
 }
 
+# turn makes the next relation that a query reads the one whose turn it is, so that a row of turns leaves out none, or the last of
+# them, which follows from every input; those after it are picked.
+my $turn;
+
+sub turn
+{
+	($turn) = @_;
+	return;
+}
+
+# relation returns the relation whose turn it is, or one of them.
+sub relation
+{
+	my $chosen = !defined $turn ? pick(@_) : $turn eq 'last' ? $_[-1] : $_[$turn % @_];
+
+	$turn = undef;
+	return "S.$chosen";
+}
+
 # models that others read: name, key, query
 our @upstream = (
 	[ 'dm', 'id', 'SELECT id, upper(name) AS name, country, grp FROM S.d WHERE grp IS DISTINCT FROM 2' ],
 	[ 'fm', 'id', 'SELECT DISTINCT ON (id) id, k, cat, did, ts, amt FROM S.f WHERE id IS NOT NULL
 		ORDER BY id, ts DESC NULLS LAST, k, cat, did, amt' ],
-	[ 'gm', 'id', 'SELECT f.id, max(f.k) AS k, count(*)::int AS cat, min(f.did) AS did, max(f.ts) AS ts, sum(f.amt) AS amt
+	[ 'gm', 'id', 'SELECT f.id, max(f.k) AS k, (count(*) + coalesce(max(d.grp), 0))::int AS cat, min(f.did) AS did, max(f.ts) AS ts, sum(f.amt) AS amt
 		FROM S.fm f LEFT JOIN S.dm d ON d.id = f.did GROUP BY f.id' ],
 	[ 'sm', 'id', 'SELECT id, k, cat, did, ts, amt FROM (SELECT DISTINCT ON (id) * FROM S.b WHERE id IS NOT NULL
-		ORDER BY id, ts DESC NULLS LAST, k, cat, did, amt, deleted_at) n WHERE deleted_at IS NULL' ]);
+		ORDER BY id, ts DESC NULLS LAST, k, cat, did, amt, deleted_at) n WHERE deleted_at IS NULL' ],
+	[ 'em', 'id', 'SELECT id, k, cat, did, ts, amt FROM S.e WHERE deleted_at IS NULL AND amt IS DISTINCT FROM 3' ],
+	[ 'rm', 'id', 'SELECT DISTINCT ON (id) id, k, cat, did, ts, amt FROM S.r WHERE id IS NOT NULL
+		ORDER BY id, ts DESC NULLS LAST, k, cat, did, amt' ],
+	[ 'xm', 'id', 'SELECT f.id, coalesce(r.k, f.k) AS k, f.cat, coalesce(b.did, e.did, f.did) AS did, coalesce(e.ts, f.ts) AS ts,
+		f.amt + coalesce(r.amt, 0) + coalesce(b.amt, 0) + coalesce(e.amt, 0) + coalesce(d.grp, 0) AS amt
+		FROM S.fm f LEFT JOIN S.rm r ON r.id = f.id LEFT JOIN S.sm b ON b.id = f.id LEFT JOIN S.em e ON e.id = f.id
+		LEFT JOIN S.dm d ON d.id = f.did' ]);
 
 # other kinds of models that stand between others: name, kind, key, query
 our @middle = (
 	[ 'v', 'view', undef, 'SELECT * FROM S.e WHERE amt > 5' ],
 	[ 'lv', 'view', undef, 'SELECT * FROM S.e WHERE deleted_at IS NULL' ],
 	[ 'dl', 'view', undef, 'SELECT * FROM S.d WHERE deleted_at IS NULL' ],
+	[ 'jv', 'view', undef, 'SELECT f.id, f.k, f.cat, f.did, f.ts, f.amt + coalesce(d.grp, 0) + coalesce(x.amt, 0) AS amt, f.deleted_at
+		FROM S.e f LEFT JOIN S.d d ON d.id = f.did LEFT JOIN S.xm x ON x.id = f.id' ],
 	[ 'tm', 'table', 'id', 'SELECT id, k, cat, did, ts, amt FROM S.fm WHERE amt IS DISTINCT FROM 7' ],
 	[ 'tv', 'view', undef, 'SELECT id, k, cat, did, ts, amt FROM S.tm WHERE cat IS DISTINCT FROM 4' ],
-	[ 'tn', 'table', undef, 'SELECT id, k, cat, did, ts, amt FROM S.sm WHERE k IS DISTINCT FROM \'k5\'' ],
-	[ 'mm', 'materialized_view', undef, 'SELECT id, k, cat, did, ts, amt FROM S.gm WHERE amt > 3' ],
+	[ 'tn', 'table', undef, 'SELECT id, k, cat::bigint AS cat, did, ts, amt::numeric AS amt FROM S.sm WHERE k IS DISTINCT FROM \'k5\' UNION ALL
+		SELECT id, k, cat::bigint AS cat, did, ts, amt::numeric AS amt FROM S.rm WHERE NOT EXISTS (SELECT FROM S.dm WHERE dm.id = rm.did AND dm.grp = 1) UNION ALL
+		SELECT id, k, cat::bigint AS cat, did, ts, amt::numeric AS amt FROM S.em' ],
+	[ 'mm', 'materialized_view', undef, 'SELECT g.id, coalesce(r.k, b.k, g.k) AS k, g.cat, g.did, g.ts, g.amt + coalesce(e.amt, 0) AS amt
+		FROM S.gm g LEFT JOIN S.rm r ON r.id = g.id LEFT JOIN S.em e ON e.id = g.id LEFT JOIN S.sm b ON b.id = g.id WHERE g.amt > 3' ],
 	[ 'im', 'incremental', 'k', 'SELECT k, count(*) AS n, sum(amt) AS amt FROM S.mm GROUP BY k' ]);
 
-my $fact = sub { return 'S.' . pick('f', 'b', 'e', 'r', 'r', 'fm', 'gm', 'v', 'lv', 'sm', 'tv', 'tn') };
-my $repeating = sub { return 'S.' . pick('f', 'b', 'r', 'e') };
-my $unique = sub { return 'S.' . pick('e', 'e', 'fm', 'gm', 'v', 'lv', 'sm', 'tv') };
+my $fact = sub { return relation('f', 'b', 'e', 'r', 'fm', 'gm', 'v', 'lv', 'sm', 'rm', 'jv', 'tv', 'tn', 'xm') };
+my $repeating = sub { return relation('f', 'b', 'r', 'e', 'jv') };
+my $unique = sub { return relation('e', 'fm', 'gm', 'v', 'lv', 'sm', 'rm', 'tv', 'xm') };
 my $dim = sub { return 'S.' . pick('d', 'd', 'dm', 'dl') };
 my $join = sub { return pick('JOIN', 'LEFT JOIN') };
 my $aggregates = sub {
@@ -78,6 +110,9 @@ our %must = (
 	row_number => sub {
 		return ('k', 'SELECT k, id, amt FROM (SELECT f.*, row_number() OVER (PARTITION BY k ORDER BY ts, id, amt) AS rn FROM '
 			  . $fact->() . ' f) t WHERE rn = 1') },
+	row_number_dimension => sub {
+		return ('k', 'SELECT n.k, n.id, n.amt, x.name FROM (SELECT f.*, row_number() OVER (PARTITION BY k ORDER BY ts DESC, id, amt) AS rn FROM '
+			  . $fact->() . ' f) n ' . $join->() . ' ' . $dim->() . ' x ON x.id = n.did WHERE n.rn = 1') },
 	grouped => sub {
 		my %keys = (id => 'f.id', k => 'f.k', cat => 'f.cat', day => 'f.ts::date', parity => 'f.cat % 2', upper_k => 'upper(f.k)');
 		my @by = some(sort keys %keys);
@@ -176,6 +211,7 @@ our %words = (
 	projection => 'filter and projection',
 	distinct_on => 'newest row of a key, by DISTINCT ON',
 	row_number => 'newest row of a key, by row_number() = 1',
+	row_number_dimension => 'newest row of a key, by row_number() = 1, joined with a dimension',
 	grouped => 'GROUP BY, with HAVING and FILTER',
 	fact_dimension => 'fact joined with a dimension',
 	by_dimension => 'grouped by columns of a dimension',
