@@ -52,6 +52,8 @@ SELECT etl.define_secret('dr_x', env => 'X', allowed_hosts => '{""}');
 
 -- models
 SELECT etl.define_model('dr.m', 'SELECT id FROM dr.t', 'incremental', key => '{id,id}');
+SELECT etl.define_model('dr.m', 'SELECT to_json(id) AS id, amt FROM dr.t', 'incremental', key => '{id}');
+SELECT etl.define_model('dr.m', 'SELECT point(id, id) AS at, amt FROM dr.t', 'table', key => '{at}');
 SELECT etl.define_model('dr.m', 'SELECT id, id FROM dr.t', 'table');
 SELECT etl.define_model('dr.m', 'SELECT id AS ctid FROM dr.t', 'table');
 SELECT etl.define_model('dr.m', 'SELECT ROW(1, 2) AS a', 'table');

@@ -22,6 +22,7 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
+#include "utils/typcache.h"
 
 #include "catalog/environment.h"
 #include "catalog/unit_test.h"
@@ -205,6 +206,33 @@ check_key(const EtlModel *model, List *columns)
 }
 
 /*
+ * check_key_types raises ET001 for a stored model whose key has a column of
+ * a type without an order, which no index can hold.
+ */
+static void
+check_key_types(const EtlModel *model, Query *query)
+{
+	ListCell   *cell;
+
+	/* a snapshot says it with what it needs besides */
+	if (strcmp(model->materialized, "view") == 0 || etl_model_is_snapshot(model))
+		return;
+	foreach(cell, query->targetList)
+	{
+		TargetEntry *entry = lfirst_node(TargetEntry, cell);
+		Oid			type = exprType((Node *) entry->expr);
+
+		if (!entry->resjunk && etl_name_among(model->key, entry->resname) &&
+			!OidIsValid(lookup_type_cache(type, TYPECACHE_LT_OPR)->lt_opr))
+			ereport(ERROR,
+					(errcode(ETL_ERR_DEFINITION),
+					 errmsg("key column \"%s\" is of type %s, whose values cannot be told apart by an index",
+							entry->resname, format_type_be(type)),
+					 errhint("Cast it to a type with an order, such as jsonb or text.")));
+	}
+}
+
+/*
  * check_output raises ET001 for columns that no table and no view can have.
  */
 static void
@@ -288,6 +316,7 @@ judge(void *arg)
 	columns = output_columns(query);
 	check_output(model, query, columns);
 	check_key(model, columns);
+	check_key_types(model, query);
 	etl_kind_check_columns(model, query, columns);
 	etl_promise_check(model, query);
 	etl_partition_check_columns(model, query);
