@@ -315,6 +315,18 @@ etl_dependents_must_be_managed(Oid relid, List *columns)
 	Oid			below;
 	Oid			foreign = etl_dependents_foreign(relid, columns, &below);
 
+	if (OidIsValid(foreign) && get_rel_relkind(foreign) == RELKIND_MATVIEW &&
+		etl_model_find(etl_name_of_relation(foreign)) != NULL)
+		ereport(
+			ERROR,
+			(errcode(ETL_ERR_NOT_MANAGED),
+			 errmsg("%s depends on columns of %s that change, and is a materialized view",
+					etl_name_of_relation(foreign), etl_name_of_relation(below)),
+			 errdetail("PostgreSQL would drop it with its rows, and it would be missing until it "
+					   "is built."),
+			 errhint(
+				 "DROP MATERIALIZED VIEW %s, and run both; or define it as a table or incremental.",
+				 etl_name_of_relation(foreign))));
 	if (OidIsValid(foreign))
 		ereport(ERROR,
 				(errcode(ETL_ERR_NOT_MANAGED),

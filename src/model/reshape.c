@@ -14,9 +14,11 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/typcache.h"
 
+#include "catalog/change.h"
 #include "common/brief_lock.h"
 #include "common/names.h"
 #include "load/dependents.h"
@@ -92,6 +94,16 @@ give_columns(EtlStaged *staged, TupleDesc desc)
 								 etl_table_reshape_actions(model, relid, desc, false)));
 	CommandCounterIncrement();
 	etl_columns_dress(relid, dress, names);
+	/* the rows that were there have lost the values by which readers would find what they touched */
+	foreach(cell, names)
+		if (etl_record_is_on(relid) && get_attnum(relid, lfirst(cell)) > 0)
+		{
+			(void) etl_change_set_add(model->target,
+									  psprintf("column %s of %s got another type",
+											   quote_identifier(lfirst(cell)), model->target),
+									  NIL, 0);
+			break;
+		}
 }
 
 void
