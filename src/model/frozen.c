@@ -21,6 +21,7 @@
 #include "utils/lsyscache.h"
 
 #include "catalog/frozen.h"
+#include "common/guc.h"
 #include "common/json.h"
 #include "model/internal.h"
 
@@ -371,7 +372,9 @@ reject_rows(const EtlModel *model, const FrozenSet *set, int64 run_id, TupleDesc
 		reject.run_id = run_id;
 		reject.raw = TextDatumGetCString(slot_getattr(slot, 1, &isnull));
 		reject.record_size = strlen(reject.raw);
-		reject.raw_length = Min(reject.record_size, 65536);
+		reject.raw_length = reject.record_size;
+		if (reject.raw_length > etl_max_record_size_kb * 1024)
+			reject.raw_length = Min(reject.raw_length, 65536);
 		reject.of_row = true;
 		reject.reasons = etl_json_parse(psprintf(
 			"[{\"check\": \"beyond_horizon\", \"column\": %s, \"value\": %s, \"message\": %s}]",
