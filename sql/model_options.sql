@@ -111,3 +111,4 @@ SELECT etl.define_model('mo_terms.m', 'SELECT a, b FROM mo_terms.source', 'table
 SELECT etl.define_model('mo_terms.m', 'SELECT a, b FROM mo_terms.source', 'table', '{a}', options => '{"unique": ["lower(c)"]}');
 SELECT etl.define_model('mo_terms.m', 'SELECT a, b FROM mo_terms.source', 'table', '{a}', options => '{"constraints": ["CHECK (m.a > 0 AND b <> '''')", "UNIQUE (b, a)", "FOREIGN KEY (a) REFERENCES mo_terms.later (a)"], "indexes": ["lower(b), a DESC"]}');
 SELECT etl.drop_model('mo_terms.m');
+SELECT etl.define_model('mo_terms.n', 'SELECT a, b FROM mo_terms.source', 'table', '{a}', options => '{"constraints": ["EXCLUDE USING btree (lower(bb) WITH =)"]}');

@@ -42,17 +42,31 @@ find_attribute(TupleDesc desc, const char *name)
 }
 
 /*
+ * columns_to_be lists the columns of the query that the table has, or will
+ * have when 'coming' have come.
+ */
+static List *
+columns_to_be(Oid relid, TupleDesc desc, List *coming)
+{
+	List	   *columns = NIL;
+
+	for (int i = 0; i < desc->natts; i++)
+	{
+		char	   *name = pstrdup(NameStr(TupleDescAttr(desc, i)->attname));
+
+		if (etl_name_among(coming, name) || get_attnum(relid, name) > 0)
+			columns = lappend(columns, name);
+	}
+	return columns;
+}
+
+/*
  * etl_diff_common_columns lists the columns of the query that the table has.
  */
 List *
 etl_diff_common_columns(Oid relid, TupleDesc desc)
 {
-	List	   *columns = NIL;
-
-	for (int i = 0; i < desc->natts; i++)
-		if (get_attnum(relid, NameStr(TupleDescAttr(desc, i)->attname)) > 0)
-			columns = lappend(columns, pstrdup(NameStr(TupleDescAttr(desc, i)->attname)));
-	return columns;
+	return columns_to_be(relid, desc, NIL);
 }
 
 /*
@@ -125,7 +139,8 @@ first_row(const char *sql, QueryEnvironment *environment, TupleDesc desc)
 	bool		isnull;
 
 	SetTuplestoreDestReceiverParams(receiver, rows, CurrentMemoryContext, false, NULL, NULL);
-	etl_execute(sql, environment, receiver);
+	/* nothing in it is a user's text: expressions of indexes, say, are rendered for this search path */
+	etl_execute_query(etl_query_analyze_qualified(sql, environment), sql, environment, receiver);
 	if (tuplestore_gettupleslot(rows, true, false, slot))
 	{
 		Datum		value = slot_getattr(slot, 1, &isnull);
@@ -318,21 +333,14 @@ etl_diff_make(Oid relid, List *columns, TupleDesc staged_desc, const char *sql,
 }
 
 /*
- * columns_to_be lists the columns of the query that the table will have.
+ * etl_diff_to_environment makes a difference visible to SQL, as etl_diff.
  */
-static List *
-columns_to_be(Oid relid, TupleDesc desc, List *coming)
+void
+etl_diff_to_environment(QueryEnvironment *environment, EtlDiff *diff)
 {
-	List	   *columns = NIL;
-
-	for (int i = 0; i < desc->natts; i++)
-	{
-		char	   *name = pstrdup(NameStr(TupleDescAttr(desc, i)->attname));
-
-		if (etl_name_among(coming, name) || get_attnum(relid, name) > 0)
-			columns = lappend(columns, name);
-	}
-	return columns;
+	tuplestore_rescan(diff->rows);
+	etl_environment_add(environment, "etl_diff", diff->desc, diff->rows,
+						diff->inserted + diff->updated + diff->deleted);
 }
 
 /*

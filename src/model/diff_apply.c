@@ -32,9 +32,7 @@ with_diff(EtlDiff *diff)
 {
 	QueryEnvironment *environment = create_queryEnv();
 
-	tuplestore_rescan(diff->rows);
-	etl_environment_add(environment, "etl_diff", diff->desc, diff->rows,
-						diff->inserted + diff->updated + diff->deleted);
+	etl_diff_to_environment(environment, diff);
 	return environment;
 }
 

@@ -13,6 +13,8 @@
 #include "access/xact.h"
 #include "executor/executor.h"
 #include "executor/spi.h"
+#include "executor/tstoreReceiver.h"
+#include "miscadmin.h"
 #include "rewrite/rewriteHandler.h"
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
@@ -114,6 +116,21 @@ uint64
 etl_execute(const char *sql, QueryEnvironment *environment, DestReceiver *receiver)
 {
 	return etl_execute_query(etl_query_analyze(sql, environment), sql, environment, receiver);
+}
+
+/*
+ * etl_execute_keep runs a query and keeps what it yields, to be read in any
+ * order and as often as wanted.
+ */
+Tuplestorestate *
+etl_execute_keep(const char *sql, QueryEnvironment *environment)
+{
+	Tuplestorestate *rows = tuplestore_begin_heap(true, false, work_mem);
+	DestReceiver *receiver = CreateDestReceiver(DestTuplestore);
+
+	SetTuplestoreDestReceiverParams(receiver, rows, CurrentMemoryContext, false, NULL, NULL);
+	etl_execute(sql, environment, receiver);
+	return rows;
 }
 
 /*

@@ -66,15 +66,13 @@ static void
 keep_distinct(Affected *affected, const EtlDelta *delta, TupleDesc desc, Tuplestorestate *found)
 {
 	QueryEnvironment *environment = create_queryEnv();
-	DestReceiver *receiver = CreateDestReceiver(DestTuplestore);
 	TupleTableSlot *slot = MakeSingleTupleTableSlot(desc, &TTSOpsMinimalTuple);
 
 	tuplestore_rescan(found);
 	etl_environment_add(environment, "etl_found", desc, found, tuplestore_tuple_count(found));
-	affected->rows = tuplestore_begin_heap(true, false, work_mem);
+	affected->rows =
+		etl_execute_keep(psprintf("SELECT DISTINCT * FROM etl_found%s", key_order(delta)), environment);
 	affected->count = 0;
-	SetTuplestoreDestReceiverParams(receiver, affected->rows, CurrentMemoryContext, false, NULL, NULL);
-	etl_execute(psprintf("SELECT DISTINCT * FROM etl_found%s", key_order(delta)), environment, receiver);
 	while (tuplestore_gettupleslot(affected->rows, true, false, slot))
 	{
 		affected->count++;
@@ -193,17 +191,14 @@ static bool
 spare_frozen(const EtlFrozen *frozen, TupleDesc desc, Affected *affected)
 {
 	QueryEnvironment *environment = create_queryEnv();
-	DestReceiver *receiver = CreateDestReceiver(DestTuplestore);
 	Tuplestorestate *rows;
 	char	   *condition = etl_frozen_spares_keys(frozen, "a");
 
 	if (condition == NULL)
 		return false;
-	rows = tuplestore_begin_heap(true, false, work_mem);
-	SetTuplestoreDestReceiverParams(receiver, rows, CurrentMemoryContext, false, NULL, NULL);
 	etl_environment_add(environment, "etl_affected", desc, affected->rows, affected->count);
 	etl_frozen_to_environment(frozen, environment);
-	etl_execute(psprintf("SELECT * FROM etl_affected a WHERE %s", condition), environment, receiver);
+	rows = etl_execute_keep(psprintf("SELECT * FROM etl_affected a WHERE %s", condition), environment);
 	tuplestore_end(affected->rows);
 	affected->rows = rows;
 	affected->count = tuplestore_tuple_count(rows);

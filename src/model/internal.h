@@ -132,6 +132,7 @@ extern uint64 etl_execute_query(Query *query, const char *source, QueryEnvironme
 extern uint64 etl_execute_sampled(Query *query, const char *source, const char *sample,
 								  DestReceiver *receiver);
 extern uint64 etl_execute(const char *sql, QueryEnvironment *environment, DestReceiver *receiver);
+extern Tuplestorestate *etl_execute_keep(const char *sql, QueryEnvironment *environment);
 extern void etl_execute_utility(const char *sql);
 extern char *etl_query_deparse(Query *query);
 extern char *etl_expression_deparse(Node *expression, Oid relid, const char *alias);
@@ -490,6 +491,8 @@ extern EtlDiff *etl_diff_compute(const EtlModel *model, Oid relid, TupleDesc sta
 								 Tuplestorestate *staged, int64 staged_rows, QueryEnvironment *environment,
 								 const EtlDiffScope *scope, List *coming);
 extern List *etl_diff_common_columns(Oid relid, TupleDesc desc);
+/* makes it visible to SQL, as etl_diff */
+extern void etl_diff_to_environment(QueryEnvironment *environment, EtlDiff *diff);
 /* runs a query of rows (op, table, ctid, columns…) of a difference and keeps them */
 extern EtlDiff *etl_diff_make(Oid relid, List *columns, TupleDesc staged_desc, const char *sql,
 							  QueryEnvironment *environment);

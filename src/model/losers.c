@@ -206,19 +206,15 @@ leave(const EtlModel *model, EtlDiff *diff, EtlCheckSet *checks, const EtlCheck 
 	  Tuplestorestate *aside)
 {
 	QueryEnvironment *environment = create_queryEnv();
-	DestReceiver *receiver = CreateDestReceiver(DestTuplestore);
-	Tuplestorestate *losers = tuplestore_begin_heap(true, false, work_mem);
+	Tuplestorestate *losers;
 	TupleDesc	desc = losers_desc();
 	EtlDiff    *left = diff;
 	EtlRunAs	as;
 
-	tuplestore_rescan(diff->rows);
-	etl_environment_add(environment, "etl_diff", diff->desc, diff->rows,
-						diff->inserted + diff->updated + diff->deleted);
-	SetTuplestoreDestReceiverParams(receiver, losers, CurrentMemoryContext, false, NULL, NULL);
+	etl_diff_to_environment(environment, diff);
 	etl_run_as_begin(&as, model->owner, check->settings);
-	etl_execute(etl_checks_losers_sql(checks, check, diff->relid, rivals_sql(diff, check)), environment,
-				receiver);
+	losers = etl_execute_keep(etl_checks_losers_sql(checks, check, diff->relid, rivals_sql(diff, check)),
+							  environment);
 	etl_run_as_end(&as);
 	if (tuplestore_tuple_count(losers) > 0)
 	{

@@ -60,20 +60,6 @@ etl_lost_checks(EtlCheckSet *checks, Oid relid)
 	return comparing;
 }
 
-/*
- * etl_lost_keep_rows runs a query and keeps what it yields.
- */
-Tuplestorestate *
-etl_lost_keep_rows(const char *sql, QueryEnvironment *environment)
-{
-	Tuplestorestate *rows = tuplestore_begin_heap(true, false, work_mem);
-	DestReceiver *receiver = CreateDestReceiver(DestTuplestore);
-
-	SetTuplestoreDestReceiverParams(receiver, rows, CurrentMemoryContext, false, NULL, NULL);
-	etl_execute(sql, environment, receiver);
-	return rows;
-}
-
 /* ---- what was put aside ---- */
 
 /*
@@ -247,7 +233,7 @@ etl_losers_keys(const EtlModel *model, const EtlDelta *delta, EtlCheckSet *check
 		(lost = etl_lost_read(model, moving)) == NULL)
 		return NULL;
 	etl_lost_to_environment(environment, lost);
-	keys = etl_lost_keep_rows(
+	keys = etl_execute_keep(
 		losers_sql(delta, list_length(moving) == 1 ? linitial(moving) : NULL, relid, scope),
 		environment);
 	tuplestore_end(lost);
@@ -366,17 +352,6 @@ touched_sql(const EtlDiff *diff, const EtlCheck *check)
 }
 
 /*
- * etl_lost_diff_to_environment makes a difference visible to SQL, as etl_diff.
- */
-void
-etl_lost_diff_to_environment(QueryEnvironment *environment, EtlDiff *diff)
-{
-	tuplestore_rescan(diff->rows);
-	etl_environment_add(environment, "etl_diff", diff->desc, diff->rows,
-						diff->inserted + diff->updated + diff->deleted);
-}
-
-/*
  * candidates reads the rows that may come in; NULL: there are none.
  */
 static Tuplestorestate *
@@ -394,8 +369,8 @@ candidates(const EtlModel *model, EtlDiff *diff, List *checks)
 		return lost;
 	environment = create_queryEnv();
 	etl_lost_to_environment(environment, lost);
-	etl_lost_diff_to_environment(environment, diff);
-	touched = etl_lost_keep_rows(touched_sql(diff, linitial(checks)), environment);
+	etl_diff_to_environment(environment, diff);
+	touched = etl_execute_keep(touched_sql(diff, linitial(checks)), environment);
 	tuplestore_end(lost);
 	if (tuplestore_tuple_count(touched) > 0)
 		return touched;
@@ -428,7 +403,7 @@ etl_lost_join(const EtlModel *model, const EtlDue *due, EtlDiff **diff, List *ch
 	lost->rows = rows;
 	lost->exact = exact;
 	etl_lost_to_environment(environment, rows);
-	etl_lost_diff_to_environment(environment, *diff);
+	etl_diff_to_environment(environment, *diff);
 	joined = etl_diff_make((*diff)->relid, (*diff)->columns, (*diff)->desc, sql, environment);
 	joined->key = (*diff)->key;
 	tuplestore_end((*diff)->rows);

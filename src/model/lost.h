@@ -46,11 +46,8 @@ extern EtlDiff *etl_lost_settle(const EtlModel *model, const EtlDue *due, EtlLos
 
 /* what checks put aside, and is open yet, as rows of etl_lost; NULL: nothing */
 extern Tuplestorestate *etl_lost_read(const EtlModel *model, List *checks);
-/* makes it visible to SQL; and a difference, as etl_diff */
+/* makes it visible to SQL */
 extern void etl_lost_to_environment(QueryEnvironment *environment, Tuplestorestate *lost);
-extern void etl_lost_diff_to_environment(QueryEnvironment *environment, EtlDiff *diff);
-/* runs a query and keeps what it yields */
-extern Tuplestorestate *etl_lost_keep_rows(const char *sql, QueryEnvironment *environment);
 
 /* closes the rejects of rows whose keys are among staged ones, which moved from another slice */
 extern void etl_lost_forget_moved(const EtlModel *model, EtlCheckSet *checks, Oid relid, TupleDesc desc,

@@ -73,7 +73,7 @@ find_again(const EtlModel *model, const EtlDue *due, const EtlDiff *diff, QueryE
 	etl_environment_add(environment, "etl_found", etl_query_desc(due->query), found,
 						tuplestore_tuple_count(found));
 	/* of rows that look alike so many as were put aside */
-	paired = etl_lost_keep_rows(
+	paired = etl_execute_keep(
 		psprintf("SELECT l.n, %s FROM (SELECT c.*, %s AS etl_text, pg_catalog.row_number() OVER "
 				 "(PARTITION BY %s)"
 				 " AS etl_n FROM etl_found c) c JOIN (SELECT l.*, pg_catalog.row_number() OVER"
@@ -118,10 +118,10 @@ make_exact(const EtlModel *model, const EtlDue *due, const EtlLost *lost, EtlDif
 	char	   *columns = etl_diff_column_list(diff->columns, "d.");
 
 	etl_lost_to_environment(environment, lost->rows);
-	etl_lost_diff_to_environment(environment, diff);
-	back = etl_lost_keep_rows("SELECT l.* FROM etl_lost l JOIN etl_diff d ON " IS_LOST
-							  " AND d.etl_ctid OPERATOR(pg_catalog.=) " LOST_PLACE,
-							  environment);
+	etl_diff_to_environment(environment, diff);
+	back = etl_execute_keep("SELECT l.* FROM etl_lost l JOIN etl_diff d ON " IS_LOST
+							" AND d.etl_ctid OPERATOR(pg_catalog.=) " LOST_PLACE,
+							environment);
 	if (tuplestore_tuple_count(back) == 0)
 	{
 		tuplestore_end(back);
@@ -131,7 +131,7 @@ make_exact(const EtlModel *model, const EtlDue *due, const EtlLost *lost, EtlDif
 	etl_lost_to_environment(environment, back);
 	paired = find_again(model, due, diff, environment);
 	environment = create_queryEnv();
-	etl_lost_diff_to_environment(environment, diff);
+	etl_diff_to_environment(environment, diff);
 	etl_environment_add(environment, "etl_paired", paired_desc(diff), paired, tuplestore_tuple_count(paired));
 	made = etl_diff_make(
 		diff->relid, diff->columns, diff->desc,
@@ -154,7 +154,7 @@ make_exact(const EtlModel *model, const EtlDue *due, const EtlLost *lost, EtlDif
 static void
 close_rejects(const char *sql, QueryEnvironment *environment)
 {
-	Tuplestorestate *rows = etl_lost_keep_rows(sql, environment);
+	Tuplestorestate *rows = etl_execute_keep(sql, environment);
 	TupleDesc	desc = CreateTemplateTupleDesc(1);
 	TupleTableSlot *slot;
 	int64		ids[BATCH];
@@ -187,7 +187,7 @@ etl_lost_settle(const EtlModel *model, const EtlDue *due, EtlLost *lost, EtlDiff
 	if (!lost->exact)
 		diff = make_exact(model, due, lost, diff);
 	etl_lost_to_environment(environment, lost->rows);
-	etl_lost_diff_to_environment(environment, diff);
+	etl_diff_to_environment(environment, diff);
 	tuplestore_rescan(*aside);
 	etl_environment_add(environment, "etl_aside", aside_desc, *aside, tuplestore_tuple_count(*aside));
 	/* which came in, or lost to another check this time; the others are aside as they were */
@@ -196,7 +196,7 @@ etl_lost_settle(const EtlModel *model, const EtlDue *due, EtlLost *lost, EtlDiff
 				  " UNION ALL SELECT l.reject_id FROM etl_lost l JOIN etl_aside a ON a.lost_n "
 				  "OPERATOR(pg_catalog.=) l.n"
 				  " AND a.check_name OPERATOR(pg_catalog.<>) l.check_name", environment);
-	fresh = etl_lost_keep_rows(
+	fresh = etl_execute_keep(
 		"SELECT a.check_name, a.lost_n, COALESCE(l.lost, a.raw), a.value FROM etl_aside a"
 		" LEFT JOIN etl_lost l ON a.lost_n OPERATOR(pg_catalog.=) l.n"
 		" WHERE l.n IS NULL OR a.check_name OPERATOR(pg_catalog.<>) l.check_name", environment);

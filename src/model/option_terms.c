@@ -65,6 +65,18 @@ judge_column(const Judgement *by, const char *name)
 }
 
 /*
+ * judge_element judges a column or an expression that an index is made of.
+ */
+static void
+judge_element(const Judgement *by, const IndexElem *element)
+{
+	if (element->expr != NULL)
+		judge_expression(by, element->expr, EXPR_KIND_INDEX_EXPRESSION);
+	else
+		judge_column(by, element->name);
+}
+
+/*
  * judge_constraints judges option "constraints"; an argument of
  * etl_option_judge.
  */
@@ -85,6 +97,8 @@ judge_constraints(void *judgement)
 			judge_column(by, strVal(lfirst(name)));
 		foreach(name, constraint->fk_attrs)
 			judge_column(by, strVal(lfirst(name)));
+		foreach(name, constraint->exclusions)
+			judge_element(by, linitial_node(IndexElem, lfirst(name)));
 	}
 }
 
@@ -106,8 +120,7 @@ judge_indexes(void *judgement)
 		if (text == NULL)
 			continue;
 		foreach(element, etl_index_parse(text)->indexParams)
-			if (lfirst_node(IndexElem, element)->expr != NULL)
-				judge_expression(by, lfirst_node(IndexElem, element)->expr, EXPR_KIND_INDEX_EXPRESSION);
+			judge_element(by, lfirst_node(IndexElem, element));
 	}
 }
 

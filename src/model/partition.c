@@ -422,8 +422,7 @@ etl_partition_missing(const EtlModel *model, EtlDiff *diff)
 	(void) set_config_option("DateStyle", "ISO", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	TupleDescInitEntry(desc, 1, "lower", TEXTOID, -1, 0);
 	TupleDescInitEntry(desc, 2, "upper", TEXTOID, -1, 0);
-	tuplestore_rescan(diff->rows);
-	etl_environment_add(environment, "etl_diff", diff->desc, diff->rows, diff->inserted + diff->updated);
+	etl_diff_to_environment(environment, diff);
 	SetTuplestoreDestReceiverParams(receiver, bounds, CurrentMemoryContext, false, NULL, NULL);
 	type = type_of(partitioning, environment);
 	etl_execute(bounds_query(partitioning, type), environment, receiver);
