@@ -41,6 +41,7 @@
 #define etl_flatten_joins(query, node) flatten_join_alias_vars(NULL, (query), (node))
 /* the entries that a part of a join tree joins; needs optimizer/prep.h */
 #define etl_entries_below(node)		   get_relids_in_jointree((node), false, false)
+#define etl_joins_below(node)		   get_relids_in_jointree((node), true, true)
 #define etl_define_index(relid, statement, skip_build) \
 	DefineIndex((relid), (statement), InvalidOid, InvalidOid, InvalidOid, \
 				-1, false, false, false, (skip_build), true)
@@ -63,6 +64,7 @@
 #define EtlBytes					   const char
 #define etl_flatten_joins(query, node) flatten_join_alias_vars((query), (node))
 #define etl_entries_below(node)		   get_relids_in_jointree((node), false)
+#define etl_joins_below(node)		   get_relids_in_jointree((node), true)
 #define etl_define_index(relid, statement, skip_build) \
 	DefineIndex((relid), (statement), InvalidOid, InvalidOid, InvalidOid, \
 				false, false, false, (skip_build), true)

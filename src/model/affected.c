@@ -466,6 +466,7 @@ etl_affected_finders(const Query *query, List *inputs, bool widen, Bitmapset **k
 			variants = search.optional;
 			if (search.again || (variant > 0 && !search.shown))
 				continue;
+			finder->apart = search.apart;
 			finder->by_match = search.by_match && variants == 1 && !search.widen;
 			*known = finders == NIL ? columns : bms_int_members(*known, columns);
 			finders = lappend(finders, finder);

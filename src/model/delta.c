@@ -16,6 +16,7 @@
 #include "catalog/pg_class.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
+#include "optimizer/prep.h"
 #include "parser/parsetree.h"
 #include "utils/acl.h"
 #include "utils/rls.h"
@@ -116,6 +117,23 @@ etl_delta_fresh_finders(const EtlDelta *delta)
 }
 
 /*
+ * find_everything tells whether queries of affected keys, narrowed to these,
+ * still join a change with all that there is.
+ */
+static bool
+find_everything(List *finders)
+{
+	ListCell   *cell;
+	ListCell   *level;
+
+	foreach(cell, finders)
+		foreach(level, ((EtlDeltaFinder *) lfirst(cell))->apart)
+			if (bms_num_members(etl_entries_below((Node *) lfirst_node(Query, level)->jointree)) > 1)
+				return true;
+	return false;
+}
+
+/*
  * key_of lists the columns by whose values it is told what a change touches:
  * the key or, for whole partitions, what they are made by.
  */
@@ -156,30 +174,46 @@ known_keys(const EtlDelta *delta, const EtlModel *model, Bitmapset *known)
 }
 
 /*
- * find_keys chooses the key columns that are known of every row that a
- * change can touch.  Only where there are none are the rows looked for that
- * share a DISTINCT ON or a window with what changed: there are more of them.
+ * try_keys takes the key columns that are known of every row that a change
+ * can touch, unless those that are there already do as well.
+ */
+static void
+try_keys(EtlDelta *delta, const EtlModel *model, bool widen)
+{
+	const char *why = NULL;
+	Bitmapset  *known;
+	List	   *finders = etl_affected_finders(delta->query, delta->inputs, widen, &known, &why);
+	List	   *keys = why == NULL ? known_keys(delta, model, known) : NIL;
+
+	if (keys == NIL)
+	{
+		if (delta->hindrance == NULL)
+			delta->hindrance =
+				why ? why : "no key column of its query tells which rows a change can touch";
+		return;
+	}
+	narrow_finders(finders, keys);
+	if (delta->keys != NIL && (list_length(keys) < list_length(delta->keys) || find_everything(finders)))
+		return;
+	delta->widened = widen;
+	delta->finders = finders;
+	delta->keys = keys;
+}
+
+/*
+ * find_keys chooses the key columns by which changes are followed.  Only
+ * where there are none, or where a change is joined with everything to find
+ * them, are the rows looked for that share a DISTINCT ON or a window with what
+ * changed: there are more of them.
  */
 static void
 find_keys(EtlDelta *delta, const EtlModel *model)
 {
-	for (int widen = 0; widen <= 1 && delta->keys == NIL; widen++)
-	{
-		const char *why = NULL;
-		Bitmapset  *known;
-
-		delta->widened = widen;
-		delta->finders = etl_affected_finders(delta->query, delta->inputs, widen, &known, &why);
-		if (why == NULL)
-			delta->keys = known_keys(delta, model, known);
-		if (delta->keys == NIL && (widen == 0 || delta->hindrance == NULL))
-			delta->hindrance =
-				why ? why : "no key column of its query tells which rows a change can touch";
-	}
-	if (delta->keys == NIL)
-		return;
-	delta->hindrance = NULL;
-	narrow_finders(delta->finders, delta->keys);
+	try_keys(delta, model, false);
+	if (delta->keys == NIL || find_everything(delta->finders))
+		try_keys(delta, model, true);
+	if (delta->keys != NIL)
+		delta->hindrance = NULL;
 }
 
 bool

@@ -15,6 +15,9 @@
 #include "executor/spi.h"
 #include "executor/tstoreReceiver.h"
 #include "miscadmin.h"
+#include "nodes/nodeFuncs.h"
+#include "optimizer/prep.h"
+#include "parser/parsetree.h"
 #include "rewrite/rewriteHandler.h"
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
@@ -158,6 +161,27 @@ etl_execute_utility(const char *sql)
 }
 
 /*
+ * forget_lost_joins makes joins that are no more in the join tree something
+ * else: the deparser looks for the sides of every join that a query lists.
+ */
+static bool
+forget_lost_joins(Node *node, void *context)
+{
+	Query	   *query = (Query *) node;
+	Relids		there;
+
+	if (node == NULL)
+		return false;
+	if (!IsA(node, Query))
+		return expression_tree_walker(node, forget_lost_joins, context);
+	there = etl_joins_below((Node *) query->jointree);
+	for (int i = 1; i <= list_length(query->rtable); i++)
+		if (rt_fetch(i, query->rtable)->rtekind == RTE_JOIN && !bms_is_member(i, there))
+			rt_fetch(i, query->rtable)->rtekind = RTE_RESULT;
+	return query_tree_walker(query, forget_lost_joins, context, 0);
+}
+
+/*
  * etl_query_deparse returns a query tree as SQL that means the same under
  * any search path.
  */
@@ -167,9 +191,11 @@ etl_query_deparse(Query *query)
 	int			level = NewGUCNestLevel();
 	char	   *sql;
 
+	query = copyObject(query);
+	(void) forget_lost_joins((Node *) query, NULL);
 	(void) set_config_option("search_path", "pg_catalog", PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_SAVE, true, 0, false);
-	sql = pg_get_querydef(copyObject(query), true);
+	sql = pg_get_querydef(query, true);
 	AtEOXact_GUC(false, level);
 	return sql;
 }

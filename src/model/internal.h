@@ -525,7 +525,16 @@ typedef struct EtlDeltaLeaf
 	List	   *keynos;			/* int: which key columns are computed from this relation alone … */
 	List	   *keys;			/* Node *: … and how, as varno 1 */
 	List	   *conditions;		/* Node *, of a place: without which a row matters to nothing, as varno 1 */
+	const struct EtlDeltaReach *reach;	/* of whose values the keys are; NULL: of the affected keys */
 } EtlDeltaLeaf;
+
+/* What the affected keys are joined or gathered with: values of the rows that have them. */
+typedef struct EtlDeltaReach
+{
+	List	   *sources;		/* EtlDeltaLeaf *: places, as many as a UNION reads … */
+	List	   *values;			/* List * of Node *: … and the values in each of them, as varno 1 */
+	bool		with_nulls;		/* rows without a value have one another's */
+} EtlDeltaReach;
 
 extern List *etl_leaves_find(Query *query, List *inputs, const char **hindrance);
 extern int etl_leaves_in(Query *query, List *leaves);
@@ -566,6 +575,7 @@ typedef struct EtlDeltaFinder
 	Query	   *query;
 	List	   *leaves;			/* EtlDeltaLeaf *: its places that read what changed … */
 	EtlDeltaLeaf *leaf;			/* … and the one whose change it follows */
+	List	   *apart;			/* Query *: where it may find everything that there is to join */
 	bool		by_match;		/* of as many rows come and gone that are joined alike, none matters */
 } EtlDeltaFinder;
 
@@ -579,7 +589,8 @@ typedef struct EtlDelta
 	List	   *keys;			/* EtlDeltaKey *, unless append */
 	List	   *finders;		/* EtlDeltaFinder *, unless append */
 	bool		widened;		/* they look for what shares a DISTINCT ON or a window with a change, too */
-	List	   *places;			/* EtlDeltaLeaf *: places to restrict to the affected keys */
+	List	   *places;			/* EtlDeltaLeaf *: places to restrict to the affected keys … */
+	List	   *reached;		/* … and rather to what these are joined or gathered with */
 	bool		wrapped;		/* and so must the result be */
 	Oid			owner;			/* whose rights these places were looked at with */
 
@@ -591,8 +602,11 @@ typedef struct EtlDelta
 extern List *etl_affected_finders(const Query *query, List *inputs, bool widen, Bitmapset **known,
 								  const char **why);
 extern void etl_affected_narrow(EtlDeltaFinder *finder, List *resnos);
-/* sets delta->places, ->wrapped and ->owner */
+/* sets delta->places, ->reached, ->wrapped and ->owner */
 extern void etl_restrict_places(EtlDelta *delta, Oid owner);
+/* the rows of a place that matter, of those that 'select' asks for as t; NULL: all may */
+extern char *etl_place_sql(const EtlDelta *delta, const EtlDeltaLeaf *place, const char *select,
+						   bool null_keys);
 /* the same when no affected key is NULL: makes joins plain ones whose optional side then must be there */
 extern void etl_delta_need_keys(EtlDelta *delta);
 extern void etl_join_make_inner(Query *query, JoinExpr *join);

@@ -188,7 +188,11 @@ etl_relax_keep_known(Node *quals, EtlRelaxLevel *level, EtlRelaxSearch *search, 
 	foreach(cell, make_ands_implicit((Expr *) quals))
 	{
 		if (etl_relax_is_unknown(lfirst(cell), level, search))
+		{
 			*weak = true;
+			if (bms_num_members(pull_varnos(NULL, lfirst(cell))) > 1)
+				search->apart = lappend(search->apart, level->query);
+		}
 		else
 			kept = lappend(kept, etl_relax_show_nulls(lfirst(cell), level, search));
 	}

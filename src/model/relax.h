@@ -33,6 +33,7 @@ typedef struct EtlRelaxSearch
 	bool		nulls;			/* one has been shown as NULLs */
 	bool		shown;			/* … and makes a difference */
 	bool		by_match;		/* … where there is a match or none, and nothing else, decides of it */
+	List	   *apart;			/* Query *: where a condition that joins was left out */
 	bool		again;			/* one before it made none: another variant is the same */
 	const char *why;			/* why it cannot be done */
 } EtlRelaxSearch;

@@ -13,6 +13,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_class.h"
+#include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
@@ -23,25 +24,7 @@
 #include "utils/typcache.h"
 
 #include "common/compat.h"
-#include "model/internal.h"
-
-/* A key column as an expression over the entries of one level. */
-typedef struct Pushed
-{
-	int			keyno;
-	Node	   *expr;
-	int			entry;			/* the only one it reads */
-	bool		by_join;		/* it equals the key by a condition of a join that 'entry' is optional in */
-} Pushed;
-
-typedef struct Restriction
-{
-	EtlDelta   *delta;
-	Oid			owner;
-	bool		whole;			/* a place with all keys is on the way of every row */
-} Restriction;
-
-static void push(Restriction *restriction, Query *query, List *keys, List *conditions, bool always);
+#include "model/restrict.h"
 
 /*
  * unclean_walker finds what an expression over a relation cannot have.
@@ -59,12 +42,8 @@ unclean_walker(Node *node, void *context)
 	return expression_tree_walker(node, unclean_walker, context);
 }
 
-/*
- * only_entry returns the one entry that an expression reads; 0 when it is not
- * one, or not a plain expression.
- */
-static int
-only_entry(Node *expr)
+int
+etl_only_entry(Node *expr)
 {
 	int			entry = 0;
 	ListCell   *cell;
@@ -83,6 +62,7 @@ only_entry(Node *expr)
 typedef struct Descent
 {
 	Query	   *query;
+	bool		keeps;			/* operators must keep what it reads apart */
 	bool		itself;			/* the key is a column, and nothing is made of it */
 	bool		failed;
 } Descent;
@@ -99,8 +79,9 @@ descend_mutator(Node *node, Descent *descent)
 	{
 		TargetEntry *target = get_tle_by_resno(descent->query->targetList, ((Var *) node)->varattno);
 
-		if (target == NULL || target->resjunk || !etl_query_keeps(descent->query, target) ||
-			(!descent->itself && etl_query_blurs(descent->query, target)))
+		if (target == NULL || target->resjunk ||
+			(descent->keeps && (!etl_query_keeps(descent->query, target) ||
+								(!descent->itself && etl_query_blurs(descent->query, target)))))
 		{
 			descent->failed = true;
 			return node;
@@ -108,6 +89,15 @@ descend_mutator(Node *node, Descent *descent)
 		return copyObject((Node *) target->expr);
 	}
 	return expression_tree_mutator(node, descend_mutator, descent);
+}
+
+Node *
+etl_descend(Query *query, Node *expr, bool keeps)
+{
+	Descent		descent = {query, keeps, IsA(expr, Var), false};
+	Node	   *below = query->groupingSets == NIL ? descend_mutator(expr, &descent) : NULL;
+
+	return descent.failed ? NULL : below;
 }
 
 /*
@@ -130,11 +120,8 @@ renumber_walker(Node *node, void *context)
 	return expression_tree_walker(node, renumber_walker, context);
 }
 
-/*
- * renumbered returns an expression over one entry as one over varno 1.
- */
-static Node *
-renumbered(Node *expr)
+Node *
+etl_renumbered(Node *expr)
 {
 	Node	   *copy = copyObject(expr);
 
@@ -142,17 +129,14 @@ renumbered(Node *expr)
 	return copy;
 }
 
-/*
- * add_pushed adds a key column over an entry, if it is one.
- */
-static List *
-add_pushed(List *pushed, int keyno, Node *expr, bool by_join)
+List *
+etl_push_add(List *pushed, int keyno, Node *expr, bool by_join)
 {
-	Pushed	   *one = palloc0(sizeof(Pushed));
+	EtlPushed  *one = palloc0(sizeof(EtlPushed));
 
 	one->keyno = keyno;
 	one->expr = expr;
-	one->entry = only_entry(expr);
+	one->entry = etl_only_entry(expr);
 	one->by_join = by_join;
 	return one->entry > 0 ? lappend(pushed, one) : pushed;
 }
@@ -173,7 +157,7 @@ add_equal(List *pushed, Node *condition, Bitmapset *optional)
 		return pushed;
 	foreach(cell, pushed)
 	{
-		Pushed	   *one = lfirst(cell);
+		EtlPushed  *one = lfirst(cell);
 		Oid			type = exprType(one->expr);
 
 		if (one->by_join || bms_is_member(one->entry, optional) ||
@@ -185,8 +169,8 @@ add_equal(List *pushed, Node *condition, Bitmapset *optional)
 
 			if (equal(list_nth(equality->args, side), one->expr) && exprType(other) == type &&
 				exprCollation(other) == exprCollation(one->expr) &&
-				(optional == NULL || bms_is_member(only_entry(other), optional)))
-				more = add_pushed(more, one->keyno, other, optional != NULL);
+				(optional == NULL || bms_is_member(etl_only_entry(other), optional)))
+				more = etl_push_add(more, one->keyno, other, optional != NULL);
 		}
 	}
 	return list_concat(pushed, more);
@@ -230,7 +214,7 @@ add_joins(List *pushed, Node *node)
  * only to rows of that key.
  */
 static bool
-may_restrict(Query *query, const Pushed *one)
+may_restrict(Query *query, const EtlPushed *one)
 {
 	if (one->by_join)
 		return true;
@@ -270,10 +254,25 @@ conditions_on(Node *node, int entry)
 }
 
 /*
+ * compares_with tells whether an expression can be compared with a key column,
+ * or with a value of the reach, as values of one type.
+ */
+static bool
+compares_with(const EtlRestriction *restriction, const EtlPushed *one)
+{
+	Node	   *value;
+
+	if (restriction->reach == NULL)
+		return exprType(one->expr) == ((EtlDeltaKey *) list_nth(restriction->delta->keys, one->keyno))->type;
+	value = list_nth(linitial(restriction->reach->values), one->keyno);
+	return exprType(one->expr) == exprType(value) && exprCollation(one->expr) == exprCollation(value);
+}
+
+/*
  * add_place restricts a relation.
  */
 static void
-add_place(Restriction *restriction, Query *query, int entry, List *keys, List *conditions, bool always)
+add_place(EtlRestriction *restriction, Query *query, int entry, List *keys, List *conditions, bool always)
 {
 	RangeTblEntry *rte = rt_fetch(entry, query->rtable);
 	EtlDeltaLeaf *place = palloc0(sizeof(EtlDeltaLeaf));
@@ -285,22 +284,23 @@ add_place(Restriction *restriction, Query *query, int entry, List *keys, List *c
 	user = OidIsValid(place->as_user) ? place->as_user : restriction->owner;
 	if (!rte->inFromCl || rte->tablesample != NULL || etl_query_reads_whole_row(query, entry) ||
 		(rte->relkind != RELKIND_RELATION && rte->relkind != RELKIND_PARTITIONED_TABLE) ||
-		pg_class_aclcheck(rte->relid, user, ACL_SELECT) != ACLCHECK_OK)
+		pg_class_aclcheck(rte->relid, user, ACL_SELECT) != ACLCHECK_OK ||
+		!etl_reach_fits(restriction, place))
 		return;
 	foreach(cell, keys)
 	{
-		Pushed	   *one = lfirst(cell);
-		EtlDeltaKey *key = list_nth(restriction->delta->keys, one->keyno);
+		EtlPushed  *one = lfirst(cell);
 
-		if (exprType(one->expr) != key->type)
+		if (!compares_with(restriction, one))
 			continue;
 		place->keynos = lappend_int(place->keynos, one->keyno);
-		place->keys = lappend(place->keys, renumbered(one->expr));
+		place->keys = lappend(place->keys, etl_renumbered(one->expr));
 	}
 	if (place->keys == NIL)
 		return;
 	place->conditions = conditions;
-	restriction->delta->places = lappend(restriction->delta->places, place);
+	place->reach = restriction->reach;
+	*restriction->places = lappend(*restriction->places, place);
 	if (always && list_length(place->keys) == list_length(restriction->delta->keys))
 		restriction->whole = true;
 }
@@ -309,7 +309,7 @@ add_place(Restriction *restriction, Query *query, int entry, List *keys, List *c
  * push_into takes the key columns into one entry of a level.
  */
 static void
-push_into(Restriction *restriction, Query *query, int entry, List *pushed, List *conditions, bool always)
+push_into(EtlRestriction *restriction, Query *query, int entry, List *pushed, List *conditions, bool always)
 {
 	RangeTblEntry *rte = rt_fetch(entry, query->rtable);
 	List	   *mine = NIL;
@@ -319,7 +319,7 @@ push_into(Restriction *restriction, Query *query, int entry, List *pushed, List 
 
 	foreach(cell, pushed)
 	{
-		Pushed	   *one = lfirst(cell);
+		EtlPushed  *one = lfirst(cell);
 
 		if (one->entry != entry || bms_is_member(one->keyno, keynos) || !may_restrict(query, one))
 			continue;
@@ -331,8 +331,8 @@ push_into(Restriction *restriction, Query *query, int entry, List *pushed, List 
 		return;
 	if (etl_query_preserves((Node *) query->jointree, entry))
 		foreach(cell, list_concat_copy(conditions, conditions_on((Node *) query->jointree, entry)))
-			if (only_entry(lfirst(cell)) == entry && !contain_mutable_functions(lfirst(cell)))
-				met = lappend(met, renumbered(lfirst(cell)));
+			if (etl_only_entry(lfirst(cell)) == entry && !contain_mutable_functions(lfirst(cell)))
+				met = lappend(met, etl_renumbered(lfirst(cell)));
 	if (rte->rtekind == RTE_RELATION)
 		add_place(restriction, query, entry, mine, met, always);
 	else if (rte->rtekind == RTE_SUBQUERY)
@@ -340,10 +340,27 @@ push_into(Restriction *restriction, Query *query, int entry, List *pushed, List 
 		List	   *keys = NIL;
 
 		foreach(cell, mine)
-			keys = add_pushed(keys, ((Pushed *) lfirst(cell))->keyno,
-							  renumbered(((Pushed *) lfirst(cell))->expr), false);
-		push(restriction, rte->subquery, keys, met, always);
+			keys = etl_push_add(keys, ((EtlPushed *) lfirst(cell))->keyno,
+								etl_renumbered(((EtlPushed *) lfirst(cell))->expr), false);
+		etl_push(restriction, rte->subquery, keys, met, always);
 	}
+}
+
+bool
+etl_branch_fits(Query *query, Query *branch, Node *expr)
+{
+	bool		fits = true;
+	ListCell   *cell;
+
+	foreach(cell, pull_var_clause(expr, 0))
+	{
+		Var		   *var = lfirst_node(Var, cell);
+		TargetEntry *from = get_tle_by_resno(branch->targetList, var->varattno);
+
+		fits &= from != NULL && exprType((Node *) from->expr) == var->vartype &&
+				(IsA(expr, Var) || !etl_query_blurs(query, from));
+	}
+	return fits;
 }
 
 /*
@@ -351,7 +368,7 @@ push_into(Restriction *restriction, Query *query, int entry, List *pushed, List 
  * where their types are those of the result.
  */
 static void
-push_into_branches(Restriction *restriction, Query *query, List *keys)
+push_into_branches(EtlRestriction *restriction, Query *query, List *keys)
 {
 	if (!etl_query_only_unites(query->setOperations, false) || query->limitCount || query->limitOffset)
 		return;
@@ -364,38 +381,34 @@ push_into_branches(Restriction *restriction, Query *query, List *keys)
 		if (rte->rtekind != RTE_SUBQUERY)
 			continue;
 		foreach(cell, keys)
-		{
-			Pushed	   *one = lfirst(cell);
-			ListCell   *var;
-			bool		fits = true;
-
-			foreach(var, pull_var_clause(one->expr, 0))
-			{
-				TargetEntry *from = get_tle_by_resno(rte->subquery->targetList,
-													 lfirst_node(Var, var)->varattno);
-
-				fits &= from != NULL && exprType((Node *) from->expr) == lfirst_node(Var, var)->vartype &&
-						(IsA(one->expr, Var) || !etl_query_blurs(query, from));
-			}
-			if (fits)
-				same = lappend(same, one);
-		}
-		push(restriction, rte->subquery, same, NIL, false);
+			if (etl_branch_fits(query, rte->subquery, ((EtlPushed *) lfirst(cell))->expr))
+				same = lappend(same, lfirst(cell));
+		etl_push(restriction, rte->subquery, same, NIL, false);
 	}
 }
 
+List *
+etl_push_spread(EtlRestriction *restriction, Query *query, List *pushed, List *conditions, bool always)
+{
+	pushed = add_joins(pushed, (Node *) query->jointree);
+	for (int i = 1; i <= list_length(query->rtable); i++)
+		push_into(restriction, query, i, pushed, conditions, always);
+	return pushed;
+}
+
 /*
- * push takes the key columns, expressions over the output of a query (as
- * varno 1), down to the relations, and the conditions on it, too.  'always':
+ * etl_push: conditions on the rows go down with the key columns.  'always':
  * every row of the result comes through this query.
  */
-static void
-push(Restriction *restriction, Query *query, List *keys, List *conditions, bool always)
+void
+etl_push(EtlRestriction *restriction, Query *query, List *keys, List *conditions, bool always)
 {
 	List	   *pushed = NIL;
 	List	   *met = NIL;
+	bool		gathered = false;
 	ListCell   *cell;
 
+	check_stack_depth();
 	if (query->setOperations != NULL)
 	{
 		push_into_branches(restriction, query, keys);
@@ -403,42 +416,47 @@ push(Restriction *restriction, Query *query, List *keys, List *conditions, bool 
 	}
 	foreach(cell, keys)
 	{
-		Node	   *key = ((Pushed *) lfirst(cell))->expr;
-		Descent		descent = {query, IsA(key, Var), false};
-		Node	   *expr = descend_mutator(key, &descent);
+		EtlPushed  *key = lfirst(cell);
+		Node	   *expr = etl_descend(query, key->expr, !restriction->passes);
 
-		if (!descent.failed)
-			pushed = add_pushed(pushed, ((Pushed *) lfirst(cell))->keyno, expr, false);
+		if (expr != NULL)
+			pushed = etl_push_add(pushed, key->keyno, expr, false);
+		else
+			gathered = true;
 	}
 	foreach(cell, conditions)
 	{
-		Descent		descent = {query, false};
-		Node	   *condition = descend_mutator(lfirst(cell), &descent);
+		Node	   *condition = etl_descend(query, lfirst(cell), true);
 
-		if (!descent.failed)
+		if (condition != NULL)
 			met = lappend(met, condition);
 	}
-	pushed = add_joins(pushed, (Node *) query->jointree);
-	for (int i = 1; i <= list_length(query->rtable); i++)
-		push_into(restriction, query, i, pushed, met, always);
+	pushed = etl_push_spread(restriction, query, pushed, met, always);
+	if (restriction->passes)
+		return;
+	etl_reach_joined(restriction, query, pushed);
+	if (gathered)
+		etl_reach_gathered(restriction, query, keys);
 }
 
 void
 etl_restrict_places(EtlDelta *delta, Oid owner)
 {
-	Restriction restriction = {delta, owner, false};
+	EtlRestriction restriction = {delta, owner, .places = &delta->places};
 	List	   *keys = NIL;
 	int			keyno = 0;
 	ListCell   *cell;
 
+	delta->places = delta->reached = NIL;
 	foreach(cell, delta->keys)
 	{
 		EtlDeltaKey *key = lfirst(cell);
 
-		keys = add_pushed(keys, keyno++,
-						  (Node *) makeVar(1, key->resno, key->type, key->typmod, key->collation, 0), false);
+		keys = etl_push_add(
+			keys, keyno++,
+			(Node *) makeVar(1, key->resno, key->type, key->typmod, key->collation, 0), false);
 	}
-	push(&restriction, delta->query, keys, NIL, true);
+	etl_push(&restriction, delta->query, keys, NIL, true);
 	delta->wrapped = !restriction.whole;
 	delta->owner = owner;
 }

@@ -188,53 +188,6 @@ etl_delta_key_values(const EtlDeltaLeaf *place, const EtlDeltaLeaf *leaf)
 }
 
 /*
- * may_join tells whether a place may be joined to the affected keys instead
- * of being asked for each of its rows whether its key is one: then a key that
- * is there once must meet a row once.
- */
-static bool
-may_join(const EtlDelta *delta, const EtlDeltaLeaf *place)
-{
-	ListCell   *keyno;
-	ListCell   *key;
-
-	if (delta->slicing != NULL)
-		return false;
-	forboth(keyno, place->keynos, key, place->keys)
-		if (exprCollation(lfirst(key)) !=
-			((EtlDeltaKey *) list_nth(delta->keys, lfirst_int(keyno)))->collation)
-			return false;
-	return true;
-}
-
-/*
- * place_sql renders the subquery that restricts a place to the affected keys.
- * Joined to them, the planner knows how many they are.
- */
-static char *
-place_sql(const EtlDelta *delta, const EtlDeltaLeaf *place, bool null_keys)
-{
-	char	   *select = from_leaf(place, NULL, false);
-	char	   *restricted;
-	List	   *values = NIL;
-	ListCell   *cell;
-
-	foreach(cell, place->keys)
-		values = lappend(values, etl_expression_deparse(lfirst(cell), place->rte->relid, "t"));
-	if (may_join(delta, place))
-		restricted = psprintf("%s JOIN %s a ON %s", select,
-							  list_length(place->keynos) == list_length(delta->keys) ?
-								  "etl_affected" :
-								  etl_affected_keys(delta, place->keynos),
-							  etl_affected_equals(delta, place->keynos, values));
-	else
-		restricted = psprintf("%s WHERE %s", select, etl_is_affected(delta, place->keynos, values));
-	/* two disjoint scans can be hashed where one with an OR could not */
-	return null_keys ? psprintf("%s UNION ALL %s WHERE (%s)", restricted, select, etl_any_null(values)) :
-					   restricted;
-}
-
-/*
  * changes_name names the rows that are recorded as changed of an input.
  */
 static char *
@@ -557,6 +510,28 @@ etl_delta_tellers(const EtlDelta *delta, QueryEnvironment *environment)
 	return queries;
 }
 
+/*
+ * restricted_places lists the places to restrict, each once.
+ */
+static List *
+restricted_places(const EtlDelta *delta)
+{
+	List	   *places = list_copy(delta->places);
+	ListCell   *cell;
+	ListCell   *other;
+
+	foreach(cell, delta->reached)
+	{
+		bool		found = false;
+
+		foreach(other, places)
+			found |= ((EtlDeltaLeaf *) lfirst(other))->rte == ((EtlDeltaLeaf *) lfirst(cell))->rte;
+		if (!found)
+			places = lappend(places, lfirst(cell));
+	}
+	return places;
+}
+
 Query *
 etl_delta_rewrite(EtlDelta *delta, bool null_keys, QueryEnvironment *environment)
 {
@@ -568,18 +543,15 @@ etl_delta_rewrite(EtlDelta *delta, bool null_keys, QueryEnvironment *environment
 		silence_branches(delta->query, delta->leaves);
 	else if (!null_keys && delta->slicing == NULL)
 		etl_delta_need_keys(delta);
-	leaves = delta->append ? delta->leaves : delta->places;
+	leaves = delta->append ? delta->leaves : restricted_places(delta);
 	foreach(cell, leaves)
 	{
 		EtlDeltaLeaf *leaf = lfirst(cell);
 
-		if (delta->append)
-			texts = lappend(texts, changed_sql(delta, leaf, NULL, false, false));
-		/* rows with a NULL in any key column are all computed anew: none may be left out */
-		else if (null_keys && list_length(leaf->keys) < list_length(delta->keys))
-			texts = lappend(texts, NULL);
-		else
-			texts = lappend(texts, place_sql(delta, leaf, null_keys));
+		texts =
+			lappend(texts, delta->append ?
+							   changed_sql(delta, leaf, NULL, false, false) :
+							   etl_place_sql(delta, leaf, from_leaf(leaf, NULL, false), null_keys));
 	}
 	replace_leaves(leaves, texts, environment);
 	if (!delta->append && delta->wrapped)
