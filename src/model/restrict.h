@@ -52,7 +52,7 @@ extern bool etl_branch_fits(Query *query, Query *branch, Node *expr);
 
 /* is a place read with the rights that the sources of the reach are? */
 extern bool etl_reach_fits(const EtlRestriction *restriction, const EtlDeltaLeaf *place);
-/* restricts subqueries that are joined with what is restricted; 'pushed': what the entries themselves are restricted to */
+/* restricts subqueries that are joined with what is; 'pushed': what the entries themselves are restricted to */
 extern void etl_reach_joined(EtlRestriction *restriction, Query *query, List *pushed);
 /* restricts a level that does not keep all keys apart by the columns that it does */
 extern void etl_reach_gathered(EtlRestriction *restriction, Query *query, List *keys);
