@@ -16,6 +16,8 @@
 #include "executor/tstoreReceiver.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "optimizer/cost.h"
+#include "optimizer/optimizer.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/guc.h"
@@ -24,10 +26,14 @@
 #include "utils/typcache.h"
 
 #include "catalog/consumption.h"
+#include "common/json.h"
 #include "model/internal.h"
 
 /* keys that go to the catalog in one statement, which looks at every open reject */
 #define BATCH_KEYS 100000
+
+/* what a page read by an index costs, of one read in turn: of disks without moving parts */
+#define PAGE_COST "1.1"
 
 /* The affected keys, as rows of etl_affected. */
 typedef struct Affected
@@ -301,6 +307,24 @@ stage(EtlDriver *driver, const EtlModel *model, EtlDue *due, EtlCheckSet *checks
 }
 
 /*
+ * prefer_indexes makes up for what the planner does not know: the affected
+ * keys come sorted, so that a page which an index finds for one is often there
+ * for the next.  By its default cost, that of disks which turn, a history of a
+ * million rows was read as a whole for 6,000 keys, in five times the time.
+ * Whoever has set the cost knows better.
+ */
+static void
+prefer_indexes(const EtlModel *model)
+{
+	const Jsonb *given = etl_json_get(model->settings, "settings");
+
+	if (random_page_cost == DEFAULT_RANDOM_PAGE_COST &&
+		(given == NULL || !etl_json_has(given, "random_page_cost")))
+		(void) set_config_option("random_page_cost", PAGE_COST, PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_SAVE, true, 0, false);
+}
+
+/*
  * etl_incremental_stage does it without compiling the queries: what is
  * estimated to take long enough for that are thousands of short index scans,
  * and compiling took longer than these.
@@ -313,6 +337,7 @@ etl_incremental_stage(EtlDriver *driver, const EtlModel *model, EtlDue *due, Etl
 	EtlDiff    *diff;
 
 	(void) set_config_option("jit", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	prefer_indexes(model);
 	diff = stage(driver, model, due, checks, result);
 	AtEOXact_GUC(false, level);
 	return diff;

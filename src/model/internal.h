@@ -604,6 +604,8 @@ extern List *etl_affected_finders(const Query *query, List *inputs, bool widen, 
 extern void etl_affected_narrow(EtlDeltaFinder *finder, List *resnos);
 /* sets delta->places, ->reached, ->wrapped and ->owner */
 extern void etl_restrict_places(EtlDelta *delta, Oid owner);
+/* selects the rows t of the pending loads of a leaf: by load id and, where they lie as they were loaded, by blocks */
+extern char *etl_pending_condition(const EtlDeltaLeaf *leaf, Oid relid);
 /* the rows of a place that matter, of those that 'select' asks for as t; NULL: all may */
 extern char *etl_place_sql(const EtlDelta *delta, const EtlDeltaLeaf *place, const char *select,
 						   bool null_keys);

@@ -28,67 +28,6 @@
 #include "model/internal.h"
 
 /*
- * lie_there tells whether all rows that loads brought are among those that a
- * condition selects: an UPDATE moves them.  Asked once for what runs under one
- * snapshot, which is that of the caller.
- */
-static bool
-lie_there(EtlInput *input, Oid relid, const char *condition, int64 rows)
-{
-	if (input->placed == 0)
-		input->placed = strcmp(etl_first_text(psprintf("SELECT CASE WHEN pg_catalog.count(*)"
-													   " OPERATOR(pg_catalog.=) " INT64_FORMAT
-													   " THEN 'yes' ELSE 'no' END FROM ONLY %s t WHERE %s",
-													   rows, etl_quoted_relation(relid), condition),
-											  NULL),
-							   "yes") == 0 ?
-							1 :
-							-1;
-	return input->placed > 0;
-}
-
-/*
- * pending_condition selects the rows of the pending loads of a leaf: by
- * load id, and by blocks when all of them tell where their rows lie, and they
- * still do.
- */
-static char *
-pending_condition(const EtlDeltaLeaf *leaf, Oid relid)
-{
-	StringInfoData ids;
-	Relation	rel = table_open(relid, AccessShareLock);
-	int64		node = (int64) EtlRelFileNumber(rel);
-	int64		first = PG_INT64_MAX;
-	int64		last = -1;
-	int64		rows = 0;
-	bool		located = node != 0;
-	char	   *by_load;
-	char	   *by_blocks;
-	ListCell   *cell;
-
-	table_close(rel, NoLock);
-	initStringInfo(&ids);
-	foreach(cell, leaf->input->consumption->pending)
-	{
-		EtlLoad    *load = lfirst(cell);
-
-		appendStringInfo(&ids, "%s" INT64_FORMAT, ids.len ? "," : "", load->load_id);
-		located &= load->relfilenode == node && load->last_block >= load->first_block;
-		first = Min(first, load->first_block);
-		last = Max(last, load->last_block);
-		rows += load->rows_loaded;
-	}
-	by_load = psprintf("t._etl_load_id OPERATOR(pg_catalog.=) ANY ('{%s}'::pg_catalog.int8[])", ids.data);
-	if (!located)
-		return by_load;
-	by_blocks = psprintf("%s AND t.ctid OPERATOR(pg_catalog.>=) '(" INT64_FORMAT
-						 ",0)'::pg_catalog.tid"
-						 " AND t.ctid OPERATOR(pg_catalog.<) '(" INT64_FORMAT ",0)'::pg_catalog.tid",
-						 by_load, first, last + 1);
-	return lie_there(leaf->input, relid, by_blocks, rows) ? by_blocks : by_load;
-}
-
-/*
  * leaf_columns renders the columns of a relation so that each keeps its
  * number; dropped ones, and those that are not 'used' (NULL: all are), are
  * NULLs.
@@ -180,7 +119,7 @@ etl_delta_key_values(const EtlDeltaLeaf *place, const EtlDeltaLeaf *leaf)
 	foreach(cell, place->keys)
 		appendStringInfo(&sql, "%s%s", sql.len ? ", " : "", etl_expression_deparse(lfirst(cell), relid, "t"));
 	appendStringInfo(&sql, " FROM %s%s t WHERE %s", leaf->rte->inh ? "" : "ONLY ",
-					 etl_quoted_relation(relid), pending_condition(leaf, relid));
+					 etl_quoted_relation(relid), etl_pending_condition(leaf, relid));
 	/* a key may only be computable from the rows that the query reads */
 	foreach(cell, place->conditions)
 		appendStringInfo(&sql, " AND %s", etl_expression_deparse(lfirst(cell), relid, "t"));
@@ -251,7 +190,7 @@ changed_sql(const EtlDelta *delta, const EtlDeltaLeaf *leaf, Bitmapset *used, bo
 			return psprintf("%s WHERE false", from_leaf(leaf, NULL, told));
 		return by_match && !bms_is_empty(used) ? psprintf("%s%s", records, unlike()) : records;
 	}
-	loads = psprintf("%s WHERE %s%s", from_leaf(leaf, used, told), pending_condition(leaf, relid),
+	loads = psprintf("%s WHERE %s%s", from_leaf(leaf, used, told), etl_pending_condition(leaf, relid),
 					 once(relid, used));
 	return recorded ? psprintf("%s UNION ALL %s", loads, records) : loads;
 }

@@ -21,7 +21,7 @@ my %rows = (short => 5_000, long => 20_000);
 
 my $node = PostgreSQL::Test::Cluster->new('written');
 $node->init;
-$node->append_conf('postgresql.conf', "fsync = off\nautovacuum = off\ntimezone = 'UTC'\nrandom_page_cost = 1.1\n");
+$node->append_conf('postgresql.conf', "fsync = off\nautovacuum = off\ntimezone = 'UTC'\n");
 $node->start;
 $node->safe_psql('postgres', q(
 	CREATE EXTENSION etl;
