@@ -104,8 +104,14 @@ my (@shapes, %delivered, @late_inputs);
 sub step_sql
 {
 	my ($exclude) = @_;
-	my $sql = "SET client_min_messages = warning; SET statement_timeout = '600s';\nCALL etl.run('$schema.*'"
-	  . ($exclude ? ", exclude => '$exclude'" : '') . ");\n";
+	my $but = $exclude ? ", exclude => '$exclude'" : '';
+	my $sql = "SET client_min_messages = warning; SET statement_timeout = '600s';\n";
+
+	# every fourth time, the queries are told as they will be
+	$sql .= "CALL etl.run('" . join(' ', map { "$schema.$_" } sort keys %inputs) . "'$but);
+		SELECT count(etl.compile(target)) FROM etl.models WHERE target LIKE '$schema.%';\n"
+	  if rand() < 0.25;
+	$sql .= "CALL etl.run('$schema.*'$but);\n";
 
 	for my $shape (grep { $_->{kind} ne 'view' } @shapes)
 	{

@@ -71,9 +71,9 @@ our @middle = (
 		FROM S.e f LEFT JOIN S.d d ON d.id = f.did LEFT JOIN S.xm x ON x.id = f.id' ],
 	[ 'tm', 'table', 'id', 'SELECT id, k, cat, did, ts, amt FROM S.fm WHERE amt IS DISTINCT FROM 7' ],
 	[ 'tv', 'view', undef, 'SELECT id, k, cat, did, ts, amt FROM S.tm WHERE cat IS DISTINCT FROM 4' ],
-	[ 'tn', 'table', undef, 'SELECT id, k, cat::bigint AS cat, did, ts, amt::numeric AS amt FROM S.sm WHERE k IS DISTINCT FROM \'k5\' UNION ALL
-		SELECT id, k, cat::bigint AS cat, did, ts, amt::numeric AS amt FROM S.rm WHERE NOT EXISTS (SELECT FROM S.dm WHERE dm.id = rm.did AND dm.grp = 1) UNION ALL
-		SELECT id, k, cat::bigint AS cat, did, ts, amt::numeric AS amt FROM S.em' ],
+	[ 'tn', 'table', undef, 'SELECT id, k, cat, did, ts, amt FROM S.sm WHERE k IS DISTINCT FROM \'k5\' UNION ALL
+		SELECT id, k, cat, did, ts, amt FROM S.rm WHERE NOT EXISTS (SELECT FROM S.dm WHERE dm.id = rm.did AND dm.grp = 1) UNION ALL
+		SELECT id, k, cat, did, ts, amt FROM S.em' ],
 	[ 'mm', 'materialized_view', undef, 'SELECT g.id, coalesce(r.k, b.k, g.k) AS k, g.cat, g.did, g.ts, g.amt + coalesce(e.amt, 0) AS amt
 		FROM S.gm g LEFT JOIN S.rm r ON r.id = g.id LEFT JOIN S.em e ON e.id = g.id LEFT JOIN S.sm b ON b.id = g.id WHERE g.amt > 3' ],
 	[ 'im', 'incremental', 'k', 'SELECT k, count(*) AS n, sum(amt) AS amt FROM S.mm GROUP BY k' ]);
