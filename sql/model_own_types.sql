@@ -65,6 +65,30 @@ SELECT * FROM ot.by_name ORDER BY name COLLATE "C";
 SELECT * FROM ot.by_another ORDER BY name COLLATE "C";
 SELECT etl.unwatch('ot.people');
 
+-- so is one in the condition of a unique index: rows hand its values over to one another
+CREATE FUNCTION ot_functions.abs(int) RETURNS int IMMUTABLE LANGUAGE sql RETURN 0;
+CREATE TABLE ot.seats (id int PRIMARY KEY, seat int, n int);
+INSERT INTO ot.seats SELECT i, nullif(i, 4), i FROM generate_series(1, 4) AS i;
+SELECT etl.watch('ot.seats');
+SET search_path = ot_functions, pg_catalog;
+SELECT etl.define_model('ot.seated', 'SELECT id, seat, n FROM ot.seats', 'incremental', '{id}');
+SELECT etl.define_model('ot.seated_oddly', 'SELECT id, seat, n FROM ot.seats', 'incremental', '{id}');
+RESET search_path;
+CALL etl.run('ot.seated*');
+CREATE UNIQUE INDEX ON ot.seated (seat) WHERE pg_catalog.abs(n) > 0;
+CREATE UNIQUE INDEX ON ot.seated_oddly (seat) WHERE ot_functions.abs(n) > 0;
+UPDATE ot.seats SET seat = CASE id WHEN 1 THEN 2 WHEN 2 THEN 3 WHEN 3 THEN 1 ELSE 2 END, n = CASE id WHEN 4 THEN 0 ELSE -n END;
+CALL etl.run('ot.seated*');
+SELECT node, action, status, error FROM etl.tasks WHERE run_id = etl.last_run_id() AND kind = 'model' ORDER BY node COLLATE "C";
+SELECT * FROM ot.seated ORDER BY id;
+TABLE ot.seated_oddly EXCEPT ALL TABLE ot.seated;
+UPDATE ot.seats SET n = 4 WHERE id = 4;
+SET client_min_messages = error;
+\set VERBOSITY sqlstate
+CALL etl.run('ot.seated*');
+SELECT node, action, status, error FROM etl.tasks WHERE run_id = etl.last_run_id() AND kind = 'model' ORDER BY node COLLATE "C";
+SELECT etl.unwatch('ot.seats');
+
 SELECT count(*) FROM etl.models WHERE target LIKE 'ot.%' AND etl.drop_model(target);
 SELECT etl.unwatch('ot.downloads');
 SET client_min_messages = error;
