@@ -4,9 +4,9 @@
  *    Views that stand on a relation whose columns change: away and back.
  *
  * PostgreSQL refuses to change or drop a column that a view reads.  Views
- * that are models are dropped, the highest first, and made again in the same
- * transaction, as their owners, with everything they had; a view that etl
- * does not manage is left alone, and stops the change.
+ * that are models, materialized ones too, are dropped, the highest first, and
+ * made again in the same transaction, as their owners, with everything they
+ * had; a view that etl does not manage is left alone, and stops the change.
  *
  *-------------------------------------------------------------------------
  */
@@ -52,6 +52,7 @@ typedef struct DroppedView
 	char	   *text;			/* its query as it stood */
 	bool		redefined;		/* the definition has changed since the view was made */
 	EtlViewDress *dress;
+	EtlStoredView *stored;		/* NULL: it holds no rows */
 } DroppedView;
 
 /*
@@ -88,6 +89,17 @@ lookup(const char *sql, Oid relid)
 	SPI_finish();
 	AtEOXact_GUC(false, level);
 	return result;
+}
+
+List *
+etl_dependents_lookup(const char *sql, Oid relid)
+{
+	List	   *texts = NIL;
+	ListCell   *cell;
+
+	foreach(cell, lookup(sql, relid))
+		texts = lappend(texts, ((Garment *) lfirst(cell))->statement);
+	return texts;
 }
 
 /*
@@ -265,9 +277,9 @@ is_ours(Oid view)
 {
 	char	   *name = etl_name_of_relation(view);
 	EtlModel   *model = name ? etl_model_find(name) : NULL;
+	bool		stored = get_rel_relkind(view) == RELKIND_MATVIEW;
 
-	return model != NULL && strcmp(model->materialized, "view") == 0 &&
-		   get_rel_relkind(view) == RELKIND_VIEW &&
+	return model != NULL && strcmp(model->materialized, stored ? "materialized_view" : "view") == 0 &&
 		   lookup("SELECT '' FROM pg_trigger WHERE tgrelid = $1"
 				  " UNION ALL SELECT '' FROM pg_rewrite WHERE ev_class = $1 AND rulename <> '_RETURN'",
 				  view) == NIL;
@@ -315,18 +327,6 @@ etl_dependents_must_be_managed(Oid relid, List *columns)
 	Oid			below;
 	Oid			foreign = etl_dependents_foreign(relid, columns, &below);
 
-	if (OidIsValid(foreign) && get_rel_relkind(foreign) == RELKIND_MATVIEW &&
-		etl_model_find(etl_name_of_relation(foreign)) != NULL)
-		ereport(
-			ERROR,
-			(errcode(ETL_ERR_NOT_MANAGED),
-			 errmsg("%s depends on columns of %s that change, and is a materialized view",
-					etl_name_of_relation(foreign), etl_name_of_relation(below)),
-			 errdetail("PostgreSQL would drop it with its rows, and it would be missing until it "
-					   "is built."),
-			 errhint(
-				 "DROP MATERIALIZED VIEW %s, and run both; or define it as a table or incremental.",
-				 etl_name_of_relation(foreign))));
 	if (OidIsValid(foreign))
 		ereport(ERROR,
 				(errcode(ETL_ERR_NOT_MANAGED),
@@ -485,7 +485,9 @@ drop_view(Oid view)
 	etl_run_as_begin(&as, model->owner, NULL);
 	dropped->text = view_text(view);
 	dropped->dress = etl_view_undress(view, model->owner);
-	etl_relation_sql(psprintf("DROP VIEW %s", model->target));
+	if (dropped->dress->relkind == RELKIND_MATVIEW)
+		dropped->stored = etl_stored_view_remember(view);
+	etl_relation_sql(psprintf("DROP %s %s", kind_word(dropped->dress->relkind), model->target));
 	etl_run_as_end(&as);
 	CommandCounterIncrement();
 	return dropped;
@@ -510,18 +512,27 @@ etl_dependents_drop(Oid relid, List *columns)
 }
 
 /*
+ * create makes a view of a query; a materialized one without rows.
+ */
+static void
+create(const DroppedView *view, const char *query, const Jsonb *settings)
+{
+	EtlRunAs	as;
+
+	etl_run_as_begin(&as, view->model->owner, settings);
+	etl_relation_sql(psprintf("CREATE %s %s AS %s%s", kind_word(view->dress->relkind), view->model->target,
+							  query, view->stored ? "\n WITH NO DATA" : ""));
+	etl_run_as_end(&as);
+}
+
+/*
  * create_as_it_stood makes a view of the query that it had; 'arg' is a
  * DroppedView.
  */
 static void
 create_as_it_stood(void *arg)
 {
-	DroppedView *view = arg;
-	EtlRunAs	as;
-
-	etl_run_as_begin(&as, view->model->owner, NULL);
-	etl_relation_sql(psprintf("CREATE VIEW %s AS %s", view->model->target, view->text));
-	etl_run_as_end(&as);
+	create(arg, ((DroppedView *) arg)->text, NULL);
 }
 
 /*
@@ -532,11 +543,8 @@ static void
 create_as_defined(void *arg)
 {
 	EtlModel   *model = ((DroppedView *) arg)->model;
-	EtlRunAs	as;
 
-	etl_run_as_begin(&as, model->owner, model->settings);
-	etl_relation_sql(psprintf("CREATE VIEW %s AS %s", model->target, model->query));
-	etl_run_as_end(&as);
+	create(arg, model->query, model->settings);
 }
 
 /*
@@ -589,5 +597,7 @@ etl_dependents_restore(List *dependents, const char **at)
 		etl_run_as_begin(&as, model->owner, NULL);
 		etl_view_dress(etl_name_relation(model->target), view->dress);
 		etl_run_as_end(&as);
+		if (view->stored != NULL)
+			etl_stored_view_fill(model, view->stored);
 	}
 }

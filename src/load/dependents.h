@@ -13,6 +13,8 @@
 
 #include "nodes/pg_list.h"
 
+#include "catalog/definition.h"
+
 /* What a view, or a table, has beside its query: owner, grants, options, comments, defaults. */
 typedef struct EtlViewDress EtlViewDress;
 
@@ -58,5 +60,16 @@ extern List *etl_dependents_drop(Oid relid, List *columns);
 
 /* makes them again; '*at' (may be NULL) is always the name of the one at work */
 extern void etl_dependents_restore(List *dependents, const char **at);
+
+/* the first column, as char *, of a query over the system catalogues that takes an OID */
+extern List *etl_dependents_lookup(const char *sql, Oid relid);
+
+/* ---- stored_view.c: what a materialized view has beside all this ---- */
+
+typedef struct EtlStoredView EtlStoredView;
+
+extern EtlStoredView *etl_stored_view_remember(Oid view);
+/* fills the view of the model, which was made again without rows */
+extern void etl_stored_view_fill(const EtlModel *model, const EtlStoredView *stored);
 
 #endif							/* ETL_DEPENDENTS_H */
