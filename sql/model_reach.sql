@@ -32,6 +32,13 @@ INSERT INTO rr.wanted VALUES
 	('newest_of_two', 'k', 'SELECT k, count(*) AS n FROM (SELECT DISTINCT ON (cat, did) * FROM rr.f ORDER BY cat, did, ts DESC, id) n GROUP BY k'),
 	('numbered', 'k', 'SELECT k, count(*) AS n FROM (SELECT e.*, row_number() OVER (PARTITION BY did ORDER BY ts DESC) AS rn FROM rr.v e) n WHERE rn = 1 GROUP BY k'),
 	('neighbour', 'id', 'SELECT id, k, lag(amt) OVER (PARTITION BY k ORDER BY ts) AS before, sum(amt) OVER (PARTITION BY k, cat) AS s FROM rr.e'),
+	-- the changed rows are looked for on several levels, and joins are left out in which others are
+	('newest_of_newest', 'k', 'SELECT DISTINCT ON (a.k) a.k, a.id, a.amt FROM (SELECT DISTINCT ON (cat) * FROM rr.e ORDER BY cat, ts DESC, id) a JOIN rr.d ON d.id = a.did
+		ORDER BY a.k, a.ts DESC, a.id'),
+	('newest_of_numbered', 'k', 'SELECT DISTINCT ON (a.k) a.k, a.id, a.amt FROM (SELECT n.*, row_number() OVER (PARTITION BY did ORDER BY ts DESC, id) AS rn
+		FROM (SELECT DISTINCT ON (cat) * FROM rr.e ORDER BY cat, ts DESC, id) n) a RIGHT JOIN rr.d ON d.id = a.did WHERE a.rn <= 2 ORDER BY a.k, a.ts DESC, a.id'),
+	('left_out', 'did', 'SELECT c.did, count(*) AS n, sum(b.amt) AS s FROM rr.e a RIGHT JOIN (SELECT DISTINCT ON (cat) cat, amt FROM rr.e ORDER BY cat, ts DESC, id) b ON b.cat = a.cat
+		RIGHT JOIN (SELECT DISTINCT ON (did) did, amt FROM rr.e ORDER BY did, ts DESC, id) c ON c.did = a.id GROUP BY 1'),
 	('chain', 'country', 'SELECT d.country, count(*) AS n, sum(n.amt) AS s FROM (SELECT DISTINCT ON (cat, k) * FROM rr.e ORDER BY cat, k, ts DESC) n JOIN rr.d ON d.id = n.did GROUP BY 1'),
 	('optional_chain', 'country', 'SELECT d.country, count(*) AS n FROM (SELECT DISTINCT ON (cat) * FROM rr.e ORDER BY cat, ts DESC) n LEFT JOIN rr.d ON d.id = n.did GROUP BY 1'),
 	('dependent', 'country', 'SELECT country, max(n) AS n FROM (SELECT d.id, d.country, count(*) AS n FROM rr.d JOIN rr.e ON e.did = d.id GROUP BY d.id, d.country) g GROUP BY 1'),

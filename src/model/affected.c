@@ -412,6 +412,7 @@ relax(Query *query, EtlRelaxLevel *outer, EtlRelaxSearch *search, bool path, boo
 	int			n = ExecCleanTargetListLength(query->targetList);
 	int			nleaves = list_length(search->leaves);
 	Query	   *whole = path && search->why == NULL ? etl_relax_widen_begin(query, outer, search) : NULL;
+	int			nwhole = list_length(search->leaves) - nleaves;
 	Bitmapset  *known = relax_level(query, outer, search, path, exact);
 	Bitmapset  *known_of_all;
 
@@ -420,8 +421,9 @@ relax(Query *query, EtlRelaxLevel *outer, EtlRelaxSearch *search, bool path, boo
 	known_of_all = relax_level(whole, outer, search, false, exact);
 	*exact = false;
 	known_of_all = etl_relax_widen_end(query, whole, search, known, known_of_all);
-	if (known_of_all == known)
-		search->leaves = list_truncate(search->leaves, nleaves);
+	/* those of levels below, which are behind its own, stay */
+	while (known_of_all == known && nwhole-- > 0)
+		search->leaves = list_delete_nth_cell(search->leaves, nleaves);
 	return keep_columns(query, n, known_of_all);
 }
 

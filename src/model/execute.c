@@ -66,6 +66,28 @@ run_plan(PlannedStmt *plan, const char *source, QueryEnvironment *environment, D
 }
 
 /*
+ * forget_lost_joins makes joins that are no more in the join tree something
+ * else: the deparser looks for the sides of every join that a query lists, and
+ * the planner for outer joins in the tree where one is listed.
+ */
+static bool
+forget_lost_joins(Node *node, void *context)
+{
+	Query	   *query = (Query *) node;
+	Relids		there;
+
+	if (node == NULL)
+		return false;
+	if (!IsA(node, Query))
+		return expression_tree_walker(node, forget_lost_joins, context);
+	there = etl_joins_below((Node *) query->jointree);
+	for (int i = 1; i <= list_length(query->rtable); i++)
+		if (rt_fetch(i, query->rtable)->rtekind == RTE_JOIN && !bms_is_member(i, there))
+			rt_fetch(i, query->rtable)->rtekind = RTE_RESULT;
+	return query_tree_walker(query, forget_lost_joins, context, 0);
+}
+
+/*
  * execute_query rewrites, restricts, plans and runs a copy of a query tree.
  */
 static uint64
@@ -77,6 +99,7 @@ execute_query(Query *query, const char *source, const char *sample, QueryEnviron
 	bool		timed = etl_timeout_start(ETL_TIMEOUT_STATEMENT, etl_statement_limit_ms, 0);
 	ListCell   *cell;
 
+	(void) forget_lost_joins((Node *) copy, NULL);
 	AcquireRewriteLocks(copy, true, false);
 	foreach(cell, QueryRewrite(copy))
 	{
@@ -158,27 +181,6 @@ etl_execute_utility(const char *sql)
 	SPI_finish();
 	if (timed)
 		etl_timeout_stop(ETL_TIMEOUT_STATEMENT);
-}
-
-/*
- * forget_lost_joins makes joins that are no more in the join tree something
- * else: the deparser looks for the sides of every join that a query lists.
- */
-static bool
-forget_lost_joins(Node *node, void *context)
-{
-	Query	   *query = (Query *) node;
-	Relids		there;
-
-	if (node == NULL)
-		return false;
-	if (!IsA(node, Query))
-		return expression_tree_walker(node, forget_lost_joins, context);
-	there = etl_joins_below((Node *) query->jointree);
-	for (int i = 1; i <= list_length(query->rtable); i++)
-		if (rt_fetch(i, query->rtable)->rtekind == RTE_JOIN && !bms_is_member(i, there))
-			rt_fetch(i, query->rtable)->rtekind = RTE_RESULT;
-	return query_tree_walker(query, forget_lost_joins, context, 0);
 }
 
 /*
