@@ -39,6 +39,9 @@ INSERT INTO rr.wanted VALUES
 		FROM (SELECT DISTINCT ON (cat) * FROM rr.e ORDER BY cat, ts DESC, id) n) a RIGHT JOIN rr.d ON d.id = a.did WHERE a.rn <= 2 ORDER BY a.k, a.ts DESC, a.id'),
 	('left_out', 'did', 'SELECT c.did, count(*) AS n, sum(b.amt) AS s FROM rr.e a RIGHT JOIN (SELECT DISTINCT ON (cat) cat, amt FROM rr.e ORDER BY cat, ts DESC, id) b ON b.cat = a.cat
 		RIGHT JOIN (SELECT DISTINCT ON (did) did, amt FROM rr.e ORDER BY did, ts DESC, id) c ON c.did = a.id GROUP BY 1'),
+	-- what is joined or gathered can only be computed of the rows that the query reads
+	('computed', 'id', 'SELECT e.id, g.n FROM rr.e JOIN (SELECT id % 50 AS x, count(*) AS n FROM rr.f GROUP BY 1) g ON g.x = 60 / e.amt::int WHERE e.amt > 0'),
+	('computed_groups', 'k', 'SELECT k, count(*) AS n FROM (SELECT DISTINCT ON (60 / amt::int) * FROM rr.f WHERE amt > 0 ORDER BY 60 / amt::int, ts DESC, id) n GROUP BY k'),
 	('chain', 'country', 'SELECT d.country, count(*) AS n, sum(n.amt) AS s FROM (SELECT DISTINCT ON (cat, k) * FROM rr.e ORDER BY cat, k, ts DESC) n JOIN rr.d ON d.id = n.did GROUP BY 1'),
 	('optional_chain', 'country', 'SELECT d.country, count(*) AS n FROM (SELECT DISTINCT ON (cat) * FROM rr.e ORDER BY cat, ts DESC) n LEFT JOIN rr.d ON d.id = n.did GROUP BY 1'),
 	('dependent', 'country', 'SELECT country, max(n) AS n FROM (SELECT d.id, d.country, count(*) AS n FROM rr.d JOIN rr.e ON e.did = d.id GROUP BY d.id, d.country) g GROUP BY 1'),

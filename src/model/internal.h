@@ -526,6 +526,7 @@ typedef struct EtlDeltaLeaf
 	List	   *keys;			/* Node *: … and how, as varno 1 */
 	List	   *conditions;		/* Node *, of a place: without which a row matters to nothing, as varno 1 */
 	const struct EtlDeltaReach *reach;	/* of whose values the keys are; NULL: of the affected keys */
+	int			depth;			/* reaches that lead to it, one to the next */
 } EtlDeltaLeaf;
 
 /* What the affected keys are joined or gathered with: values of the rows that have them. */

@@ -48,32 +48,55 @@ values_of(const EtlDeltaLeaf *place, List *exprs)
 }
 
 /*
- * by_keys renders a place's rows with an affected key; 'select' asks for all
- * its rows.  Joined to the keys, the planner knows how many they are.
+ * conditions_on renders, to stand before others, the conditions without which
+ * expressions over a place may not be computable from a row.
  */
 static char *
-by_keys(const EtlDelta *delta, const EtlDeltaLeaf *place, const char *select, bool null_keys)
+conditions_on(const EtlDeltaLeaf *place, List *exprs)
+{
+	StringInfoData sql;
+	bool		computed = false;
+	ListCell   *cell;
+
+	initStringInfo(&sql);
+	foreach(cell, exprs)
+		computed |= !IsA(lfirst(cell), Var);
+	foreach(cell, computed ? values_of(place, place->conditions) : NIL)
+		appendStringInfo(&sql, "%s AND ", (char *) lfirst(cell));
+	return sql.data;
+}
+
+/*
+ * by_keys renders a place's rows with an affected key; 'select' asks for all
+ * its rows, 'exprs' are what it makes of them.  Joined to the keys, the planner
+ * knows how many they are.
+ */
+static char *
+by_keys(const EtlDelta *delta, const EtlDeltaLeaf *place, const char *select, List *exprs, bool null_keys)
 {
 	List	   *values = values_of(place, place->keys);
+	char	   *met = conditions_on(place, list_concat_copy(place->keys, exprs));
 	char	   *restricted;
 
 	/* rows with a NULL in any key column are all computed anew: none may be left out */
 	if (null_keys && list_length(place->keys) < list_length(delta->keys))
 		return NULL;
 	if (may_join(delta, place))
-		restricted = psprintf("%s JOIN %s a ON %s", select,
+		restricted = psprintf("%s JOIN %s a ON %s%s", select,
 							  list_length(place->keynos) == list_length(delta->keys) ?
 								  "etl_affected" :
 								  etl_affected_keys(delta, place->keynos),
-							  etl_affected_equals(delta, place->keynos, values));
+							  met, etl_affected_equals(delta, place->keynos, values));
 	else
-		restricted = psprintf("%s WHERE %s", select, etl_is_affected(delta, place->keynos, values));
+		restricted = psprintf("%s WHERE %s(%s)", select, met, etl_is_affected(delta, place->keynos, values));
 	/* two disjoint scans can be hashed where one with an OR could not */
-	return null_keys ? psprintf("%s UNION ALL %s WHERE (%s)", restricted, select, etl_any_null(values)) :
+	return null_keys ? psprintf("%s UNION ALL %s WHERE %s(%s)", restricted, select, met,
+								etl_any_null(values)) :
 					   restricted;
 }
 
-static char *by_reach(const EtlDelta *delta, const EtlDeltaLeaf *place, const char *select, bool null_keys);
+static char *by_reach(const EtlDelta *delta, const EtlDeltaLeaf *place, const char *select, List *exprs,
+					  bool null_keys);
 
 /*
  * source_sql renders the values of a reach in one of its sources.
@@ -93,7 +116,7 @@ source_sql(const EtlDelta *delta, const EtlDeltaLeaf *source, List *exprs, List 
 												psprintf("SELECT %s FROM %s%s t", select.data,
 														 source->rte->inh ? "" : "ONLY ",
 														 etl_quoted_relation(source->rte->relid)),
-												null_keys);
+												exprs, null_keys);
 }
 
 /*
@@ -135,10 +158,11 @@ reach_sql(const EtlDelta *delta, const EtlDeltaReach *reach, List *keynos, bool 
  * by_reach renders a place's rows that have a value of its reach.
  */
 static char *
-by_reach(const EtlDelta *delta, const EtlDeltaLeaf *place, const char *select, bool null_keys)
+by_reach(const EtlDelta *delta, const EtlDeltaLeaf *place, const char *select, List *exprs, bool null_keys)
 {
 	char	   *reach = reach_sql(delta, place->reach, place->keynos, null_keys);
 	List	   *values = values_of(place, place->keys);
+	char	   *met = conditions_on(place, list_concat_copy(place->keys, exprs));
 	List	   *names = NIL;
 	StringInfoData equals;
 	ListCell   *keyno;
@@ -157,10 +181,10 @@ by_reach(const EtlDelta *delta, const EtlDeltaLeaf *place, const char *select, b
 										name, lfirst(value)));
 	}
 	if (!place->reach->with_nulls)
-		return psprintf("%s JOIN (%s) a ON %s", select, reach, equals.data);
-	return psprintf("WITH etl_reach AS MATERIALIZED (%s) %s JOIN etl_reach a ON %s"
-					" UNION ALL %s WHERE (%s) AND EXISTS (SELECT FROM etl_reach a WHERE %s)",
-					reach, select, equals.data, select, etl_any_null(values), etl_any_null(names));
+		return psprintf("%s JOIN (%s) a ON %s%s", select, reach, met, equals.data);
+	return psprintf("WITH etl_reach AS MATERIALIZED (%s) %s JOIN etl_reach a ON %s%s"
+					" UNION ALL %s WHERE %s(%s) AND EXISTS (SELECT FROM etl_reach a WHERE %s)",
+					reach, select, met, equals.data, select, met, etl_any_null(values), etl_any_null(names));
 }
 
 char *
@@ -171,10 +195,10 @@ etl_place_sql(const EtlDelta *delta, const EtlDeltaLeaf *place, const char *sele
 	foreach(cell, delta->reached)
 	{
 		EtlDeltaLeaf *reached = lfirst(cell);
-		char	   *sql = reached->rte == place->rte ? by_reach(delta, reached, select, null_keys) : NULL;
+		char	   *sql = reached->rte == place->rte ? by_reach(delta, reached, select, NIL, null_keys) : NULL;
 
 		if (sql != NULL)
 			return sql;
 	}
-	return place->reach ? NULL : by_keys(delta, place, select, null_keys);
+	return place->reach ? NULL : by_keys(delta, place, select, NIL, null_keys);
 }

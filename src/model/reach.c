@@ -167,6 +167,23 @@ user_of(const EtlRestriction *restriction, const EtlDeltaLeaf *place)
 	return OidIsValid(place->as_user) ? place->as_user : restriction->owner;
 }
 
+int
+etl_reach_depth(const EtlDeltaReach *reach)
+{
+	int			depth = 0;
+	ListCell   *cell;
+
+	if (reach == NULL)
+		return 0;
+	foreach(cell, reach->sources)
+		depth = Max(depth, ((EtlDeltaLeaf *) lfirst(cell))->depth);
+	return depth + 1;
+}
+
+/*
+ * etl_reach_fits: the text of a place holds those of its sources, for each of
+ * these once more, so that a long way would be a text without end.
+ */
 bool
 etl_reach_fits(const EtlRestriction *restriction, const EtlDeltaLeaf *place)
 {
@@ -175,7 +192,7 @@ etl_reach_fits(const EtlRestriction *restriction, const EtlDeltaLeaf *place)
 	foreach(cell, restriction->reach ? restriction->reach->sources : NIL)
 		if (user_of(restriction, lfirst(cell)) != user_of(restriction, place))
 			return false;
-	return true;
+	return etl_reach_depth(restriction->reach) <= MAX_DEPTH;
 }
 
 /* ---- what is joined ---- */

@@ -300,6 +300,7 @@ add_place(EtlRestriction *restriction, Query *query, int entry, List *keys, List
 		return;
 	place->conditions = conditions;
 	place->reach = restriction->reach;
+	place->depth = etl_reach_depth(restriction->reach);
 	*restriction->places = lappend(*restriction->places, place);
 	if (always && list_length(place->keys) == list_length(restriction->delta->keys))
 		restriction->whole = true;

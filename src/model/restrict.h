@@ -50,7 +50,9 @@ extern bool etl_branch_fits(Query *query, Query *branch, Node *expr);
 
 /* ---- reach.c ---- */
 
-/* is a place read with the rights that the sources of the reach are? */
+/* how many reaches lead to what one reaches, its own among them; NULL: none */
+extern int etl_reach_depth(const EtlDeltaReach *reach);
+/* is a place read with the rights that the sources of the reach are, and are these near enough? */
 extern bool etl_reach_fits(const EtlRestriction *restriction, const EtlDeltaLeaf *place);
 /* restricts subqueries that are joined with what is; 'pushed': what the entries themselves are restricted to */
 extern void etl_reach_joined(EtlRestriction *restriction, Query *query, List *pushed);
