@@ -16,6 +16,9 @@ CREATE FUNCTION try(options jsonb, kind text DEFAULT 'table') RETURNS text LANGU
 SELECT try('{"keep_versions": -1}');
 SELECT try('{"grants": {"postgres": ["SELEKT"]}}');
 SELECT try('{"grants": {"postgres": "SELECT, delete"}}');
+-- who is not there is told at definition, and not by the run
+SELECT try('{"grants": {"etl_no \"such; role": ["SELECT"]}}');
+SELECT try('{"grants": {"PUBLIC": ["SELECT"]}}');
 SELECT try('{"settings": {"work_mm": "1MB"}}');
 SELECT try('{"settings": {"work_mem": "1XB"}}');
 SELECT try('{"with": {"fillfactr": "70"}}');

@@ -35,12 +35,14 @@ SELECT * FROM attempt('t', 'table', 'SELECT id, v FROM input', '{id}', options =
 SELECT * FROM attempt('t', 'table', 'SELECT id, 1 / (id - 1) AS v FROM input', '{id}', options => '{"keep_versions": 2}');
 -- with other columns
 SELECT * FROM attempt('t', 'table', 'SELECT id, ''x''::text AS v, 1 / (id - 1) AS w FROM input', '{id}', options => '{"keep_versions": 2}');
--- by its key, by an index, by a constraint, by a hook, by a grant that cannot be
+-- by its key, by an index, by a constraint, by a hook, by a grant that cannot be: the role is gone by then
+CREATE ROLE "nobody ""at; all";
 SELECT * FROM attempt('t', 'table', 'SELECT 1 AS id, v FROM input', '{id}', options => '{"keep_versions": 2}');
 SELECT * FROM attempt('t', 'table', 'SELECT id, 7 AS v FROM input', '{id}', options => '{"keep_versions": 2, "unique": [["v"]]}');
 SELECT * FROM attempt('t', 'table', 'SELECT id, -v AS v FROM input', '{id}', options => '{"keep_versions": 2, "constraints": ["CHECK (v > 0)"]}');
 SELECT * FROM attempt('t', 'table', 'SELECT id, -v AS v FROM input', '{id}', options => '{"keep_versions": 2, "post_hook": "SELECT 1 / 0"}');
-SELECT * FROM attempt('t', 'table', 'SELECT id, -v AS v FROM input', '{id}', options => '{"keep_versions": 2, "grants": {"nobody \"at; all": "select"}}');
+SELECT * FROM attempt('t', 'table', 'SELECT id, -v AS v FROM input', '{id}', options => '{"keep_versions": 2, "pre_hook": ["DROP ROLE \"nobody \"\"at; all\""], "grants": {"nobody \"at; all": "select"}}');
+DROP ROLE "nobody ""at; all";
 -- by a check
 SELECT etl.define_check(target('t'), 'range', '{v}', '{"min": 0}');
 SELECT * FROM attempt('t', 'table', 'SELECT id, -v AS v FROM input', '{id}', options => '{"keep_versions": 2}');

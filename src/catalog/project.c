@@ -67,7 +67,7 @@ etl_project_end(const char *name)
 }
 
 List *
-etl_project_stale(const char *name, int64 deployment)
+etl_project_stale(const char *name, int64 deployment, bool lock)
 {
 	EtlParams	params = {0};
 	EtlRows    *rows;
@@ -75,9 +75,12 @@ etl_project_stale(const char *name, int64 deployment)
 
 	etl_param_text(&params, name);
 	etl_param_int8(&params, deployment);
-	rows = etl_sql_query("SELECT kind, name, nullif(part, '') AS part FROM etl.project_item"
-						 " WHERE project = $1 AND deployment < $2"
-						 " ORDER BY kind, name COLLATE \"C\", part COLLATE \"C\"", &params);
+	rows = etl_sql_query(lock ? "SELECT kind, name, nullif(part, '') AS part FROM etl.project_item"
+								" WHERE project = $1 AND deployment < $2"
+								" ORDER BY kind, name COLLATE \"C\", part COLLATE \"C\" FOR UPDATE" :
+								"SELECT kind, name, nullif(part, '') AS part FROM etl.project_item"
+								" WHERE project = $1 AND deployment < $2"
+								" ORDER BY kind, name COLLATE \"C\", part COLLATE \"C\"", &params);
 	for (int i = 0; i < rows->n; i++)
 	{
 		EtlProjectItem *item = palloc0(sizeof(EtlProjectItem));

@@ -26,8 +26,11 @@ typedef struct EtlProjectItem
 	char	   *part;			/* NULL: none */
 } EtlProjectItem;
 
-/* what the project has and its deployment did not define (EtlProjectItem *) */
-extern List *etl_project_stale(const char *name, int64 deployment);
+/*
+ * what the project has and its deployment did not define (EtlProjectItem *);
+ * with "lock" no other project can take it over until the transaction ends
+ */
+extern List *etl_project_stale(const char *name, int64 deployment, bool lock);
 
 /* the session's project has this definition; called by every define function */
 extern void etl_project_has(const char *kind, const char *name, const char *part);

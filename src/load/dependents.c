@@ -30,19 +30,12 @@
 #include "load/dependents.h"
 #include "load/landing.h"
 
-/* One statement that gives a view something back; for a column, its name. */
-typedef struct Garment
-{
-	char	   *column;
-	char	   *statement;
-} Garment;
-
 struct EtlViewDress
 {
 	char		relkind;		/* what it was */
 	bool		granted;		/* privileges were ever granted or revoked */
-	List	   *garments;		/* Garment * */
-	List	   *lining;			/* Garment *: for one of the same kind only */
+	List	   *garments;		/* EtlGarment * */
+	List	   *lining;			/* EtlGarment *: for one of the same kind only */
 };
 
 /* A managed view that was dropped and must come back. */
@@ -55,12 +48,8 @@ typedef struct DroppedView
 	EtlStoredView *stored;		/* NULL: it holds no rows */
 } DroppedView;
 
-/*
- * lookup returns the rows, as Garment *, of a query over the system
- * catalogues that takes one OID and yields one or two texts.
- */
-static List *
-lookup(const char *sql, Oid relid)
+List *
+etl_garments(const char *sql, Oid relid)
 {
 	MemoryContext context = CurrentMemoryContext;
 	Oid			types[1] = {OIDOID};
@@ -79,7 +68,7 @@ lookup(const char *sql, Oid relid)
 		TupleDesc	desc = SPI_tuptable->tupdesc;
 		char	   *name = desc->natts > 1 ? SPI_getvalue(row, desc, 2) : NULL;
 		MemoryContext old = MemoryContextSwitchTo(context);
-		Garment    *garment = palloc0(sizeof(Garment));
+		EtlGarment *garment = palloc0(sizeof(EtlGarment));
 
 		garment->statement = pstrdup(SPI_getvalue(row, desc, 1));
 		garment->column = name ? pstrdup(name) : NULL;
@@ -97,8 +86,8 @@ etl_dependents_lookup(const char *sql, Oid relid)
 	List	   *texts = NIL;
 	ListCell   *cell;
 
-	foreach(cell, lookup(sql, relid))
-		texts = lappend(texts, ((Garment *) lfirst(cell))->statement);
+	foreach(cell, etl_garments(sql, relid))
+		texts = lappend(texts, ((EtlGarment *) lfirst(cell))->statement);
 	return texts;
 }
 
@@ -108,7 +97,7 @@ etl_dependents_lookup(const char *sql, Oid relid)
 static char *
 view_text(Oid view)
 {
-	return ((Garment *) linitial(lookup("SELECT pg_get_viewdef($1)", view)))->statement;
+	return ((EtlGarment *) linitial(etl_garments("SELECT pg_get_viewdef($1)", view)))->statement;
 }
 
 /* ---- what a view has beside its query ---- */
@@ -161,21 +150,21 @@ static const char *const bare_sql =
 static bool
 was_granted(Oid view)
 {
-	return lookup("SELECT '' FROM pg_class WHERE oid = $1 AND relacl IS NOT NULL", view) != NIL;
+	return etl_garments("SELECT '' FROM pg_class WHERE oid = $1 AND relacl IS NOT NULL", view) != NIL;
 }
 
 EtlViewDress *
 etl_view_undress(Oid view, const char *owner)
 {
 	EtlViewDress *dress = palloc0(sizeof(EtlViewDress));
-	Garment    *garment = linitial(lookup("SELECT pg_get_userbyid(relowner)::text, quote_ident(relname)"
-									   " FROM pg_class WHERE oid = $1", view));
+	EtlGarment *garment = linitial(etl_garments("SELECT pg_get_userbyid(relowner)::text, quote_ident(relname)"
+												" FROM pg_class WHERE oid = $1", view));
 
 	dress->granted = was_granted(view);
 	dress->relkind = get_rel_relkind(view);
-	dress->garments = lookup(dress_sql, view);
+	dress->garments = etl_garments(dress_sql, view);
 	if (dress->relkind == RELKIND_VIEW || dress->relkind == RELKIND_MATVIEW)
-		dress->lining = lookup(lining_sql, view);
+		dress->lining = etl_garments(lining_sql, view);
 
 	/* at last, since what comes before asks for the rights of its former owner */
 	if (strcmp(garment->statement, owner) != 0)
@@ -208,11 +197,11 @@ etl_view_dress(Oid view, const EtlViewDress *dress)
 	ListCell   *cell;
 
 	if (grant)
-		foreach(cell, lookup(bare_sql, view))
-			etl_relation_sql(((Garment *) lfirst(cell))->statement);
+		foreach(cell, etl_garments(bare_sql, view))
+			etl_relation_sql(((EtlGarment *) lfirst(cell))->statement);
 	foreach(cell, garments)
 	{
-		Garment    *garment = lfirst(cell);
+		EtlGarment *garment = lfirst(cell);
 
 		if (strncmp(garment->statement, COMMENT_ON_ANY, strlen(COMMENT_ON_ANY)) == 0)
 			etl_relation_sql(psprintf("COMMENT ON %s%s", kind_word(relkind),
@@ -232,7 +221,7 @@ etl_columns_dress(Oid relid, const EtlViewDress *dress, List *columns)
 
 	foreach(cell, dress->garments)
 	{
-		Garment    *garment = lfirst(cell);
+		EtlGarment *garment = lfirst(cell);
 
 		if (garment->column != NULL && etl_name_among(columns, garment->column) &&
 			get_attnum(relid, garment->column) != InvalidAttrNumber)
@@ -259,13 +248,13 @@ views_above(Oid relid, List *columns)
 						 lfirst_int(cell));
 	if (condition.len > 0)
 		appendStringInfoChar(&condition, ')');
-	return lookup(psprintf("SELECT DISTINCT r.ev_class::text FROM pg_depend d"
-						   " JOIN pg_rewrite r ON r.oid = d.objid JOIN pg_class c ON c.oid = r.ev_class"
-						   " WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass"
-						   " AND d.refobjid = $1%s"
-						   " AND r.ev_class <> $1 AND c.relkind IN ('v', 'm') ORDER BY 1",
-						   condition.data),
-				  relid);
+	return etl_garments(
+		psprintf("SELECT DISTINCT r.ev_class::text FROM pg_depend d"
+				 " JOIN pg_rewrite r ON r.oid = d.objid JOIN pg_class c ON c.oid = r.ev_class"
+				 " WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass"
+				 " AND d.refobjid = $1%s"
+				 " AND r.ev_class <> $1 AND c.relkind IN ('v', 'm') ORDER BY 1", condition.data),
+		relid);
 }
 
 /*
@@ -280,9 +269,9 @@ is_ours(Oid view)
 	bool		stored = get_rel_relkind(view) == RELKIND_MATVIEW;
 
 	return model != NULL && strcmp(model->materialized, stored ? "materialized_view" : "view") == 0 &&
-		   lookup("SELECT '' FROM pg_trigger WHERE tgrelid = $1"
-				  " UNION ALL SELECT '' FROM pg_rewrite WHERE ev_class = $1 AND rulename <> '_RETURN'",
-				  view) == NIL;
+		   etl_garments("SELECT '' FROM pg_trigger WHERE tgrelid = $1"
+						" UNION ALL SELECT '' FROM pg_rewrite WHERE ev_class = $1 AND rulename <> '_RETURN'",
+						view) == NIL;
 }
 
 /*
@@ -296,7 +285,7 @@ collect(Oid relid, List *columns, List *found, Oid *foreign, Oid *below)
 
 	foreach(cell, views_above(relid, columns))
 	{
-		Oid			view = atooid(((Garment *) lfirst(cell))->statement);
+		Oid			view = atooid(((EtlGarment *) lfirst(cell))->statement);
 
 		if (OidIsValid(*foreign) || list_member_oid(found, view))
 			continue;
@@ -346,7 +335,7 @@ etl_columns_must_be_free(Oid relid, List *columns)
 	StringInfoData sql;
 	ListCell   *cell;
 	List	   *holders;
-	Garment    *holder;
+	EtlGarment *holder;
 
 	initStringInfo(&sql);
 	appendStringInfoString(
@@ -375,7 +364,7 @@ etl_columns_must_be_free(Oid relid, List *columns)
 										   " SELECT typarray FROM pg_type WHERE typrelid = $1))");
 	appendStringInfoString(&sql, " ORDER BY 1");
 
-	holders = lookup(sql.data, relid);
+	holders = etl_garments(sql.data, relid);
 	if (holders == NIL)
 		return;
 	holder = linitial(holders);
@@ -394,7 +383,7 @@ etl_columns_must_be_free(Oid relid, List *columns)
 void
 etl_relation_must_be_bare(Oid relid)
 {
-	List	   *found = lookup(
+	List	   *found = etl_garments(
 		"SELECT pg_describe_object('pg_trigger'::regclass, oid, 0), pg_get_triggerdef(oid) FROM pg_trigger"
 		" WHERE tgrelid = $1 AND NOT tgisinternal AND NOT starts_with(tgname, '" ETL_CHANGE_TRIGGER "')"
 		" UNION ALL"
@@ -406,47 +395,9 @@ etl_relation_must_be_bare(Oid relid)
 	ereport(ERROR,
 			(errcode(ETL_ERR_NOT_MANAGED),
 			 errmsg("%s would be lost: %s is made again, and etl does not manage it",
-					((Garment *) linitial(found))->statement, etl_name_of_relation(relid)),
-			 errdetail("Its definition is: %s", ((Garment *) linitial(found))->column),
+					((EtlGarment *) linitial(found))->statement, etl_name_of_relation(relid)),
+			 errdetail("Its definition is: %s", ((EtlGarment *) linitial(found))->column),
 			 errhint("Drop it, and make it again after the run if the new relation can have it.")));
-}
-
-/* what others made of a table or materialized view, beside what the next one may be given again */
-#define LOST_IN_EVERY_CASE \
-	"SELECT pg_describe_object('pg_constraint'::regclass, oid, 0) FROM pg_constraint" \
-	" WHERE conrelid = $1 AND contype IN ('c', 'f', 'p', 'u', 'x')" \
-	" AND conname !~ '_etl_[cv][0-9a-f]{8}$'" \
-	" UNION ALL" \
-	" SELECT pg_describe_object('pg_statistic_ext'::regclass, oid, 0) FROM pg_statistic_ext " \
-	"WHERE stxrelid = $1" \
-	" UNION ALL" \
-	" SELECT pg_describe_object('pg_publication_rel'::regclass, oid, 0) FROM pg_publication_rel " \
-	"WHERE prrelid = $1"
-#define LOST_INDEXES \
-	" UNION ALL" \
-	" SELECT pg_describe_object('pg_class'::regclass, indexrelid, 0) FROM pg_index JOIN pg_class c ON c.oid = indexrelid" \
-	" WHERE indrelid = $1 AND relname !~ '_etl_[ui][0-9a-f]{8}$'" \
-	" AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = indexrelid)"
-
-void
-etl_relation_warn_of_loss(Oid relid, bool with_indexes)
-{
-	List	   *lost = lookup(psprintf("%s%s ORDER BY 1", LOST_IN_EVERY_CASE, with_indexes ? LOST_INDEXES : ""),
-						relid);
-	StringInfoData names;
-	ListCell   *cell;
-
-	if (lost == NIL)
-		return;
-	initStringInfo(&names);
-	foreach(cell, lost)
-		appendStringInfo(&names, "%s%s", names.len ? ", " : "", ((Garment *) lfirst(cell))->statement);
-	ereport(WARNING,
-			(errmsg("%s is made again, without what others had added to it",
-					etl_name_of_relation(relid)),
-			 errdetail("Gone: %s.", names.data),
-			 errhint("Make it again where the new relation can have it, or declare it with the options of "
-					 "the model.")));
 }
 
 /*
@@ -459,12 +410,15 @@ companions(Oid relid)
 	List	   *relids = NIL;
 	ListCell   *cell;
 
-	foreach(cell, lookup("WITH parts AS (SELECT relid FROM pg_partition_tree($1) UNION SELECT $1)"
-						 " SELECT relid::oid::text FROM parts WHERE relid <> $1"
-						 " UNION SELECT confrelid::text FROM pg_constraint"
-						 " WHERE contype = 'f' AND conrelid IN (SELECT relid FROM parts) AND confrelid <> $1",
-						 relid))
-		relids = lappend_oid(relids, atooid(((Garment *) lfirst(cell))->statement));
+	foreach(
+		cell,
+		etl_garments(
+			"WITH parts AS (SELECT relid FROM pg_partition_tree($1) UNION SELECT $1)"
+			" SELECT relid::oid::text FROM parts WHERE relid <> $1"
+			" UNION SELECT confrelid::text FROM pg_constraint"
+			" WHERE contype = 'f' AND conrelid IN (SELECT relid FROM parts) AND confrelid <> $1",
+			relid))
+		relids = lappend_oid(relids, atooid(((EtlGarment *) lfirst(cell))->statement));
 	return relids;
 }
 

@@ -15,6 +15,16 @@
 
 #include "catalog/definition.h"
 
+/* One statement that gives a view something back; for a column, its name. */
+typedef struct EtlGarment
+{
+	char	   *column;
+	char	   *statement;
+} EtlGarment;
+
+/* the rows, as EtlGarment *, of a query over the system catalogues that takes one OID and yields one or two texts */
+extern List *etl_garments(const char *sql, Oid relid);
+
 /* What a view, or a table, has beside its query: owner, grants, options, comments, defaults. */
 typedef struct EtlViewDress EtlViewDress;
 
@@ -42,9 +52,6 @@ extern void etl_columns_must_be_free(Oid relid, List *columns);
 
 /* raises ET013 for a trigger or rule of others on a relation that is made again as another kind */
 extern void etl_relation_must_be_bare(Oid relid);
-
-/* warns of constraints, statistics, publications, and perhaps indexes, that others gave such a relation */
-extern void etl_relation_warn_of_loss(Oid relid, bool with_indexes);
 
 /* raises ET013 for the view that etl_dependents_foreign finds */
 extern void etl_dependents_must_be_managed(Oid relid, List *columns);

@@ -77,7 +77,7 @@ const EtlOptionDef etl_model_options[] = {
 	 "and the dataset are then flagged incomplete."},
 	{"grants", "object", NULL,
 	 "Privileges that others have on the relation, these and no more: {\"analyst\": "
-	 "[\"SELECT\"]}."},
+	 "[\"SELECT\"]}. The roles must be there."},
 	{"hard_deletes", "ignore|invalidate|new_record", "ignore",
 	 "Snapshots: what becomes of a key that the query does not yield any more: ignore keeps its "
 	 "version current, invalidate ends it, new_record ends it and adds a row with is_deleted."},

@@ -140,6 +140,19 @@ check_privileges(List *privileges)
 }
 
 /*
+ * check_role raises ET001 for a role that is not there.
+ */
+static void
+check_role(const char *role)
+{
+	char	   *name = role_sql(role);
+
+	if (strcmp(name, "PUBLIC") != 0 && !OidIsValid(get_role_oid(role, true)))
+		refuse("grants", psprintf("Role \"%s\" does not exist.", role),
+			   psprintf("CREATE ROLE %s; or correct the name: it is written as pg_roles has it.", name));
+}
+
+/*
  * check_grants judges option "grants"; an argument of etl_option_judge.
  */
 static void
@@ -165,6 +178,7 @@ check_grants(void *model)
 		if (list_length(statements) != 1)
 			refuse("grants", "It is not one GRANT a role.", "Write {\"analyst\": \"SELECT\"}.");
 		check_privileges(((GrantStmt *) linitial_node(RawStmt, statements)->stmt)->privileges);
+		check_role(lfirst(cell));
 	}
 }
 

@@ -27,6 +27,7 @@
 #include "common/brief_lock.h"
 #include "common/json.h"
 #include "common/parse.h"
+#include "load/belongings.h"
 #include "model/internal.h"
 
 Constraint *
@@ -285,6 +286,16 @@ List *
 etl_given_released(const EtlModel *model, Oid relid)
 {
 	return released_columns(model, relid, etl_node_state_get(model->target)->built_version);
+}
+
+List *
+etl_given_belongings(const EtlModel *model, Oid relid, List *columns)
+{
+	if (columns == NIL)
+		return NIL;
+	return etl_belongings_of(relid, columns,
+							 list_concat(etl_json_get_list(model->options, "not_null"),
+										 etl_given_released(model, relid)));
 }
 
 /*

@@ -234,6 +234,8 @@ extern void etl_given_constraints_of_rows(const EtlModel *model, Oid relid);
 extern bool etl_given_drops(const EtlModel *model, Oid relid, const char *constraint);
 /* char *: columns that were declared NOT NULL, and are no more */
 extern List *etl_given_released(const EtlModel *model, Oid relid);
+/* what others gave columns (their numbers) of a table, beside what the definition declares: see belongings.h */
+extern List *etl_given_belongings(const EtlModel *model, Oid relid, List *columns);
 
 /* ---- constraints.c ---- */
 

@@ -29,6 +29,7 @@
 #include "common/compat.h"
 #include "common/names.h"
 #include "common/parse.h"
+#include "load/belongings.h"
 #include "load/dependents.h"
 #include "model/internal.h"
 
@@ -354,6 +355,7 @@ void
 etl_refit_apply(EtlSwap *swap)
 {
 	EtlRefit   *refit = swap->refit;
+	List	   *belongings = etl_given_belongings(refit->model, swap->relid, refit->lost);
 	List	   *indexes;
 	List	   *pairs = NIL;
 	ListCell   *cell;
@@ -376,4 +378,5 @@ etl_refit_apply(EtlSwap *swap)
 		pairs = lappend_oid(pairs, pair_of(swap, lfirst_oid(cell)));
 	swap->indexes = indexes;
 	swap->pairs = pairs;
+	etl_belongings_warn_of_loss(swap->relid, belongings);
 }

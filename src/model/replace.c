@@ -28,6 +28,7 @@
 #include "common/driver.h"
 #include "common/errors.h"
 #include "common/parse.h"
+#include "load/belongings.h"
 #include "load/dependents.h"
 #include "model/internal.h"
 #include "model/staged.h"

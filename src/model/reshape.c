@@ -21,6 +21,7 @@
 #include "catalog/change.h"
 #include "common/brief_lock.h"
 #include "common/names.h"
+#include "load/belongings.h"
 #include "load/dependents.h"
 #include "model/internal.h"
 #include "model/staged.h"
@@ -76,6 +77,7 @@ give_columns(EtlStaged *staged, TupleDesc desc)
 	Oid			relid = staged->due->relid;
 	List	   *lost = etl_table_lost_columns(model, relid, desc);
 	List	   *names = NIL;
+	List	   *belongings;
 	EtlViewDress *dress;
 	ListCell   *cell;
 
@@ -83,10 +85,13 @@ give_columns(EtlStaged *staged, TupleDesc desc)
 		staged->dependents = etl_dependents_drop(relid, lost);
 	if (etl_model_is_snapshot(model))
 	{
+		belongings = etl_given_belongings(model, relid, lost);
 		etl_snapshot_reshape(model, relid, desc, staged->due->state->created);
+		etl_belongings_warn_of_loss(relid, belongings);
 		return;
 	}
 	etl_lock_briefly(relid);
+	belongings = etl_given_belongings(model, relid, lost);
 	dress = etl_view_undress(relid, model->owner);
 	foreach(cell, lost)
 		names = lappend(names, get_attname(relid, lfirst_int(cell), false));
@@ -94,6 +99,7 @@ give_columns(EtlStaged *staged, TupleDesc desc)
 								 etl_table_reshape_actions(model, relid, desc, false)));
 	CommandCounterIncrement();
 	etl_columns_dress(relid, dress, names);
+	etl_belongings_warn_of_loss(relid, belongings);
 	/* the rows that were there have lost the values by which readers would find what they touched */
 	foreach(cell, names)
 		if (etl_record_is_on(relid) && get_attnum(relid, lfirst(cell)) > 0)

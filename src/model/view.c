@@ -26,6 +26,7 @@
 #include "common/errors.h"
 #include "common/names.h"
 #include "common/run_as.h"
+#include "load/belongings.h"
 #include "load/dependents.h"
 #include "model/internal.h"
 

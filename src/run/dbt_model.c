@@ -11,6 +11,7 @@
 #include "postgres.h"
 
 #include "miscadmin.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/formatting.h"
 
@@ -194,6 +195,7 @@ add_grants(EtlDbtItem *item, EtlJsonBuilder *options)
 	List	   *privileges = grants ? etl_json_keys(grants) : NIL;
 	EtlJsonBuilder *roles = etl_json_object_begin();
 	List	   *seen = NIL;
+	bool		given = false;
 	ListCell   *cell;
 	ListCell   *role;
 
@@ -206,12 +208,19 @@ add_grants(EtlDbtItem *item, EtlJsonBuilder *options)
 			if (etl_name_among(seen, lfirst(role)))
 				continue;
 			seen = lappend(seen, lfirst(role));
+			if (pg_strcasecmp(lfirst(role), "public") != 0 && !OidIsValid(get_role_oid(lfirst(role), true)))
+			{
+				etl_dbt_leave(item, psprintf("grants to role \"%s\", which does not exist",
+											 (char *) lfirst(role)));
+				continue;
+			}
+			given = true;
 			foreach(other, privileges)
 				if (etl_name_among(etl_json_get_list(grants, lfirst(other)), lfirst(role)))
 					of_role = lappend(of_role, asc_toupper(lfirst(other), strlen(lfirst(other))));
 			etl_json_add(roles, lfirst(role), etl_json_parse(etl_dbt_list(of_role)));
 		}
-	if (seen != NIL)
+	if (given)
 		etl_json_add(options, "grants", etl_json_object_end(roles));
 }
 

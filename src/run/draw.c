@@ -57,7 +57,7 @@ append_label(const Drawing *drawing, StringInfo text, const char *name)
 			appendStringInfoString(text, "&amp;");
 		else if (drawing->dot && *name == '\n')
 			appendStringInfoString(text, "\\n");
-		else if (!drawing->dot && (strchr("\"#<>&`\\%;{}|", *name) || (unsigned char) *name < ' '))
+		else if (!drawing->dot && (strchr("\"#<>&`\\%;{}|:$", *name) || (unsigned char) *name < ' '))
 			appendStringInfo(text, "#%d;", *name);
 		else
 			appendStringInfoChar(text, *name);

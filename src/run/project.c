@@ -221,7 +221,7 @@ etl_sql_end_project(PG_FUNCTION_ARGS)
 				 errhint("Run the script again from etl.begin_project on, with psql -v ON_ERROR_STOP=1; "
 						 "etl.end_project(prune => false) drops nothing.")));
 
-	foreach(cell, sorted_stale(etl_project_stale(name, deployment)))
+	foreach(cell, sorted_stale(etl_project_stale(name, deployment, prune && !dry_run)))
 	{
 		EtlProjectItem *item = lfirst(cell);
 		const char *rows = what_of_rows(item, drop_relations);
