@@ -14,6 +14,7 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "miscadmin.h"
+#include "storage/bufmgr.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -32,7 +33,8 @@ typedef struct Range
 
 /*
  * range_of returns the blocks of the pending loads of a stream; none, with
- * last < first, when not all of them tell theirs.
+ * last < first, when not all of them tell theirs, or when half the table lies
+ * between the first and the last: an index may do better, and nothing worse.
  */
 static Range
 range_of(const EtlInput *input, Relation rel)
@@ -51,7 +53,7 @@ range_of(const EtlInput *input, Relation rel)
 		range.last = Max(range.last, load->last_block);
 		range.rows += load->rows_loaded;
 	}
-	if (!located)
+	if (!located || range.last - range.first >= RelationGetNumberOfBlocks(rel) / 2)
 		range.last = -1;
 	return range;
 }
