@@ -123,6 +123,7 @@ static void
 attach(void)
 {
 	static Slot alone;
+	MemoryContext context = CurrentMemoryContext;
 	bool		found;
 
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
@@ -133,6 +134,8 @@ attach(void)
 	}
 	PG_CATCH();
 	{
+		/* what follows must not work in the context of errors, which the next error empties */
+		MemoryContextSwitchTo(context);
 		FlushErrorState();
 		/* the error has let go of interrupts, which the release expects to be held */
 		HOLD_INTERRUPTS();

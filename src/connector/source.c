@@ -296,10 +296,12 @@ redact(Jsonb *document)
 			depth--;
 			sensitive = false;
 		}
+		/* an array that stands for a scalar is marked in its beginning */
 		result = pushJsonbValue(&state, token,
-								token < WJB_BEGIN_ARRAY	 ? &item :
-								token == WJB_BEGIN_ARRAY ? &item :
-														   NULL);
+								token < WJB_BEGIN_ARRAY ||
+										(token == WJB_BEGIN_ARRAY && item.val.array.rawScalar) ?
+									&item :
+									NULL);
 	}
 	return JsonbValueToJsonb(result);
 }

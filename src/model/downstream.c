@@ -87,7 +87,11 @@ trace(void *arg)
 	{
 		Relation	view = relation_open(reader->view, AccessShareLock);
 
-		query = copyObject(get_view_query(view));
+		/* a materialized view has one rule, which get_view_query() is not meant for */
+		if (view->rd_rel->relkind == RELKIND_MATVIEW)
+			query = copyObject(linitial_node(Query, view->rd_rules->rules[0]->actions));
+		else
+			query = copyObject(get_view_query(view));
 		relation_close(view, NoLock);
 	}
 	else

@@ -66,25 +66,78 @@ run_plan(PlannedStmt *plan, const char *source, QueryEnvironment *environment, D
 }
 
 /*
+ * number_columns returns the numbers of the columns of a side of a join, and
+ * adds their names to 'names'.
+ */
+static List *
+number_columns(Node *side, Query *query, List **names)
+{
+	int			index = IsA(side, JoinExpr) ? ((JoinExpr *) side)->rtindex : ((RangeTblRef *) side)->rtindex;
+	List	   *columns = rt_fetch(index, query->rtable)->eref->colnames;
+	List	   *numbers = NIL;
+
+	for (int i = 1; i <= list_length(columns); i++)
+		numbers = lappend_int(numbers, i);
+	*names = list_concat(*names, columns);
+	return numbers;
+}
+
+/*
+ * list_columns makes the joins of a join tree list the columns that their
+ * sides have now.  Nothing refers to a join any more where one was lost.
+ */
+static void
+list_columns(Node *node, Query *query)
+{
+	JoinExpr   *join = (JoinExpr *) node;
+	RangeTblEntry *rte;
+	ListCell   *cell;
+
+	if (IsA(node, FromExpr))
+		foreach(cell, ((FromExpr *) node)->fromlist)
+			list_columns(lfirst(cell), query);
+	if (!IsA(node, JoinExpr))
+		return;
+	list_columns(join->larg, query);
+	list_columns(join->rarg, query);
+	rte = rt_fetch(join->rtindex, query->rtable);
+	join->usingClause = NIL;
+	join->alias = join->join_using_alias = rte->alias = rte->join_using_alias = NULL;
+	rte->joinmergedcols = 0;
+	rte->eref->colnames = rte->joinaliasvars = NIL;
+	rte->joinleftcols = number_columns(join->larg, query, &rte->eref->colnames);
+	rte->joinrightcols = number_columns(join->rarg, query, &rte->eref->colnames);
+	foreach(cell, rte->eref->colnames)
+		rte->joinaliasvars = lappend(rte->joinaliasvars, NULL);
+}
+
+/*
  * forget_lost_joins makes joins that are no more in the join tree something
  * else: the deparser looks for the sides of every join that a query lists, and
- * the planner for outer joins in the tree where one is listed.
+ * the planner for outer joins in the tree where one is listed.  'for_text': a
+ * bool; the deparser looks in the sides for every column of a join, too.
  */
 static bool
-forget_lost_joins(Node *node, void *context)
+forget_lost_joins(Node *node, void *for_text)
 {
 	Query	   *query = (Query *) node;
 	Relids		there;
+	bool		lost = false;
 
 	if (node == NULL)
 		return false;
 	if (!IsA(node, Query))
-		return expression_tree_walker(node, forget_lost_joins, context);
+		return expression_tree_walker(node, forget_lost_joins, for_text);
 	there = etl_joins_below((Node *) query->jointree);
 	for (int i = 1; i <= list_length(query->rtable); i++)
 		if (rt_fetch(i, query->rtable)->rtekind == RTE_JOIN && !bms_is_member(i, there))
+		{
 			rt_fetch(i, query->rtable)->rtekind = RTE_RESULT;
-	return query_tree_walker(query, forget_lost_joins, context, 0);
+			lost = true;
+		}
+	if (lost && *(bool *) for_text)
+		list_columns((Node *) query->jointree, query);
+	return query_tree_walker(query, forget_lost_joins, for_text, 0);
 }
 
 /*
@@ -99,7 +152,7 @@ execute_query(Query *query, const char *source, const char *sample, QueryEnviron
 	bool		timed = etl_timeout_start(ETL_TIMEOUT_STATEMENT, etl_statement_limit_ms, 0);
 	ListCell   *cell;
 
-	(void) forget_lost_joins((Node *) copy, NULL);
+	(void) forget_lost_joins((Node *) copy, &(bool){false});
 	AcquireRewriteLocks(copy, true, false);
 	foreach(cell, QueryRewrite(copy))
 	{
@@ -194,7 +247,7 @@ etl_query_deparse(Query *query)
 	char	   *sql;
 
 	query = copyObject(query);
-	(void) forget_lost_joins((Node *) query, NULL);
+	(void) forget_lost_joins((Node *) query, &(bool){true});
 	(void) set_config_option("search_path", "pg_catalog", PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_SAVE, true, 0, false);
 	sql = pg_get_querydef(query, true);

@@ -16,6 +16,7 @@
 
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "catalog/pg_authid.h"
 #include "catalog/pg_database.h"
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
@@ -64,6 +65,25 @@ tell_at_commit(void)
 }
 
 /*
+ * may_create_databases tells whether the user may create databases.  PostgreSQL 15
+ * exports its own test only in its latest minor versions.
+ */
+static bool
+may_create_databases(void)
+{
+	HeapTuple	tuple;
+	bool		may;
+
+	if (superuser())
+		return true;
+	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(GetUserId()));
+	may = HeapTupleIsValid(tuple) && ((Form_pg_authid) GETSTRUCT(tuple))->rolcreatedb;
+	if (HeapTupleIsValid(tuple))
+		ReleaseSysCache(tuple);
+	return may;
+}
+
+/*
  * may_copy tells whether the user may take a database as a template.
  */
 static bool
@@ -76,7 +96,7 @@ may_copy(Oid database)
 		return false;
 	template = ((Form_pg_database) GETSTRUCT(tuple))->datistemplate;
 	ReleaseSysCache(tuple);
-	return template ? have_createdb_privilege() : etl_owns_database(database, GetUserId());
+	return template ? may_create_databases() : etl_owns_database(database, GetUserId());
 }
 
 /*
