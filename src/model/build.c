@@ -16,8 +16,10 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/pg_class.h"
+#include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "utils/lsyscache.h"
+#include "utils/rls.h"
 #include "utils/snapmgr.h"
 
 #include "common/brief_lock.h"
@@ -123,6 +125,26 @@ may_swap(EtlStaged *staged, bool by_dml, TupleDesc desc)
 }
 
 /*
+ * must_be_seen raises an error for a table of which row security shows its
+ * owner a part: what it hides would neither be changed nor go.
+ */
+static void
+must_be_seen(Oid relid)
+{
+	char	   *name = etl_name_of_relation(relid);
+
+	if (check_enable_rls(relid, InvalidOid, true) != RLS_ENABLED)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("row security hides rows of %s from its owner", name),
+			 errdetail("Rows that \"%s\" does not see would neither be changed nor removed.",
+					   GetUserNameFromId(GetUserId(), false)),
+			 errhint("ALTER TABLE %s NO FORCE ROW LEVEL SECURITY, which then holds for all others; or let "
+					 "the owner pass it: ALTER ROLE … BYPASSRLS.", name)));
+}
+
+/*
  * prepare_relation makes the target ready for the query's columns, or for the
  * swap that changes them; inside etl_run_as.  Sets due->relid.
  */
@@ -140,6 +162,8 @@ prepare_relation(EtlStaged *staged, bool by_dml, TupleDesc desc)
 		etl_replace_begin(staged, desc);
 	else if (due->state->built_version != staged->model->version)
 		etl_table_set_parameters(staged->model, due->relid);
+	if (!staged->created && !may_swap(staged, by_dml, desc))
+		must_be_seen(due->relid);
 	if (!staged->created && !etl_table_fits(staged->model, due->relid, desc))
 	{
 		List	   *lost = etl_table_lost_columns(staged->model, due->relid, desc);
