@@ -74,6 +74,9 @@ typedef struct EtlInput
 	int64		missing;		/* append streams, for a full build: rows that are gone; cover.c */
 	int64		publication;	/* models */
 	int			placed;			/* are the rows of pending loads where these left them? 0: not looked; -1: no */
+	ItemPointerData first_row;	/* if so, from here … */
+	ItemPointerData last_row;	/* … to here … */
+	bool		alone;			/* … with no others between them */
 	bool		declared;		/* read by something that option depends_on vouches for */
 	bool		lapsed;			/* its changes were recorded, and not all of them are any more */
 } EtlInput;

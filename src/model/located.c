@@ -73,10 +73,12 @@ is_pending(const EtlInput *input, int64 load_id)
 }
 
 /*
- * count_rows counts the rows of the pending loads in a range of blocks.
+ * find_rows looks for the rows of the pending loads in a range of blocks:
+ * from where to where they lie, and whether others lie between them.  Returns
+ * how many there are.
  */
 static int64
-count_rows(const EtlInput *input, Relation rel, const Range *range)
+find_rows(EtlInput *input, Relation rel, const Range *range)
 {
 	AttrNumber	column = get_attnum(RelationGetRelid(rel), "_etl_load_id");
 	TupleTableSlot *slot = table_slot_create(rel, NULL);
@@ -85,7 +87,9 @@ count_rows(const EtlInput *input, Relation rel, const Range *range)
 	TableScanDesc scan;
 	int64		known = -1;
 	int64		n = 0;
+	bool		other = false;
 
+	input->alone = true;
 	ItemPointerSet(&first, (BlockNumber) range->first, FirstOffsetNumber);
 	ItemPointerSet(&last, (BlockNumber) range->last, MaxOffsetNumber);
 	scan = table_beginscan_tidrange(rel, GetActiveSnapshot(), &first, &last);
@@ -97,9 +101,15 @@ count_rows(const EtlInput *input, Relation rel, const Range *range)
 		CHECK_FOR_INTERRUPTS();
 		/* the rows of a load lie side by side */
 		if (isnull || (load_id != known && !is_pending(input, load_id)))
+		{
+			other = n > 0;
 			continue;
+		}
 		known = load_id;
-		n++;
+		if (n++ == 0)
+			input->first_row = slot->tts_tid;
+		input->last_row = slot->tts_tid;
+		input->alone &= !other;
 	}
 	table_endscan(scan);
 	ExecDropSingleTupleTableSlot(slot);
@@ -115,29 +125,42 @@ static bool
 lie_there(EtlInput *input, Relation rel, const Range *range)
 {
 	if (input->placed == 0)
-		input->placed = count_rows(input, rel, range) == range->rows ? 1 : -1;
+		input->placed = find_rows(input, rel, range) == range->rows && range->rows > 0 ? 1 : -1;
 	return input->placed > 0;
+}
+
+/*
+ * tid_text renders where a row lies.
+ */
+static char *
+tid_text(const ItemPointerData *tid)
+{
+	return psprintf("'(%u,%u)'::pg_catalog.tid", ItemPointerGetBlockNumber(tid),
+					ItemPointerGetOffsetNumber(tid));
 }
 
 char *
 etl_pending_condition(const EtlDeltaLeaf *leaf, Oid relid)
 {
+	EtlInput   *input = leaf->input;
 	Relation	rel = table_open(relid, AccessShareLock);
-	Range		range = range_of(leaf->input, rel);
+	Range		range = range_of(input, rel);
+	bool		located = range.last >= range.first && lie_there(input, rel, &range);
 	StringInfoData sql;
-	StringInfoData ids;
 	ListCell   *cell;
 
-	initStringInfo(&ids);
-	foreach(cell, leaf->input->consumption->pending)
-		appendStringInfo(&ids, "%s" INT64_FORMAT, ids.len ? "," : "", ((EtlLoad *) lfirst(cell))->load_id);
-	initStringInfo(&sql);
-	appendStringInfo(&sql, "t._etl_load_id OPERATOR(pg_catalog.=) ANY ('{%s}'::pg_catalog.int8[])", ids.data);
-	if (range.last >= range.first && lie_there(leaf->input, rel, &range))
-		appendStringInfo(&sql,
-						 " AND t.ctid OPERATOR(pg_catalog.>=) '(" INT64_FORMAT ",0)'::pg_catalog.tid"
-						 " AND t.ctid OPERATOR(pg_catalog.<) '(" INT64_FORMAT ",0)'::pg_catalog.tid",
-						 range.first, range.last + 1);
 	table_close(rel, NoLock);
+	initStringInfo(&sql);
+	if (located)
+		appendStringInfo(&sql, "t.ctid OPERATOR(pg_catalog.>=) %s AND t.ctid OPERATOR(pg_catalog.<=) %s",
+						 tid_text(&input->first_row), tid_text(&input->last_row));
+	/* of a load that nobody has analyzed the planner expects one row */
+	if (located && input->alone)
+		return sql.data;
+	appendStringInfo(&sql, "%st._etl_load_id OPERATOR(pg_catalog.=) ANY ('{", located ? " AND " : "");
+	foreach(cell, input->consumption->pending)
+		appendStringInfo(&sql, "%s" INT64_FORMAT, foreach_current_index(cell) ? "," : "",
+						 ((EtlLoad *) lfirst(cell))->load_id);
+	appendStringInfoString(&sql, "}'::pg_catalog.int8[])");
 	return sql.data;
 }
