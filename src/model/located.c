@@ -89,6 +89,9 @@ find_rows(EtlInput *input, Relation rel, const Range *range)
 	int64		n = 0;
 	bool		other = false;
 
+	/* a hook of this build may have written, too: what the query will see is looked at */
+	PushCopiedSnapshot(GetActiveSnapshot());
+	UpdateActiveSnapshotCommandId();
 	input->alone = true;
 	ItemPointerSet(&first, (BlockNumber) range->first, FirstOffsetNumber);
 	ItemPointerSet(&last, (BlockNumber) range->last, MaxOffsetNumber);
@@ -112,6 +115,7 @@ find_rows(EtlInput *input, Relation rel, const Range *range)
 		input->alone &= !other;
 	}
 	table_endscan(scan);
+	PopActiveSnapshot();
 	ExecDropSingleTupleTableSlot(slot);
 	return n;
 }
